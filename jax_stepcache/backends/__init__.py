@@ -1,0 +1,50 @@
+"""vLLM-Omni's cache surface: backends by name, their configs, and a pipeline's wrap."""
+
+from jax_stepcache.backends.base import CacheBackend
+from jax_stepcache.backends.config import DiffusionCacheConfig
+from jax_stepcache.backends.resolve import resolve_policy
+from jax_stepcache.backends.selector import (
+    DIFFUSION_CACHE_BACKEND,
+    backend_from_environment,
+    get_cache_backend,
+)
+from jax_stepcache.backends.static_schedule import StaticBackend, TunedBackend
+from jax_stepcache.backends.step_cache import (
+    CUSTOM_STEP_CACHE_DIT_ENABLERS,
+    CUSTOM_STEPCACHE_ENABLERS,
+    StepCacheBackend,
+    StepCacheConfig,
+    StepCacheDiTBackend,
+    StepCacheDiTConfig,
+    StepCacheDiTState,
+    StepCacheState,
+    enable_dreamzero_step_cache_dit,
+    enable_dreamzero_stepcache,
+    get_stepcache_config,
+    get_stepcache_state,
+    is_stepcache_active,
+)
+
+__all__ = [
+    "CUSTOM_STEPCACHE_ENABLERS",
+    "CUSTOM_STEP_CACHE_DIT_ENABLERS",
+    "DIFFUSION_CACHE_BACKEND",
+    "CacheBackend",
+    "DiffusionCacheConfig",
+    "StaticBackend",
+    "StepCacheBackend",
+    "StepCacheConfig",
+    "StepCacheDiTBackend",
+    "StepCacheDiTConfig",
+    "StepCacheDiTState",
+    "StepCacheState",
+    "TunedBackend",
+    "backend_from_environment",
+    "enable_dreamzero_step_cache_dit",
+    "enable_dreamzero_stepcache",
+    "get_cache_backend",
+    "get_stepcache_config",
+    "get_stepcache_state",
+    "is_stepcache_active",
+    "resolve_policy",
+]

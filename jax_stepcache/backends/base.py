@@ -1,0 +1,110 @@
+"""The abstract cache backend, as in vLLM-Omni's `diffusion/cache/base.py`."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from jax_stepcache.backends.config import DiffusionCacheConfig
+from jax_stepcache.model import Model
+from jax_stepcache.policy import Policy
+
+
+class CacheBackend(ABC):
+    """Turns settings into a policy, and wraps a pipeline's sampler with it.
+
+    What the original does with hooks and flags inside the network, this does with a
+    function: a pipeline has a ``sampler``, and enabling a backend replaces it by the
+    same sampler with the cache filled in. The cache's state lives in the compiled
+    loop's carry and starts clean at every call, so a forgotten `refresh` leaks nothing.
+
+    Attributes:
+        config: the settings.
+        enabled: whether a pipeline is wrapped.
+    """
+
+    def __init__(
+        self, config: DiffusionCacheConfig | Mapping[str, Any] | None = None
+    ) -> None:
+        if config is None:
+            config = DiffusionCacheConfig()
+        elif isinstance(config, Mapping):
+            config = DiffusionCacheConfig.from_dict(config)
+        elif not isinstance(config, DiffusionCacheConfig):
+            raise TypeError(
+                f"cache_config is a {type(config).__name__}; give a dict or a "
+                "DiffusionCacheConfig"
+            )
+        self.config = config
+        self.enabled = False
+
+    @abstractmethod
+    def policy(self, model: Model, num_inference_steps: int) -> Policy:
+        """Makes the policy for a model and a step count.
+
+        Raises:
+            ValueError: if the settings do not fit.
+        """
+
+    @abstractmethod
+    def enable(self, pipeline: Any) -> None:
+        """Wraps a pipeline's sampler.
+
+        Args:
+            pipeline: an object with a ``sampler`` and a ``model``.
+
+        Raises:
+            ValueError: if the pipeline cannot be served or is wrapped already.
+        """
+
+    @abstractmethod
+    def refresh(
+        self, pipeline: Any, num_inference_steps: int, verbose: bool = True
+    ) -> None:
+        """Prepares for a generation, as vLLM-Omni calls it before each.
+
+        Args:
+            pipeline: the wrapped pipeline.
+            num_inference_steps: the generation's step count.
+            verbose: whether to log what will be done.
+
+        Raises:
+            ValueError: if the settings do not fit that step count.
+        """
+
+    def disable(self, pipeline: Any) -> None:
+        """Gives the pipeline its own sampler back.
+
+        Raises:
+            ValueError: if this backend is not enabled on the pipeline.
+        """
+        if not self._wraps(pipeline):
+            raise ValueError(f"{self!r} is not enabled on this pipeline")
+        pipeline.sampler = pipeline.sampler.func
+        self.enabled = False
+
+    def is_enabled(self) -> bool:
+        """Whether a pipeline is wrapped."""
+        return self.enabled
+
+    def __repr__(self) -> str:
+        """The backend's name and settings."""
+        return f"{type(self).__name__}(config={self.config})"
+
+    def _wrap(self, pipeline: Any) -> None:
+        if not callable(getattr(pipeline, "sampler", None)):
+            raise ValueError(
+                f"{type(pipeline).__name__} has no sampler that a cache could wrap"
+            )
+        wrapped = getattr(pipeline.sampler, "keywords", {}).get("cache")
+        if isinstance(wrapped, CacheBackend):
+            raise ValueError(
+                f"the pipeline already has {type(wrapped).__name__}; disable it first"
+            )
+        pipeline.sampler = functools.partial(pipeline.sampler, cache=self)
+        self.enabled = True
+
+    def _wraps(self, pipeline: Any) -> bool:
+        return getattr(pipeline.sampler, "keywords", {}).get("cache") is self

@@ -1,0 +1,115 @@
+"""The settings of all cache backends, under vLLM-Omni's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from jax_stepcache.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class DiffusionCacheConfig:
+    """Settings of the cache backends; each reads its own and ignores the others'.
+
+    Names and defaults are vLLM-Omni's (`vllm_omni/diffusion/data.py`); the last group
+    is this library's.
+
+    Attributes:
+        rel_l1_thresh: TeaCache's threshold; None for the model's, else 0.2.
+        coefficients: TeaCache's polynomial, five numbers, highest power first.
+        sea_threshold: SeaCache's threshold.
+        sea_residual_order: order of SeaCache's extrapolation.
+        sea_max_consecutive_cached: SeaCache's cap; 0 for none.
+        sea_power_exp: exponent of SeaCache's spectrum.
+        mag_threshold: MagCache's cap on the accumulated error.
+        mag_max_skip_steps: MagCache's cap on consecutive skips.
+        mag_retention_ratio: share of the steps MagCache always computes first.
+        mag_ratios: MagCache's calibrated ratios.
+        mag_calibrate: whether MagCache records ratios instead of skipping.
+        Fn_compute_blocks: DBCache's first blocks, always computed.
+        Bn_compute_blocks: DBCache's last blocks, always computed.
+        max_warmup_steps: DBCache's warm-up.
+        max_cached_steps: DBCache's cap on skipped steps; -1 for none.
+        residual_diff_threshold: DBCache's threshold.
+        max_continuous_cached_steps: DBCache's cap on consecutive skips; -1 for none.
+        enable_taylorseer: whether DBCache forecasts with TaylorSeer.
+        taylorseer_order: TaylorSeer's order.
+        scm_steps_mask_policy: name of a step-computation mask.
+        scm_steps_policy: ``"dynamic"`` or ``"static"``.
+        num_inference_steps: steps the mask is made for.
+        force_refresh_step_hint: a step at which DBCache starts afresh.
+        force_refresh_step_policy: ``"once"`` or ``"repeat"``.
+        step_cache_dit_enabled: whether StepCache skips at all.
+        velocity_sim_thresholds: StepCache's tiers, cosines in [-1, 1], falling.
+        velocity_skip_countdowns: StepCache's countdown for each tier, at least 1.
+        step_cache_dit_min_history: computed velocities before the first reuse.
+        step_cache_dit_max_history: velocities kept.
+        forecast: what skipped steps use; None for the backend's own (``"hold"``, or
+            what was tuned).
+        signal_output: output StepCache compares; None for the model's choice,
+            ``"lowest"`` for the lowest cosine over all outputs.
+        steps_mask: the static backend's mask, true where the network runs.
+        num_dit_steps: 5, 6, 7 or 8 of 16, the original DreamZero's static schedules.
+        budget: model calls of the tuned backend.
+    """
+
+    rel_l1_thresh: Any = None
+    coefficients: Sequence[float] | None = None
+    sea_threshold: Any = 0.25
+    sea_residual_order: int = 1
+    sea_max_consecutive_cached: int = 2
+    sea_power_exp: float = 3.0
+    mag_threshold: Any = 0.24
+    mag_max_skip_steps: int = 5
+    mag_retention_ratio: float = 0.1
+    mag_ratios: Sequence[float] | None = None
+    mag_calibrate: bool = False
+    Fn_compute_blocks: int = 1
+    Bn_compute_blocks: int = 0
+    max_warmup_steps: int = 4
+    max_cached_steps: int = -1
+    residual_diff_threshold: Any = 0.24
+    max_continuous_cached_steps: int = 3
+    enable_taylorseer: bool = False
+    taylorseer_order: int = 1
+    scm_steps_mask_policy: str | None = None
+    scm_steps_policy: str = "dynamic"
+    num_inference_steps: int | None = None
+    force_refresh_step_hint: int | None = None
+    force_refresh_step_policy: str = "once"
+    step_cache_dit_enabled: bool = True
+    velocity_sim_thresholds: Any = (0.95, 0.93)
+    velocity_skip_countdowns: Any = (4, 2)
+    step_cache_dit_min_history: int = 2
+    step_cache_dit_max_history: int = 2
+
+    forecast: Any = None
+    signal_output: str | None = None
+    steps_mask: Any = None
+    num_dit_steps: int | None = None
+    budget: int | None = None
+
+    @classmethod
+    def from_dict(
+        cls, settings: Mapping[str, Any], strict: bool = True
+    ) -> DiffusionCacheConfig:
+        """Makes a config from a mapping.
+
+        Args:
+            settings: field names to values.
+            strict: whether a name that is no field is an error. vLLM-Omni keeps such
+                names silently, and a typo vanishes; False does the same here.
+
+        Returns:
+            The config.
+
+        Raises:
+            ValueError: for a name that is no field, with the nearest that is one.
+        """
+        known = {field.name for field in fields(cls)}
+        for name in settings:
+            if strict and name not in known:
+                raise ValueError(unknown_name("cache_config key", name, known))
+        return cls(**{k: v for k, v in settings.items() if k in known})

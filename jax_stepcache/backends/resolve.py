@@ -1,0 +1,61 @@
+"""From what users write after ``cache=`` to a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jax_stepcache.backends.base import CacheBackend
+from jax_stepcache.backends.config import DiffusionCacheConfig
+from jax_stepcache.backends.selector import get_cache_backend
+from jax_stepcache.policies import Uncached
+from jax_stepcache.policy import Policy
+
+
+def resolve_policy(
+    cache: str | CacheBackend | Policy | None,
+    model: Any,
+    num_steps: int,
+    cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
+    budget: int | None = None,
+    forecast: Any = None,
+) -> Policy:
+    """Finds the policy that ``cache`` and its settings mean.
+
+    Args:
+        cache: a backend's name, a backend, a policy, or None.
+        model: the model it will serve.
+        num_steps: the schedule's step count.
+        cache_config: settings for a backend that is named.
+        budget: model calls, for ``"tuned"``.
+        forecast: what skipped steps use, for a backend that is named.
+
+    Returns:
+        The policy.
+
+    Raises:
+        ValueError: for unknown names, settings that do not fit, or settings beside a
+            cache that already has its own.
+    """
+    if cache is None or isinstance(cache, str):
+        if isinstance(cache_config, DiffusionCacheConfig):
+            cache_config = vars(cache_config)
+        settings = dict(cache_config or {})
+        for name, value in (("budget", budget), ("forecast", forecast)):
+            if value is not None:
+                settings[name] = value
+        backend = get_cache_backend(cache, settings)
+        return Uncached() if backend is None else backend.policy(model, num_steps)
+    if not (cache_config is None and budget is None and forecast is None):
+        raise ValueError(
+            "cache_config, budget and forecast go with a cache that is named; "
+            f"{type(cache).__name__} has its own settings"
+        )
+    if isinstance(cache, CacheBackend):
+        return cache.policy(model, num_steps)
+    if not callable(getattr(cache, "decide", None)):
+        raise TypeError(
+            f"cache is {cache!r}; give a backend's name, a CacheBackend, a Policy, or "
+            "None"
+        )
+    return cache

@@ -1,0 +1,61 @@
+"""Backends by name, and the environment's default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from jax_stepcache.backends.base import CacheBackend
+from jax_stepcache.backends.config import DiffusionCacheConfig
+from jax_stepcache.backends.static_schedule import StaticBackend, TunedBackend
+from jax_stepcache.backends.step_cache import StepCacheBackend
+from jax_stepcache.errors import unknown_name
+
+DIFFUSION_CACHE_BACKEND = "DIFFUSION_CACHE_BACKEND"
+"""The environment variable that names a pipeline's default backend."""
+
+_OLDER_VARIABLE = "DIFFUSION_CACHE_ADAPTER"
+
+_BACKENDS: Mapping[str, type[CacheBackend]] = {
+    "step_cache": StepCacheBackend,
+    "stepcache": StepCacheBackend,
+    "step_cache_dit": StepCacheBackend,
+    "static": StaticBackend,
+    "tuned": TunedBackend,
+}
+
+
+def get_cache_backend(
+    name: str | None,
+    config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
+) -> CacheBackend | None:
+    """Makes a cache backend by name.
+
+    Args:
+        name: ``"step_cache"`` (also ``"stepcache"``, ``"step_cache_dit"``),
+            ``"static"``, ``"tuned"``, in any case; None or ``"none"`` for no cache.
+        config: its settings; a dict goes through `DiffusionCacheConfig.from_dict`.
+
+    Returns:
+        The backend, or None.
+
+    Raises:
+        ValueError: for an unknown name or setting, with the nearest known one.
+    """
+    if name is None or name.lower() == "none":
+        return None
+    if name.lower() not in _BACKENDS:
+        raise ValueError(unknown_name("cache backend", name, [*_BACKENDS, "none"]))
+    return _BACKENDS[name.lower()](config)
+
+
+def backend_from_environment() -> str:
+    """The backend that the environment names.
+
+    Returns:
+        ``DIFFUSION_CACHE_BACKEND``, else the older ``DIFFUSION_CACHE_ADAPTER``, in
+        lower case; ``"none"`` where neither is set.
+    """
+    name = os.environ.get(DIFFUSION_CACHE_BACKEND) or os.environ.get(_OLDER_VARIABLE)
+    return (name or "none").lower()

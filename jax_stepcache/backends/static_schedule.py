@@ -1,0 +1,102 @@
+"""Schedules that are known before the first step: given masks, and tuned ones."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from jax_stepcache.backends.base import CacheBackend
+from jax_stepcache.model import Model
+from jax_stepcache.policies import (
+    DREAMZERO_SCHEDULES,
+    mask_of_steps,
+    static_schedule,
+)
+from jax_stepcache.policy import Policy
+
+_log = logging.getLogger(__name__)
+
+_DREAMZERO_STEPS = 16
+
+
+class _ScheduleBackend(CacheBackend):
+    """What the two backends share: any pipeline with a sampler will do."""
+
+    def enable(self, pipeline: Any) -> None:
+        """See `CacheBackend.enable`."""
+        self._wrap(pipeline)
+
+    def refresh(
+        self, pipeline: Any, num_inference_steps: int, verbose: bool = True
+    ) -> None:
+        """See `CacheBackend.refresh`."""
+        self.policy(pipeline.model, num_inference_steps)
+        if verbose:
+            name = type(self).__name__
+            _log.info("%s is set for %d steps", name, num_inference_steps)
+
+
+class StaticBackend(_ScheduleBackend):
+    """Runs a given mask (``steps_mask``) or one of DreamZero's (``num_dit_steps``)."""
+
+    def policy(self, model: Model, num_inference_steps: int) -> Policy:
+        """See `CacheBackend.policy`."""
+        del model
+        forecast = "hold" if self.config.forecast is None else self.config.forecast
+        return static_schedule(self._mask(num_inference_steps), forecast)
+
+    def _mask(self, num_steps: int) -> Any:
+        mask, count = self.config.steps_mask, self.config.num_dit_steps
+        if (mask is None) == (count is None):
+            raise ValueError(
+                "the static cache needs one of cache_config's steps_mask and "
+                f"num_dit_steps; got steps_mask={mask!r}, num_dit_steps={count!r}"
+            )
+        if mask is not None:
+            if np.shape(mask) != (num_steps,):
+                raise ValueError(
+                    f"steps_mask has shape {np.shape(mask)}; {num_steps} steps need "
+                    f"({num_steps},)"
+                )
+            return mask
+        if count is None or count not in DREAMZERO_SCHEDULES:
+            raise ValueError(
+                f"num_dit_steps is {count!r}; DreamZero has schedules of "
+                f"{sorted(DREAMZERO_SCHEDULES)} of {_DREAMZERO_STEPS} steps"
+            )
+        if num_steps != _DREAMZERO_STEPS:
+            raise ValueError(
+                f"num_dit_steps picks from {_DREAMZERO_STEPS} steps; this generation "
+                f"has {num_steps}"
+            )
+        return mask_of_steps(DREAMZERO_SCHEDULES[count], num_steps)
+
+
+class TunedBackend(_ScheduleBackend):
+    """Runs the schedule that a search found for this model and ``budget`` calls."""
+
+    def policy(self, model: Model, num_inference_steps: int) -> Policy:
+        """See `CacheBackend.policy`."""
+        find = getattr(model, "tuned", None)
+        if find is None:
+            raise ValueError(
+                f"{model.name} has no tuned schedules; use cache='static' with a "
+                "steps_mask of your own"
+            )
+        if self.config.budget is None:
+            raise ValueError(
+                "cache='tuned' needs a budget, the number of model calls it may make"
+            )
+        tuned = find(self.config.budget)
+        if tuned.num_steps != num_inference_steps:
+            raise ValueError(
+                f"the tuned schedules of {model.name} have {tuned.num_steps} steps; "
+                f"this generation has {num_inference_steps}"
+            )
+        forecast = self.config.forecast
+        return static_schedule(
+            mask_of_steps(tuned.steps, tuned.num_steps),
+            tuned.forecast if forecast is None else forecast,
+        )

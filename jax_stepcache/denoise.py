@@ -1,0 +1,139 @@
+"""The denoise loop: one `lax.while_loop` over solver steps, with a gate in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jax_stepcache.gated import gated
+from jax_stepcache.policy import Policy, View
+from jax_stepcache.progress import Progress, report
+from jax_stepcache.result import SampleResult, Stats
+from jax_stepcache.schedule import num_steps_of, per_output, sigma_at
+from jax_stepcache.solvers import Solver
+from jax_stepcache.solvers.base import row_of
+
+
+class LoopState(NamedTuple):
+    """The loop's carry.
+
+    Attributes:
+        step: int32 scalar, the index of the next step.
+        sample: the sample there.
+        solver: one solver state for each leaf of the sample.
+        cache: the policy's state.
+        computed: bool[num_steps], filled as the loop goes.
+        signal: float32[num_steps], likewise.
+        nonfinite: bool scalar.
+    """
+
+    step: jax.Array
+    sample: Any
+    solver: tuple[Any, ...]
+    cache: Any
+    computed: jax.Array
+    signal: jax.Array
+    nonfinite: jax.Array
+
+
+def denoise(
+    network: Callable[[Any, jax.Array], Any],
+    noise: Any,
+    *,
+    schedule: Any,
+    solver: Solver,
+    policy: Policy,
+    progress: Progress | None = None,
+) -> SampleResult:
+    """Samples by walking a schedule, asking the network where the policy says so.
+
+    The solver steps at every iteration, whether the velocity is computed or forecast.
+    The cache's state lives in the loop's carry and starts clean, so nothing leaks from
+    one generation into the next.
+
+    Args:
+        network: ``(sample, step) -> velocity``; the velocity has the sample's
+            structure and shapes. Called once while tracing.
+        noise: pytree of [batch, ...] arrays, the sample at the first sigma.
+        schedule: a `Schedule`, or a tree of them that is a prefix of ``noise``.
+        solver: the solver; each output steps with its own coefficients.
+        policy: the cache policy.
+        progress: where to report each step; None compiles no host callback.
+
+    Returns:
+        The sample at the last sigma, and the statistics.
+    """
+    num_steps = num_steps_of(schedule)
+    leaves, structure = jax.tree.flatten(noise)
+    schedules = per_output(schedule, noise)
+    tables = [solver.tables(s.sigmas) for s in schedules]
+
+    def body(loop: LoopState) -> LoopState:
+        sigmas = [sigma_at(s, loop.step) for s in schedules]
+        view = View(loop.step, jax.tree.unflatten(structure, sigmas), loop.sample)
+        velocity, decision = gated(
+            policy,
+            loop.cache,
+            view,
+            run=lambda: _like(noise, network(loop.sample, loop.step)),
+        )
+        stepped = [
+            solver.step(row_of(table, loop.step), state, x, v)
+            for table, state, x, v in zip(
+                tables,
+                loop.solver,
+                jax.tree.leaves(loop.sample),
+                jax.tree.leaves(velocity),
+                strict=True,
+            )
+        ]
+        if progress is not None:
+            report(progress, loop.step, num_steps, decision.run)
+        return LoopState(
+            step=loop.step + 1,
+            sample=jax.tree.unflatten(structure, [x for x, _ in stepped]),
+            solver=tuple(state for _, state in stepped),
+            cache=decision.state,
+            computed=loop.computed.at[loop.step].set(decision.run),
+            signal=loop.signal.at[loop.step].set(decision.signal),
+            nonfinite=loop.nonfinite | ~_all_finite(velocity),
+        )
+
+    start = LoopState(
+        step=jnp.zeros((), jnp.int32),
+        sample=noise,
+        solver=tuple(solver.init(x) for x in leaves),
+        cache=policy.init(noise, num_steps),
+        computed=jnp.zeros(num_steps, bool),
+        signal=jnp.full(num_steps, jnp.nan, jnp.float32),
+        nonfinite=jnp.zeros((), bool),
+    )
+    # A static bound: XLA sees a known trip count, and a GPU's host need not read the
+    # predicate back at every iteration.
+    end = jax.lax.while_loop(lambda loop: loop.step < num_steps, body, start)
+    calls = end.computed.sum(dtype=jnp.int32)
+    return SampleResult(
+        end.sample, Stats(end.computed, end.signal, calls, end.nonfinite)
+    )
+
+
+def _like(noise: Any, velocity: Any) -> Any:
+    """Checks the network's answer while tracing, and casts it to the sample's dtypes.
+
+    Raises:
+        ValueError: if structure or shapes are not the sample's.
+    """
+    wanted = jax.tree.map(lambda x: tuple(x.shape), noise)
+    given = jax.tree.map(lambda x: tuple(x.shape), velocity)
+    if wanted != given:
+        raise ValueError(
+            f"the model's velocity has shapes {given}; the sample has {wanted}"
+        )
+    return jax.tree.map(lambda x, v: v.astype(x.dtype), noise, velocity)
+
+
+def _all_finite(tree: Any) -> jax.Array:
+    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()

@@ -1,0 +1,23 @@
+"""Words for bad input: what was given, what is allowed, the nearest right name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def unknown_name(kind: str, given: object, allowed: Iterable[str]) -> str:
+    """Words the error for a name that is not known.
+
+    Args:
+        kind: what is being named, such as ``"solver"``.
+        given: the name that was given.
+        allowed: the names that would do.
+
+    Returns:
+        One sentence, with the nearest allowed name if one is near.
+    """
+    names = sorted(allowed)
+    near = difflib.get_close_matches(str(given), names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {given!r}.{hint} Supported: {names}"

@@ -1,0 +1,16 @@
+"""Forecasts: the velocity that a skipped step uses instead of the network's."""
+
+from jax_stepcache.forecasts.base import Forecast, Point, get_forecast, is_forecast
+from jax_stepcache.forecasts.hold import Hold
+from jax_stepcache.forecasts.linear import Linear
+from jax_stepcache.forecasts.linear_x0 import LinearX0
+
+__all__ = [
+    "Forecast",
+    "Hold",
+    "Linear",
+    "LinearX0",
+    "Point",
+    "get_forecast",
+    "is_forecast",
+]

@@ -1,0 +1,42 @@
+"""A fixed schedule of steps that run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jax_stepcache.gates.base import Verdict
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Mask:
+    """Runs the network where the mask is true.
+
+    Attributes:
+        mask: bool[num_steps]. An array, so that another mask is not another program.
+    """
+
+    mask: ArrayLike
+
+    def init(self, num_steps: int) -> tuple[()]:
+        """See `Gate.init`."""
+        # An index past the end would be clamped, silently.
+        if jnp.shape(self.mask) != (num_steps,):
+            raise ValueError(
+                f"the mask has shape {jnp.shape(self.mask)}; {num_steps} steps need "
+                f"({num_steps},)"
+            )
+        return ()
+
+    def decide(self, state: tuple[()], step: jax.Array, signal: jax.Array) -> Verdict:
+        """See `Gate.decide`."""
+        del signal
+        return Verdict(jnp.asarray(self.mask)[step], jnp.asarray(False), state)
+
+    def record(self, state: tuple[()]) -> tuple[()]:
+        """See `Gate.record`."""
+        return state

@@ -1,0 +1,63 @@
+"""Classifier-free guidance around a denoiser, as one stacked batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def stack_branches(conditional: Any, unconditional: Any) -> Any:
+    """Stacks two conditions along the batch, the conditional rows first.
+
+    Args:
+        conditional: pytree of [batch, ...] arrays.
+        unconditional: the same structure and shapes.
+
+    Returns:
+        The same structure with [2 * batch, ...] arrays.
+    """
+    return jax.tree.map(
+        lambda a, b: jnp.concatenate([a, b], axis=0), conditional, unconditional
+    )
+
+
+def guide(
+    denoise: Callable[[Any], Any],
+    sample: Any,
+    scale: jax.Array,
+    outputs: Sequence[str] | None,
+) -> Any:
+    """Asks a denoiser for both branches at once and mixes them.
+
+    ``uncond + scale * (cond - uncond)`` for the guided outputs and ``cond`` for the
+    others, as DreamZero guides its video but not its action (Ho and Salimans 2022,
+    "Classifier-Free Diffusion Guidance").
+
+    Args:
+        denoise: takes a sample of 2 * batch rows, the conditional ones first, to its
+            velocity.
+        sample: pytree of [batch, ...] arrays.
+        scale: float32 scalar, the guidance scale.
+        outputs: names of the guided outputs; None guides all of them.
+
+    Returns:
+        The guided velocity, in the sample's structure.
+    """
+    rows = denoise(stack_branches(sample, sample))
+
+    def mix(guided: bool, row: jax.Array) -> jax.Array:
+        conditional, unconditional = jnp.split(row, 2, axis=0)
+        if not guided:
+            return conditional
+        step = scale.astype(row.dtype) * (conditional - unconditional)
+        return unconditional + step
+
+    if outputs is None or not isinstance(rows, Mapping):
+        return jax.tree.map(lambda row: mix(True, row), rows)
+    return {
+        name: jax.tree.map(lambda row, name=name: mix(name in outputs, row), part)
+        for name, part in rows.items()
+    }

@@ -1,0 +1,84 @@
+"""A pipeline: a model, its sampler and a cache backend, called again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jax_stepcache.backends import (
+    CacheBackend,
+    DiffusionCacheConfig,
+    backend_from_environment,
+    get_cache_backend,
+)
+from jax_stepcache.model import Denoiser, FunctionModel
+from jax_stepcache.params import Params
+from jax_stepcache.result import SampleResult
+from jax_stepcache.sample import sample
+
+
+class Pipeline:
+    """What vLLM-Omni's ``Omni(model=..., cache_backend=...)`` is here.
+
+    Attributes:
+        params: the weights.
+        model: the model they belong to.
+        sampler: `sample`, or `sample` with a cache filled in by a backend.
+        cache_backend: the backend made at construction, or None.
+    """
+
+    sampler: Callable[..., SampleResult]
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        model: Denoiser | None = None,
+        cache_backend: str | CacheBackend | None = None,
+        cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
+    ) -> None:
+        """Makes a pipeline.
+
+        Args:
+            params: what `load_params` returned; or, with ``model``, any pytree.
+            model: your own denoiser; see `sample`.
+            cache_backend: a backend or the name of one; None for what the environment's
+                ``DIFFUSION_CACHE_BACKEND`` names; ``"none"`` for no cache whatever the
+                environment says.
+            cache_config: the backend's settings.
+
+        Raises:
+            ValueError: for unknown names or settings that do not fit.
+            TypeError: if there is no model.
+        """
+        self.params = params
+        if isinstance(params, Params):
+            self.model, self._own = params.model, {}
+        elif callable(model):
+            self.model, self._own = FunctionModel(model), {"model": model}
+        else:
+            raise TypeError("params are no Params of this library; pass model= as well")
+        self.sampler = sample
+        if isinstance(cache_backend, CacheBackend):
+            self.cache_backend = cache_backend
+        else:
+            name = (
+                backend_from_environment() if cache_backend is None else cache_backend
+            )
+            self.cache_backend = get_cache_backend(name, cache_config)
+        if self.cache_backend is not None:
+            self.cache_backend.enable(self)
+
+    def __call__(self, observation: Any = None, **options: Any) -> SampleResult:
+        """Samples.
+
+        Args:
+            observation: what a bundled model is shown; see `sample`.
+            **options: any option of `sample` but the cache's.
+
+        Returns:
+            The sample and its statistics.
+        """
+        if observation is not None:
+            options["observation"] = observation
+        return self.sampler(self.params, **self._own, **options)

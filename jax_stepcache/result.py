@@ -1,0 +1,61 @@
+"""What sampling returns: the sample, and an account of how it was made."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+
+class Stats(NamedTuple):
+    """Which steps ran the network.
+
+    Attributes:
+        computed: bool[num_steps], true where the network ran.
+        signal: float32[num_steps], what the gate compared; NaN where it did not look.
+        model_calls: int32 scalar, how often the network ran.
+        nonfinite: bool scalar, whether any velocity held a NaN or an infinity.
+    """
+
+    computed: jax.Array
+    signal: jax.Array
+    model_calls: jax.Array
+    nonfinite: jax.Array
+
+    def __repr__(self) -> str:
+        """One line with the steps as a strip: filled where the network ran."""
+        fields = [self.computed, self.model_calls, self.nonfinite]
+        if any(isinstance(x, Tracer) or np.ndim(x) > 1 for x in fields):
+            return f"Stats(computed={self.computed}, model_calls={self.model_calls})"
+        if np.ndim(self.computed) != 1 or np.ndim(self.model_calls) != 0:
+            return f"Stats(computed={self.computed!r})"
+        warning = ", NON-FINITE VALUES" if self.nonfinite else ""
+        return (
+            f"Stats({strip(self.computed)} {int(self.model_calls)} of "
+            f"{len(self.computed)} steps ran the model{warning})"
+        )
+
+
+class SampleResult(NamedTuple):
+    """A sample and its statistics; a pytree.
+
+    Attributes:
+        sample: the sample at the end of the schedule, in the noise's structure, shapes
+            and dtypes.
+        stats: what happened on the way.
+    """
+
+    sample: Any
+    stats: Stats
+
+    def __repr__(self) -> str:
+        """The shapes of the sample, and the steps as a strip."""
+        shapes = jax.tree.map(lambda x: f"{x.dtype}{list(x.shape)}", self.sample)
+        return f"SampleResult(sample={shapes}, stats={self.stats!r})"
+
+
+def strip(computed: Any) -> str:
+    """Draws steps as text, ``█`` where the network ran and ``·`` where it did not."""
+    return "".join("█" if ran else "·" for ran in np.asarray(computed))

@@ -1,0 +1,307 @@
+"""`sample`: one call from weights to a sample and an account of how it was made."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from jax_stepcache.backends import CacheBackend, resolve_policy
+from jax_stepcache.backends.config import DiffusionCacheConfig
+from jax_stepcache.check import batch_size, check_arrays, check_floating
+from jax_stepcache.denoise import denoise
+from jax_stepcache.errors import unknown_name
+from jax_stepcache.guidance import guide, stack_branches
+from jax_stepcache.model import Denoiser, FunctionModel
+from jax_stepcache.params import Params
+from jax_stepcache.policy import Policy
+from jax_stepcache.progress import Progress, tqdm_progress
+from jax_stepcache.result import SampleResult
+from jax_stepcache.schedule import Schedule, flow_schedule, num_steps_of, timesteps_at
+from jax_stepcache.solvers import Solver, get_solver
+
+
+def sample(
+    params: Any,
+    *,
+    model: Denoiser | None = None,
+    observation: Any = None,
+    condition: Any = None,
+    negative_condition: Any = None,
+    noise: Any = None,
+    key: jax.Array | None = None,
+    cache: str | CacheBackend | Policy | None = None,
+    cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
+    budget: int | None = None,
+    forecast: Any = None,
+    num_inference_steps: int | None = None,
+    solver: str | Solver | None = None,
+    shift: float | None = None,
+    final_noise: float | Mapping[str, float] | None = None,
+    schedule: Schedule | Mapping[str, Schedule] | None = None,
+    guidance_scale: float | jax.Array | None = None,
+    progress: bool | Progress = False,
+) -> SampleResult:
+    """Samples a flow-matching model, skipping model calls as the cache decides.
+
+    Compiles once per shape and static setting (model, step count, shift, solver, which
+    forecasts). Another threshold, countdown, mask, guidance scale, key, observation or
+    set of weights runs the same program. It may be called inside `jax.jit` and
+    `jax.vmap`; under `vmap` each element decides for itself, and both branches run.
+
+    Args:
+        params: what `load_params` returned; or, with ``model``, any pytree.
+        model: your own denoiser, ``(params, sample, t, condition) -> velocity`` over
+            pytrees of [batch, ...] arrays, ``t`` being float32[batch] timesteps
+            (``1000 * sigma``, truncated, unless ``schedule`` says otherwise). Pass the
+            same function object each time: another one compiles again.
+        observation: what the bundled model is shown, [batch, ...] arrays; None for an
+            example of the model's own.
+        condition: passed to your denoiser as it is. For a bundled model, what its
+            ``prepare`` returned, instead of an observation.
+        negative_condition: the unconditional branch's condition, of the same structure,
+            for a guidance scale other than 1 with your own denoiser.
+        noise: the sample at the first sigma, a pytree of floating [batch, ...] arrays;
+            required with ``model``. The result has its structure and dtypes.
+        key: draws the noise where none is given; None for ``jax.random.key(0)``, the
+            same noise at every call, as the original DreamZero does.
+        cache: a backend's name (see `get_cache_backend`), a backend, a policy, or None
+            to run the network at every step.
+        cache_config: the backend's settings, by vLLM-Omni's names.
+        budget: number of model calls for ``cache="tuned"``.
+        forecast: what a skipped step uses: ``"hold"``, ``"linear"``, ``"linear_x0"``, a
+            `Forecast`, or a mapping with one for each output. None for the cache's own.
+        num_inference_steps: solver steps; None for the model's default, 16.
+        solver: ``"unipc"``, ``"euler"`` or a `Solver`; None for the model's default.
+        shift: the schedule's timestep shift; None for the model's default (5 for
+            DreamZero, 1 for your own).
+        final_noise: sigma at which the schedule stops, in [0, 1), for all outputs or by
+            name (``{"video": 0.8}``, DreamZero's decoupled inference).
+        schedule: a schedule of your own, or one for each output by name, instead of
+            step count, shift and final noise.
+        guidance_scale: classifier-free guidance; 1 runs the conditional branch alone.
+            None for the model's default.
+        progress: True shows a tqdm bar from inside the compiled loop; False compiles no
+            host callback.
+
+    Returns:
+        The sample and its statistics.
+
+    Raises:
+        ValueError: for anything that does not fit, before it is compiled: what was
+            given, what is allowed, and the nearest right name.
+        TypeError: where an argument is of the wrong kind.
+    """
+    if isinstance(params, Params):
+        if model is not None:
+            raise TypeError(
+                "params already name their model; with a model of your own, pass "
+                "params.weights"
+            )
+        weights, network = params.weights, params.model
+    else:
+        weights, network = params, _own_model(model, noise)
+
+    defaults = network.defaults
+    scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
+    guided = isinstance(scale, Tracer) or float(scale) != 1.0
+    if schedule is None:
+        schedule = _schedules(
+            network.outputs,
+            defaults.num_inference_steps
+            if num_inference_steps is None
+            else num_inference_steps,
+            defaults.shift if shift is None else shift,
+            final_noise,
+        )
+    elif not (num_inference_steps is None and shift is None and final_noise is None):
+        raise ValueError(
+            "a schedule fixes the steps; give either it or num_inference_steps, shift "
+            "and final_noise"
+        )
+    elif isinstance(schedule, Schedule) and network.outputs is not None:
+        schedule = dict.fromkeys(network.outputs, schedule)
+
+    policy = resolve_policy(
+        cache, network, num_steps_of(schedule), cache_config, budget, forecast
+    )
+    inputs = _inputs(network, observation, condition, negative_condition, noise, guided)
+    if noise is None:
+        key = jax.random.key(0) if key is None else key
+    schedules, structure = jax.tree.flatten(
+        schedule, is_leaf=lambda node: isinstance(node, Schedule)
+    )
+    program = _Program(
+        network,
+        tuple(schedules),
+        structure,
+        get_solver(defaults.solver if solver is None else solver),
+        guided,
+        tqdm_progress() if progress is True else progress or None,
+    )
+    return _run(program, weights, policy, inputs, noise, key, jnp.float32(scale))
+
+
+class _Program(NamedTuple):
+    """What a compiled sampler depends on besides shapes: all static and hashable."""
+
+    model: Any
+    schedules: tuple[Schedule, ...]
+    schedule_structure: Any
+    solver: Solver
+    guided: bool
+    progress: Progress | None
+
+
+class _Inputs(NamedTuple):
+    """What the condition is made of: an observation still to prepare, or itself."""
+
+    observation: Any
+    condition: Any
+
+
+@functools.partial(jax.jit, static_argnames=("program",))
+def _run(
+    program: _Program,
+    weights: Any,
+    policy: Policy,
+    inputs: _Inputs,
+    noise: Any,
+    key: jax.Array | None,
+    scale: jax.Array,
+) -> SampleResult:
+    model = program.model
+    schedule = jax.tree.unflatten(program.schedule_structure, program.schedules)
+    condition = inputs.condition
+    if inputs.observation is not None:
+        condition = model.prepare(weights, inputs.observation, program.guided)
+    if noise is None and key is not None:
+        batch = batch_size(inputs.observation, "observation")
+        noise = draw_noise(key, model.noise_struct(batch))
+    batch = batch_size(noise, "noise")
+    rows = 2 * batch if program.guided else batch
+
+    def network(x: Any, step: jax.Array) -> Any:
+        t = timesteps_at(schedule, step, rows)
+        ask = functools.partial(model.denoise, weights, t=t, condition=condition)
+        if program.guided:
+            return guide(ask, x, scale, model.guided_outputs)
+        return ask(x)
+
+    return denoise(
+        network,
+        noise,
+        schedule=schedule,
+        solver=program.solver,
+        policy=policy,
+        progress=program.progress,
+    )
+
+
+def draw_noise(key: jax.Array, struct: Any) -> Any:
+    """Draws the sample at the first sigma.
+
+    Args:
+        key: a PRNG key.
+        struct: pytree of `jax.ShapeDtypeStruct`.
+
+    Returns:
+        Standard normal arrays, from one key for each output.
+    """
+    leaves, structure = jax.tree.flatten(struct)
+    keys = jax.random.split(key, len(leaves))
+    drawn = [
+        jax.random.normal(k, x.shape, x.dtype)
+        for k, x in zip(keys, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, drawn)
+
+
+def _own_model(function: Denoiser | None, noise: Any) -> FunctionModel:
+    if not callable(function):
+        raise TypeError(
+            "params are no Params of this library, so sample needs model=, your "
+            "denoiser (params, sample, t, condition) -> velocity; got "
+            f"{function!r}. Bundled weights come from load_params()"
+        )
+    if noise is None:
+        raise ValueError(
+            "a model of your own needs noise=, the sample at the first sigma: its "
+            "shapes are the result's"
+        )
+    return FunctionModel(function)
+
+
+def _schedules(
+    outputs: tuple[str, ...] | None,
+    num_steps: int,
+    shift: float,
+    final_noise: float | Mapping[str, float] | None,
+) -> Any:
+    """One schedule, or one for each output where the model names its outputs."""
+    if isinstance(final_noise, Mapping):
+        for name in final_noise:
+            if name not in (outputs or ()):
+                raise ValueError(unknown_name("output", name, outputs or ()))
+    if outputs is None:
+        return flow_schedule(num_steps, shift, final_noise)  # pyright: ignore
+    each = (
+        final_noise
+        if isinstance(final_noise, Mapping)
+        else dict.fromkeys(outputs, final_noise)
+    )
+    return {name: flow_schedule(num_steps, shift, each.get(name)) for name in outputs}
+
+
+def _inputs(
+    model: Any,
+    observation: Any,
+    condition: Any,
+    negative_condition: Any,
+    noise: Any,
+    guided: bool,
+) -> _Inputs:
+    """Checks what the network will be shown, and stacks a user's two branches."""
+    batch = 1
+    if noise is not None:
+        check_floating(noise, "noise")
+        batch = batch_size(noise, "noise")
+    if isinstance(model, FunctionModel):
+        if observation is not None:
+            raise TypeError("a model of your own takes condition=, not observation=")
+        if guided:
+            if condition is None or negative_condition is None:
+                raise ValueError(
+                    "a guidance scale other than 1 needs condition= and "
+                    "negative_condition="
+                )
+            condition = stack_branches(condition, negative_condition)
+        elif negative_condition is not None:
+            raise ValueError(
+                "negative_condition= is not used at a guidance scale of 1; leave it "
+                "out or set guidance_scale"
+            )
+        return _Inputs(None, condition)
+
+    if negative_condition is not None:
+        raise TypeError(
+            f"{model.name} makes its own unconditional branch; leave out "
+            "negative_condition="
+        )
+    if observation is not None and condition is not None:
+        raise TypeError("give an observation or a condition, not both")
+    if condition is not None:
+        if noise is None:
+            raise ValueError("a condition needs noise=, which sets the batch size")
+        check_arrays(noise, model.noise_struct(batch), "noise")
+        return _Inputs(None, condition)
+    if observation is None:
+        observation = model.example(jax.random.key(0), batch)
+    observed = model.check_observation(observation)
+    if noise is not None:
+        check_arrays(noise, model.noise_struct(observed), "noise")
+    return _Inputs(observation, None)

@@ -1,0 +1,78 @@
+"""What a solver is, and solvers by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from jax_stepcache.errors import unknown_name
+
+
+class Solver(Protocol):
+    """Steps one array of a sample along the flow. Hashable: it is static."""
+
+    def tables(self, sigmas: Sequence[float]) -> Any:
+        """Makes the coefficients of all steps.
+
+        Args:
+            sigmas: ``num_steps + 1`` noise levels.
+
+        Returns:
+            A pytree of float64 NumPy arrays with a leading axis of ``num_steps``. They
+            are made at trace time, so that the loop multiplies by constants.
+        """
+        ...
+
+    def init(self, sample: jax.Array) -> Any:
+        """Makes the state carried beside the sample."""
+        ...
+
+    def step(
+        self, row: Any, state: Any, sample: jax.Array, velocity: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        """Takes one step.
+
+        Args:
+            row: the tables' entry of this step, float32.
+            state: the carried state.
+            sample: the sample at this step's sigma.
+            velocity: the network's (or a forecast's) velocity there, same shape.
+
+        Returns:
+            The sample at the next sigma, and the new state.
+        """
+        ...
+
+
+def row_of(tables: Any, step: jax.Array) -> Any:
+    """Picks one step's coefficients from a solver's tables, as float32."""
+    return jax.tree.map(
+        lambda table: jax.numpy.asarray(np.asarray(table), jax.numpy.float32)[step],
+        tables,
+    )
+
+
+def get_solver(solver: str | Solver) -> Solver:
+    """Finds a solver by name.
+
+    Args:
+        solver: ``"unipc"``, ``"euler"``, or a solver, which is returned as it is.
+
+    Returns:
+        The solver.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    from jax_stepcache.solvers.euler import Euler
+    from jax_stepcache.solvers.unipc import UniPC
+
+    if not isinstance(solver, str):
+        return solver
+    known = {"unipc": UniPC, "euler": Euler}
+    if solver not in known:
+        raise ValueError(unknown_name("solver", solver, known))
+    return known[solver]()

@@ -1,0 +1,29 @@
+"""The flow's Euler solver."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Euler:
+    """First order: ``x += v * (sigma_next - sigma)``."""
+
+    def tables(self, sigmas: Sequence[float]) -> np.ndarray:
+        """See `Solver.tables`: the sigma differences, float64[num_steps]."""
+        return np.diff(np.asarray(sigmas, np.float64))
+
+    def init(self, sample: jax.Array) -> tuple[()]:
+        """See `Solver.init`: nothing is carried."""
+        del sample
+        return ()
+
+    def step(
+        self, row: jax.Array, state: tuple[()], sample: jax.Array, velocity: jax.Array
+    ) -> tuple[jax.Array, tuple[()]]:
+        """See `Solver.step`."""
+        return sample + row.astype(sample.dtype) * velocity, state

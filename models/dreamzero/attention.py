@@ -1,0 +1,138 @@
+"""Self-attention over the window and cross-attention to the prompt."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from .config import DreamZeroConfig
+from .layers import Linear, RMSNorm
+from .rope import Rotation, rotate
+
+
+class KeysValues(NamedTuple):
+    """Keys and values of one attention.
+
+    Attributes:
+        k: (B, tokens, heads, head_dim); with a leading layer axis where stacked.
+        v: like ``k``.
+    """
+
+    k: jax.Array
+    v: jax.Array
+
+
+class Context(NamedTuple):
+    """What every block attends to of the prompt, computed once per prompt.
+
+    Attributes:
+        text: keys and values (layers, B, text_len, heads, head_dim).
+        image: those of the image tokens, or None without an image branch.
+    """
+
+    text: KeysValues
+    image: KeysValues | None
+
+
+class SelfAttention(nnx.Module):
+    """Attention of the new tokens to the window's frames and to themselves.
+
+    Attributes:
+        q: query projection; ``k``, ``v`` and ``o`` are key, value and output.
+        norm_q: of the queries over all heads together; ``norm_k`` of the keys.
+        num_heads: heads.
+    """
+
+    def __init__(self, config: DreamZeroConfig, *, rngs: nnx.Rngs):
+        dim = config.dim
+        self.q = Linear(dim, dim, rngs=rngs)
+        self.k = Linear(dim, dim, rngs=rngs)
+        self.v = Linear(dim, dim, rngs=rngs)
+        self.o = Linear(dim, dim, rngs=rngs)
+        self.norm_q = RMSNorm(dim, config.eps)
+        self.norm_k = RMSNorm(dim, config.eps)
+        self.num_heads = config.num_heads
+
+    def __call__(
+        self, x: jax.Array, rotation: Rotation, cached: KeysValues, mask: jax.Array
+    ) -> tuple[jax.Array, KeysValues]:
+        """Attends.
+
+        Args:
+            x: (B, L, D) new tokens.
+            rotation: of the new tokens.
+            cached: keys and values (B, K, heads, head_dim) of earlier frames.
+            mask: (B, 1, 1, K + L) bool, the keys that every query attends to.
+
+        Returns:
+            (B, L, D), and keys and values of the new tokens.
+        """
+        q = rotate(_heads(self.norm_q(self.q(x)), self.num_heads), rotation)
+        k = rotate(_heads(self.norm_k(self.k(x)), self.num_heads), rotation)
+        v = _heads(self.v(x), self.num_heads)
+        y = jax.nn.dot_product_attention(
+            q,
+            jnp.concatenate([cached.k.astype(k.dtype), k], axis=1),
+            jnp.concatenate([cached.v.astype(v.dtype), v], axis=1),
+            mask=mask,
+        )
+        return self.o(y.reshape(x.shape)), KeysValues(k, v)
+
+
+class CrossAttention(nnx.Module):
+    """Attention to text and image; both share the queries, their results add up.
+
+    Attributes:
+        q: query projection; ``k``, ``v`` and ``o`` are key, value and output.
+        norm_q: of the queries over all heads together; ``norm_k`` of the keys.
+        k_img: key projection of image tokens, or None; likewise ``v_img`` and
+            ``norm_k_img``.
+        num_heads: heads.
+    """
+
+    def __init__(self, config: DreamZeroConfig, *, rngs: nnx.Rngs):
+        dim, image = config.dim, config.image_dim is not None
+        self.q = Linear(dim, dim, rngs=rngs)
+        self.k = Linear(dim, dim, rngs=rngs)
+        self.v = Linear(dim, dim, rngs=rngs)
+        self.o = Linear(dim, dim, rngs=rngs)
+        self.norm_q = RMSNorm(dim, config.eps)
+        self.norm_k = RMSNorm(dim, config.eps)
+        self.k_img = Linear(dim, dim, rngs=rngs) if image else None
+        self.v_img = Linear(dim, dim, rngs=rngs) if image else None
+        self.norm_k_img = RMSNorm(dim, config.eps) if image else None
+        self.num_heads = config.num_heads
+
+    def keys_values(self, text: jax.Array, image: jax.Array | None) -> Context:
+        """Keys and values of context tokens, for one layer.
+
+        Args:
+            text: (B, text_len, D).
+            image: (B, image_len, D), or None without an image branch.
+
+        Returns:
+            The context of this layer, without a layer axis.
+        """
+        k = _heads(self.norm_k(self.k(text)), self.num_heads)
+        v = _heads(self.v(text), self.num_heads)
+        if image is None or self.k_img is None:
+            return Context(KeysValues(k, v), None)
+        k_img = _heads(self.norm_k_img(self.k_img(image)), self.num_heads)
+        v_img = _heads(self.v_img(image), self.num_heads)
+        return Context(KeysValues(k, v), KeysValues(k_img, v_img))
+
+    def __call__(self, x: jax.Array, context: Context) -> jax.Array:
+        """Maps tokens (B, L, D) to (B, L, D), given this layer's context."""
+        q = _heads(self.norm_q(self.q(x)), self.num_heads)
+        y = jax.nn.dot_product_attention(q, *context.text)
+        if context.image is not None:
+            y = y + jax.nn.dot_product_attention(q, *context.image)
+        return self.o(y.reshape(x.shape))
+
+
+def _heads(x: jax.Array, num_heads: int) -> jax.Array:
+    """Splits (B, L, D) into (B, L, heads, head_dim)."""
+    return x.reshape(*x.shape[:-1], num_heads, -1)

@@ -1,0 +1,531 @@
+"""DreamZero's causal transformer over video, action and state tokens.
+
+After `CausalWanModel` of https://github.com/dreamzero0/dreamzero (Apache-2.0): one
+denoising forward sees the frames before it through a `KVCache`, and a prefill
+writes frames that have been observed into it. Everything is a pure function of
+its arguments, so the same methods serve sampling and training.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from . import kv_cache, rope
+from .attention import Context, KeysValues
+from .block import Block
+from .config import DreamZeroConfig
+from .embeddings import ActionEncoder, ImageEmbedding, timestep_embedding
+from .head import Head, patchify, unpatchify
+from .kv_cache import KVCache
+from .layers import MLP, Linear, gelu_tanh
+
+Weights = dict
+"""Nested dict of arrays: module names, then parameter names; blocks are stacked."""
+
+
+class Embedded(NamedTuple):
+    """What the blocks work on.
+
+    Attributes:
+        x: (B, L, D) tokens: video, then actions, then states.
+        e: (B, rows, D) time embedding of the video and, with actions, of these.
+        modulation: (B, rows, 6, D) its projection.
+        rotation: rotary positions of the tokens.
+        grid: (frames, rows, columns) of video tokens; Python integers.
+    """
+
+    x: jax.Array
+    e: jax.Array
+    modulation: jax.Array
+    rotation: rope.Rotation
+    grid: tuple[int, int, int]
+
+    @property
+    def video_tokens(self) -> int:
+        """How many of the tokens are video."""
+        frames, rows, cols = self.grid
+        return frames * rows * cols
+
+
+class Outputs(NamedTuple):
+    """All results of a forward.
+
+    Attributes:
+        video: (B, out_dim, f, H, W) float32 velocity.
+        action: (B, num_action_per_block, action_dim) float32 velocity, or None
+            where no action was given.
+        keys_values: of the new video tokens, (layers, B, S, heads, head_dim).
+    """
+
+    video: jax.Array
+    action: jax.Array | None
+    keys_values: KeysValues
+
+
+class CausalWanModel(nnx.Module):
+    """The transformer.
+
+    Attributes:
+        config: sizes and switches.
+        patch_embedding: patch to token.
+        text_embedding: prompt features to context tokens.
+        img_emb: image features to context tokens, or None.
+        time_embedding: sinusoids to the time embedding.
+        time_projection: time embedding to the blocks' modulation.
+        state_encoder: robot state to token.
+        action_encoder: noisy action to token.
+        action_decoder: token to action velocity.
+        blocks: all blocks, each parameter with a leading layer axis.
+        head: video tokens to patches of velocity.
+    """
+
+    def __init__(self, config: DreamZeroConfig, *, rngs: nnx.Rngs):
+        zeros = nnx.initializers.zeros_init()
+        dim = config.dim
+        patch = config.in_dim * config.patch_size[1] * config.patch_size[2]
+        self.config = config
+        self.patch_embedding = Linear(patch, dim, rngs=rngs)
+        self.text_embedding = MLP(
+            config.text_dim, dim, dim, activation=gelu_tanh, rngs=rngs
+        )
+        self.img_emb = (
+            None
+            if config.image_dim is None
+            else ImageEmbedding(config.image_dim, dim, rngs=rngs)
+        )
+        self.time_embedding = MLP(
+            config.freq_dim, dim, dim, activation=jax.nn.silu, rngs=rngs
+        )
+        self.time_projection = Linear(dim, 6 * dim, rngs=rngs, init=zeros)
+        self.state_encoder = MLP(
+            config.max_state_dim,
+            config.hidden_size,
+            dim,
+            activation=jax.nn.relu,
+            rngs=rngs,
+        )
+        self.action_encoder = ActionEncoder(config.action_dim, dim, rngs=rngs)
+        self.action_decoder = MLP(
+            dim,
+            config.hidden_size,
+            config.action_dim,
+            activation=jax.nn.relu,
+            rngs=rngs,
+            out_init=zeros,
+        )
+        keys = jax.random.split(rngs.params(), config.num_layers)
+        self.blocks = nnx.vmap(lambda key: Block(config, rngs=nnx.Rngs(key)))(keys)
+        self.head = Head(config, rngs=rngs)
+
+    def encode_context(
+        self, text: jax.Array, image: jax.Array | None = None
+    ) -> Context:
+        """Prepares a prompt for all layers; once per prompt is enough.
+
+        Args:
+            text: (B, text_len, text_dim) encoded prompt, zero past its length.
+            image: (B, image_len, image_dim) image features; None exactly where
+                the model has no image branch.
+
+        Returns:
+            Keys and values of the cross-attentions.
+
+        Raises:
+            ValueError: for a shape that does not fit the configuration.
+        """
+        c = self.config
+        batch = text.shape[0]
+        _require_shape("text", text, (batch, c.text_len, c.text_dim))
+        tokens = self.text_embedding(text.astype(c.dtype))
+        image_tokens = None
+        if self.img_emb is None:
+            if image is not None:
+                raise ValueError(
+                    "this model has no image branch (config.image_dim is None), got "
+                    f"an image of shape {image.shape}"
+                )
+        elif image is None:
+            raise ValueError(
+                "this model has an image branch: give image features of shape "
+                f"(B, {c.image_len}, {c.image_dim})"
+            )
+        else:
+            _require_shape("image", image, (batch, c.image_len, c.image_dim))
+            image_tokens = self.img_emb(image.astype(c.dtype))
+
+        graph, layers = nnx.split(self.blocks.cross_attn)
+
+        def layer(_, state):
+            attention = nnx.merge(graph, state)
+            return None, attention.keys_values(tokens, image_tokens)
+
+        return jax.lax.scan(layer, None, layers)[1]
+
+    def prefill(
+        self,
+        video: jax.Array,
+        context: Context,
+        cache: KVCache,
+        *,
+        y: jax.Array | None = None,
+        start_frame: jax.Array | int | None = None,
+    ) -> KVCache:
+        """Writes observed frames into the cache.
+
+        Args:
+            video: (B, out_dim, f, H, W) latents of the frames, free of noise.
+            context: of the prompt.
+            cache: of the frames before them.
+            y: (B, y_dim, f, H, W) conditioning latent where the model takes one.
+            start_frame: position of the first frame, () or (B,) int; the frames
+                written so far unless given.
+
+        Returns:
+            The cache with the frames in it.
+
+        Raises:
+            ValueError: for shapes that do not fit the configuration or the cache.
+        """
+        room = kv_cache.slots(self.config, cache)
+        if video.ndim == 5 and video.shape[2] > room:
+            raise ValueError(
+                f"the cache has room for {room} frames, got {video.shape[2]} at once"
+            )
+        t = jnp.zeros(video.shape[0], jnp.float32)
+        embedded = self.embed(
+            video,
+            t,
+            y=y,
+            start_frame=cache.length if start_frame is None else start_frame,
+        )
+        _, new = self.run_blocks(embedded, context, cache)
+        return kv_cache.append(self.config, cache, *new)
+
+    def __call__(
+        self,
+        video: jax.Array,
+        action: jax.Array,
+        state: jax.Array,
+        t_video: jax.Array,
+        t_action: jax.Array,
+        context: Context,
+        cache: KVCache,
+        *,
+        y: jax.Array | None = None,
+        start_frame: jax.Array | int | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Predicts the velocities of the next frames and actions.
+
+        Args:
+            video: (B, out_dim, f, H, W) noisy latents.
+            action: (B, num_action_per_block, action_dim) noisy actions.
+            state: (B, num_state_per_block, max_state_dim) robot state.
+            t_video: (B,) timestep of the video in [0, 1000].
+            t_action: (B,) timestep of the actions.
+            context: of the prompt.
+            cache: of the frames before these; at least the first one.
+            y: (B, y_dim, f, H, W) conditioning latent where the model takes one.
+            start_frame: position of the first frame, () or (B,) int, at least 1;
+                the frames written so far unless given.
+
+        Returns:
+            Velocities like ``video`` and ``action``, float32.
+
+        Raises:
+            ValueError: for shapes that do not fit the configuration or the cache.
+        """
+        embedded = self.embed(
+            video,
+            t_video,
+            action=action,
+            state=state,
+            t_action=t_action,
+            y=y,
+            start_frame=cache.length if start_frame is None else start_frame,
+        )
+        x, _ = self.run_blocks(embedded, context, cache, keep_new=False)
+        return self.decode_video(embedded, x), self.decode_action(embedded, x)
+
+    def forward(
+        self,
+        video: jax.Array,
+        t_video: jax.Array,
+        context: Context,
+        cache: KVCache,
+        *,
+        action: jax.Array | None = None,
+        state: jax.Array | None = None,
+        t_action: jax.Array | None = None,
+        y: jax.Array | None = None,
+        start_frame: jax.Array | int | None = None,
+    ) -> Outputs:
+        """Runs the network and returns all it computes.
+
+        Arguments are those of `__call__`; without ``action``, ``state`` and
+        ``t_action`` only the video goes through. The cache is not written.
+        """
+        embedded = self.embed(
+            video,
+            t_video,
+            action=action,
+            state=state,
+            t_action=t_action,
+            y=y,
+            start_frame=cache.length if start_frame is None else start_frame,
+        )
+        x, new = self.run_blocks(embedded, context, cache)
+        return Outputs(
+            self.decode_video(embedded, x),
+            None if action is None else self.decode_action(embedded, x),
+            new,
+        )
+
+    def embed(
+        self,
+        video: jax.Array,
+        t_video: jax.Array,
+        *,
+        action: jax.Array | None = None,
+        state: jax.Array | None = None,
+        t_action: jax.Array | None = None,
+        y: jax.Array | None = None,
+        start_frame: jax.Array | int,
+    ) -> Embedded:
+        """Turns the inputs into tokens; arguments are those of `__call__`."""
+        c = self.config
+        grid = self._grid(video)
+        batch = video.shape[0]
+        start = jnp.atleast_1d(jnp.asarray(start_frame, jnp.int32))
+        if start.shape not in ((1,), (batch,)):
+            raise ValueError(
+                f"start_frame must be a scalar or of shape ({batch},), got "
+                f"{jnp.shape(start_frame)}"
+            )
+        _require_shape("t_video", t_video, (batch,))
+        x = self.patch_embedding(
+            patchify(self._with_condition(video, y).astype(c.dtype), c.patch_size)
+        )
+        angles = rope.video_angles(c, start, grid)
+        t = t_video[:, None]
+        if action is not None or state is not None or t_action is not None:
+            if action is None or state is None or t_action is None:
+                raise ValueError("action, state and t_action go together or not at all")
+            _require_shape(
+                "action", action, (batch, c.num_action_per_block, c.action_dim)
+            )
+            _require_shape(
+                "state", state, (batch, c.num_state_per_block, c.max_state_dim)
+            )
+            _require_shape("t_action", t_action, (batch,))
+            actions = self.action_encoder(action.astype(c.dtype), t_action)
+            states = self.state_encoder(state.astype(c.dtype))
+            x = jnp.concatenate([x, actions, states], axis=1)
+            registers = rope.register_angles(c, start)
+            angles = jnp.concatenate([angles, registers], axis=1)
+            t = jnp.stack([t_video, t_action], axis=1)
+        e = self.time_embedding(timestep_embedding(t, c.freq_dim).astype(c.dtype))
+        modulation = self.time_projection(jax.nn.silu(e))
+        modulation = modulation.reshape(*e.shape[:2], 6, c.dim)
+        return Embedded(x, e, modulation, rope.rotation(angles), grid)
+
+    def run_blocks(
+        self,
+        embedded: Embedded,
+        context: Context,
+        cache: KVCache,
+        *,
+        keep_new: bool = True,
+    ) -> tuple[jax.Array, KeysValues]:
+        """Sends the tokens through all blocks.
+
+        The blocks are one scan, so the program's size does not grow with them.
+
+        Args:
+            embedded: the tokens.
+            context: of the prompt.
+            cache: of earlier frames.
+            keep_new: whether keys and values are wanted. Without, they are not
+                kept, and empty arrays stand for them.
+
+        Returns:
+            Tokens (B, L, D), and keys and values of the new video tokens,
+            (layers, B, S, heads, head_dim).
+
+        Raises:
+            ValueError: if context or cache do not fit the tokens.
+        """
+        c = self.config
+        batch, tokens = embedded.x.shape[:2]
+        self._check_cache(cache, batch)
+        _require_shape(
+            "context.text.k",
+            context.text.k,
+            (c.num_layers, batch, c.text_len, c.num_heads, c.head_dim),
+        )
+        video = embedded.video_tokens
+        kept = video if keep_new else 0
+        visible = kv_cache.visible(c, cache, embedded.grid[0])
+        mask = jnp.pad(visible, ((0, 0), (0, tokens)), constant_values=True)
+        graph, layers = nnx.split(self.blocks)
+
+        def layer(x, per_layer):
+            state, layer_context, cached = per_layer
+            x, new = nnx.merge(graph, state)(
+                x,
+                embedded.modulation,
+                embedded.rotation,
+                layer_context,
+                cached,
+                mask[:, None, None],
+                video_tokens=video,
+            )
+            return x, KeysValues(new.k[:, :kept], new.v[:, :kept])
+
+        per_layer = (layers, context, KeysValues(cache.k, cache.v))
+        return jax.lax.scan(layer, embedded.x, per_layer)
+
+    def decode_video(self, embedded: Embedded, x: jax.Array) -> jax.Array:
+        """Reads the video velocity (B, out_dim, f, H, W) off the last tokens."""
+        patches = self.head(x[:, : embedded.video_tokens], embedded.e[:, 0])
+        velocity = unpatchify(patches, embedded.grid, self.config.patch_size)
+        return velocity.astype(_at_least_float32(velocity))
+
+    def decode_action(self, embedded: Embedded, x: jax.Array) -> jax.Array:
+        """Reads the action velocity (B, A, action_dim) off the last tokens."""
+        first = embedded.video_tokens
+        velocity = self.action_decoder(
+            x[:, first : first + self.config.num_action_per_block]
+        )
+        return velocity.astype(_at_least_float32(velocity))
+
+    def _grid(self, video: jax.Array) -> tuple[int, int, int]:
+        """Tokens per frame, row and column, after checking the latent's shape."""
+        c = self.config
+        if video.ndim != 5 or video.shape[1] != c.out_dim or video.shape[2] < 1:
+            raise ValueError(
+                f"video must be (B, {c.out_dim}, frames, H, W), got {video.shape}"
+            )
+        _, _, frames, height, width = video.shape
+        _, ph, pw = c.patch_size
+        if height % ph or width % pw:
+            raise ValueError(
+                f"the latent's rows and columns must be multiples of {(ph, pw)}, got "
+                f"{(height, width)}"
+            )
+        grid = (frames, height // ph, width // pw)
+        if grid[1] * grid[2] != c.frame_seqlen:
+            raise ValueError(
+                f"a frame must have {c.frame_seqlen} tokens (config.frame_seqlen); a "
+                f"latent of {height} x {width} has {grid[1]} x {grid[2]}"
+            )
+        if frames > c.window:
+            raise ValueError(
+                f"at most {c.window} frames go through at once (the window), got "
+                f"{frames}"
+            )
+        return grid
+
+    def _with_condition(self, video: jax.Array, y: jax.Array | None) -> jax.Array:
+        """Puts ``y`` beside the video where the model was made for it."""
+        c = self.config
+        if not c.concat_first_frame_latent:
+            return video
+        batch, _, *size = video.shape
+        if y is None:
+            raise ValueError(
+                "this model takes a conditioning latent: give y of shape "
+                f"{(batch, c.y_dim, *size)}"
+            )
+        _require_shape("y", y, (batch, c.y_dim, *size))
+        return jnp.concatenate([video, y.astype(video.dtype)], axis=1)
+
+    def _check_cache(self, cache: KVCache, batch: int) -> None:
+        c = self.config
+        room = cache.k.shape[2] // c.frame_seqlen if cache.k.ndim == 5 else 0
+        shape = (c.num_layers, batch, room * c.frame_seqlen, c.num_heads, c.head_dim)
+        if room < 1 or room > c.window:
+            raise ValueError(
+                f"the cache must hold 1 to {c.window} frames of {c.frame_seqlen} "
+                f"tokens, got keys of shape {cache.k.shape}"
+            )
+        _require_shape("cache.k", cache.k, shape)
+        _require_shape("cache.v", cache.v, shape)
+        _require_shape("cache.length", cache.length, (batch,))
+
+
+def init_weights(config: DreamZeroConfig, key: jax.Array) -> Weights:
+    """Draws weights to train from scratch.
+
+    Xavier-uniform matrices; the projections to modulation and to both outputs are
+    zero, so that a fresh model predicts zero and every block is near the identity.
+
+    Args:
+        config: the model's.
+        key: random key.
+
+    Returns:
+        Nested dict of float32 arrays; those of the blocks have a leading layer
+        axis.
+    """
+    state = nnx.state(CausalWanModel(config, rngs=nnx.Rngs(key)))
+    return nnx.to_pure_dict(state)
+
+
+def weight_shapes(config: DreamZeroConfig) -> Weights:
+    """Shapes of the weights, as ``jax.ShapeDtypeStruct``; nothing is allocated."""
+    return nnx.to_pure_dict(_structure(config)[1])
+
+
+def bind(config: DreamZeroConfig, weights: Weights) -> CausalWanModel:
+    """Makes a model of weights; cheap enough to call inside a jitted function.
+
+    Args:
+        config: the model's.
+        weights: as from `init_weights`; any floating dtype.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: if names or shapes are not those of the configuration.
+    """
+    graph, expected = _structure(config)
+    expected = _flat(nnx.to_pure_dict(expected))
+    given = _flat(weights)
+    faults = [f"missing {name}" for name in expected if name not in given]
+    faults += [f"unknown {name}" for name in given if name not in expected]
+    faults += [
+        f"{name} has shape {jnp.shape(given[name])}, not {struct.shape}"
+        for name, struct in expected.items()
+        if name in given and jnp.shape(given[name]) != struct.shape
+    ]
+    if faults:
+        raise ValueError("weights do not fit the configuration: " + "; ".join(faults))
+    return nnx.merge(graph, weights)
+
+
+@lru_cache(maxsize=32)
+def _structure(config: DreamZeroConfig) -> tuple[nnx.GraphDef, nnx.State]:
+    return nnx.split(nnx.eval_shape(lambda: CausalWanModel(config, rngs=nnx.Rngs(0))))
+
+
+def _flat(weights: Weights) -> dict[str, jax.Array]:
+    leaves = jax.tree_util.tree_leaves_with_path(weights)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf
+        for path, leaf in leaves
+    }
+
+
+def _require_shape(name: str, array: jax.Array, shape: tuple[int, ...]) -> None:
+    if jnp.shape(array) != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {jnp.shape(array)}")
+
+
+def _at_least_float32(x: jax.Array) -> jnp.dtype:
+    return jnp.promote_types(x.dtype, jnp.float32)
