@@ -40,7 +40,7 @@ def load_params(source: str | os.PathLike[str] = DEFAULT_MODEL) -> Params:
     """
     path = Path(source)
     if str(source) in _MODULES:
-        path = Path(_module(str(source)).WEIGHTS)
+        path = Path(load_module(str(source)).WEIGHTS)
     elif not path.is_file():
         raise FileNotFoundError(
             f"{unknown_name('model', str(source), _MODULES)}, and no file has that path"
@@ -53,11 +53,24 @@ def load_params(source: str | os.PathLike[str] = DEFAULT_MODEL) -> Params:
             f"{sorted(metadata)}, and it needs 'model' (one of {sorted(_MODULES)}) and "
             "'config'"
         )
-    module = _module(name)
+    module = load_module(name)
     model = module.model_from_config(json.loads(metadata["config"]))
     check_weights(weights, module.weights_struct(model), str(path))
     return Params(jax.tree.map(jnp.asarray, weights), model)
 
 
-def _module(name: str) -> ModuleType:
+def load_module(name: str) -> ModuleType:
+    """Imports the package of a bundled model.
+
+    Args:
+        name: the model's name.
+
+    Returns:
+        The package.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in _MODULES:
+        raise ValueError(unknown_name("model", name, _MODULES))
     return importlib.import_module(_MODULES[name])

@@ -1,1 +1,1 @@
-"""."""
+"""The ``jax-stepcache`` command."""

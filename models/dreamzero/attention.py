@@ -82,28 +82,47 @@ class SelfAttention(nnx.Module):
         return self.o(y.reshape(x.shape)), KeysValues(k, v)
 
 
-class CrossAttention(nnx.Module):
-    """Attention to text and image; both share the queries, their results add up.
+class KeyValueProjection(nnx.Module):
+    """Keys and values of context tokens.
 
     Attributes:
-        q: query projection; ``k``, ``v`` and ``o`` are key, value and output.
-        norm_q: of the queries over all heads together; ``norm_k`` of the keys.
-        k_img: key projection of image tokens, or None; likewise ``v_img`` and
-            ``norm_k_img``.
+        k: key projection.
+        v: value projection.
+        norm_k: of the keys over all heads together.
         num_heads: heads.
     """
 
     def __init__(self, config: DreamZeroConfig, *, rngs: nnx.Rngs):
-        dim, image = config.dim, config.image_dim is not None
-        self.q = Linear(dim, dim, rngs=rngs)
-        self.k = Linear(dim, dim, rngs=rngs)
-        self.v = Linear(dim, dim, rngs=rngs)
-        self.o = Linear(dim, dim, rngs=rngs)
-        self.norm_q = RMSNorm(dim, config.eps)
-        self.norm_k = RMSNorm(dim, config.eps)
-        self.k_img = Linear(dim, dim, rngs=rngs) if image else None
-        self.v_img = Linear(dim, dim, rngs=rngs) if image else None
-        self.norm_k_img = RMSNorm(dim, config.eps) if image else None
+        self.k = Linear(config.dim, config.dim, rngs=rngs)
+        self.v = Linear(config.dim, config.dim, rngs=rngs)
+        self.norm_k = RMSNorm(config.dim, config.eps)
+        self.num_heads = config.num_heads
+
+    def __call__(self, tokens: jax.Array) -> KeysValues:
+        """Maps (B, tokens, D) to keys and values (B, tokens, heads, head_dim)."""
+        k = _heads(self.norm_k(self.k(tokens)), self.num_heads)
+        return KeysValues(k, _heads(self.v(tokens), self.num_heads))
+
+
+class CrossAttention(nnx.Module):
+    """Attention to text and image; both share the queries, their results add up.
+
+    Attributes:
+        q: query projection.
+        norm_q: of the queries over all heads together.
+        text: keys and values of the text tokens.
+        image: those of the image tokens, or None without an image branch.
+        o: output projection.
+        num_heads: heads.
+    """
+
+    def __init__(self, config: DreamZeroConfig, *, rngs: nnx.Rngs):
+        with_image = config.image_dim is not None
+        self.q = Linear(config.dim, config.dim, rngs=rngs)
+        self.norm_q = RMSNorm(config.dim, config.eps)
+        self.text = KeyValueProjection(config, rngs=rngs)
+        self.image = KeyValueProjection(config, rngs=rngs) if with_image else None
+        self.o = Linear(config.dim, config.dim, rngs=rngs)
         self.num_heads = config.num_heads
 
     def keys_values(self, text: jax.Array, image: jax.Array | None) -> Context:
@@ -116,13 +135,9 @@ class CrossAttention(nnx.Module):
         Returns:
             The context of this layer, without a layer axis.
         """
-        k = _heads(self.norm_k(self.k(text)), self.num_heads)
-        v = _heads(self.v(text), self.num_heads)
-        if image is None or self.k_img is None:
-            return Context(KeysValues(k, v), None)
-        k_img = _heads(self.norm_k_img(self.k_img(image)), self.num_heads)
-        v_img = _heads(self.v_img(image), self.num_heads)
-        return Context(KeysValues(k, v), KeysValues(k_img, v_img))
+        if self.image is None or image is None:
+            return Context(self.text(text), None)
+        return Context(self.text(text), self.image(image))
 
     def __call__(self, x: jax.Array, context: Context) -> jax.Array:
         """Maps tokens (B, L, D) to (B, L, D), given this layer's context."""

@@ -387,7 +387,7 @@ class CausalWanModel(nnx.Module):
             return x, KeysValues(new.k[:, :kept], new.v[:, :kept])
 
         per_layer = (layers, context, KeysValues(cache.k, cache.v))
-        return jax.lax.scan(layer, embedded.x, per_layer)
+        return jax.lax.scan(layer, embedded.x, per_layer, unroll=c.unroll)
 
     def decode_video(self, embedded: Embedded, x: jax.Array) -> jax.Array:
         """Reads the video velocity (B, out_dim, f, H, W) off the last tokens."""
@@ -522,7 +522,7 @@ def _flat(weights: Weights) -> dict[str, jax.Array]:
     }
 
 
-def _require_shape(name: str, array: jax.Array, shape: tuple[int, ...]) -> None:
+def _require_shape(name: str, array: jax.Array, shape: tuple[int | None, ...]) -> None:
     if jnp.shape(array) != shape:
         raise ValueError(f"{name} must have shape {shape}, got {jnp.shape(array)}")
 

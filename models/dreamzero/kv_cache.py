@@ -108,13 +108,23 @@ def append(
     """
     frames = k.shape[2] // config.frame_seqlen
     room = slots(config, cache)
-    slot = jnp.remainder(cache.length[:, None] + jnp.arange(frames), room)
-    within = jnp.arange(config.frame_seqlen)
-    token = (slot[..., None] * config.frame_seqlen + within).reshape(len(slot), -1)
-    row = jnp.arange(len(slot))[:, None]
+    slot = jnp.arange(room)
+    # Selected, not scattered: XLA turns a scatter into a loop over its indices on a
+    # CPU, and its gradient likewise, which cost more than the whole network.
+    lands = [
+        (jnp.remainder(cache.length[:, None] + frame, room) == slot)[None, ..., None]
+        for frame in range(frames)
+    ]
 
     def write(buffer: jax.Array, new: jax.Array) -> jax.Array:
-        target = buffer.at[:, row, token]
-        return target.set(new.astype(buffer.dtype), unique_indices=True)
+        layers, batch, _, *head = buffer.shape
+        by_slot = buffer.reshape(layers, batch, room, config.frame_seqlen, *head)
+        by_frame = new.astype(buffer.dtype).reshape(
+            layers, batch, frames, config.frame_seqlen, *head
+        )
+        for frame, here in enumerate(lands):
+            where = here.reshape(*here.shape, 1, 1)
+            by_slot = jnp.where(where, by_frame[:, :, frame, None], by_slot)
+        return by_slot.reshape(buffer.shape)
 
     return KVCache(write(cache.k, k), write(cache.v, v), cache.length + frames)

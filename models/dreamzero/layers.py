@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+
+_XAVIER = nnx.initializers.xavier_uniform()
 
 
 class Linear(nnx.Module):
@@ -26,9 +29,8 @@ class Linear(nnx.Module):
         out_features: int,
         *,
         rngs: nnx.Rngs,
-        init: nnx.Initializer | None = None,
+        init: nnx.Initializer = _XAVIER,
     ):
-        init = nnx.initializers.xavier_uniform() if init is None else init
         self.kernel = nnx.Param(init(rngs.params(), (in_features, out_features)))
         self.bias = nnx.Param(jnp.zeros(out_features))
 
@@ -96,9 +98,9 @@ class MLP(nnx.Module):
         hidden_features: int,
         out_features: int,
         *,
-        activation,
+        activation: Callable[[jax.Array], jax.Array],
         rngs: nnx.Rngs,
-        out_init: nnx.Initializer | None = None,
+        out_init: nnx.Initializer = _XAVIER,
     ):
         self.layer1 = Linear(in_features, hidden_features, rngs=rngs)
         self.layer2 = Linear(hidden_features, out_features, rngs=rngs, init=out_init)

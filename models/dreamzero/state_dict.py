@@ -82,7 +82,7 @@ def _table(config: DreamZeroConfig) -> dict:
         lambda s: (s[1], config.in_dim, 1, ph, pw),
         lambda a: a.reshape(a.shape[0], -1).T,
     )
-    block, image = "blocks.{layer}", config.image_dim is not None
+    block = "blocks.{layer}"
     table = {
         "patch_embedding": patch,
         "text_embedding": _mlp("text_embedding", 0, 2),
@@ -108,17 +108,22 @@ def _table(config: DreamZeroConfig) -> dict:
                 "norm_k": _rms_norm(f"{block}.self_attn.norm_k"),
             },
             "cross_attn": {
-                **{n: _linear(f"{block}.cross_attn.{n}") for n in "qkvo"},
+                "q": _linear(f"{block}.cross_attn.q"),
                 "norm_q": _rms_norm(f"{block}.cross_attn.norm_q"),
-                "norm_k": _rms_norm(f"{block}.cross_attn.norm_k"),
+                "text": {
+                    "k": _linear(f"{block}.cross_attn.k"),
+                    "v": _linear(f"{block}.cross_attn.v"),
+                    "norm_k": _rms_norm(f"{block}.cross_attn.norm_k"),
+                },
+                "o": _linear(f"{block}.cross_attn.o"),
             },
         },
     }
-    if image:
-        table["blocks"]["cross_attn"] |= {
-            "k_img": _linear(f"{block}.cross_attn.k_img"),
-            "v_img": _linear(f"{block}.cross_attn.v_img"),
-            "norm_k_img": _rms_norm(f"{block}.cross_attn.norm_k_img"),
+    if config.image_dim is not None:
+        table["blocks"]["cross_attn"]["image"] = {
+            "k": _linear(f"{block}.cross_attn.k_img"),
+            "v": _linear(f"{block}.cross_attn.v_img"),
+            "norm_k": _rms_norm(f"{block}.cross_attn.norm_k_img"),
         }
         table["img_emb"] = {
             "norm_in": _norm("img_emb.proj.0"),
@@ -152,7 +157,7 @@ def import_state_dict(
     Args:
         config: the model's.
         tensors: the DiT's tensors by name, without the checkpoint's prefix
-            (``action_head.model.``). Every value is read once.
+            (``action_head.model.``).
 
     Returns:
         Weights as `bind` takes them, in the dtype they were given in.

@@ -1,1 +1,15 @@
-"""."""
+"""A world small enough to ship: a tabletop, an expert, and a tiny DreamZero for it."""
+
+from pathlib import Path
+
+from .model import TabletopModel, model_from_config, tabletop_config, weights_struct
+
+WEIGHTS = Path(__file__).with_name("weights.safetensors")
+
+__all__ = [
+    "WEIGHTS",
+    "TabletopModel",
+    "model_from_config",
+    "tabletop_config",
+    "weights_struct",
+]

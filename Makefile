@@ -1,0 +1,46 @@
+# Each target makes its own virtual environment, so either works in a fresh clone.
+PYTHON ?= python3
+
+.PHONY: help sample rollout test check notebooks benchmarks train clean
+
+help:
+	@echo "make sample      sample the bundled model: a table and a picture in out/"
+	@echo "make rollout     closed-loop success rates and a GIF in out/"
+	@echo "make test        run the tests"
+	@echo "make check       format, lint and types"
+	@echo "make notebooks   execute the notebooks in place"
+	@echo "make benchmarks  run every benchmark; JSON goes to benchmarks/results/"
+
+# An environment is ready when its stamp is newer than pyproject.toml. An own folder for
+# each purpose keeps `make sample` light: it needs no test or lint tools.
+.venv-%/stamp: pyproject.toml
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --editable ".[$*]"
+	@touch $@
+
+sample: .venv-plot/stamp
+	.venv-plot/bin/jax-stepcache sample --compare --out out
+
+rollout: .venv-plot/stamp
+	.venv-plot/bin/jax-stepcache rollout --out out
+
+test: .venv-test/stamp
+	.venv-test/bin/python -m pytest
+
+check: .venv-dev/stamp
+	.venv-dev/bin/ruff format --check .
+	.venv-dev/bin/ruff check .
+	.venv-dev/bin/pyright --pythonpath .venv-dev/bin/python
+
+notebooks: .venv-dev/stamp
+	.venv-dev/bin/python notebooks/execute.py notebooks/*.ipynb
+
+benchmarks: .venv-plot/stamp
+	.venv-plot/bin/python benchmarks/overhead.py --json benchmarks/results/overhead.json
+	.venv-plot/bin/python benchmarks/frontier.py --json benchmarks/results/frontier.json
+
+train: .venv-plot/stamp
+	.venv-plot/bin/python -m jax_stepcache.models.tabletop.train --out out/tabletop
+
+clean:
+	rm -rf .venv-* out build *.egg-info

@@ -1,0 +1,82 @@
+"""Options that the commands share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+
+def add_sampling_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that `sampling_options` reads."""
+    parser.add_argument(
+        "--params",
+        default="tabletop",
+        metavar="NAME|PATH",
+        help="bundled model or weights file (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cache",
+        default="step_cache",
+        help="cache backend: step_cache, static, tuned or none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cache-config",
+        type=_json_object,
+        metavar="JSON",
+        help="""the backend's settings, e.g. '{"velocity_sim_thresholds": [0.98]}'""",
+    )
+    parser.add_argument("--budget", type=int, help="model calls for --cache tuned")
+    parser.add_argument(
+        "--forecast",
+        type=_json_or_name,
+        metavar="NAME|JSON",
+        help="""hold, linear, linear_x0, or e.g. '{"video": "linear", "action": "hold"}'""",
+    )
+    parser.add_argument("--steps", type=int, help="solver steps")
+    parser.add_argument("--solver", help="unipc or euler")
+    parser.add_argument("--shift", type=float, help="timestep shift")
+    parser.add_argument("--guidance-scale", type=float, help="guidance scale")
+    parser.add_argument("--seed", type=int, default=0, help="seed of world and noise")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out"),
+        help="folder for pictures (default: %(default)s)",
+    )
+
+
+def cache_options(parsed: argparse.Namespace) -> dict[str, Any]:
+    """The cache's part of the options of `jax_stepcache.sample`."""
+    given = {
+        "cache_config": parsed.cache_config,
+        "budget": parsed.budget,
+        "forecast": parsed.forecast,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def solver_options(parsed: argparse.Namespace) -> dict[str, Any]:
+    """The rest of them, which hold with or without a cache."""
+    given = {
+        "num_inference_steps": parsed.steps,
+        "solver": parsed.solver,
+        "shift": parsed.shift,
+        "guidance_scale": parsed.guidance_scale,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"not a JSON object: {text}")
+    return value
+
+
+def _json_or_name(text: str) -> Any:
+    return _json_object(text) if text.lstrip().startswith("{") else text

@@ -1,0 +1,83 @@
+"""``jax-stepcache sample``: predict once, and compare."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import jax
+
+from jax_stepcache.cli.options import (
+    add_sampling_options,
+    cache_options,
+    solver_options,
+)
+from jax_stepcache.cli.picture import save_comparison
+from jax_stepcache.cli.table import table
+from jax_stepcache.compare import Comparison, compare, contenders
+from jax_stepcache.registry import load_params
+from jax_stepcache.result import strip
+from jax_stepcache.sample import sample
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command to a parser's commands."""
+    parser = commands.add_parser(
+        "sample",
+        help="predict video and actions, and say which steps ran the network",
+        description=__doc__,
+    )
+    add_sampling_options(parser)
+    parser.add_argument("--batch", type=int, default=1, help="scenes at once")
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="beside it: uncached, the tuned schedule, and plain fewer steps",
+    )
+    parser.add_argument("--progress", action="store_true", help="show a bar")
+    parser.set_defaults(run=run)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Runs the command."""
+    params = load_params(parsed.params)
+    world, noise = jax.random.split(jax.random.key(parsed.seed))
+    observation = params.model.example(world, parsed.batch)
+    common = {"observation": observation, "key": noise}
+    solver, cache = solver_options(parsed), cache_options(parsed)
+    print(params)
+    if parsed.compare:
+        rows = contenders(params, parsed.cache, solver, cache, **common)
+        comparisons = compare(params, rows, **common)
+        print(comparison_table(comparisons))
+        path = parsed.out / "sample.png"
+        save_comparison(path, comparisons, params.model, observation)
+        print(f"pictures: {path}")
+        return
+    result = sample(
+        params,
+        cache=parsed.cache,
+        progress=parsed.progress,
+        **common,
+        **solver,
+        **cache,
+    )
+    print(result)
+
+
+def comparison_table(rows: list[Comparison]) -> str:
+    """The comparison as text; quality is against the first row."""
+    header = ["", "model calls", "time", "speed-up", "video PSNR", "action RMSE"]
+    cells = [
+        [
+            row.name,
+            str(int(row.result.stats.model_calls)),
+            f"{row.seconds * 1e3:.1f} ms",
+            f"{row.speedup:.2f}x",
+            "-" if i == 0 else f"{row.psnr:.1f} dB",
+            "-" if i == 0 else f"{row.action_rmse:.4f}",
+        ]
+        for i, row in enumerate(rows)
+    ]
+    strips = [f"{row.name:<20}{strip(row.result.stats.computed)}" for row in rows]
+    return "\n".join([table(header, cells), "", *strips])

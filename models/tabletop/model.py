@@ -1,0 +1,282 @@
+"""The tabletop's model: a tiny DreamZero that plans one chunk of actions.
+
+One control step is one window: the camera's latent is prefilled into the KV cache, then
+two future frames and eight actions are denoised together, under the instruction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jax_stepcache.check import batch_size, check_arrays
+from jax_stepcache.errors import unknown_name
+from jax_stepcache.forecasts import get_forecast
+from jax_stepcache.guidance import stack_branches
+from jax_stepcache.model import SamplingDefaults, TunedSchedule
+
+from ..dreamzero import DreamZeroCondition, DreamZeroConfig, KVCache, bind, denoise
+from ..dreamzero import weight_shapes as dreamzero_shapes
+from . import latent
+from .render import COLOUR_NAMES, IMAGE_SIZE
+from .world import MAX_STEP, observe, reset
+
+FRAMES = 2
+ACTIONS = 8
+_NUM_COLOURS = len(COLOUR_NAMES)
+# The instruction's words: "reach", then the colour.
+_WORDS = 1 + _NUM_COLOURS
+_SMALLEST_SIGMA = 0.02
+
+TUNED = Path(__file__).with_name("tuned.json")
+
+
+def tabletop_config(dim: int = 96, num_layers: int = 4) -> DreamZeroConfig:
+    """The transformer's sizes; the defaults are those of the bundled weights."""
+    return DreamZeroConfig(
+        model_type="ti2v",
+        dim=dim,
+        ffn_dim=4 * dim,
+        num_heads=dim // 32,
+        num_layers=num_layers,
+        in_dim=latent.CHANNELS,
+        out_dim=latent.CHANNELS,
+        frame_seqlen=(IMAGE_SIZE // latent.PATCH // 2) ** 2,
+        text_len=2,
+        text_dim=_WORDS,
+        freq_dim=64,
+        num_frame_per_block=FRAMES,
+        num_action_per_block=ACTIONS,
+        action_dim=2,
+        max_state_dim=2,
+        hidden_size=dim,
+        concat_first_frame_latent=False,
+        image_dim=None,
+        # A CPU takes a third less time for the gradients of unrolled blocks.
+        unroll=num_layers,
+    )
+
+
+@dataclass(frozen=True)
+class TabletopModel:
+    """Implements `jax_stepcache.model.Model` over `CausalWanModel`.
+
+    The network predicts the clean sample and the velocity is made of it,
+    ``v = (x - x0) / sigma``: a token has 192 numbers and the network is 96 wide, so it
+    could not carry the noise that a velocity contains.
+
+    Attributes:
+        dit: the transformer's sizes.
+    """
+
+    dit: DreamZeroConfig
+
+    name = "tabletop"
+    outputs = ("action", "video")
+    guided_outputs = ("video",)
+    signal_output = "video"
+    defaults = SamplingDefaults(
+        num_inference_steps=16, shift=5.0, guidance_scale=2.0, solver="unipc"
+    )
+
+    def denoise(
+        self,
+        weights: Any,
+        sample: Mapping[str, jax.Array],
+        t: Mapping[str, jax.Array],
+        condition: DreamZeroCondition,
+    ) -> dict[str, jax.Array]:
+        """Predicts the velocity.
+
+        Args:
+            weights: nested dict of arrays.
+            sample: ``video`` float32[rows, 48, 2, 8, 8] and ``action``
+                float32[rows, 8, 2].
+            t: ``video`` and ``action``, float32[rows] timesteps, 1000 * sigma.
+            condition: of as many rows.
+
+        Returns:
+            The velocities, like ``sample``.
+        """
+        x0 = self.predict_x0(weights, sample, t, condition)
+        return {
+            name: (sample[name] - x0[name]) / _sigma(t[name], sample[name])
+            for name in self.outputs
+        }
+
+    def predict_x0(
+        self,
+        weights: Any,
+        sample: Mapping[str, jax.Array],
+        t: Mapping[str, jax.Array],
+        condition: DreamZeroCondition,
+    ) -> dict[str, jax.Array]:
+        """Predicts the clean sample; arguments and shapes as for `denoise`."""
+        return denoise(self.dit, weights, dict(sample), dict(t), condition)
+
+    def prepare(
+        self, weights: Any, observation: Mapping[str, jax.Array], guided: bool
+    ) -> DreamZeroCondition:
+        """Encodes the instruction and prefills the camera's frame.
+
+        Args:
+            weights: nested dict of arrays.
+            observation: see `observation_struct`; ``image`` may be uint8.
+            guided: adds as many rows with an empty instruction.
+
+        Returns:
+            The condition, of batch or 2 * batch rows.
+        """
+        text = instruction_embedding(observation["instruction"])
+        return self.condition(weights, observation, text, guided)
+
+    def condition(
+        self,
+        weights: Any,
+        observation: Mapping[str, jax.Array],
+        text: jax.Array,
+        guided: bool = False,
+    ) -> DreamZeroCondition:
+        """`prepare` with an embedded instruction, float32[batch, 2, words]."""
+        frame = latent.encode(as_float(observation["image"])[:, None])
+        state = 2.0 * observation["state"][:, None, :].astype(jnp.float32) - 1.0
+        if guided:
+            text = stack_branches(text, jnp.zeros_like(text))
+            frame, state = stack_branches((frame, state), (frame, state))
+        dit = bind(self.dit, weights)
+        context = dit.encode_context(text)
+        # One slot: a control step sees one frame before the ones it imagines.
+        cache = KVCache.empty(self.dit, frame.shape[0], frames=1)
+        return DreamZeroCondition(context, dit.prefill(frame, context, cache), state)
+
+    def observation_struct(self, batch: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes and dtypes of an observation.
+
+        ``image`` is RGB in [0, 1] (or uint8), ``state`` the gripper's x and y on the
+        unit table, ``instruction`` the index of a colour.
+        """
+        struct = jax.ShapeDtypeStruct
+        return {
+            "image": struct((batch, IMAGE_SIZE, IMAGE_SIZE, 3), jnp.float32),
+            "instruction": struct((batch,), jnp.int32),
+            "state": struct((batch, 2), jnp.float32),
+        }
+
+    def check_observation(self, observation: Any) -> int:
+        """See `Model.check_observation`."""
+        wanted = self.observation_struct(1)
+        if not isinstance(observation, Mapping) or observation.keys() != wanted.keys():
+            given = (
+                sorted(observation)
+                if isinstance(observation, Mapping)
+                else type(observation).__name__
+            )
+            raise ValueError(
+                f"observation is {given}; the model takes {sorted(wanted)}"
+            )
+        batch = batch_size(observation, "observation")
+        wanted = self.observation_struct(batch)
+        if jnp.result_type(observation["image"]) == jnp.uint8:
+            shape = wanted["image"].shape
+            wanted["image"] = jax.ShapeDtypeStruct(shape, jnp.uint8)
+        check_arrays(dict(observation), wanted, "observation")
+        return batch
+
+    def example(self, key: jax.Array, batch: int = 1) -> dict[str, jax.Array]:
+        """Observations of freshly laid tables."""
+        keys = jax.random.split(key, (2, batch))
+        return jax.vmap(observe)(jax.vmap(reset)(keys[0]), keys[1])
+
+    def noise_struct(self, batch: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes and dtypes of the sample."""
+        side = IMAGE_SIZE // latent.PATCH
+        video = (batch, latent.CHANNELS, FRAMES, side, side)
+        return {
+            "action": jax.ShapeDtypeStruct((batch, ACTIONS, 2), jnp.float32),
+            "video": jax.ShapeDtypeStruct(video, jnp.float32),
+        }
+
+    def decode(self, sample: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """Latents to frames, actions to displacements.
+
+        Args:
+            sample: as sampled.
+
+        Returns:
+            ``video`` float32[batch, 2, 32, 32, 3] in [0, 1] and ``action``
+            float32[batch, 8, 2] in units of the table's side.
+        """
+        frames = jnp.clip(latent.decode(sample["video"]), 0.0, 1.0)
+        return {"action": sample["action"] * MAX_STEP, "video": frames}
+
+    def encode(self, frames: jax.Array, actions: jax.Array) -> dict[str, jax.Array]:
+        """Frames and displacements to a clean sample, the inverse of `decode`."""
+        return {"action": actions / MAX_STEP, "video": latent.encode(frames)}
+
+    def tuned(self, budget: int) -> TunedSchedule:
+        """See `Model.tuned`."""
+        found = json.loads(TUNED.read_text())
+        schedules = found["schedules"]
+        if str(budget) not in schedules:
+            raise ValueError(
+                f"there is no tuned schedule of {budget} model calls; there are "
+                f"{sorted(map(int, schedules))}"
+            )
+        one = schedules[str(budget)]
+        return TunedSchedule(
+            tuple(one["steps"]),
+            found["num_steps"],
+            {name: get_forecast(made) for name, made in one["forecast"].items()},
+        )
+
+
+def model_from_config(config: Mapping[str, Any]) -> TabletopModel:
+    """Makes the model that a weights file describes in its header.
+
+    Raises:
+        ValueError: if the description is not of this model.
+    """
+    if set(config) != {"dit"}:
+        raise ValueError(unknown_name("tabletop config", sorted(config), ["dit"]))
+    return TabletopModel(DreamZeroConfig.from_dict(config["dit"]))
+
+
+def config_of(model: TabletopModel) -> dict[str, Any]:
+    """What `model_from_config` takes."""
+    return {"dit": asdict(model.dit)}
+
+
+def weights_struct(model: TabletopModel) -> Any:
+    """Shapes and dtypes of the model's weights."""
+    return dreamzero_shapes(model.dit)
+
+
+def instruction_embedding(colour: jax.Array) -> jax.Array:
+    """The words "reach" and a colour, as one-hot rows.
+
+    Args:
+        colour: int32[batch], index of the colour.
+
+    Returns:
+        float32[batch, 2, words]; the empty instruction is all zeros.
+    """
+    reach = jnp.zeros_like(colour)
+    return jax.nn.one_hot(jnp.stack([reach, 1 + colour], axis=1), _WORDS)
+
+
+def as_float(image: jax.Array) -> jax.Array:
+    """RGB in [0, 1], from that or from uint8."""
+    if image.dtype == jnp.uint8:
+        return image.astype(jnp.float32) / 255.0
+    return image.astype(jnp.float32)
+
+
+def _sigma(t: jax.Array, like: jax.Array) -> jax.Array:
+    sigma = jnp.maximum(t / 1000.0, _SMALLEST_SIGMA)
+    return sigma.reshape(-1, *(1,) * (like.ndim - 1))

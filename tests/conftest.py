@@ -1,0 +1,26 @@
+"""Settings that all tests share."""
+
+from pathlib import Path
+
+import hypothesis
+import jax
+import pytest
+
+# Reproducible and without a clock: the machines that run these differ in speed.
+hypothesis.settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, max_examples=25, database=None
+)
+hypothesis.settings.load_profile("repeatable")
+
+# Float32 matrix products in full, as in the recorded runs.
+jax.config.update("jax_default_matmul_precision", "highest")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--vectors",
+        metavar="DIR",
+        type=Path,
+        default=Path(__file__).parent / "data",
+        help="folder with dreamzero/ and caches/, the recorded runs of the originals",
+    )

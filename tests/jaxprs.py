@@ -1,0 +1,28 @@
+"""Counting what a traced program contains."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+
+def primitives(function: Callable[..., Any], *args: Any) -> Counter[str]:
+    """How often each primitive occurs in a function's jaxpr, nested ones included."""
+    counts: Counter[str] = Counter()
+
+    def walk(node: Any) -> None:
+        if hasattr(node, "jaxpr"):
+            walk(node.jaxpr)
+        elif hasattr(node, "eqns"):
+            for equation in node.eqns:
+                counts[equation.primitive.name] += 1
+                walk(list(equation.params.values()))
+        elif isinstance(node, (list, tuple)):
+            for part in node:
+                walk(part)
+
+    walk(jax.make_jaxpr(function)(*args))
+    return counts
