@@ -46,7 +46,7 @@ class Settings(NamedTuple):
         seed: of weights and data.
     """
 
-    steps: int = 3200
+    steps: int = 2600
     batch: int = 128
     learning_rate: float = 0.016
     warmup: int = 100
@@ -131,7 +131,8 @@ def loss_of(
     """
     keys = jax.random.split(key, 6)
     batch = settings.batch
-    chunk = draw_chunks(keys[0], batch)
+    # Behind a barrier, or XLA draws the pictures anew wherever a gradient needs them.
+    chunk = jax.lax.optimization_barrier(draw_chunks(keys[0], batch))
     clean = model.encode(chunk.frames, chunk.actions)
 
     level = jax.random.uniform(keys[1], (2, batch))
