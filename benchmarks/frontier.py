@@ -1,10 +1,10 @@
 """Quality for model calls: caches, searched schedules, and plain fewer steps.
 
 Every row is measured against the uncached 16-step result of the same weights with the
-same noise: PSNR of the decoded video, RMSE of the action in world units, and success of
-closed-loop episodes within their deadline. Each scene is sampled by itself, as a robot
-samples. The baseline to beat is ``fewer_steps``: the same number of model calls spent on
-a shorter schedule.
+same noise: PSNR of the decoded video, RMSE of the action in world units, and success
+of closed-loop episodes within their deadline. Each scene is sampled by itself, as a
+robot samples. The baseline to beat is ``fewer_steps``: the same number of model calls
+spent on a shorter schedule.
 
 The search for schedules is here too. It looks at its own scenes and never at those of
 the table.
@@ -66,13 +66,13 @@ class Quality(NamedTuple):
     action_rmse: float
 
 
-@functools.partial(jax.jit, static_argnames=("num_steps", "solver"))
+@functools.partial(jax.jit, static_argnames=("num_inference_steps", "solver"))
 def sample_each(
     params: jax_stepcache.Params,
     policy: Any,
     observations: Any,
     keys: jax.Array,
-    num_steps: int = NUM_STEPS,
+    num_inference_steps: int = NUM_STEPS,
     solver: str = "unipc",
 ) -> tuple[Any, jax.Array]:
     """Samples every scene alone.
@@ -87,7 +87,7 @@ def sample_each(
             observation=observation,
             key=key,
             cache=policy,
-            num_inference_steps=num_steps,
+            num_inference_steps=num_inference_steps,
             solver=solver,
         )
         return params.model.decode(result.sample), result.stats.model_calls
@@ -164,7 +164,7 @@ def search(
         The best candidate, and its gain over as many plain UniPC steps, in dB.
     """
     uncached = jax_stepcache.Uncached()
-    baseline = measure(params, scenes, uncached, num_steps=budget)
+    baseline = measure(params, scenes, uncached, num_inference_steps=budget)
     score = functools.cache(
         lambda candidate: gain(measure(params, scenes, candidate.policy()), baseline)
     )
@@ -210,7 +210,7 @@ def contenders(params: jax_stepcache.Params) -> Iterator[tuple[dict[str, Any], A
     uncached = jax_stepcache.Uncached()
     for solver, steps in itertools.product(("unipc", "euler"), (*BUDGETS, NUM_STEPS)):
         names = {"policy": "fewer_steps", "forecast": "none"}
-        options = {"policy": uncached, "num_steps": steps, "solver": solver}
+        options = {"policy": uncached, "num_inference_steps": steps, "solver": solver}
         yield names, options
 
 
@@ -240,7 +240,8 @@ def frontier(
 def _named(forecast: Mapping[str, Any]) -> str:
     names = {repr(known): name for name, known in FORECASTS.items()}
     return ", ".join(
-        f"{output} {names.get(repr(one), repr(one))}" for output, one in forecast.items()
+        f"{output} {names.get(repr(one), repr(one))}"
+        for output, one in forecast.items()
     )
 
 
@@ -267,7 +268,7 @@ def _settings(forecast: Any) -> dict[str, Any]:
 
 def main() -> None:
     """Searches, or measures, prints the table and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Quality for model calls.")
     parser.add_argument("--json", type=Path, help="where to write the rows")
     parser.add_argument("--search", type=Path, help="search, and write schedules here")
     parser.add_argument("--params", default="tabletop", help="bundled model or file")
@@ -279,7 +280,9 @@ def main() -> None:
     if arguments.search:
         write_json(arguments.search, search_all(params, arguments.scenes))
         return
-    rows = frontier(params, make_scenes(params, 0, arguments.scenes), arguments.episodes)
+    rows = frontier(
+        params, make_scenes(params, 0, arguments.scenes), arguments.episodes
+    )
     print(f"{device_name()}: {params.model.name}, against {NUM_STEPS} UniPC steps")
     print_table({f"{i}": row for i, row in enumerate(rows)})
     if arguments.json:

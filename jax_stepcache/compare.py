@@ -12,6 +12,7 @@ import jax
 from jax_stepcache.backends import resolve_policy
 from jax_stepcache.metrics import psnr, rmse
 from jax_stepcache.params import Params
+from jax_stepcache.policy import Policy
 from jax_stepcache.result import SampleResult
 from jax_stepcache.sample import sample
 
@@ -72,6 +73,8 @@ def contenders(
         one; and as many plain steps.
     """
     judged = Contender(cache, {**solver_options, "cache": cache, **cache_options})
+    if cache == "none":
+        return [judged]
     result = sample(params, observation=observation, key=key, **judged.options)
     calls = int(result.stats.model_calls)
     rows = [Contender("uncached", solver_options), judged]
@@ -87,6 +90,35 @@ def contenders(
         if cache != "tuned":
             rows.append(Contender(f"tuned, {calls} calls", tuned))
     return [*rows, Contender(f"{calls} plain steps", plain)]
+
+
+def policy_of(params: Params, row: Contender) -> tuple[Policy, dict[str, Any]]:
+    """A contender's policy, and the rest of its options, for loops of one's own.
+
+    Args:
+        params: a bundled model.
+        row: the contender.
+
+    Returns:
+        The policy, and the row's options without those of the cache.
+    """
+    options = dict(row.options)
+    settings = {
+        name: options.pop(name, None)
+        for name in ("cache", "cache_config", "budget", "forecast")
+    }
+    steps = options.get(
+        "num_inference_steps", params.model.defaults.num_inference_steps
+    )
+    policy = resolve_policy(
+        settings["cache"],
+        params.model,
+        steps,
+        settings["cache_config"],
+        settings["budget"],
+        settings["forecast"],
+    )
+    return policy, options
 
 
 def compare(

@@ -26,11 +26,9 @@ class Stats(NamedTuple):
 
     def __repr__(self) -> str:
         """One line with the steps as a strip: filled where the network ran."""
-        fields = [self.computed, self.model_calls, self.nonfinite]
-        if any(isinstance(x, Tracer) or np.ndim(x) > 1 for x in fields):
+        # Inside a transformation, or as a batch, there is no one run to draw.
+        if not all(map(_has_values, self)) or np.ndim(self.computed) != 1:
             return f"Stats(computed={self.computed}, model_calls={self.model_calls})"
-        if np.ndim(self.computed) != 1 or np.ndim(self.model_calls) != 0:
-            return f"Stats(computed={self.computed!r})"
         warning = ", NON-FINITE VALUES" if self.nonfinite else ""
         return (
             f"Stats({strip(self.computed)} {int(self.model_calls)} of "
@@ -52,10 +50,20 @@ class SampleResult(NamedTuple):
 
     def __repr__(self) -> str:
         """The shapes of the sample, and the steps as a strip."""
-        shapes = jax.tree.map(lambda x: f"{x.dtype}{list(x.shape)}", self.sample)
+        shapes = jax.tree.map(_shape, self.sample)
         return f"SampleResult(sample={shapes}, stats={self.stats!r})"
 
 
 def strip(computed: Any) -> str:
     """Draws steps as text, ``█`` where the network ran and ``·`` where it did not."""
     return "".join("█" if ran else "·" for ran in np.asarray(computed))
+
+
+def _has_values(x: Any) -> bool:
+    return isinstance(x, np.ndarray | np.generic | jax.Array) and not isinstance(
+        x, Tracer
+    )
+
+
+def _shape(x: Any) -> str:
+    return f"{x.dtype}{list(x.shape)}" if hasattr(x, "dtype") else repr(x)

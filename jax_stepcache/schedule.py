@@ -58,7 +58,12 @@ def flow_schedule(
     Raises:
         ValueError: for a step count below 1, a shift that is not positive, or a final
             noise outside [0, 1).
+        TypeError: for a step count that is no whole number.
     """
+    if not isinstance(num_steps, int | np.integer):
+        raise TypeError(
+            f"num_inference_steps is {num_steps!r}; it must be a whole number"
+        )
     if num_steps < 1:
         raise ValueError(f"num_inference_steps is {num_steps}; it must be at least 1")
     if not (math.isfinite(shift) and shift > 0):
@@ -121,8 +126,15 @@ def num_steps_of(schedule: Any) -> int:
 
     Raises:
         ValueError: if they differ.
+        TypeError: if one is no schedule.
     """
-    counts = {s.num_steps for s in jax.tree.leaves(schedule, is_leaf=is_schedule)}
+    schedules = jax.tree.leaves(schedule, is_leaf=is_schedule)
+    if not all(is_schedule(s) for s in schedules):
+        raise TypeError(
+            f"schedule is {schedule!r}; give what flow_schedule or explicit_schedule "
+            "returns, or one such for each output"
+        )
+    counts = {s.num_steps for s in schedules}
     if len(counts) != 1:
         raise ValueError(
             f"the outputs' schedules have {sorted(counts)} steps; they step together "

@@ -25,7 +25,10 @@ def save_weights(
         metadata: strings that travel in the file's header.
     """
     path = Path(path)
-    flat = {name: np.ascontiguousarray(jax.device_get(x)) for name, x in _flat(weights)}
+    # Not ascontiguousarray, which gives a scalar an axis.
+    flat = {
+        name: np.asarray(jax.device_get(x), order="C") for name, x in _flat(weights)
+    }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(flat, temporary, dict(metadata))
@@ -45,8 +48,9 @@ def load_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is cut short, is no safetensors file, or is a pickle (which is
-            never opened: unpickling runs whatever code the file holds).
+        ValueError: if it is cut short, is no safetensors file, has names that do not
+            nest, or is a pickle (which is never opened: unpickling runs whatever code
+            the file holds).
     """
     path = Path(path)
     if not path.is_file():
@@ -68,7 +72,7 @@ def load_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
         raise ValueError(
             f"{path} is cut short or is no safetensors file: {error}"
         ) from error
-    return _nested(flat), metadata
+    return _nested(flat, str(path)), metadata
 
 
 def check_weights(weights: Any, wanted: Any, source: str) -> None:
@@ -105,12 +109,16 @@ def _flat(tree: Any) -> list[tuple[str, Any]]:
     ]
 
 
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+def _nested(flat: Mapping[str, Any], source: str) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for name, array in flat.items():
         *folders, leaf = name.split(".")
         node = tree
-        for folder in folders:
+        for depth, folder in enumerate(folders, start=1):
+            if (outer := ".".join(folders[:depth])) in flat:
+                raise ValueError(
+                    f"{source} has a tensor {outer!r} and one inside it, {name!r}"
+                )
             node = node.setdefault(folder, {})
         node[leaf] = array
     return tree

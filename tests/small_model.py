@@ -78,3 +78,14 @@ def small_noise(batch: int = 1) -> dict[str, jax.Array]:
     return {
         name: jnp.linspace(-1, 1, x.size).reshape(x.shape) for name, x in struct.items()
     }
+
+
+def model_from_config(config: dict[str, Any]) -> SmallModel:
+    """What the registry of models asks of a module; see `jax_stepcache.registry`."""
+    return SmallModel(**config)
+
+
+def weights_struct(model: SmallModel) -> Any:
+    """Shapes and dtypes of the weights."""
+    del model
+    return jax.eval_shape(lambda: small_params().weights)

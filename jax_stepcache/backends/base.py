@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from jax_stepcache.backends.config import DiffusionCacheConfig
+from jax_stepcache.backends.config import DiffusionCacheConfig, wrong_config
 from jax_stepcache.model import Model
 from jax_stepcache.policy import Policy
 
@@ -33,10 +33,7 @@ class CacheBackend(ABC):
         elif isinstance(config, Mapping):
             config = DiffusionCacheConfig.from_dict(config)
         elif not isinstance(config, DiffusionCacheConfig):
-            raise TypeError(
-                f"cache_config is a {type(config).__name__}; give a dict or a "
-                "DiffusionCacheConfig"
-            )
+            raise TypeError(wrong_config(config))
         self.config = config
         self.enabled = False
 

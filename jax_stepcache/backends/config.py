@@ -113,3 +113,11 @@ class DiffusionCacheConfig:
             if strict and name not in known:
                 raise ValueError(unknown_name("cache_config key", name, known))
         return cls(**{k: v for k, v in settings.items() if k in known})
+
+
+def wrong_config(given: object) -> str:
+    """Words the error for settings that are neither a mapping nor a config."""
+    return (
+        f"cache_config is a {type(given).__name__}; give a dict or a "
+        "DiffusionCacheConfig"
+    )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jax_stepcache.backends.base import CacheBackend
-from jax_stepcache.backends.config import DiffusionCacheConfig
+from jax_stepcache.backends.config import DiffusionCacheConfig, wrong_config
 from jax_stepcache.backends.selector import get_cache_backend
 from jax_stepcache.policies import Uncached
 from jax_stepcache.policy import Policy
@@ -36,10 +36,13 @@ def resolve_policy(
     Raises:
         ValueError: for unknown names, settings that do not fit, or settings beside a
             cache that already has its own.
+        TypeError: where an argument is of the wrong kind.
     """
     if cache is None or isinstance(cache, str):
         if isinstance(cache_config, DiffusionCacheConfig):
             cache_config = vars(cache_config)
+        elif not (cache_config is None or isinstance(cache_config, Mapping)):
+            raise TypeError(wrong_config(cache_config))
         settings = dict(cache_config or {})
         for name, value in (("budget", budget), ("forecast", forecast)):
             if value is not None:

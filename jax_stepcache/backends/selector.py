@@ -42,8 +42,13 @@ def get_cache_backend(
 
     Raises:
         ValueError: for an unknown name or setting, with the nearest known one.
+        TypeError: if the name is no string.
     """
-    if name is None or name.lower() == "none":
+    if name is None:
+        return None
+    if not isinstance(name, str):
+        raise TypeError(f"cache_backend is {name!r}; give the name of a backend")
+    if name.lower() == "none":
         return None
     if name.lower() not in _BACKENDS:
         raise ValueError(unknown_name("cache backend", name, [*_BACKENDS, "none"]))

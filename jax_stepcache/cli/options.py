@@ -32,7 +32,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         "--forecast",
         type=_json_or_name,
         metavar="NAME|JSON",
-        help="""hold, linear, linear_x0, or e.g. '{"video": "linear", "action": "hold"}'""",
+        help="""hold, linear, linear_x0, or by output: '{"video": "linear"}'""",
     )
     parser.add_argument("--steps", type=int, help="solver steps")
     parser.add_argument("--solver", help="unipc or euler")

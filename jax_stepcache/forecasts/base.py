@@ -48,8 +48,9 @@ def get_forecast(forecast: Any) -> Any:
     """Finds forecasts by name.
 
     Args:
-        forecast: ``"hold"``, ``"linear"``, ``"linear_x0"``, a `Forecast`, or a mapping
-            from output names to these.
+        forecast: ``"hold"``, ``"linear"``, ``"linear_x0"``; one of these with its
+            numbers, ``{"name": "linear", "damping": 0.25}``; a `Forecast`; or a mapping
+            from output names to any of these.
 
     Returns:
         The forecast, or the mapping with a forecast in each place.
@@ -62,6 +63,13 @@ def get_forecast(forecast: Any) -> Any:
     from jax_stepcache.forecasts.linear import Linear
     from jax_stepcache.forecasts.linear_x0 import LinearX0
 
+    if isinstance(forecast, Mapping) and "name" in forecast:
+        numbers = {key: x for key, x in forecast.items() if key != "name"}
+        plain = get_forecast(forecast["name"])
+        for number in numbers:
+            if number not in vars(plain):
+                raise ValueError(unknown_name("forecast setting", number, vars(plain)))
+        return type(plain)(**numbers)
     if isinstance(forecast, Mapping):
         return {name: get_forecast(one) for name, one in forecast.items()}
     if isinstance(forecast, str):

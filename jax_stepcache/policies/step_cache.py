@@ -60,7 +60,7 @@ def step_cache(
 def check_tiers(
     sim_thresholds: Any, skip_countdowns: Any, min_history: int, max_history: int
 ) -> None:
-    """Checks StepCache's settings; numbers that are being traced are let through.
+    """Checks StepCache's settings; of traced numbers, only how many there are.
 
     Raises:
         ValueError: naming the setting, what was given and what is allowed.
@@ -76,19 +76,21 @@ def check_tiers(
             f"step_cache_dit_max_history {max_history}; with fewer velocities kept "
             "than needed, nothing is ever reused"
         )
-    if isinstance(sim_thresholds, Tracer) or isinstance(skip_countdowns, Tracer):
-        return
-    thresholds, countdowns = np.asarray(sim_thresholds), np.asarray(skip_countdowns)
-    if thresholds.ndim != 1 or thresholds.size == 0:
+    tiers, counts = np.shape(sim_thresholds), np.shape(skip_countdowns)
+    if len(tiers) != 1 or tiers == (0,):
         raise ValueError(
             f"velocity_sim_thresholds is {sim_thresholds!r}; it must list one cosine "
             "for each tier"
         )
-    if thresholds.shape != countdowns.shape:
+    if tiers != counts:
         raise ValueError(
-            f"velocity_sim_thresholds has {thresholds.size} tiers and "
-            f"velocity_skip_countdowns {countdowns.size}; they need the same number"
+            f"velocity_sim_thresholds has {np.size(sim_thresholds)} tiers and "
+            f"velocity_skip_countdowns {np.size(skip_countdowns)}; they need the same "
+            "number"
         )
+    if isinstance(sim_thresholds, Tracer) or isinstance(skip_countdowns, Tracer):
+        return
+    thresholds, countdowns = np.asarray(sim_thresholds), np.asarray(skip_countdowns)
     if not ((thresholds >= -1) & (thresholds <= 1)).all():
         raise ValueError(
             f"velocity_sim_thresholds is {thresholds.tolist()}; cosines lie in [-1, 1]"

@@ -58,8 +58,6 @@ def tabletop_config(dim: int = 96, num_layers: int = 4) -> DreamZeroConfig:
         hidden_size=dim,
         concat_first_frame_latent=False,
         image_dim=None,
-        # A CPU takes a third less time for the gradients of unrolled blocks.
-        unroll=num_layers,
     )
 
 
@@ -232,7 +230,7 @@ class TabletopModel:
         return TunedSchedule(
             tuple(one["steps"]),
             found["num_steps"],
-            {name: get_forecast(made) for name, made in one["forecast"].items()},
+            get_forecast(one["forecast"]),
         )
 
 
@@ -244,7 +242,7 @@ def model_from_config(config: Mapping[str, Any]) -> TabletopModel:
     """
     if set(config) != {"dit"}:
         raise ValueError(unknown_name("tabletop config", sorted(config), ["dit"]))
-    return TabletopModel(DreamZeroConfig.from_dict(config["dit"]))
+    return TabletopModel(DreamZeroConfig.from_dict({**config["dit"], "unroll": 1}))
 
 
 def config_of(model: TabletopModel) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import shlex
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,20 +141,21 @@ def loss_of(
     apart = jax.random.uniform(keys[2], (batch,)) < settings.decoupled
     sigma = {"video": level[0], "action": jnp.where(apart, level[1], level[0])}
 
+    # A CPU takes a third less time for the gradients of unrolled blocks.
+    unrolled = replace(model, dit=replace(model.dit, unroll=model.dit.num_layers))
     told = jax.random.uniform(keys[3], (batch, 1, 1)) >= settings.dropout
     text = told * instruction_embedding(chunk.observation["instruction"])
-    condition = model.condition(weights, chunk.observation, text)
+    condition = unrolled.condition(weights, chunk.observation, text)
 
     noise = {
         name: jax.random.normal(k, clean[name].shape)
         for name, k in zip(model.outputs, keys[4:], strict=True)
     }
     noisy = {
-        name: x + _rows(sigma[name], x) * (noise[name] - x)
-        for name, x in clean.items()
+        name: x + _rows(sigma[name], x) * (noise[name] - x) for name, x in clean.items()
     }
     t = {name: 1000 * s for name, s in sigma.items()}
-    predicted = model.predict_x0(weights, noisy, t, condition)
+    predicted = unrolled.predict_x0(weights, noisy, t, condition)
     losses = {
         name: jnp.mean(
             jnp.square(
@@ -248,7 +250,11 @@ def train(
 
 
 def export(
-    state: TrainState, settings: Settings, model: TabletopModel, path: Path, command: str
+    state: TrainState,
+    settings: Settings,
+    model: TabletopModel,
+    path: Path,
+    command: str,
 ) -> None:
     """Writes the averaged weights, and beside them how they were made.
 
