@@ -32,7 +32,8 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         "--forecast",
         type=_json_or_name,
         metavar="NAME|JSON",
-        help="""hold, linear, linear_x0, or by output: '{"video": "linear"}'""",
+        help="hold, linear, linear_x0, or one for each output: "
+        """'{"video": "linear", "action": "hold"}'""",
     )
     parser.add_argument("--steps", type=int, help="solver steps")
     parser.add_argument("--solver", help="unipc or euler")

@@ -40,8 +40,8 @@ class Forecast(Protocol):
 
 
 def is_forecast(node: Any) -> bool:
-    """Tells a forecast, or the name of one, from a tree of forecasts."""
-    return isinstance(node, str | Forecast)
+    """Tells a forecast from a tree of forecasts."""
+    return isinstance(node, Forecast)
 
 
 def get_forecast(forecast: Any) -> Any:

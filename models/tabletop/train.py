@@ -2,9 +2,10 @@
 
     python -m jax_stepcache.models.tabletop.train --out out/tabletop
 
-Demonstrations are drawn on the fly from the step's number, so a run that was interrupted
-and resumed gets the numbers of one that was not. Checkpoints are Orbax's; at the end the
-averaged weights are written as one safetensors file that `load_params` takes.
+Demonstrations are drawn on the fly from the step's number, so a run that was
+interrupted and resumed gets the numbers of one that was not. Checkpoints are Orbax's;
+at the end the averaged weights are written as one safetensors file that `load_params`
+takes.
 """
 
 from __future__ import annotations

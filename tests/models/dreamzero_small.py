@@ -8,6 +8,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 from jax_stepcache.models.dreamzero import (
     DreamZeroCondition,
     DreamZeroConfig,

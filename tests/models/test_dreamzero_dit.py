@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_stepcache.models.dreamzero import KVCache, bind, init_weights, weight_shapes
 from jax_stepcache.models.dreamzero.embeddings import timestep_embedding
 from jax_stepcache.models.dreamzero.rope import MAX_FRAMES, video_angles

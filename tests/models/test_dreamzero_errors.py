@@ -7,6 +7,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import pytest
+
 from jax_stepcache.models.dreamzero import DreamZeroConfig, KVCache, bind, weight_shapes
 
 from .dreamzero_small import SMALL, inputs, prefill, random_cache, random_weights

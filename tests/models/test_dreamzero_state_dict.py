@@ -7,6 +7,7 @@ import math
 import jax
 import numpy as np
 import pytest
+
 from jax_stepcache.models.dreamzero import (
     DreamZeroConfig,
     import_state_dict,

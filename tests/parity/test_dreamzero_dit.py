@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_stepcache.models.dreamzero import (
     DreamZeroConfig,
     KVCache,

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from jax_stepcache.signals.cosine import cosine_per_sample
 from ..plain_step_cache import plain_cosine
 
 
+@functools.partial(jax.jit, static_argnums=2)
 def signal_of(first, second, output=None):
     """The signal after two recorded velocities."""
     signal = Cosine(output)

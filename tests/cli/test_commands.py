@@ -1,0 +1,53 @@
+"""The ``jax-stepcache`` command, as a user types it."""
+
+import pytest
+
+from jax_stepcache.cli.main import main
+
+
+def test_sample_prints_the_strip(capsys, tmp_path):
+    """`sample` says which steps ran."""
+    assert main(["sample", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "of 16 steps ran the model" in printed
+    assert "█" in printed
+    assert "·" in printed
+
+
+def test_compare_shows_the_baselines_and_writes_a_picture(capsys, tmp_path):
+    """`sample --compare` never shows a cache without fewer plain steps beside it."""
+    assert main(["sample", "--compare", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    for row in ("uncached", "step_cache", "tuned", "plain steps"):
+        assert row in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["sample.png"]
+    assert (tmp_path / "sample.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_rollout_counts_successes_and_writes_a_film(capsys, tmp_path):
+    """`rollout` plays paired episodes of every row."""
+    command = ["rollout", "--episodes", "4", "--steps", "6", "--cache", "static"]
+    mask = '{"steps_mask": [true, true, false, true, false, true]}'
+    assert main([*command, "--cache-config", mask, "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "uncached" in printed
+    assert "4 plain steps" in printed
+    assert (tmp_path / "rollout.gif").read_bytes().startswith(b"GIF8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sample", "--cache", "step_cash"], "Did you mean 'step_cache'?"),
+        (["sample", "--params", "tabletpo"], "Did you mean 'tabletop'?"),
+        (["sample", "--steps", "0"], "must be at least 1"),
+        (["sample", "--cache", "tuned", "--budget", "99"], "no tuned schedule of 99"),
+        (["rollout", "--episodes", "0"], "must be at least 1"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, words, capsys, tmp_path):
+    """A mistake ends the command with one line and status 1, not with a traceback."""
+    assert main([*arguments, "--out", str(tmp_path)]) == 1
+    printed = capsys.readouterr().err
+    assert words in printed
+    assert "Traceback" not in printed
