@@ -60,8 +60,8 @@ def overhead_table(rows: dict[str, dict[str, Any]], device: str) -> str:
     lines = [
         f"Measured on {device}:",
         "",
-        "| cache | calls | speed-up | efficiency | matrix products, uncached / cached | "
-        "memory, in velocities | traces in a sweep |",
+        "| cache | calls | speed-up | efficiency | matrix products, uncached / "
+        "cached | memory, in velocities | traces in a sweep |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     lines += [

@@ -1,6 +1,7 @@
 """The tabletop's model: the protocol, its rows under guidance, and its episodes."""
 
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from jax_stepcache.models.tabletop import (
 )
 from jax_stepcache.models.tabletop.model import config_of
 from jax_stepcache.models.tabletop.world import TOLERANCE, block_distances
-from jax_stepcache.policies import uncached
+from jax_stepcache.policies import Uncached
 
 MODEL = TabletopModel(tabletop_config(dim=32, num_layers=1))
 
@@ -32,16 +33,31 @@ def weights():
     )
 
 
-def noise(batch, seed=0):
-    rng = np.random.default_rng(seed)
+@pytest.fixture(scope="module")
+def observation():
+    """Two tables."""
+    return jax.jit(MODEL.example, static_argnums=1)(jax.random.key(0), 2)
+
+
+@pytest.fixture(scope="module")
+def noise():
+    rng = np.random.default_rng(0)
     return {
         name: jnp.asarray(rng.standard_normal(leaf.shape, np.float32))
-        for name, leaf in MODEL.noise_struct(batch).items()
+        for name, leaf in MODEL.noise_struct(2).items()
     }
 
 
-def timesteps(rows, video=600.0, action=400.0):
-    return {"video": jnp.full(rows, video), "action": jnp.full(rows, action)}
+@partial(jax.jit, static_argnames="guided")
+def predict(weights, observation, noise, video=600.0, action=400.0, *, guided=False):
+    """The velocity and the clean sample that the model predicts."""
+    condition = MODEL.prepare(weights, observation, guided)
+    if guided:
+        noise = jax.tree.map(lambda x: jnp.concatenate([x, x]), noise)
+    rows = len(noise["action"])
+    t = {"video": jnp.full(rows, video), "action": jnp.full(rows, action)}
+    velocity = MODEL.denoise(weights, noise, t, condition)
+    return velocity, MODEL.predict_x0(weights, noise, t, condition)
 
 
 def test_the_bundled_size_is_small_enough_to_ship():
@@ -52,22 +68,14 @@ def test_the_bundled_size_is_small_enough_to_ship():
     assert count <= 1_500_000
 
 
-def test_rows_of_guidance_are_conditional_then_unconditional(weights):
+def test_rows_of_guidance_are_conditional_then_unconditional(
+    weights, observation, noise
+):
     """The first rows are the unguided ones, and the others ignore the instruction."""
-    observation = MODEL.example(jax.random.key(0), 2)
-    sample = noise(2)
-    twice = jax.tree.map(lambda x: jnp.concatenate([x, x]), sample)
-    denoise = jax.jit(MODEL.denoise)
-    alone = denoise(
-        weights, sample, timesteps(2), MODEL.prepare(weights, observation, False)
-    )
-    both = denoise(
-        weights, twice, timesteps(4), MODEL.prepare(weights, observation, True)
-    )
+    alone, _ = predict(weights, observation, noise)
+    both, _ = predict(weights, observation, noise, guided=True)
     other = {**observation, "instruction": (observation["instruction"] + 1) % 5}
-    told_otherwise = denoise(
-        weights, twice, timesteps(4), MODEL.prepare(weights, other, True)
-    )
+    told_otherwise, _ = predict(weights, other, noise, guided=True)
     for name in MODEL.outputs:
         np.testing.assert_allclose(both[name][:2], alone[name], atol=1e-5)
         np.testing.assert_allclose(both[name][2:], told_otherwise[name][2:], atol=1e-5)
@@ -75,22 +83,18 @@ def test_rows_of_guidance_are_conditional_then_unconditional(weights):
         assert np.abs(both[name][:2] - both[name][2:]).max() > 1e-4
 
 
-def test_the_velocity_leads_from_the_predicted_sample(weights):
+def test_the_velocity_leads_from_the_predicted_sample(weights, observation, noise):
     """x - sigma * velocity is the prediction, at each output's own sigma."""
-    condition = MODEL.prepare(weights, MODEL.example(jax.random.key(0), 2), False)
-    sample, t = noise(2), timesteps(2)
-    velocity = MODEL.denoise(weights, sample, t, condition)
-    clean = MODEL.predict_x0(weights, sample, t, condition)
+    velocity, clean = predict(weights, observation, noise)
     for name, sigma in (("video", 0.6), ("action", 0.4)):
         np.testing.assert_allclose(
-            sample[name] - sigma * velocity[name], clean[name], atol=1e-5
+            noise[name] - sigma * velocity[name], clean[name], atol=1e-5
         )
 
 
-def test_the_velocity_is_finite_at_the_clean_end(weights):
+def test_the_velocity_is_finite_at_the_clean_end(weights, observation, noise):
     """A timestep of zero divides by the smallest sigma, not by zero."""
-    condition = MODEL.prepare(weights, MODEL.example(jax.random.key(0)), False)
-    velocity = MODEL.denoise(weights, noise(1), timesteps(1, 0.0, 0.0), condition)
+    velocity, _ = predict(weights, observation, noise, 0.0, 0.0)
     assert all(np.isfinite(x).all() for x in velocity.values())
 
 
@@ -112,22 +116,23 @@ def test_encoding_and_decoding_are_inverse():
     assert bright["video"].max() == 1.0
 
 
-def test_bytes_and_floats_are_the_same_picture(weights):
+def test_bytes_and_floats_are_the_same_picture(weights, observation, noise):
     """A uint8 image is read as 255ths."""
-    observation = MODEL.example(jax.random.key(0), 1)
     raw = jnp.round(observation["image"] * 255).astype(jnp.uint8)
-    exact = {**observation, "image": raw.astype(jnp.float32) / 255}
-    assert MODEL.check_observation({**observation, "image": raw}) == 1
-    of_bytes = MODEL.prepare(weights, {**observation, "image": raw}, False)
-    of_floats = MODEL.prepare(weights, exact, False)
-    jax.tree.map(np.testing.assert_array_equal, of_bytes, of_floats)
+    of_bytes = {**observation, "image": raw}
+    of_floats = {**observation, "image": raw.astype(jnp.float32) / 255}
+    assert MODEL.check_observation(of_bytes) == 2
+    jax.tree.map(
+        partial(np.testing.assert_allclose, atol=1e-5),
+        predict(weights, of_bytes, noise),
+        predict(weights, of_floats, noise),
+    )
 
 
-def test_the_example_fits_the_struct():
+def test_the_example_fits_the_struct(observation):
     """`example` makes what `observation_struct` describes."""
-    struct = jax.eval_shape(lambda: MODEL.example(jax.random.key(0), 3))
-    assert struct == MODEL.observation_struct(3)
-    assert MODEL.check_observation(MODEL.example(jax.random.key(0), 3)) == 3
+    assert jax.eval_shape(lambda: observation) == MODEL.observation_struct(2)
+    assert MODEL.check_observation(observation) == 2
 
 
 @pytest.mark.parametrize(
@@ -136,13 +141,12 @@ def test_the_example_fits_the_struct():
         (lambda o: {k: v for k, v in o.items() if k != "state"}, "the model takes"),
         (lambda o: o["image"], "the model takes"),
         (lambda o: {**o, "image": o["image"][:, :16]}, "image"),
-        (lambda o: {**o, "state": o["state"][:1]}, "state"),
+        (lambda o: {**o, "state": o["state"][:1]}, "leading batch"),
         (lambda o: {**o, "instruction": o["state"][:, 0]}, "instruction"),
     ],
 )
-def test_observations_that_do_not_fit_are_refused(change, message):
+def test_observations_that_do_not_fit_are_refused(change, message, observation):
     """The error names the part that is wrong."""
-    observation = MODEL.example(jax.random.key(0), 2)
     with pytest.raises(ValueError, match=message):
         MODEL.check_observation(change(observation))
 
@@ -166,7 +170,7 @@ def test_paired_episodes_start_alike(weights):
     params = Params(weights, MODEL)
     key = jax.random.key(5)
     one, two = (
-        rollout(params, uncached(), key, episodes=3, num_inference_steps=n)
+        rollout(params, Uncached(), key, episodes=3, num_inference_steps=n)
         for n in (1, 2)
     )
     jax.tree.map(np.testing.assert_array_equal, one.start, two.start)
@@ -190,7 +194,7 @@ def test_a_deadline_is_a_whole_number_of_chunks(weights):
     with pytest.raises(ValueError, match="multiple of 8"):
         rollout(
             Params(weights, MODEL),
-            uncached(),
+            Uncached(),
             jax.random.key(0),
             episodes=1,
             deadline=12,
