@@ -133,18 +133,27 @@ class Schedule(NamedTuple):
         forecast = {"video": _searched(self.video), "action": _searched(self.action)}
         return static_schedule(mask_of_steps(self.steps, NUM_STEPS), forecast)
 
-    def neighbourhoods(self) -> Iterator[list[Schedule]]:
-        """Candidates that differ in one thing: a forecast, or when one step runs."""
-        yield [self._replace(video=name) for name in FORECASTS]
-        yield [self._replace(action=name) for name in FORECASTS]
-        for index in range(1, len(self.steps)):
-            others = self.steps[:index] + self.steps[index + 1 :]
-            moved = [self.steps[index] + move for move in (-2, -1, 1, 2)]
-            yield [
-                self._replace(steps=tuple(sorted((*others, step))))
-                for step in moved
-                if 0 < step < NUM_STEPS and step not in others
-            ]
+    def neighbours(self, axis: int) -> list[Schedule]:
+        """Candidates that differ in one thing.
+
+        Args:
+            axis: 0 for the video's forecast, 1 for the action's; beyond, the step that
+                runs with index ``axis - 1`` comes earlier or later.
+
+        Returns:
+            The candidates.
+        """
+        if axis == 0:
+            return [self._replace(video=name) for name in FORECASTS]
+        if axis == 1:
+            return [self._replace(action=name) for name in FORECASTS]
+        others = self.steps[: axis - 1] + self.steps[axis:]
+        moved = [self.steps[axis - 1] + by for by in (-2, -1, 1, 2)]
+        return [
+            self._replace(steps=tuple(sorted((*others, step))))
+            for step in moved
+            if 0 < step < NUM_STEPS and step not in others
+        ]
 
 
 def _searched(name: str) -> Any:
@@ -178,9 +187,8 @@ def search(
     best = Schedule(tuple(int(step) for step in spread), "linear_x0", "hold")
     while True:
         before = best
-        for index in range(len(list(best.neighbourhoods()))):
-            nearby = list(best.neighbourhoods())[index]
-            best = max([best, *nearby], key=score)
+        for axis in range(budget + 1):
+            best = max([best, *best.neighbours(axis)], key=score)
         if best == before:
             return best, score(best)
 
