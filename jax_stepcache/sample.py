@@ -12,16 +12,16 @@ from jax.core import Tracer
 
 from jax_stepcache.backends import CacheBackend, resolve_policy
 from jax_stepcache.backends.config import DiffusionCacheConfig
-from jax_stepcache.check import batch_size, check_arrays, check_floating
+from jax_stepcache.check import batch_size
 from jax_stepcache.denoise import denoise
-from jax_stepcache.errors import unknown_name
-from jax_stepcache.guidance import guide, stack_branches
-from jax_stepcache.model import Denoiser, FunctionModel
+from jax_stepcache.guidance import guide
+from jax_stepcache.inputs import Inputs, check_inputs, own_model, schedules_of
+from jax_stepcache.model import Denoiser
 from jax_stepcache.params import Params
 from jax_stepcache.policy import Policy
 from jax_stepcache.progress import Progress, tqdm_progress
 from jax_stepcache.result import SampleResult
-from jax_stepcache.schedule import Schedule, flow_schedule, num_steps_of, timesteps_at
+from jax_stepcache.schedule import Schedule, num_steps_of, timesteps_at
 from jax_stepcache.solvers import Solver, get_solver
 
 
@@ -104,13 +104,13 @@ def sample(
             )
         weights, network = params.weights, params.model
     else:
-        weights, network = params, _own_model(model, noise)
+        weights, network = params, own_model(model, noise)
 
     defaults = network.defaults
     scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
     guided = isinstance(scale, Tracer) or float(scale) != 1.0
     if schedule is None:
-        schedule = _schedules(
+        schedule = schedules_of(
             network.outputs,
             defaults.num_inference_steps
             if num_inference_steps is None
@@ -129,7 +129,9 @@ def sample(
     policy = resolve_policy(
         cache, network, num_steps_of(schedule), cache_config, budget, forecast
     )
-    inputs = _inputs(network, observation, condition, negative_condition, noise, guided)
+    inputs = check_inputs(
+        network, observation, condition, negative_condition, noise, guided
+    )
     if noise is None:
         key = jax.random.key(0) if key is None else key
     schedules, structure = jax.tree.flatten(
@@ -157,19 +159,12 @@ class _Program(NamedTuple):
     progress: Progress | None
 
 
-class _Inputs(NamedTuple):
-    """What the condition is made of: an observation still to prepare, or itself."""
-
-    observation: Any
-    condition: Any
-
-
 @functools.partial(jax.jit, static_argnames=("program",))
 def _run(
     program: _Program,
     weights: Any,
     policy: Policy,
-    inputs: _Inputs,
+    inputs: Inputs,
     noise: Any,
     key: jax.Array | None,
     scale: jax.Array,
@@ -219,89 +214,3 @@ def draw_noise(key: jax.Array, struct: Any) -> Any:
         for k, x in zip(keys, leaves, strict=True)
     ]
     return jax.tree.unflatten(structure, drawn)
-
-
-def _own_model(function: Denoiser | None, noise: Any) -> FunctionModel:
-    if not callable(function):
-        raise TypeError(
-            "params are no Params of this library, so sample needs model=, your "
-            "denoiser (params, sample, t, condition) -> velocity; got "
-            f"{function!r}. Bundled weights come from load_params()"
-        )
-    if noise is None:
-        raise ValueError(
-            "a model of your own needs noise=, the sample at the first sigma: its "
-            "shapes are the result's"
-        )
-    return FunctionModel(function)
-
-
-def _schedules(
-    outputs: tuple[str, ...] | None,
-    num_steps: int,
-    shift: float,
-    final_noise: float | Mapping[str, float] | None,
-) -> Any:
-    """One schedule, or one for each output where the model names its outputs."""
-    if isinstance(final_noise, Mapping):
-        for name in final_noise:
-            if name not in (outputs or ()):
-                raise ValueError(unknown_name("output", name, outputs or ()))
-    if outputs is None:
-        return flow_schedule(num_steps, shift, final_noise)  # pyright: ignore
-    each = (
-        final_noise
-        if isinstance(final_noise, Mapping)
-        else dict.fromkeys(outputs, final_noise)
-    )
-    return {name: flow_schedule(num_steps, shift, each.get(name)) for name in outputs}
-
-
-def _inputs(
-    model: Any,
-    observation: Any,
-    condition: Any,
-    negative_condition: Any,
-    noise: Any,
-    guided: bool,
-) -> _Inputs:
-    """Checks what the network will be shown, and stacks a user's two branches."""
-    batch = 1
-    if noise is not None:
-        check_floating(noise, "noise")
-        batch = batch_size(noise, "noise")
-    if isinstance(model, FunctionModel):
-        if observation is not None:
-            raise TypeError("a model of your own takes condition=, not observation=")
-        if guided:
-            if condition is None or negative_condition is None:
-                raise ValueError(
-                    "a guidance scale other than 1 needs condition= and "
-                    "negative_condition="
-                )
-            condition = stack_branches(condition, negative_condition)
-        elif negative_condition is not None:
-            raise ValueError(
-                "negative_condition= is not used at a guidance scale of 1; leave it "
-                "out or set guidance_scale"
-            )
-        return _Inputs(None, condition)
-
-    if negative_condition is not None:
-        raise TypeError(
-            f"{model.name} makes its own unconditional branch; leave out "
-            "negative_condition="
-        )
-    if observation is not None and condition is not None:
-        raise TypeError("give an observation or a condition, not both")
-    if condition is not None:
-        if noise is None:
-            raise ValueError("a condition needs noise=, which sets the batch size")
-        check_arrays(noise, model.noise_struct(batch), "noise")
-        return _Inputs(None, condition)
-    if observation is None:
-        observation = model.example(jax.random.key(0), batch)
-    observed = model.check_observation(observation)
-    if noise is not None:
-        check_arrays(noise, model.noise_struct(observed), "noise")
-    return _Inputs(observation, None)

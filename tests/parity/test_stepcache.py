@@ -115,7 +115,8 @@ class Recorded:
         if not fits:
             return "refused"
         clean = len(self.generations) == 1 or self.config.get("reset_between", False)
-        return "reproduced" if clean else "stale"
+        remembers = self.settings["step_cache_dit_enabled"]
+        return "reproduced" if clean or not remembers else "stale"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
