@@ -1,1 +1,1 @@
-"""."""
+"""Models that ship with the library; it loads them by name and knows none of them."""

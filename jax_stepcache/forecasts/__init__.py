@@ -1,9 +1,10 @@
 """Forecasts: the velocity that a skipped step uses instead of the network's."""
 
-from jax_stepcache.forecasts.base import Forecast, Point, get_forecast, is_forecast
+from jax_stepcache.forecasts.base import Forecast, Point, is_forecast
 from jax_stepcache.forecasts.hold import Hold
 from jax_stepcache.forecasts.linear import Linear
 from jax_stepcache.forecasts.linear_x0 import LinearX0
+from jax_stepcache.forecasts.named import get_forecast
 
 __all__ = [
     "Forecast",

@@ -1,4 +1,4 @@
-"""What a solver is, and solvers by name."""
+"""What a solver is."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
-
-from jax_stepcache.errors import unknown_name
 
 
 class Solver(Protocol):
@@ -53,26 +51,3 @@ def row_of(tables: Any, step: jax.Array) -> Any:
         lambda table: jax.numpy.asarray(np.asarray(table), jax.numpy.float32)[step],
         tables,
     )
-
-
-def get_solver(solver: str | Solver) -> Solver:
-    """Finds a solver by name.
-
-    Args:
-        solver: ``"unipc"``, ``"euler"``, or a solver, which is returned as it is.
-
-    Returns:
-        The solver.
-
-    Raises:
-        ValueError: for an unknown name.
-    """
-    from jax_stepcache.solvers.euler import Euler
-    from jax_stepcache.solvers.unipc import UniPC
-
-    if not isinstance(solver, str):
-        return solver
-    known = {"unipc": UniPC, "euler": Euler}
-    if solver not in known:
-        raise ValueError(unknown_name("solver", solver, known))
-    return known[solver]()

@@ -1,0 +1,49 @@
+"""Forecasts by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jax_stepcache.errors import unknown_name
+from jax_stepcache.forecasts.base import Forecast
+from jax_stepcache.forecasts.hold import Hold
+from jax_stepcache.forecasts.linear import Linear
+from jax_stepcache.forecasts.linear_x0 import LinearX0
+
+
+def get_forecast(forecast: Any) -> Any:
+    """Finds forecasts by name.
+
+    Args:
+        forecast: ``"hold"``, ``"linear"``, ``"linear_x0"``; one of these with its
+            numbers, ``{"name": "linear", "damping": 0.25}``; a `Forecast`; or a mapping
+            from output names to any of these.
+
+    Returns:
+        The forecast, or the mapping with a forecast in each place.
+
+    Raises:
+        ValueError: for an unknown name.
+        TypeError: for anything that is no forecast.
+    """
+    if isinstance(forecast, Mapping) and "name" in forecast:
+        numbers = {key: x for key, x in forecast.items() if key != "name"}
+        plain = get_forecast(forecast["name"])
+        for number in numbers:
+            if number not in vars(plain):
+                raise ValueError(unknown_name("forecast setting", number, vars(plain)))
+        return type(plain)(**numbers)
+    if isinstance(forecast, Mapping):
+        return {name: get_forecast(one) for name, one in forecast.items()}
+    if isinstance(forecast, str):
+        known = {"hold": Hold, "linear": Linear, "linear_x0": LinearX0}
+        if forecast not in known:
+            raise ValueError(unknown_name("forecast", forecast, known))
+        return known[forecast]()
+    if not isinstance(forecast, Forecast):
+        raise TypeError(
+            f"forecast is {forecast!r}; give a name, a Forecast, or a mapping from "
+            "output names to these"
+        )
+    return forecast
