@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 
 def save_weights(
@@ -31,7 +31,7 @@ def save_weights(
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(flat, temporary, dict(metadata))
+        temporary.write_bytes(save(flat, dict(metadata)))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

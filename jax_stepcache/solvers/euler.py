@@ -26,4 +26,5 @@ class Euler:
         self, row: jax.Array, state: tuple[()], sample: jax.Array, velocity: jax.Array
     ) -> tuple[jax.Array, tuple[()]]:
         """See `Solver.step`."""
-        return sample + row.astype(sample.dtype) * velocity, state
+        # The sum is float32, as the row is, also where the sample is bfloat16.
+        return (sample + row * velocity).astype(sample.dtype), state

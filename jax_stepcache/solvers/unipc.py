@@ -67,7 +67,8 @@ class UniPC:
         velocity: jax.Array,
     ) -> tuple[jax.Array, UniPCState]:
         """See `Solver.step`."""
-        row = jax.tree.map(lambda table: table.astype(sample.dtype), row)
+        # The float32 row makes these sums float32 where the sample is bfloat16: there,
+        # rounding the coefficients alone would cost as much as rounding the sample.
         x0 = sample - row.sigma * velocity
         corrected = (
             row.correct[0] * state.corrected
@@ -80,7 +81,10 @@ class UniPC:
             + row.predict[1] * x0
             + row.predict[2] * state.x0_last
         )
-        return following, UniPCState(corrected, x0, state.x0_last)
+        kept = UniPCState(
+            corrected.astype(sample.dtype), x0.astype(sample.dtype), state.x0_last
+        )
+        return following.astype(sample.dtype), kept
 
 
 def _tables(sigmas: np.ndarray) -> UniPCTables:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from jax_stepcache import UniPC, flow_schedule
 from jax_stepcache.solvers.base import row_of
+from jax_stepcache.solvers.unipc import UniPCState
 
 
 @given(num_steps=st.integers(1, 30), shift=st.floats(0.5, 8))
@@ -55,6 +56,19 @@ def test_state_carries_the_corrected_sample():
     assert not np.allclose(state.corrected, given_sample)
     x0 = given_sample - schedule.sigmas[1] * jnp.sin(3 * given_sample)
     np.testing.assert_allclose(state.x0_last, x0, rtol=1e-6)
+
+
+def test_half_precision_is_summed_in_float32():
+    """On a bfloat16 sample only the results are rounded, not the coefficients."""
+    rng = np.random.default_rng(0)
+    arrays = [jnp.asarray(rng.normal(size=256), jnp.bfloat16) for _ in range(5)]
+    sample, velocity, *state = arrays
+    row = row_of(UniPC().tables(flow_schedule(6, 3.0).sigmas), jnp.int32(3))
+    low, _ = UniPC().step(row, UniPCState(*state), sample, velocity)
+    exact = [x.astype(jnp.float32) for x in arrays]
+    high, _ = UniPC().step(row, UniPCState(*exact[2:]), exact[0], exact[1])
+    assert low.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(low, high.astype(jnp.bfloat16))
 
 
 def test_tables_become_constants_of_the_program():
