@@ -221,6 +221,9 @@ def contenders(params: jax_stepcache.Params) -> Iterator[tuple[dict[str, Any], A
         policy = static_schedule(mask, tuned.forecast)
         names = {"policy": f"tuned {budget}", "forecast": _named(tuned.forecast)}
         yield names, {"policy": policy}
+        for name in ("hold", "linear", "linear_x0"):
+            names = {"policy": f"tuned {budget}, one forecast", "forecast": name}
+            yield names, {"policy": static_schedule(mask, FORECASTS[name])}
 
     uncached = jax_stepcache.Uncached()
     for solver, steps in itertools.product(("unipc", "euler"), (NUM_STEPS, *BUDGETS)):
@@ -245,6 +248,8 @@ def frontier(
             **names,
             "solver": options.get("solver", "unipc"),
             **quality._asdict(),
+            # The uncached sampler's own row: no distance to itself, and none in JSON.
+            "psnr": quality.psnr if np.isfinite(quality.psnr) else None,
             "success": success,
         }
 

@@ -32,11 +32,7 @@ def frontier_table(rows: list[dict[str, Any]]) -> str:
         if row["policy"].startswith("step_cache")
         and row["forecast"] in ("hold", "linear", "linear_x0")
     ]
-    chosen += [
-        row
-        for row in rows
-        if row["policy"].startswith("static") and row["forecast"] == "hold"
-    ]
+    chosen += [row for row in rows if row["policy"].startswith("static")]
     for budget in BUDGETS:
         chosen += [row for row in rows if row["policy"] == f"tuned {budget}"]
         chosen.append(found["fewer_steps", "none", "unipc", float(budget)])
@@ -88,8 +84,12 @@ def filled(readme: str) -> str:
     """The README with its tables made anew."""
     for name, table in tables().items():
         block = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        put = rf"\g<1>{table}\n\g<2>".replace("\\n\\g", "\n\\g")
-        readme, count = re.subn(block, put, readme, flags=re.DOTALL)
+        readme, count = re.subn(
+            block,
+            lambda found, table=table: f"{found[1]}{table}\n{found[2]}",
+            readme,
+            flags=re.DOTALL,
+        )
         if count != 1:
             raise ValueError(f"README.md has {count} places for the {name} table")
     return readme

@@ -7,6 +7,7 @@ and a forecast), solvers and schedules.
 """
 
 from jax_stepcache.backends import (
+    CUSTOM_STEPCACHE_ENABLERS,
     DIFFUSION_CACHE_BACKEND,
     CacheBackend,
     DiffusionCacheConfig,
@@ -19,7 +20,7 @@ from jax_stepcache.backends import (
 )
 from jax_stepcache.denoise import denoise
 from jax_stepcache.forecasts import Forecast, Hold, Linear, LinearX0
-from jax_stepcache.model import Model, SamplingDefaults
+from jax_stepcache.model import FunctionModel, Model, SamplingDefaults
 from jax_stepcache.params import Params
 from jax_stepcache.pipeline import Pipeline
 from jax_stepcache.policies import (
@@ -39,6 +40,7 @@ from jax_stepcache.solvers import Euler, Solver, UniPC, get_solver
 __version__ = "0.1.0"
 
 __all__ = [
+    "CUSTOM_STEPCACHE_ENABLERS",
     "DIFFUSION_CACHE_BACKEND",
     "DREAMZERO_SCHEDULES",
     "CacheBackend",
@@ -46,6 +48,7 @@ __all__ = [
     "DiffusionCacheConfig",
     "Euler",
     "Forecast",
+    "FunctionModel",
     "Hold",
     "Linear",
     "LinearX0",

@@ -53,7 +53,10 @@ def batch_size(tree: Any, what: str) -> int:
             f"{what} has arrays of shapes {shapes}; all need the same leading batch "
             "dimension"
         )
-    return sizes.pop() or 0
+    size = sizes.pop()
+    if not size:
+        raise ValueError(f"{what} has a batch of 0; there is nothing to sample")
+    return size
 
 
 def check_floating(tree: Any, what: str) -> None:

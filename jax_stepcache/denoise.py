@@ -126,11 +126,14 @@ def _like(noise: Any, velocity: Any) -> Any:
     Raises:
         ValueError: if structure or shapes are not the sample's.
     """
-    wanted = jax.tree.map(lambda x: tuple(x.shape), noise)
-    given = jax.tree.map(lambda x: tuple(x.shape), velocity)
+    wanted, given = (
+        (jax.tree.structure(tree), [tuple(x.shape) for x in jax.tree.leaves(tree)])
+        for tree in (noise, velocity)
+    )
     if wanted != given:
         raise ValueError(
-            f"the model's velocity has shapes {given}; the sample has {wanted}"
+            f"the model's velocity has shapes {given[1]} in {given[0]}; the sample has "
+            f"{wanted[1]} in {wanted[0]}"
         )
     return jax.tree.map(lambda x, v: v.astype(x.dtype), noise, velocity)
 

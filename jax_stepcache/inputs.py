@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jax_stepcache.check import batch_size, check_arrays, check_floating
 from jax_stepcache.errors import unknown_name
@@ -104,20 +105,8 @@ def check_inputs(
     if isinstance(model, FunctionModel):
         if observation is not None:
             raise TypeError("a model of your own takes condition=, not observation=")
-        if guided:
-            if condition is None or negative_condition is None:
-                raise ValueError(
-                    "a guidance scale other than 1 needs condition= and "
-                    "negative_condition="
-                )
-            condition = stack_branches(condition, negative_condition)
-        elif negative_condition is not None:
-            raise ValueError(
-                "negative_condition= is not used at a guidance scale of 1; leave it "
-                "out or set guidance_scale"
-            )
+        condition = _own_condition(condition, negative_condition, batch, guided)
         return Inputs(None, condition)
-
     if negative_condition is not None:
         raise TypeError(
             f"{model.name} makes its own unconditional branch; leave out "
@@ -136,3 +125,32 @@ def check_inputs(
     if noise is not None:
         check_arrays(noise, model.noise_struct(observed), "noise")
     return Inputs(observation, None)
+
+
+def _own_condition(condition: Any, negative: Any, batch: int, guided: bool) -> Any:
+    """Stacks a user's two branches, or checks that there is only one."""
+    if not guided:
+        if negative is not None:
+            raise ValueError(
+                "negative_condition= is not used at a guidance scale of 1; leave it "
+                "out or set guidance_scale"
+            )
+        return condition
+    if condition is None or negative is None:
+        raise ValueError(
+            "a guidance scale other than 1 needs condition= and negative_condition="
+        )
+    check_arrays(negative, _struct(condition), "negative_condition")
+    rows = batch_size(condition, "condition")
+    if rows != batch:
+        raise ValueError(
+            f"condition has {rows} rows and the noise {batch}; guidance stacks both "
+            "branches along the batch"
+        )
+    return stack_branches(condition, negative)
+
+
+def _struct(tree: Any) -> Any:
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), tree
+    )

@@ -34,7 +34,7 @@ class TunedSchedule(NamedTuple):
     Attributes:
         steps: the steps that run.
         num_steps: of how many.
-        forecast: the forecast of each output, by name.
+        forecast: the `Forecast` of each output.
     """
 
     steps: tuple[int, ...]

@@ -60,6 +60,11 @@ class Pipeline:
             raise TypeError("params are no Params of this library; pass model= as well")
         self.sampler = sample
         if isinstance(cache_backend, CacheBackend):
+            if cache_config is not None:
+                raise ValueError(
+                    f"{type(cache_backend).__name__} has its own settings; leave out "
+                    "cache_config"
+                )
             self.cache_backend = cache_backend
         else:
             name = (

@@ -31,7 +31,7 @@ def load_params(source: str | os.PathLike[str] = DEFAULT_MODEL) -> Params:
             the training command writes it.
 
     Returns:
-        The params, float32 arrays on the default device.
+        The params, on the default device.
 
     Raises:
         FileNotFoundError: if there is neither a model nor a file of that name.

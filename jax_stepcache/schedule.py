@@ -66,6 +66,7 @@ def flow_schedule(
         )
     if num_steps < 1:
         raise ValueError(f"num_inference_steps is {num_steps}; it must be at least 1")
+    shift = float(shift)
     if not (math.isfinite(shift) and shift > 0):
         raise ValueError(f"shift is {shift}; it must be a positive number")
     even = np.linspace(_SIGMA_MAX, 0.0, num_steps + 1)[:-1]

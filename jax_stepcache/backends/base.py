@@ -37,13 +37,15 @@ class CacheBackend(ABC):
         self.config = config
         self.enabled = False
 
-    @abstractmethod
     def policy(self, model: Model, num_inference_steps: int) -> Policy:
-        """Makes the policy for a model and a step count.
+        """Makes the policy for a model and a step count; what `sample` asks for.
 
         Raises:
             ValueError: if the settings do not fit.
+            NotImplementedError: from a backend that wraps pipelines in its own way.
         """
+        del model, num_inference_steps
+        raise NotImplementedError(f"{type(self).__name__} makes no policy")
 
     @abstractmethod
     def enable(self, pipeline: Any) -> None:
@@ -79,7 +81,14 @@ class CacheBackend(ABC):
         """
         if not self._wraps(pipeline):
             raise ValueError(f"{self!r} is not enabled on this pipeline")
-        pipeline.sampler = pipeline.sampler.func
+        inner, wrapped = pipeline.sampler.func, pipeline.sampler
+        kept = {k: x for k, x in wrapped.keywords.items() if k != "cache"}
+        # A partial of a partial is one partial: take out what was put in, no more.
+        pipeline.sampler = (
+            functools.partial(inner, *wrapped.args, **kept)
+            if wrapped.args or kept
+            else inner
+        )
         self.enabled = False
 
     def is_enabled(self) -> bool:
@@ -99,6 +108,11 @@ class CacheBackend(ABC):
         if isinstance(wrapped, CacheBackend):
             raise ValueError(
                 f"the pipeline already has {type(wrapped).__name__}; disable it first"
+            )
+        if self.enabled:
+            raise ValueError(
+                f"{type(self).__name__} is enabled on another pipeline; make one for "
+                "each"
             )
         pipeline.sampler = functools.partial(pipeline.sampler, cache=self)
         self.enabled = True

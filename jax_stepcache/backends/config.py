@@ -100,7 +100,7 @@ class DiffusionCacheConfig:
         Args:
             settings: field names to values.
             strict: whether a name that is no field is an error. vLLM-Omni keeps such
-                names silently, and a typo vanishes; False does the same here.
+                names silently, and a typo vanishes; False drops them.
 
         Returns:
             The config.

@@ -8,6 +8,7 @@ from typing import Any
 from jax_stepcache.backends.base import CacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig, wrong_config
 from jax_stepcache.backends.selector import get_cache_backend
+from jax_stepcache.backends.static_schedule import TunedBackend
 from jax_stepcache.policies import Uncached
 from jax_stepcache.policy import Policy
 
@@ -48,6 +49,10 @@ def resolve_policy(
             if value is not None:
                 settings[name] = value
         backend = get_cache_backend(cache, settings)
+        if budget is not None and not isinstance(backend, TunedBackend):
+            raise ValueError(f"budget={budget} goes with cache='tuned', not {cache!r}")
+        if forecast is not None and backend is None:
+            raise ValueError(f"forecast={forecast!r} needs a cache: no step is skipped")
         return Uncached() if backend is None else backend.policy(model, num_steps)
     if not (cache_config is None and budget is None and forecast is None):
         raise ValueError(

@@ -44,6 +44,8 @@ def get_cache_backend(
         ValueError: for an unknown name or setting, with the nearest known one.
         TypeError: if the name is no string.
     """
+    if isinstance(config, Mapping):
+        config = DiffusionCacheConfig.from_dict(config)  # a typo is one without a cache
     if name is None:
         return None
     if not isinstance(name, str):

@@ -102,10 +102,19 @@ class StepCacheState(NamedTuple):
 
         Returns:
             A bool scalar, whether to run the network, and the state after deciding.
+
+        Raises:
+            ValueError: if the state keeps fewer velocities than the settings ask for.
         """
         config = config or StepCacheConfig()
         if not config.enabled:
             return jnp.asarray(True), self
+        if len(self.history) < config.min_history_steps:
+            raise ValueError(
+                f"the state keeps {len(self.history)} velocities and min_history_steps "
+                f"is {config.min_history_steps}; make it with StepCacheState.init("
+                "velocity, config)"
+            )
         gate = Tiers(
             jnp.asarray(config.sim_thresholds, jnp.float32),
             jnp.asarray(config.skip_countdowns, jnp.int32),
@@ -124,7 +133,13 @@ class StepCacheState(NamedTuple):
         )
 
     def trim_history(self, max_history: int) -> StepCacheState:
-        """Keeps no more than the last ``max_history`` velocities."""
+        """Keeps no more than the last ``max_history`` velocities.
+
+        Raises:
+            ValueError: below 2, which a cosine needs.
+        """
+        if max_history < 2:
+            raise ValueError(f"max_history is {max_history}; it must be at least 2")
         kept = jnp.minimum(self.history_length, max_history)
         return self._replace(history=self.history[-max_history:], history_length=kept)
 
@@ -138,7 +153,10 @@ class StepCacheBackend(CacheBackend):
 
     def policy(self, model: Model, num_inference_steps: int) -> Policy:
         """See `CacheBackend.policy`."""
-        del num_inference_steps
+        if num_inference_steps < 1:
+            raise ValueError(
+                f"num_inference_steps is {num_inference_steps}; it must be at least 1"
+            )
         config = StepCacheConfig.from_diffusion_cache_config(self.config)
         if not config.enabled:
             return Uncached()
@@ -213,7 +231,9 @@ def get_stepcache_config(pipeline: Any) -> StepCacheConfig | None:
     return StepCacheConfig.from_diffusion_cache_config(backend.config)
 
 
-def get_stepcache_state(pipeline: Any, velocity: jax.Array) -> StepCacheState | None:
+def get_stepcache_state(
+    pipeline: Any, velocity: jax.Array | None = None
+) -> StepCacheState | None:
     """The state with which a generation on this pipeline starts.
 
     The running state is in the compiled loop's carry and cannot be looked at from
@@ -221,13 +241,15 @@ def get_stepcache_state(pipeline: Any, velocity: jax.Array) -> StepCacheState | 
 
     Args:
         pipeline: a pipeline.
-        velocity: an array of the velocity's shape.
+        velocity: an array of the velocity's shape, [batch, ...]; None for a state of
+            velocities with one number.
 
     Returns:
         A clean state, or None where StepCache is not enabled.
     """
     config = get_stepcache_config(pipeline)
-    return None if config is None else StepCacheState.init(velocity, config)
+    like = jnp.zeros((1, 1)) if velocity is None else velocity
+    return None if config is None else StepCacheState.init(like, config)
 
 
 def _backend_of(pipeline: Any) -> StepCacheBackend | None:

@@ -40,6 +40,8 @@ def add_parser(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Runs the command."""
+    if parsed.batch < 1:
+        raise ValueError(f"--batch is {parsed.batch}; it must be at least 1")
     params = load_params(parsed.params)
     world, noise = jax.random.split(jax.random.key(parsed.seed))
     observation = params.model.example(world, parsed.batch)

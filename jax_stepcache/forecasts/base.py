@@ -38,4 +38,4 @@ class Forecast(Protocol):
 
 def is_forecast(node: Any) -> bool:
     """Tells a forecast from a tree of forecasts."""
-    return isinstance(node, Forecast)
+    return isinstance(node, Forecast) and not isinstance(node, type)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.forecasts.base import Forecast
+from jax_stepcache.forecasts.base import is_forecast
 from jax_stepcache.forecasts.hold import Hold
 from jax_stepcache.forecasts.linear import Linear
 from jax_stepcache.forecasts.linear_x0 import LinearX0
@@ -41,7 +41,7 @@ def get_forecast(forecast: Any) -> Any:
         if forecast not in known:
             raise ValueError(unknown_name("forecast", forecast, known))
         return known[forecast]()
-    if not isinstance(forecast, Forecast):
+    if not is_forecast(forecast):
         raise TypeError(
             f"forecast is {forecast!r}; give a name, a Forecast, or a mapping from "
             "output names to these"

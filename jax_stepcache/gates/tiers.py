@@ -33,7 +33,7 @@ class Tiers:
     In this order: run until there is enough history; while a countdown above 1 is on,
     take one off and reuse; at 1, run without looking at the signal; otherwise the first
     tier whose threshold the signal exceeds, strictly, sets its countdown and reuses;
-    below all tiers, run. A signal that is not finite exceeds nothing, so it runs.
+    below all tiers, run. NaN exceeds nothing, so it runs.
 
     Attributes:
         thresholds: float32[tiers], highest first.

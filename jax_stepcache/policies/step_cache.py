@@ -76,7 +76,7 @@ def check_tiers(
             f"step_cache_dit_max_history {max_history}; with fewer velocities kept "
             "than needed, nothing is ever reused"
         )
-    tiers, counts = np.shape(sim_thresholds), np.shape(skip_countdowns)
+    tiers, counts = (_shape(x) for x in (sim_thresholds, skip_countdowns))
     if len(tiers) != 1 or tiers == (0,):
         raise ValueError(
             f"velocity_sim_thresholds is {sim_thresholds!r}; it must list one cosine "
@@ -84,24 +84,36 @@ def check_tiers(
         )
     if tiers != counts:
         raise ValueError(
-            f"velocity_sim_thresholds has {np.size(sim_thresholds)} tiers and "
-            f"velocity_skip_countdowns {np.size(skip_countdowns)}; they need the same "
-            "number"
+            f"velocity_sim_thresholds has {tiers[0]} tiers and "
+            f"velocity_skip_countdowns {counts[0] if len(counts) == 1 else counts}; "
+            "they need the same number"
         )
-    if isinstance(sim_thresholds, Tracer) or isinstance(skip_countdowns, Tracer):
-        return
-    thresholds, countdowns = np.asarray(sim_thresholds), np.asarray(skip_countdowns)
-    if not ((thresholds >= -1) & (thresholds <= 1)).all():
-        raise ValueError(
-            f"velocity_sim_thresholds is {thresholds.tolist()}; cosines lie in [-1, 1]"
-        )
-    if not (np.diff(thresholds) < 0).all():
-        raise ValueError(
-            f"velocity_sim_thresholds is {thresholds.tolist()}; tiers must fall, "
-            "highest first, or the first one hides the others"
-        )
-    if not np.issubdtype(countdowns.dtype, np.integer) or not (countdowns >= 1).all():
-        raise ValueError(
-            f"velocity_skip_countdowns is {countdowns.tolist()}; each must be a whole "
-            "number of at least 1 (0 would reuse one velocity forever)"
-        )
+    if not _traced(sim_thresholds):
+        thresholds = np.asarray(sim_thresholds)
+        if not ((thresholds >= -1) & (thresholds <= 1)).all():
+            raise ValueError(
+                f"velocity_sim_thresholds is {thresholds.tolist()}; cosines lie in "
+                "[-1, 1]"
+            )
+        if not (np.diff(thresholds) < 0).all():
+            raise ValueError(
+                f"velocity_sim_thresholds is {thresholds.tolist()}; tiers must fall, "
+                "highest first, or the first one hides the others"
+            )
+    if not _traced(skip_countdowns):
+        countdowns = np.asarray(skip_countdowns)
+        whole = np.issubdtype(countdowns.dtype, np.integer)
+        if not whole or not (countdowns >= 1).all():
+            raise ValueError(
+                f"velocity_skip_countdowns is {countdowns.tolist()}; each must be a "
+                "whole number of at least 1 (0 would reuse one velocity forever)"
+            )
+
+
+def _traced(numbers: Any) -> bool:
+    return any(isinstance(x, Tracer) for x in jax.tree.leaves(numbers))
+
+
+def _shape(numbers: Any) -> tuple[int, ...]:
+    # A list of traced numbers has no shape that NumPy could read.
+    return (len(numbers),) if isinstance(numbers, list | tuple) else np.shape(numbers)

@@ -6,6 +6,7 @@ two future frames and eight actions are denoised together, under the instruction
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -186,6 +187,7 @@ class TabletopModel:
         check_arrays(dict(observation), wanted, "observation")
         return batch
 
+    @functools.partial(jax.jit, static_argnames=("self", "batch"))
     def example(self, key: jax.Array, batch: int = 1) -> dict[str, jax.Array]:
         """Observations of freshly laid tables."""
         keys = jax.random.split(key, (2, batch))
@@ -242,12 +244,14 @@ def model_from_config(config: Mapping[str, Any]) -> TabletopModel:
     """
     if set(config) != {"dit"}:
         raise ValueError(unknown_name("tabletop config", sorted(config), ["dit"]))
-    return TabletopModel(DreamZeroConfig.from_dict({**config["dit"], "unroll": 1}))
+    return TabletopModel(DreamZeroConfig.from_dict(config["dit"]))
 
 
 def config_of(model: TabletopModel) -> dict[str, Any]:
     """What `model_from_config` takes."""
-    return {"dit": asdict(model.dit)}
+    sizes = asdict(model.dit)
+    del sizes["unroll"]  # how it is run, not what it is
+    return {"dit": sizes}
 
 
 def weights_struct(model: TabletopModel) -> Any:

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax.numpy as jnp
 import numpy as np
@@ -55,11 +56,30 @@ BACKENDS = {
 }
 
 
-def test_the_abstract_backend_asks_for_three_things():
-    """A backend must say its policy, how to enable it and how to refresh it."""
-    assert CacheBackend.__abstractmethods__ == {"policy", "enable", "refresh"}
+def test_the_abstract_backend_asks_for_what_the_original_asks():
+    """A backend must say how to enable and how to refresh it, and no more."""
+    assert CacheBackend.__abstractmethods__ == {"enable", "refresh"}
     with pytest.raises(TypeError, match="abstract"):
         CacheBackend()
+
+
+def test_disabling_leaves_what_the_user_had_filled_in():
+    """The sampler comes back with the user's own settings, and without the cache."""
+    pipeline = make()
+    pipeline.sampler = functools.partial(pipeline.sampler, solver="euler")
+    backend = get_cache_backend("step_cache")
+    backend.enable(pipeline)
+    backend.disable(pipeline)
+    assert pipeline.sampler.keywords == {"solver": "euler"}
+    assert calls(pipeline) == 16
+
+
+def test_one_backend_serves_one_pipeline():
+    """Whether a backend is enabled is one answer, so it wraps one pipeline."""
+    backend = get_cache_backend("step_cache")
+    backend.enable(make())
+    with pytest.raises(ValueError, match="another pipeline"):
+        backend.enable(make())
 
 
 def test_a_backend_of_ones_own():

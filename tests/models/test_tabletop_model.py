@@ -18,7 +18,7 @@ from jax_stepcache.models.tabletop import (
 )
 from jax_stepcache.models.tabletop.model import config_of
 from jax_stepcache.models.tabletop.world import TOLERANCE, block_distances
-from jax_stepcache.policies import Uncached
+from jax_stepcache.policies import Uncached, static_schedule
 
 MODEL = TabletopModel(tabletop_config(dim=32, num_layers=1))
 
@@ -168,10 +168,15 @@ def test_an_unknown_budget_names_those_there_are():
 def test_paired_episodes_start_alike(weights):
     """The same key gives the same tables whatever the sampler, and honest outcomes."""
     params = Params(weights, MODEL)
-    key = jax.random.key(5)
     one, two = (
-        rollout(params, Uncached(), key, episodes=3, num_inference_steps=n)
-        for n in (1, 2)
+        rollout(
+            params,
+            static_schedule(mask),
+            jax.random.key(5),
+            episodes=3,
+            num_inference_steps=2,
+        )
+        for mask in ([True, False], [True, True])
     )
     jax.tree.map(np.testing.assert_array_equal, one.start, two.start)
     assert one.path.shape == (3, 17, 2)
