@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import orbax.checkpoint as ocp
 
@@ -235,7 +236,8 @@ def train(
         if newest is not None:
             template = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
             restored = manager.restore(newest, args=ocp.args.StandardRestore(template))
-            state = jax.tree.map(jnp.asarray, restored)
+            # As fresh arrays: those that Orbax commits to a device would compile again.
+            state = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), restored)
         start = time.perf_counter()
         for step in range(int(state.step), last):
             state, losses = train_step(state, settings, model)
