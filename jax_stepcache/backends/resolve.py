@@ -51,8 +51,8 @@ def resolve_policy(
         backend = get_cache_backend(cache, settings)
         if budget is not None and not isinstance(backend, TunedBackend):
             raise ValueError(f"budget={budget} goes with cache='tuned', not {cache!r}")
-        if forecast is not None and backend is None:
-            raise ValueError(f"forecast={forecast!r} needs a cache: no step is skipped")
+        if settings and backend is None:
+            raise ValueError(f"{sorted(settings)} need a cache: no step is skipped")
         return Uncached() if backend is None else backend.policy(model, num_steps)
     if not (cache_config is None and budget is None and forecast is None):
         raise ValueError(

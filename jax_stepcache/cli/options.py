@@ -25,7 +25,8 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         "--cache-config",
         type=_json_object,
         metavar="JSON",
-        help="""the backend's settings, e.g. '{"velocity_sim_thresholds": [0.98]}'""",
+        help="the backend's settings, e.g. "
+        """'{"velocity_sim_thresholds": [0.98], "velocity_skip_countdowns": [3]}'""",
     )
     parser.add_argument("--budget", type=int, help="model calls for --cache tuned")
     parser.add_argument(

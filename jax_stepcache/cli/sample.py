@@ -82,4 +82,6 @@ def comparison_table(rows: list[Comparison]) -> str:
         for i, row in enumerate(rows)
     ]
     strips = [f"{row.name:<20}{strip(row.result.stats.computed)}" for row in rows]
-    return "\n".join([table(header, cells), "", *strips])
+    scenes = len(jax.tree.leaves(rows[0].result.sample)[0])
+    seen = f"({scenes} scene{'s' if scenes > 1 else ''}, against {rows[0].name})"
+    return "\n".join([table(header, cells), seen, "", *strips])
