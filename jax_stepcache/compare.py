@@ -103,21 +103,14 @@ def policy_of(params: Params, row: Contender) -> tuple[Policy, dict[str, Any]]:
         The policy, and the row's options without those of the cache.
     """
     options = dict(row.options)
+    cache = options.pop("cache", None)
     settings = {
-        name: options.pop(name, None)
-        for name in ("cache", "cache_config", "budget", "forecast")
+        name: options.pop(name, None) for name in ("cache_config", "budget", "forecast")
     }
     steps = options.get(
         "num_inference_steps", params.model.defaults.num_inference_steps
     )
-    policy = resolve_policy(
-        settings["cache"],
-        params.model,
-        steps,
-        settings["cache_config"],
-        settings["budget"],
-        settings["forecast"],
-    )
+    policy = resolve_policy(cache, params.model, steps, **settings)
     return policy, options
 
 
