@@ -44,6 +44,7 @@ class SelfAttention(nnx.Module):
         q: query projection; ``k``, ``v`` and ``o`` are key, value and output.
         norm_q: of the queries over all heads together; ``norm_k`` of the keys.
         num_heads: heads.
+        kernel: see `attend`.
     """
 
     def __init__(self, config: DreamZeroConfig, *, rngs: nnx.Rngs):
@@ -55,17 +56,23 @@ class SelfAttention(nnx.Module):
         self.norm_q = RMSNorm(dim, config.eps)
         self.norm_k = RMSNorm(dim, config.eps)
         self.num_heads = config.num_heads
+        self.kernel = config.attention
 
     def __call__(
-        self, x: jax.Array, rotation: Rotation, cached: KeysValues, mask: jax.Array
+        self,
+        x: jax.Array,
+        rotation: Rotation,
+        cached: KeysValues | None,
+        mask: jax.Array,
     ) -> tuple[jax.Array, KeysValues]:
         """Attends.
 
         Args:
             x: (B, L, D) new tokens.
             rotation: of the new tokens.
-            cached: keys and values (B, K, heads, head_dim) of earlier frames.
-            mask: (B, 1, 1, K + L) bool, the keys that every query attends to.
+            cached: keys and values (B, K, heads, head_dim) of earlier frames; None
+                where there are none (K = 0).
+            mask: (B or 1, 1, 1 or L, K + L) bool, the keys that a query attends to.
 
         Returns:
             (B, L, D), and keys and values of the new tokens.
@@ -73,12 +80,11 @@ class SelfAttention(nnx.Module):
         q = rotate(_heads(self.norm_q(self.q(x)), self.num_heads), rotation)
         k = rotate(_heads(self.norm_k(self.k(x)), self.num_heads), rotation)
         v = _heads(self.v(x), self.num_heads)
-        y = jax.nn.dot_product_attention(
-            q,
-            jnp.concatenate([cached.k.astype(k.dtype), k], axis=1),
-            jnp.concatenate([cached.v.astype(v.dtype), v], axis=1),
-            mask=mask,
-        )
+        all_k, all_v = k, v
+        if cached is not None:
+            all_k = jnp.concatenate([cached.k.astype(k.dtype), k], axis=1)
+            all_v = jnp.concatenate([cached.v.astype(v.dtype), v], axis=1)
+        y = attend(q, all_k, all_v, self.kernel, mask)
         return self.o(y.reshape(x.shape)), KeysValues(k, v)
 
 
@@ -114,6 +120,7 @@ class CrossAttention(nnx.Module):
         image: those of the image tokens, or None without an image branch.
         o: output projection.
         num_heads: heads.
+        kernel: see `attend`.
     """
 
     def __init__(self, config: DreamZeroConfig, *, rngs: nnx.Rngs):
@@ -124,28 +131,47 @@ class CrossAttention(nnx.Module):
         self.image = KeyValueProjection(config, rngs=rngs) if with_image else None
         self.o = Linear(config.dim, config.dim, rngs=rngs)
         self.num_heads = config.num_heads
-
-    def keys_values(self, text: jax.Array, image: jax.Array | None) -> Context:
-        """Keys and values of context tokens, for one layer.
-
-        Args:
-            text: (B, text_len, D).
-            image: (B, image_len, D), or None without an image branch.
-
-        Returns:
-            The context of this layer, without a layer axis.
-        """
-        if self.image is None or image is None:
-            return Context(self.text(text), None)
-        return Context(self.text(text), self.image(image))
+        self.kernel = config.attention
 
     def __call__(self, x: jax.Array, context: Context) -> jax.Array:
         """Maps tokens (B, L, D) to (B, L, D), given this layer's context."""
         q = _heads(self.norm_q(self.q(x)), self.num_heads)
-        y = jax.nn.dot_product_attention(q, *context.text)
+        y = attend(q, *context.text, self.kernel)
         if context.image is not None:
-            y = y + jax.nn.dot_product_attention(q, *context.image)
+            y = y + attend(q, *context.image, self.kernel)
         return self.o(y.reshape(x.shape))
+
+
+def attend(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    kernel: str,
+    mask: jax.Array | None = None,
+) -> jax.Array:
+    """Softmax attention.
+
+    Args:
+        q: (B, L, heads, head_dim).
+        k: (B, K, heads, head_dim).
+        v: like ``k``.
+        kernel: ``"xla"``, which runs anywhere, or ``"cudnn"``, which keeps no matrix
+            of L x K and needs a GPU and 16-bit floats.
+        mask: (B or 1, 1, 1 or L, K) bool, or None.
+
+    Returns:
+        (B, L, heads, head_dim).
+    """
+    if kernel == "cudnn" and mask is not None:
+        # It takes a mask for every query only.
+        mask = jnp.broadcast_to(mask, (q.shape[0], 1, q.shape[1], k.shape[1]))
+    return jax.nn.dot_product_attention(
+        q,
+        k,
+        v,
+        mask=mask,
+        implementation="cudnn" if kernel == "cudnn" else "xla",
+    )
 
 
 def _heads(x: jax.Array, num_heads: int) -> jax.Array:

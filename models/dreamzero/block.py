@@ -12,6 +12,10 @@ from .layers import MLP, LayerNorm, gelu_tanh, layer_norm
 from .rope import Rotation
 
 
+Spans = tuple[tuple[int, int], ...]
+"""Groups of timesteps: how many there are, and how many tokens each one has."""
+
+
 class Block(nnx.Module):
     """Self-attention, cross-attention and feed-forward, each with a residual.
 
@@ -42,28 +46,28 @@ class Block(nnx.Module):
         modulation: jax.Array,
         rotation: Rotation,
         context: Context,
-        cached: KeysValues,
+        cached: KeysValues | None,
         mask: jax.Array,
         *,
-        video_tokens: int,
+        spans: Spans,
     ) -> tuple[jax.Array, KeysValues]:
         """Applies the block.
 
         Args:
-            x: (B, L, D) tokens, those of the video first.
-            modulation: (B, rows, 6, D); see `per_token`.
+            x: (B, L, D) tokens.
+            modulation: (B, rows, 6, D), one row for each timestep.
             rotation: of the tokens.
             context: of this layer.
-            cached: keys and values of earlier frames, of this layer.
-            mask: (B, 1, 1, K + L) bool.
-            video_tokens: how many of the tokens are video.
+            cached: keys and values of earlier frames, of this layer, or None.
+            mask: (B or 1, 1, 1 or L, K + L) bool.
+            spans: which tokens each row of ``modulation`` is for.
 
         Returns:
             Tokens like ``x``, and their keys and values.
         """
         m = modulation + self.modulation.get_value().astype(modulation.dtype)
         shift1, scale1, gate1, shift2, scale2, gate2 = (
-            per_token(m[:, :, j], x.shape[1], video_tokens) for j in range(6)
+            per_token(m[:, :, j], spans) for j in range(6)
         )
         u = layer_norm(x, self.eps) * (1 + scale1) + shift1
         y, new = self.self_attn(u, rotation, cached, mask)
@@ -74,22 +78,26 @@ class Block(nnx.Module):
         return x, new
 
 
-def per_token(rows: jax.Array, tokens: int, video_tokens: int) -> jax.Array:
-    """Spreads the values of two timesteps over the tokens.
+def per_token(rows: jax.Array, spans: Spans) -> jax.Array:
+    """Spreads what depends on the timestep over the tokens.
 
-    Only two timesteps occur, that of the video and that of actions and states,
-    so what depends on them is computed for two rows and not for every token.
+    Few distinct timesteps occur, so what depends on them is computed once for each
+    and not for every token.
 
     Args:
-        rows: (B, 1 or 2, D), for the video and for actions and states; one row
-            serves all tokens.
-        tokens: how many tokens there are.
-        video_tokens: how many of them are video; they come first.
+        rows: (B, rows, D).
+        spans: the tokens of each row, in order.
 
     Returns:
-        (B, 1 or tokens, D).
+        (B, tokens, D), or (B, 1, D) where one row serves all of them.
     """
     if rows.shape[1] == 1:
         return rows
-    is_video = (jnp.arange(tokens) < video_tokens)[None, :, None]
-    return jnp.where(is_video, rows[:, :1], rows[:, 1:])
+    batch, _, dim = rows.shape
+    parts, first = [], 0
+    for count, tokens in spans:
+        part = rows[:, first : first + count, None]
+        part = jnp.broadcast_to(part, (batch, count, tokens, dim))
+        parts.append(part.reshape(batch, count * tokens, dim))
+        first += count
+    return jnp.concatenate(parts, axis=1)

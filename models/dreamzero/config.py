@@ -66,6 +66,8 @@ class DreamZeroConfig:
         unroll: blocks per iteration of the loop over blocks. Only speed depends
             on it: with all of a small model's blocks unrolled a CPU takes a third
             less time for gradients, and the program takes longer to compile.
+        attention: ``"xla"``, which runs anywhere, or ``"cudnn"``, the fused kernel
+            for GPUs and 16-bit activations.
     """
 
     model_type: str = "i2v"
@@ -93,6 +95,7 @@ class DreamZeroConfig:
     image_len: int = 257
     dtype: str = "float32"
     unroll: int = 1
+    attention: str = "xla"
 
     def __post_init__(self) -> None:
         """Rejects sizes that no forward could run with.
@@ -142,6 +145,16 @@ class DreamZeroConfig:
         if self.dtype not in ("float32", "bfloat16", "float16", "float64"):
             raise ValueError(
                 f"dtype must be float32, bfloat16, float16 or float64, got {self.dtype}"
+            )
+
+        if self.attention not in ("xla", "cudnn"):
+            raise ValueError(
+                unknown_name("attention", self.attention, ("xla", "cudnn"))
+            )
+        if self.attention == "cudnn" and self.dtype not in ("bfloat16", "float16"):
+            raise ValueError(
+                "attention 'cudnn' needs dtype bfloat16 or float16, got "
+                f"{self.dtype}"
             )
 
     @property

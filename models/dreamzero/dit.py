@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from . import kv_cache, rope
-from .attention import Context, KeysValues
-from .block import Block
+from .attention import Context, KeysValues, KeyValueProjection
+from .block import Block, Spans
 from .config import DreamZeroConfig
 from .embeddings import ActionEncoder, ImageEmbedding, timestep_embedding
 from .head import Head, patchify, unpatchify
@@ -37,6 +37,7 @@ class Embedded(NamedTuple):
         modulation: (B, rows, 6, D) its projection.
         rotation: rotary positions of the tokens.
         grid: (frames, rows, columns) of video tokens; Python integers.
+        spans: which tokens each row of ``modulation`` is for; Python integers.
     """
 
     x: jax.Array
@@ -44,6 +45,7 @@ class Embedded(NamedTuple):
     modulation: jax.Array
     rotation: rope.Rotation
     grid: tuple[int, int, int]
+    spans: Spans
 
     @property
     def video_tokens(self) -> int:
@@ -138,33 +140,33 @@ class CausalWanModel(nnx.Module):
         Raises:
             ValueError: for a shape that does not fit the configuration.
         """
+        return Context(self.encode_text(text), self.encode_image(image))
+
+    def encode_text(self, text: jax.Array) -> KeysValues:
+        """The text's part of `encode_context`."""
         c = self.config
-        batch = text.shape[0]
-        _require_shape("text", text, (batch, c.text_len, c.text_dim))
+        _require_shape("text", text, (text.shape[0], c.text_len, c.text_dim))
         tokens = self.text_embedding(text.astype(c.dtype))
-        image_tokens = None
+        return _per_layer(self.blocks.cross_attn.text, tokens)
+
+    def encode_image(self, image: jax.Array | None) -> KeysValues | None:
+        """The image's part of `encode_context`; None without an image branch."""
+        c = self.config
         if self.img_emb is None:
             if image is not None:
                 raise ValueError(
                     "this model has no image branch (config.image_dim is None), got "
                     f"an image of shape {image.shape}"
                 )
-        elif image is None:
+            return None
+        if image is None:
             raise ValueError(
                 "this model has an image branch: give image features of shape "
                 f"(B, {c.image_len}, {c.image_dim})"
             )
-        else:
-            _require_shape("image", image, (batch, c.image_len, c.image_dim))
-            image_tokens = self.img_emb(image.astype(c.dtype))
-
-        graph, layers = nnx.split(self.blocks.cross_attn)
-
-        def layer(_, state):
-            attention = nnx.merge(graph, state)
-            return None, attention.keys_values(tokens, image_tokens)
-
-        return jax.lax.scan(layer, None, layers)[1]
+        _require_shape("image", image, (image.shape[0], c.image_len, c.image_dim))
+        tokens = self.img_emb(image.astype(c.dtype))
+        return _per_layer(self.blocks.cross_attn.image, tokens)
 
     def prefill(
         self,
@@ -174,6 +176,7 @@ class CausalWanModel(nnx.Module):
         *,
         y: jax.Array | None = None,
         start_frame: jax.Array | int | None = None,
+        num_frames: jax.Array | None = None,
     ) -> KVCache:
         """Writes observed frames into the cache.
 
@@ -184,6 +187,9 @@ class CausalWanModel(nnx.Module):
             y: (B, y_dim, f, H, W) conditioning latent where the model takes one.
             start_frame: position of the first frame, () or (B,) int; the frames
                 written so far unless given.
+            num_frames: (B,) int, how many of the frames each sequence has; the rest
+                are neither attended to nor written, and may hold anything finite.
+                All of them unless given.
 
         Returns:
             The cache with the frames in it.
@@ -203,8 +209,8 @@ class CausalWanModel(nnx.Module):
             y=y,
             start_frame=cache.length if start_frame is None else start_frame,
         )
-        _, new = self.run_blocks(embedded, context, cache)
-        return kv_cache.append(self.config, cache, *new)
+        _, new = self.run_blocks(embedded, context, cache, num_frames=num_frames)
+        return kv_cache.append(self.config, cache, *new, num_frames)
 
     def __call__(
         self,
@@ -307,10 +313,9 @@ class CausalWanModel(nnx.Module):
                 f"{jnp.shape(start_frame)}"
             )
         _require_shape("t_video", t_video, (batch,))
-        x = self.patch_embedding(
-            patchify(self._with_condition(video, y).astype(c.dtype), c.patch_size)
-        )
+        x = self.embed_video(video, y)
         angles = rope.video_angles(c, start, grid)
+        spans = [(1, x.shape[1])]
         t = t_video[:, None]
         if action is not None or state is not None or t_action is not None:
             if action is None or state is None or t_action is None:
@@ -322,16 +327,36 @@ class CausalWanModel(nnx.Module):
                 "state", state, (batch, c.num_state_per_block, c.max_state_dim)
             )
             _require_shape("t_action", t_action, (batch,))
-            actions = self.action_encoder(action.astype(c.dtype), t_action)
-            states = self.state_encoder(state.astype(c.dtype))
-            x = jnp.concatenate([x, actions, states], axis=1)
+            tokens = self.embed_registers(action, state, t_action[:, None])
+            x = jnp.concatenate([x, tokens], axis=1)
+            spans.append((1, tokens.shape[1]))
             registers = rope.register_angles(c, start)
             angles = jnp.concatenate([angles, registers], axis=1)
             t = jnp.stack([t_video, t_action], axis=1)
+        e, modulation = self.embed_time(t)
+        return Embedded(x, e, modulation, rope.rotation(angles), grid, tuple(spans))
+
+    def embed_video(self, video: jax.Array, y: jax.Array | None) -> jax.Array:
+        """Latents (B, out_dim, f, H, W), and ``y`` beside them, to tokens (B, S, D)."""
+        c = self.config
+        self._grid(video)
+        beside = self._with_condition(video, y).astype(c.dtype)
+        return self.patch_embedding(patchify(beside, c.patch_size))
+
+    def embed_registers(
+        self, action: jax.Array, state: jax.Array, t_action: jax.Array
+    ) -> jax.Array:
+        """Actions at timesteps (B, 1 or A) and states to tokens (B, A + states, D)."""
+        actions = self.action_encoder(action.astype(self.config.dtype), t_action)
+        states = self.state_encoder(state.astype(self.config.dtype))
+        return jnp.concatenate([actions, states], axis=1)
+
+    def embed_time(self, t: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Timesteps (B, rows) to embedding (B, rows, D) and modulation (.., 6, D)."""
+        c = self.config
         e = self.time_embedding(timestep_embedding(t, c.freq_dim).astype(c.dtype))
         modulation = self.time_projection(jax.nn.silu(e))
-        modulation = modulation.reshape(*e.shape[:2], 6, c.dim)
-        return Embedded(x, e, modulation, rope.rotation(angles), grid)
+        return e, modulation.reshape(*e.shape[:2], 6, c.dim)
 
     def run_blocks(
         self,
@@ -340,6 +365,7 @@ class CausalWanModel(nnx.Module):
         cache: KVCache,
         *,
         keep_new: bool = True,
+        num_frames: jax.Array | None = None,
     ) -> tuple[jax.Array, KeysValues]:
         """Sends the tokens through all blocks.
 
@@ -351,6 +377,7 @@ class CausalWanModel(nnx.Module):
             cache: of earlier frames.
             keep_new: whether keys and values are wanted. Without, they are not
                 kept, and empty arrays stand for them.
+            num_frames: see `prefill`.
 
         Returns:
             Tokens (B, L, D), and keys and values of the new video tokens,
@@ -369,8 +396,17 @@ class CausalWanModel(nnx.Module):
         )
         video = embedded.video_tokens
         kept = video if keep_new else 0
-        visible = kv_cache.visible(c, cache, embedded.grid[0])
-        mask = jnp.pad(visible, ((0, 0), (0, tokens)), constant_values=True)
+        frames = embedded.grid[0]
+        new = jnp.asarray(frames if num_frames is None else num_frames).reshape(-1, 1)
+        attended = jnp.repeat(jnp.arange(frames) < new, c.frame_seqlen, axis=1)
+        attended = jnp.pad(attended, ((0, 0), (0, tokens - video)), constant_values=True)
+        mask = jnp.concatenate(
+            [
+                kv_cache.visible(c, cache, new[:, 0]),
+                jnp.broadcast_to(attended, (batch, tokens)),
+            ],
+            axis=1,
+        )
         graph, layers = nnx.split(self.blocks)
 
         def layer(x, per_layer):
@@ -382,25 +418,33 @@ class CausalWanModel(nnx.Module):
                 layer_context,
                 cached,
                 mask[:, None, None],
-                video_tokens=video,
+                spans=embedded.spans,
             )
             return x, KeysValues(new.k[:, :kept], new.v[:, :kept])
 
         per_layer = (layers, context, KeysValues(cache.k, cache.v))
         return jax.lax.scan(layer, embedded.x, per_layer, unroll=c.unroll)
 
-    def decode_video(self, embedded: Embedded, x: jax.Array) -> jax.Array:
-        """Reads the video velocity (B, out_dim, f, H, W) off the last tokens."""
-        patches = self.head(x[:, : embedded.video_tokens], embedded.e[:, 0])
+    def decode_video(
+        self, embedded: Embedded, x: jax.Array, e: jax.Array | None = None
+    ) -> jax.Array:
+        """Reads the video velocity (B, out_dim, f, H, W) off the last tokens.
+
+        ``e`` (B, 1 or f, D) is the time embedding of the frames; the first row of
+        ``embedded.e`` unless given.
+        """
+        e = embedded.e[:, :1] if e is None else e
+        patches = self.head(x[:, : embedded.video_tokens], e)
         velocity = unpatchify(patches, embedded.grid, self.config.patch_size)
         return velocity.astype(_at_least_float32(velocity))
 
     def decode_action(self, embedded: Embedded, x: jax.Array) -> jax.Array:
         """Reads the action velocity (B, A, action_dim) off the last tokens."""
+        c = self.config
         first = embedded.video_tokens
-        velocity = self.action_decoder(
-            x[:, first : first + self.config.num_action_per_block]
-        )
+        registers = c.num_action_per_block + c.num_state_per_block
+        actions = (x.shape[1] - first) // registers * c.num_action_per_block
+        velocity = self.action_decoder(x[:, first : first + actions])
         return velocity.astype(_at_least_float32(velocity))
 
     def _grid(self, video: jax.Array) -> tuple[int, int, int]:
@@ -456,6 +500,16 @@ class CausalWanModel(nnx.Module):
         _require_shape("cache.k", cache.k, shape)
         _require_shape("cache.v", cache.v, shape)
         _require_shape("cache.length", cache.length, (batch,))
+
+
+def _per_layer(projection: KeyValueProjection, tokens: jax.Array) -> KeysValues:
+    """Keys and values that every layer's projection makes of the same tokens."""
+    graph, layers = nnx.split(projection)
+
+    def layer(_, state):
+        return None, nnx.merge(graph, state)(tokens)
+
+    return jax.lax.scan(layer, None, layers)[1]
 
 
 def init_weights(config: DreamZeroConfig, key: jax.Array) -> Weights:

@@ -71,10 +71,10 @@ class ActionEncoder(nnx.Module):
         self.W3 = Linear(features, features, rngs=rngs)
 
     def __call__(self, action: jax.Array, t: jax.Array) -> jax.Array:
-        """Maps actions (B, A, action_dim) at timesteps t (B,) to (B, A, features)."""
+        """Maps actions (B, A, action_dim) at timesteps (B, 1 or A) to (B, A, features)."""
         a = self.W1(action)
         tau = action_timestep_encoding(t, a.shape[-1]).astype(a.dtype)
-        tau = jnp.broadcast_to(tau[:, None], a.shape)
+        tau = jnp.broadcast_to(tau, a.shape)
         return self.W3(jax.nn.silu(self.W2(jnp.concatenate([a, tau], axis=-1))))
 
 

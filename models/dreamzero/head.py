@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from .block import per_token
 from .config import DreamZeroConfig
 from .layers import Linear, layer_norm
 
@@ -26,9 +27,18 @@ class Head(nnx.Module):
         self.eps = config.eps
 
     def __call__(self, x: jax.Array, e: jax.Array) -> jax.Array:
-        """Maps (B, S, D), given the time embedding e (B, D), to (B, S, patch)."""
-        m = e[:, None] + self.modulation.get_value().astype(e.dtype)
-        shift, scale = m[:, :1], m[:, 1:]
+        """Maps tokens to patches.
+
+        Args:
+            x: (B, S, D).
+            e: (B, frames, D) time embedding of the frames, or (B, 1, D) for all.
+
+        Returns:
+            (B, S, values of a patch).
+        """
+        m = e[:, :, None] + self.modulation.get_value().astype(e.dtype)
+        spans = ((e.shape[1], x.shape[1] // e.shape[1]),)
+        shift, scale = per_token(m[:, :, 0], spans), per_token(m[:, :, 1], spans)
         return self.proj(layer_norm(x, self.eps) * (1 + scale) + shift)
 
 

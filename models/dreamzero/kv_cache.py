@@ -70,7 +70,9 @@ def slots(config: DreamZeroConfig, cache: KVCache) -> int:
     return cache.k.shape[2] // config.frame_seqlen
 
 
-def visible(config: DreamZeroConfig, cache: KVCache, new_frames: int) -> jax.Array:
+def visible(
+    config: DreamZeroConfig, cache: KVCache, new_frames: int | jax.Array
+) -> jax.Array:
     """Which cached tokens a forward over new frames attends to.
 
     The window holds the new frames and as many older ones as fit.
@@ -78,7 +80,7 @@ def visible(config: DreamZeroConfig, cache: KVCache, new_frames: int) -> jax.Arr
     Args:
         config: the model's.
         cache: the cache.
-        new_frames: frames of the forward.
+        new_frames: frames of the forward, () or (B,).
 
     Returns:
         (B, slots * frame_seqlen) bool.
@@ -86,14 +88,19 @@ def visible(config: DreamZeroConfig, cache: KVCache, new_frames: int) -> jax.Arr
     room = slots(config, cache)
     slot = jnp.arange(room)
     length = cache.length[:, None]
+    end = length + jnp.reshape(jnp.asarray(new_frames), (-1, 1))
     # The latest frame before `length` that lies in this slot; negative if none.
     frame = length - 1 - jnp.remainder(length - 1 - slot, room)
-    kept = (frame >= 0) & (frame >= length + new_frames - config.window)
+    kept = (frame >= 0) & (frame >= end - config.window)
     return jnp.repeat(kept, config.frame_seqlen, axis=1)
 
 
 def append(
-    config: DreamZeroConfig, cache: KVCache, k: jax.Array, v: jax.Array
+    config: DreamZeroConfig,
+    cache: KVCache,
+    k: jax.Array,
+    v: jax.Array,
+    num_frames: jax.Array | None = None,
 ) -> KVCache:
     """Writes the next frames of every sequence.
 
@@ -102,6 +109,8 @@ def append(
         cache: the cache.
         k: (layers, B, frames * frame_seqlen, heads, head_dim), after rotation.
         v: like ``k``.
+        num_frames: (B,) int32, how many of the frames each sequence writes; all of
+            them unless given.
 
     Returns:
         The cache with these frames in it; the buffers are reused when donated.
@@ -111,8 +120,12 @@ def append(
     slot = jnp.arange(room)
     # Selected, not scattered: XLA turns a scatter into a loop over its indices on a
     # CPU, and its gradient likewise, which cost more than the whole network.
+    written = jnp.asarray(frames if num_frames is None else num_frames).reshape(-1, 1)
     lands = [
-        (jnp.remainder(cache.length[:, None] + frame, room) == slot)[None, ..., None]
+        (
+            (jnp.remainder(cache.length[:, None] + frame, room) == slot)
+            & (frame < written)
+        )[None, ..., None]
         for frame in range(frames)
     ]
 
@@ -127,4 +140,4 @@ def append(
             by_slot = jnp.where(where, by_frame[:, :, frame, None], by_slot)
         return by_slot.reshape(buffer.shape)
 
-    return KVCache(write(cache.k, k), write(cache.v, v), cache.length + frames)
+    return KVCache(write(cache.k, k), write(cache.v, v), cache.length + written[:, 0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,15 @@ from jax_stepcache.forecasts import get_forecast
 from jax_stepcache.guidance import stack_branches
 from jax_stepcache.model import SamplingDefaults, TunedSchedule
 
-from ..dreamzero import DreamZeroCondition, DreamZeroConfig, KVCache, bind, denoise
-from ..dreamzero import weight_shapes as dreamzero_shapes
+from ..dreamzero import (
+    DreamZeroCondition,
+    DreamZeroConfig,
+    DreamZeroModel,
+    KVCache,
+    bind,
+    weights_struct,
+)
+from ..dreamzero import config_of as dreamzero_config_of
 from . import latent
 from .render import COLOUR_NAMES, IMAGE_SIZE
 from .world import MAX_STEP, observe, reset
@@ -33,7 +40,6 @@ ACTIONS = 8
 _NUM_COLOURS = len(COLOUR_NAMES)
 # The instruction's words: "reach", then the colour.
 _WORDS = 1 + _NUM_COLOURS
-_SMALLEST_SIGMA = 0.02
 
 TUNED = Path(__file__).with_name("tuned.json")
 
@@ -63,61 +69,21 @@ def tabletop_config(dim: int = 96, num_layers: int = 4) -> DreamZeroConfig:
 
 
 @dataclass(frozen=True)
-class TabletopModel:
-    """Implements `jax_stepcache.model.Model` over `CausalWanModel`.
+class TabletopModel(DreamZeroModel):
+    """A small DreamZero that looks at the tabletop's pictures and instructions.
 
     The network predicts the clean sample and the velocity is made of it,
     ``v = (x - x0) / sigma``: a token has 192 numbers and the network is 96 wide, so it
     could not carry the noise that a velocity contains.
-
-    Attributes:
-        dit: the transformer's sizes.
     """
 
-    dit: DreamZeroConfig
+    latent_size: tuple[int, int] = (IMAGE_SIZE // latent.PATCH,) * 2
+    prediction: str = "sample"
 
     name = "tabletop"
-    outputs = ("action", "video")
-    guided_outputs = ("video",)
-    signal_output = "video"
     defaults = SamplingDefaults(
         num_inference_steps=16, shift=5.0, guidance_scale=2.0, solver="unipc"
     )
-
-    def denoise(
-        self,
-        weights: Any,
-        sample: Mapping[str, jax.Array],
-        t: Mapping[str, jax.Array],
-        condition: DreamZeroCondition,
-    ) -> dict[str, jax.Array]:
-        """Predicts the velocity.
-
-        Args:
-            weights: nested dict of arrays.
-            sample: ``video`` float32[rows, 48, 2, 8, 8] and ``action``
-                float32[rows, 8, 2].
-            t: ``video`` and ``action``, float32[rows] timesteps, 1000 * sigma.
-            condition: of as many rows.
-
-        Returns:
-            The velocities, like ``sample``.
-        """
-        x0 = self.predict_x0(weights, sample, t, condition)
-        return {
-            name: (sample[name] - x0[name]) / _sigma(t[name], sample[name])
-            for name in self.outputs
-        }
-
-    def predict_x0(
-        self,
-        weights: Any,
-        sample: Mapping[str, jax.Array],
-        t: Mapping[str, jax.Array],
-        condition: DreamZeroCondition,
-    ) -> dict[str, jax.Array]:
-        """Predicts the clean sample; arguments and shapes as for `denoise`."""
-        return denoise(self.dit, weights, dict(sample), dict(t), condition)
 
     def prepare(
         self, weights: Any, observation: Mapping[str, jax.Array], guided: bool
@@ -193,15 +159,6 @@ class TabletopModel:
         keys = jax.random.split(key, (2, batch))
         return jax.vmap(observe)(jax.vmap(reset)(keys[0]), keys[1])
 
-    def noise_struct(self, batch: int) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shapes and dtypes of the sample."""
-        side = IMAGE_SIZE // latent.PATCH
-        video = (batch, latent.CHANNELS, FRAMES, side, side)
-        return {
-            "action": jax.ShapeDtypeStruct((batch, ACTIONS, 2), jnp.float32),
-            "video": jax.ShapeDtypeStruct(video, jnp.float32),
-        }
-
     def decode(self, sample: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """Latents to frames, actions to displacements.
 
@@ -249,14 +206,7 @@ def model_from_config(config: Mapping[str, Any]) -> TabletopModel:
 
 def config_of(model: TabletopModel) -> dict[str, Any]:
     """What `model_from_config` takes."""
-    sizes = asdict(model.dit)
-    del sizes["unroll"]  # how it is run, not what it is
-    return {"dit": sizes}
-
-
-def weights_struct(model: TabletopModel) -> Any:
-    """Shapes and dtypes of the model's weights."""
-    return dreamzero_shapes(model.dit)
+    return {"dit": dreamzero_config_of(model)["dit"]}
 
 
 def instruction_embedding(colour: jax.Array) -> jax.Array:
@@ -277,8 +227,3 @@ def as_float(image: jax.Array) -> jax.Array:
     if image.dtype == jnp.uint8:
         return image.astype(jnp.float32) / 255.0
     return image.astype(jnp.float32)
-
-
-def _sigma(t: jax.Array, like: jax.Array) -> jax.Array:
-    sigma = jnp.maximum(t / 1000.0, _SMALLEST_SIGMA)
-    return sigma.reshape(-1, *(1,) * (like.ndim - 1))

@@ -1,0 +1,168 @@
+"""DreamZero as a model of this library: what `sample` and the pipeline ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jax_stepcache.errors import unknown_name
+from jax_stepcache.model import SamplingDefaults, TunedSchedule
+
+from .config import DreamZeroConfig
+from .denoiser import DreamZeroCondition, denoise
+from .dit import weight_shapes
+
+_PREDICTIONS = ("velocity", "sample")
+
+
+@dataclass(frozen=True)
+class DreamZeroModel:
+    """Implements `jax_stepcache.model.Model` over `CausalWanModel`.
+
+    Attributes:
+        dit: the transformer's sizes.
+        latent_size: rows and columns of a latent frame.
+        prediction: what the transformer says: the ``"velocity"``, as the original's, or
+            the clean ``"sample"``, of which the velocity is made.
+    """
+
+    dit: DreamZeroConfig
+    latent_size: tuple[int, int]
+    prediction: str = "velocity"
+
+    name = "dreamzero"
+    outputs = ("action", "video")
+    guided_outputs = ("video",)
+    signal_output = "video"
+    defaults = SamplingDefaults(
+        num_inference_steps=16, shift=5.0, guidance_scale=5.0, solver="unipc"
+    )
+    smallest_sigma = 0.02
+
+    def __post_init__(self) -> None:
+        """Checks that the latents fit the transformer.
+
+        Raises:
+            ValueError: if they do not.
+        """
+        if self.prediction not in _PREDICTIONS:
+            raise ValueError(unknown_name("prediction", self.prediction, _PREDICTIONS))
+        _, rows, cols = self.dit.patch_size
+        height, width = self.latent_size
+        tokens = (height // rows) * (width // cols)
+        if height % rows or width % cols or tokens != self.dit.frame_seqlen:
+            raise ValueError(
+                f"latent_size is {self.latent_size}; with patches of {(rows, cols)} a "
+                f"frame must have {self.dit.frame_seqlen} tokens (frame_seqlen)"
+            )
+
+    def denoise(
+        self,
+        weights: Any,
+        sample: Mapping[str, jax.Array],
+        t: Mapping[str, jax.Array],
+        condition: DreamZeroCondition,
+    ) -> dict[str, jax.Array]:
+        """Predicts the velocity.
+
+        Args:
+            weights: nested dict of arrays.
+            sample: ``video`` (rows, C, frames, H, W) and ``action`` (rows, actions,
+                components), float32.
+            t: ``video`` and ``action``, float32[rows] timesteps, 1000 * sigma.
+            condition: of as many rows.
+
+        Returns:
+            The velocities, like ``sample``.
+        """
+        said = denoise(self.dit, weights, dict(sample), dict(t), condition)
+        return self.velocity(said, sample, t)
+
+    def velocity(
+        self,
+        said: Mapping[str, jax.Array],
+        sample: Mapping[str, jax.Array],
+        t: Mapping[str, jax.Array],
+    ) -> dict[str, jax.Array]:
+        """Makes the velocity of what the transformer says of a sample.
+
+        Args:
+            said: by output.
+            sample: what it was shown.
+            t: timesteps, each with the leading axes of its output.
+
+        Returns:
+            ``said``, or ``(sample - said) / sigma`` where it is the clean sample.
+        """
+        if self.prediction == "velocity":
+            return dict(said)
+
+        def of(name: str) -> jax.Array:
+            sigma = jnp.maximum(t[name] / 1000.0, self.smallest_sigma)
+            after = (1,) * (sample[name].ndim - sigma.ndim)
+            return (sample[name] - said[name]) / sigma.reshape(*sigma.shape, *after)
+
+        return {name: of(name) for name in self.outputs}
+
+    def noise_struct(self, batch: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes and dtypes of the sample."""
+        c = self.dit
+        video = (batch, c.out_dim, c.num_frame_per_block, *self.latent_size)
+        action = (batch, c.num_action_per_block, c.action_dim)
+        return {
+            "action": jax.ShapeDtypeStruct(action, jnp.float32),
+            "video": jax.ShapeDtypeStruct(video, jnp.float32),
+        }
+
+    def decode(self, sample: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """The sample as it is: latents, for a VAE, and normalised actions."""
+        return dict(sample)
+
+    def tuned(self, budget: int) -> TunedSchedule:
+        """No search has been made for the published sizes.
+
+        Raises:
+            ValueError: always, with what to use instead.
+        """
+        raise ValueError(
+            f"{self.name} has no tuned schedule of {budget} model calls; use "
+            "cache='static' with a steps_mask of your own, or num_dit_steps 5 to 8"
+        )
+
+
+def model_from_config(config: Mapping[str, Any]) -> DreamZeroModel:
+    """Makes the model that `config_of` described.
+
+    Raises:
+        ValueError: if the description is not of this model.
+    """
+    known = {"dit", "latent_size", "prediction"}
+    for name in config:
+        if name not in known:
+            raise ValueError(unknown_name("DreamZero config", name, known))
+    return DreamZeroModel(
+        DreamZeroConfig.from_dict(config["dit"]),
+        tuple(config["latent_size"]),
+        config.get("prediction", "velocity"),
+    )
+
+
+def config_of(model: DreamZeroModel) -> dict[str, Any]:
+    """What `model_from_config` takes; JSON."""
+    sizes = asdict(model.dit)
+    for how_it_is_run in ("unroll", "attention"):
+        del sizes[how_it_is_run]
+    return {
+        "dit": sizes,
+        "latent_size": list(model.latent_size),
+        "prediction": model.prediction,
+    }
+
+
+def weights_struct(model: DreamZeroModel) -> Any:
+    """Shapes and dtypes (float32) of the model's weights."""
+    return weight_shapes(model.dit)
