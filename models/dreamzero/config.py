@@ -153,8 +153,7 @@ class DreamZeroConfig:
             )
         if self.attention == "cudnn" and self.dtype not in ("bfloat16", "float16"):
             raise ValueError(
-                "attention 'cudnn' needs dtype bfloat16 or float16, got "
-                f"{self.dtype}"
+                f"attention 'cudnn' needs dtype bfloat16 or float16, got {self.dtype}"
             )
 
     @property

@@ -399,7 +399,9 @@ class CausalWanModel(nnx.Module):
         frames = embedded.grid[0]
         new = jnp.asarray(frames if num_frames is None else num_frames).reshape(-1, 1)
         attended = jnp.repeat(jnp.arange(frames) < new, c.frame_seqlen, axis=1)
-        attended = jnp.pad(attended, ((0, 0), (0, tokens - video)), constant_values=True)
+        attended = jnp.pad(
+            attended, ((0, 0), (0, tokens - video)), constant_values=True
+        )
         mask = jnp.concatenate(
             [
                 kv_cache.visible(c, cache, new[:, 0]),

@@ -19,36 +19,41 @@ _MAX_STEPS_TAKEN = 14
 _DRIFT = 0.03  # standard deviation of the position after those steps
 
 
-class Chunk(NamedTuple):
-    """One demonstration chunk.
+class Demonstration(NamedTuple):
+    """One demonstration of some chunks, from any moment of an episode.
 
     Attributes:
       observation: what the policy sees before it, see `world.observe`.
-      frames: float32 (2, 32, 32, 3), the camera after 4 and after 8 actions.
-      actions: float32 (8, 2), the expert's displacements.
+      frames: float32 (2 * blocks, 32, 32, 3), the camera after every 4 actions.
+      actions: float32 (8 * blocks, 2), the expert's displacements.
+      states: float32 (blocks, 2), the gripper's position where each chunk begins.
     """
 
     observation: dict[str, jax.Array]
     frames: jax.Array
     actions: jax.Array
+    states: jax.Array
 
 
-def draw_chunks(key: jax.Array, batch: int) -> Chunk:
-    """Draws demonstration chunks, with a leading axis of length `batch`."""
-    return jax.vmap(draw_chunk)(jax.random.split(key, batch))
+def demonstrate(key: jax.Array, batch: int, blocks: int = 1) -> Demonstration:
+    """Draws demonstrations, with a leading axis of length `batch`."""
+    return jax.vmap(_demonstrate, in_axes=(0, None))(
+        jax.random.split(key, batch), blocks
+    )
 
 
-def draw_chunk(key: jax.Array) -> Chunk:
-    """Draws one demonstration chunk at a random moment of a random episode."""
+def _demonstrate(key: jax.Array, blocks: int) -> Demonstration:
     keys = jax.random.split(key, 5)
     state = _some_moment(reset(keys[0], _SINGLE_COLOUR), keys[1])
-    actions = expert_actions(state.gripper, choose_target(state, keys[2]), CHUNK)
+    target = choose_target(state, keys[2])
+    actions = expert_actions(state.gripper, target, CHUNK * blocks)
     path = state.gripper + jnp.cumsum(actions, axis=0)
     shown = path[CHUNK // FRAMES - 1 :: CHUNK // FRAMES]
     frames = jax.vmap(render, in_axes=(0, None, None, 0))(
-        shown, state.blocks, state.colours, jax.random.split(keys[3], FRAMES)
+        shown, state.blocks, state.colours, jax.random.split(keys[3], FRAMES * blocks)
     )
-    return Chunk(observe(state, keys[4]), frames, actions)
+    begins = jnp.concatenate([state.gripper[None], path[CHUNK - 1 :: CHUNK]])[:-1]
+    return Demonstration(observe(state, keys[4]), frames, actions, begins)
 
 
 def _some_moment(state: WorldState, key: jax.Array) -> WorldState:

@@ -99,18 +99,8 @@ class TabletopModel(DreamZeroModel):
             The condition, of batch or 2 * batch rows.
         """
         text = instruction_embedding(observation["instruction"])
-        return self.condition(weights, observation, text, guided)
-
-    def condition(
-        self,
-        weights: Any,
-        observation: Mapping[str, jax.Array],
-        text: jax.Array,
-        guided: bool = False,
-    ) -> DreamZeroCondition:
-        """`prepare` with an embedded instruction, float32[batch, 2, words]."""
         frame = latent.encode(as_float(observation["image"])[:, None])
-        state = 2.0 * observation["state"][:, None, :].astype(jnp.float32) - 1.0
+        state = normalised_state(observation["state"])[:, None]
         if guided:
             text = stack_branches(text, jnp.zeros_like(text))
             frame, state = stack_branches((frame, state), (frame, state))
@@ -220,6 +210,11 @@ def instruction_embedding(colour: jax.Array) -> jax.Array:
     """
     reach = jnp.zeros_like(colour)
     return jax.nn.one_hot(jnp.stack([reach, 1 + colour], axis=1), _WORDS)
+
+
+def normalised_state(state: jax.Array) -> jax.Array:
+    """The gripper's position on the unit table, as float32 in [-1, 1]."""
+    return 2.0 * state.astype(jnp.float32) - 1.0
 
 
 def as_float(image: jax.Array) -> jax.Array:

@@ -16,22 +16,30 @@ import json
 import shlex
 import subprocess
 import sys
-import time
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-import orbax.checkpoint as ocp
 
+from jax_stepcache.registry import load_params
 from jax_stepcache.weights import save_weights
 
 from ..dreamzero import init_weights
-from .episodes import draw_chunks
-from .model import TabletopModel, config_of, instruction_embedding, tabletop_config
+from ..dreamzero.training import Chunks, FlowMatching, TrainState, fit
+from ..dreamzero.training.loss import unrolled
+from . import latent
+from .episodes import demonstrate
+from .model import (
+    TabletopModel,
+    config_of,
+    instruction_embedding,
+    normalised_state,
+    tabletop_config,
+)
+from .world import MAX_STEP
 
 
 class Settings(NamedTuple):
@@ -39,47 +47,36 @@ class Settings(NamedTuple):
 
     Attributes:
         steps: optimiser steps of the whole schedule.
-        batch: chunks a step.
+        batch: demonstrations a step.
+        blocks: chunks of each demonstration, seen one after the other as in a session.
         learning_rate: Muon's peak; Adam's, for vectors and embeddings, is a tenth.
         warmup: steps of linear warm-up.
         decay: of the averaged weights.
-        dropout: share of chunks without an instruction, for guidance.
+        dropout: share of demonstrations without an instruction, for guidance.
         shift: timestep shift of the noise levels.
-        decoupled: share of chunks whose action has a noise level of its own.
+        decoupled: share of demonstrations whose actions have noise levels of their own.
+        accumulate: parts that a batch is split into.
         seed: of weights and data.
     """
 
     steps: int = 2600
     batch: int = 128
+    blocks: int = 1
     learning_rate: float = 0.016
     warmup: int = 100
     decay: float = 0.998
     dropout: float = 0.1
     shift: float = 3.0
     decoupled: float = 0.1
+    accumulate: int = 1
     seed: int = 0
-
-
-class TrainState(NamedTuple):
-    """What a checkpoint holds.
-
-    Attributes:
-        step: int32 scalar, steps taken.
-        weights: the weights being trained.
-        averaged: their exponential moving average, the ones to use.
-        optimizer: the optimiser's state.
-    """
-
-    step: jax.Array
-    weights: Any
-    averaged: Any
-    optimizer: Any
 
 
 # Below this noise the sampler never asks: 16 steps at shift 5 end at sigma 0.249.
 _WEIGHTED_FROM = 0.2
 
 
+@functools.cache
 def make_optimizer(settings: Settings) -> optax.GradientTransformation:
     """Muon for the blocks' matrices, Adam for everything else, cosine to zero.
 
@@ -109,90 +106,51 @@ def make_optimizer(settings: Settings) -> optax.GradientTransformation:
     )
 
 
-def init_state(settings: Settings, model: TabletopModel) -> TrainState:
-    """The state before the first step."""
-    weights = init_weights(model.dit, jax.random.key(settings.seed))
-    optimizer = make_optimizer(settings).init(weights)
-    averaged = jax.tree.map(jnp.copy, weights)
-    return TrainState(jnp.zeros((), jnp.int32), weights, averaged, optimizer)
+@dataclass(frozen=True)
+class DemonstrationLoss:
+    """The flow-matching loss on demonstrations drawn from the key. Static.
 
-
-def loss_of(
-    weights: Any, key: jax.Array, settings: Settings, model: TabletopModel
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The flow-matching loss on a fresh batch.
-
-    Args:
-        weights: the weights.
-        key: draws chunks, noise and noise levels.
-        settings: the run.
+    Attributes:
         model: the model.
-
-    Returns:
-        The loss, a float32 scalar: the squared error of the velocity, video and action
-        alike; and each of the two.
+        settings: the run.
     """
-    keys = jax.random.split(key, 6)
-    batch = settings.batch
-    # Behind a barrier, or XLA draws the pictures anew wherever a gradient needs them.
-    chunk = jax.lax.optimization_barrier(draw_chunks(keys[0], batch))
-    clean = model.encode(chunk.frames, chunk.actions)
 
-    level = jax.random.uniform(keys[1], (2, batch))
-    level = settings.shift * level / (1 + (settings.shift - 1) * level)
-    apart = jax.random.uniform(keys[2], (batch,)) < settings.decoupled
-    sigma = {"video": level[0], "action": jnp.where(apart, level[1], level[0])}
+    model: TabletopModel
+    settings: Settings
 
-    # A CPU takes a third less time for the gradients of unrolled blocks.
-    unrolled = replace(model, dit=replace(model.dit, unroll=model.dit.num_layers))
-    told = jax.random.uniform(keys[3], (batch, 1, 1)) >= settings.dropout
-    text = told * instruction_embedding(chunk.observation["instruction"])
-    condition = unrolled.condition(weights, chunk.observation, text)
-
-    noise = {
-        name: jax.random.normal(k, clean[name].shape)
-        for name, k in zip(model.outputs, keys[4:], strict=True)
-    }
-    noisy = {
-        name: x + _rows(sigma[name], x) * (noise[name] - x) for name, x in clean.items()
-    }
-    t = {name: 1000 * s for name, s in sigma.items()}
-    predicted = unrolled.predict_x0(weights, noisy, t, condition)
-    losses = {
-        name: jnp.mean(
-            jnp.square(
-                (predicted[name] - x)
-                / jnp.maximum(_rows(sigma[name], x), _WEIGHTED_FROM)
-            )
+    def __call__(
+        self, weights: Any, frozen: None, batch: None, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """See `dreamzero.training.fit.Loss`."""
+        del frozen, batch
+        settings = self.settings
+        data, noise = jax.random.split(key)
+        rows = settings.batch // settings.accumulate
+        # Behind a barrier, or XLA draws the pictures anew wherever a gradient needs
+        # them.
+        chunks = jax.lax.optimization_barrier(draw_chunks(data, rows, settings.blocks))
+        objective = FlowMatching(
+            unrolled(self.model),
+            shift=settings.shift,
+            bell=False,
+            decoupled=settings.decoupled,
+            dropout=settings.dropout,
+            first_frame=False,
+            floor=_WEIGHTED_FROM,
         )
-        for name, x in clean.items()
-    }
-    return losses["video"] + losses["action"], losses
+        return objective(weights, chunks, noise)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2), donate_argnums=0)
-def train_step(
-    state: TrainState, settings: Settings, model: TabletopModel
-) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Takes one optimiser step; its data depend on seed and step alone.
-
-    Returns:
-        The new state, and the losses by output.
-    """
-    key = jax.random.fold_in(jax.random.key(settings.seed + 1), state.step)
-    gradients, losses = jax.grad(loss_of, has_aux=True)(
-        state.weights, key, settings, model
+def draw_chunks(key: jax.Array, batch: int, blocks: int) -> Chunks:
+    """Draws demonstrations as the training forward takes them."""
+    shown = demonstrate(key, batch, blocks)
+    frames = jnp.concatenate([shown.observation["image"][:, None], shown.frames], 1)
+    return Chunks(
+        video=latent.encode(frames),
+        action=shown.actions / MAX_STEP,
+        state=normalised_state(shown.states),
+        text=instruction_embedding(shown.observation["instruction"]),
     )
-    updates, optimizer = make_optimizer(settings).update(
-        gradients, state.optimizer, state.weights
-    )
-    weights = optax.apply_updates(state.weights, updates)
-    # Early on, an average over few steps: the first weights are noise.
-    decay = jnp.minimum(settings.decay, (1 + state.step) / (10 + state.step))
-    averaged = jax.tree.map(
-        lambda old, new: decay * old + (1 - decay) * new, state.averaged, weights
-    )
-    return TrainState(state.step + 1, weights, averaged, optimizer), losses
 
 
 def train(
@@ -200,10 +158,8 @@ def train(
     model: TabletopModel,
     folder: Path,
     *,
-    resume: bool = False,
-    stop_after: int | None = None,
-    save_every: int = 500,
-    log_every: int = 50,
+    init: Any = None,
+    **options: Any,
 ) -> TrainState:
     """Trains, with checkpoints.
 
@@ -211,45 +167,25 @@ def train(
         settings: the run.
         model: the model.
         folder: where checkpoints go.
-        resume: continue from the newest checkpoint; without it, the folder must not
-            hold any.
-        stop_after: stop at this step, as an interruption would; None for the end.
-        save_every: steps between checkpoints.
-        log_every: steps between lines of the log.
+        init: weights to begin from; None for fresh ones.
+        **options: see `dreamzero.training.fit`.
 
     Returns:
         The state at the end.
 
     Raises:
-        ValueError: if there are checkpoints and ``resume`` is False, or the other way
-            round.
+        ValueError: see `dreamzero.training.fit`.
     """
-    last = settings.steps if stop_after is None else min(stop_after, settings.steps)
-    options = ocp.CheckpointManagerOptions(max_to_keep=2)
-    with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
-        newest = manager.latest_step()
-        if (newest is not None) != resume:
-            has = "no checkpoint" if newest is None else f"a checkpoint, step {newest}"
-            hint = "leave out" if newest is None else "add"
-            raise ValueError(f"{folder} has {has}; {hint} --resume")
-        state = init_state(settings, model)
-        if newest is not None:
-            template = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-            restored = manager.restore(newest, args=ocp.args.StandardRestore(template))
-            # As fresh arrays: those that Orbax commits to a device would compile again.
-            state = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), restored)
-        start = time.perf_counter()
-        for step in range(int(state.step), last):
-            state, losses = train_step(state, settings, model)
-            done = step + 1
-            if done % log_every == 0 or done == last:
-                shown = ", ".join(f"{k} {float(v):.4f}" for k, v in losses.items())
-                rate = time.perf_counter() - start
-                print(f"step {done}: {shown}, {rate:.0f} s", flush=True)
-            if done % save_every == 0 or done == last:
-                manager.save(done, args=ocp.args.StandardSave(state))
-        manager.wait_until_finished()
-    return state
+    weights = init_weights(model.dit, jax.random.key(settings.seed))
+    return fit(
+        folder,
+        weights if init is None else jax.tree.map(jnp.array, init),
+        loss=DemonstrationLoss(model, settings),
+        optimizer=make_optimizer(settings),
+        batch_at=lambda step: None,
+        settings=settings,
+        **options,
+    )
 
 
 def export(
@@ -258,6 +194,9 @@ def export(
     model: TabletopModel,
     path: Path,
     command: str,
+    *,
+    commit: str = "unknown",
+    init: dict[str, Any] | None = None,
 ) -> None:
     """Writes the averaged weights, and beside them how they were made.
 
@@ -267,6 +206,8 @@ def export(
         model: the model.
         path: the safetensors file; the account goes to the same name with ``.json``.
         command: the command line that made them.
+        commit: of the code that ran.
+        init: the account of the weights that the run began from.
     """
     account = {
         "model": model.name,
@@ -274,7 +215,8 @@ def export(
         "command": command,
         "settings": settings._asdict(),
         "steps_taken": int(state.step),
-        "commit": _commit(),
+        "commit": commit,
+        "init": init,
     }
     metadata = {"model": model.name, "config": json.dumps(account["config"])}
     save_weights(path, state.averaged, metadata)
@@ -288,26 +230,41 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Settings().steps)
     parser.add_argument("--batch", type=int, default=Settings().batch)
     parser.add_argument("--seed", type=int, default=Settings().seed)
+    parser.add_argument(
+        "--blocks", type=int, default=Settings().blocks, help="chunks a demonstration"
+    )
+    parser.add_argument("--learning-rate", type=float, default=Settings().learning_rate)
+    parser.add_argument("--init", type=Path, help="weights file to begin from")
     parser.add_argument("--resume", action="store_true", help="continue a run")
     parser.add_argument("--stop-after", type=int, help="stop at this step")
     arguments = parser.parse_args()
     settings = Settings(
-        steps=arguments.steps, batch=arguments.batch, seed=arguments.seed
+        steps=arguments.steps,
+        batch=arguments.batch,
+        blocks=arguments.blocks,
+        learning_rate=arguments.learning_rate,
+        seed=arguments.seed,
     )
+    weights, init, commit = None, None, _commit()
     model = TabletopModel(tabletop_config())
+    if arguments.init is not None:
+        begun = load_params(arguments.init)
+        if begun.model != model:
+            raise ValueError(f"{arguments.init} has other sizes than the tabletop's")
+        weights = begun.weights
+        account = arguments.init.with_suffix(".json")
+        init = json.loads(account.read_text()) if account.exists() else None
     state = train(
         settings,
         model,
         arguments.out / "checkpoints",
+        init=weights,
         resume=arguments.resume,
         stop_after=arguments.stop_after,
     )
     command = shlex.join(["python", "-m", f"{__spec__.name}", *sys.argv[1:]])
-    export(state, settings, model, arguments.out / "weights.safetensors", command)
-
-
-def _rows(values: jax.Array, like: jax.Array) -> jax.Array:
-    return values.reshape(-1, *(1,) * (like.ndim - 1))
+    path = arguments.out / "weights.safetensors"
+    export(state, settings, model, path, command, commit=commit, init=init)
 
 
 def _commit() -> str:

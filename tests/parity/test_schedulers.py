@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jax_stepcache import Schedule, UniPC, flow_schedule, get_solver
-from jax_stepcache.models.dreamzero.training_noise import training_noise
+from jax_stepcache.models.dreamzero.training.noise import training_noise
 from jax_stepcache.solvers.base import row_of
 
 from .cases import dreamzero_files, parametrize

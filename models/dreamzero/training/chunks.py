@@ -1,0 +1,154 @@
+"""Training sequences: what they hold, and how they lie on disk.
+
+A folder has one ``.npy`` file for each field of `Chunks` (``video.npy``,
+``action.npy``, ``state.npy``, ``text.npy``, and ``image.npy`` and ``y.npy`` where the
+model takes them), each with the sequences along its first axis. Files are mapped into
+memory, so a data set may be larger than that; nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..model import DreamZeroModel
+
+
+class Chunks(NamedTuple):
+    """A batch of sequences: a first frame, then blocks of frames and actions.
+
+    Attributes:
+        video: (B, out_dim, 1 + blocks * num_frame_per_block, H, W) latents.
+        action: (B, blocks * num_action_per_block, action_dim), normalised to [-1, 1].
+        state: (B, blocks * num_state_per_block, max_state_dim), normalised, where each
+            block begins.
+        text: (B, text_len, text_dim) encoded prompts, zero past their length.
+        image: (B, image_len, image_dim) features of the first frame, or None for a
+            model without the image branch.
+        y: (B, y_dim, frames, H, W) conditioning latent, or None where the model takes
+            none.
+    """
+
+    video: jax.Array | np.ndarray
+    action: jax.Array | np.ndarray
+    state: jax.Array | np.ndarray
+    text: jax.Array | np.ndarray
+    image: jax.Array | np.ndarray | None = None
+    y: jax.Array | np.ndarray | None = None
+
+    def rows(self, index: np.ndarray) -> Chunks:
+        """Some of the sequences, as float32 arrays on the default device."""
+
+        def take(x: np.ndarray) -> jax.Array:
+            # In ascending order, as a file is read best, then as asked for.
+            order = np.argsort(index)
+            rows = np.asarray(x[index[order]], np.float32)
+            return jnp.asarray(rows[np.argsort(order)])
+
+        return jax.tree.map(take, self)
+
+
+def chunks_struct(model: DreamZeroModel, count: int, blocks: int) -> Chunks:
+    """Shapes and dtypes of sequences of so many blocks."""
+    c, struct = model.dit, jax.ShapeDtypeStruct
+    frames = (1 + blocks * c.num_frame_per_block, *model.latent_size)
+    shapes = {
+        "video": (c.out_dim, *frames),
+        "action": (blocks * c.num_action_per_block, c.action_dim),
+        "state": (blocks * c.num_state_per_block, c.max_state_dim),
+        "text": (c.text_len, c.text_dim),
+    }
+    if c.image_dim is not None:
+        shapes["image"] = (c.image_len, c.image_dim)
+    if c.concat_first_frame_latent:
+        shapes["y"] = (c.y_dim, *frames)
+    return Chunks(**{k: struct((count, *s), jnp.float32) for k, s in shapes.items()})
+
+
+def load_chunks(folder: str | os.PathLike[str], model: DreamZeroModel) -> Chunks:
+    """Opens a folder of sequences.
+
+    Args:
+        folder: the folder.
+        model: the model that is to learn from them.
+
+    Returns:
+        The sequences, mapped into memory.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: listing every file that is missing, unknown, cut short, misshapen
+            or not of floating point, and actions outside [-1, 1].
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder} with training sequences")
+    wanted = chunks_struct(model, 1, 1)._asdict()
+    wanted = {name: x for name, x in wanted.items() if x is not None}
+    faults, arrays = [], {}
+    for path in sorted(folder.glob("*.npy")):
+        if path.stem not in wanted:
+            faults.append(f"unknown: {path.name}; there are {sorted(wanted)}")
+    for name in wanted:
+        path = folder / f"{name}.npy"
+        if not path.is_file():
+            faults.append(f"missing: {path.name}")
+            continue
+        try:
+            arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError) as error:
+            faults.append(f"cut short or no array: {path.name} ({error})")
+    if not faults:
+        faults = _misshapen(arrays, model)
+    if faults:
+        listed = "\n  ".join(faults)
+        raise ValueError(f"{folder} does not fit the model:\n  {listed}")
+    return Chunks(**arrays)
+
+
+def save_chunks(folder: str | os.PathLike[str], chunks: Chunks) -> None:
+    """Writes sequences as `load_chunks` reads them, each file under a temporary name.
+
+    Args:
+        folder: the folder; it is made.
+        chunks: the sequences.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in chunks._asdict().items():
+        if array is not None:
+            temporary = folder / f".{name}.{os.getpid()}.tmp"
+            with temporary.open("wb") as file:
+                np.save(file, np.asarray(array), allow_pickle=False)
+            temporary.replace(folder / f"{name}.npy")
+
+
+def _misshapen(arrays: dict[str, np.ndarray], model: DreamZeroModel) -> list[str]:
+    video = arrays["video"]
+    frames = video.shape[2] if video.ndim == 5 else 0
+    blocks, rest = divmod(frames - 1, model.dit.num_frame_per_block)
+    if blocks < 1 or rest:
+        return [
+            f"shape: video.npy is {video.shape}; it needs (sequences, "
+            f"{model.dit.out_dim}, frames, rows, columns) with one frame and then whole "
+            f"blocks of {model.dit.num_frame_per_block}"
+        ]
+    faults = []
+    wanted = chunks_struct(model, len(video), blocks)._asdict()
+    for name, array in arrays.items():
+        if array.shape != wanted[name].shape:
+            faults.append(
+                f"shape: {name}.npy is {array.shape}, the model takes "
+                f"{wanted[name].shape}"
+            )
+        if not np.issubdtype(array.dtype, np.floating):
+            faults.append(f"dtype: {name}.npy is {array.dtype}, not floating point")
+    action = arrays["action"]
+    if not faults and not (np.abs(action) <= 1).all():
+        faults.append("range: action.npy leaves [-1, 1]; normalise it first")
+    return faults

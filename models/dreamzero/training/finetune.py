@@ -1,0 +1,189 @@
+"""Fine-tuning on a user's own sequences, in full or by LoRA."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jax_stepcache.params import Params
+
+from .chunks import Chunks, load_chunks
+from .fit import fit
+from .lora import init_lora, merge_lora
+from .loss import FlowMatching
+
+
+class FinetuneSettings(NamedTuple):
+    """A fine-tuning run; static.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: sequences a step.
+        accumulate: parts that a batch is split into; memory is that of one part.
+        lora: rank of the adapters; 0 trains all weights.
+        alpha: the adapters' scale, times their rank.
+        learning_rate: AdamW's peak.
+        warmup: steps of linear warm-up; the rate then falls to zero along a cosine.
+        weight_decay: AdamW's.
+        decay: of the averaged weights.
+        dropout: share of sequences without a prompt, for guidance.
+        shift: timestep shift of the noise levels.
+        decoupled: share of sequences whose actions have noise levels of their own.
+        seed: of order, noise and adapters.
+    """
+
+    steps: int = 1000
+    batch: int = 8
+    accumulate: int = 1
+    lora: int = 4
+    alpha: float = 4.0
+    learning_rate: float = 1e-4
+    warmup: int = 50
+    weight_decay: float = 1e-5
+    decay: float = 0.99
+    dropout: float = 0.0
+    shift: float = 5.0
+    decoupled: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Loss:
+    """The flow-matching loss of what is trained, given what is frozen. Static."""
+
+    objective: FlowMatching
+    alpha: float | None
+
+    def __call__(
+        self, trained: Any, frozen: Any, batch: Chunks, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        weights = _merged(trained, frozen, self.alpha)
+        return self.objective(weights, batch, key)
+
+
+def finetune(
+    params: Params,
+    data: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    settings: FinetuneSettings | None = None,
+    *,
+    resume: bool = False,
+    stop_after: int | None = None,
+    save_every: int = 100,
+    log_every: int = 10,
+) -> Params:
+    """Fine-tunes a model.
+
+    Args:
+        params: the model to begin from.
+        data: folder of sequences, see `load_chunks`.
+        out: folder of the run; checkpoints go to ``checkpoints`` in it.
+        settings: the run's; None for the defaults.
+        resume: continue from the newest checkpoint in ``out``.
+        stop_after: stop at this step, as an interruption would.
+        save_every: steps between checkpoints.
+        log_every: steps between lines of the log.
+
+    Returns:
+        The averaged weights, adapters merged in, with their model.
+
+    Raises:
+        FileNotFoundError: if there is no data.
+        ValueError: for data that do not fit the model, and settings that do not fit
+            the data.
+    """
+    settings = FinetuneSettings() if settings is None else settings
+    _check(settings)
+    chunks = load_chunks(data, params.model)
+    count = len(chunks.video)
+    if settings.batch > count:
+        raise ValueError(f"batch is {settings.batch}; {data} has {count} sequences")
+    objective = FlowMatching(
+        params.model,
+        shift=settings.shift,
+        decoupled=settings.decoupled,
+        dropout=settings.dropout,
+        remat=True,
+    )
+    if settings.lora:
+        key = jax.random.key(settings.seed)
+        trained = init_lora(params.weights, settings.lora, key)
+        frozen, alpha = params.weights, settings.alpha
+    else:
+        # A copy: the optimiser's step takes over the buffers it is given.
+        trained = jax.tree.map(lambda x: jnp.array(x, jnp.float32), params.weights)
+        frozen, alpha = None, None
+    state = fit(
+        Path(out) / "checkpoints",
+        trained,
+        loss=_Loss(objective, alpha),
+        optimizer=_optimizer(settings),
+        batch_at=lambda step: chunks.rows(rows_at(step, count, settings)),
+        settings=settings,
+        frozen=frozen,
+        resume=resume,
+        stop_after=stop_after,
+        save_every=save_every,
+        log_every=log_every,
+    )
+    merged = _merged(state.averaged, frozen, alpha)
+    weights = jax.tree.map(lambda x, old: x.astype(old.dtype), merged, params.weights)
+    return Params(weights, params.model)
+
+
+def rows_at(step: int, count: int, settings: FinetuneSettings) -> np.ndarray:
+    """Which sequences a step sees: each epoch is a shuffle of all, drawn anew.
+
+    Args:
+        step: the step's number.
+        count: how many sequences there are.
+        settings: gives the batch and the seed.
+
+    Returns:
+        int64[batch].
+    """
+    per_epoch = count // settings.batch
+    epoch, place = divmod(step, per_epoch)
+    order = np.random.default_rng((settings.seed, epoch)).permutation(count)
+    return order[place * settings.batch : (place + 1) * settings.batch]
+
+
+@functools.cache
+def _optimizer(settings: FinetuneSettings) -> optax.GradientTransformation:
+    rate = optax.warmup_cosine_decay_schedule(
+        0.0, settings.learning_rate, settings.warmup, settings.steps
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(rate, weight_decay=settings.weight_decay),
+    )
+
+
+def _merged(trained: Any, frozen: Any, alpha: float | None) -> Any:
+    return trained if alpha is None else merge_lora(frozen, trained, alpha)
+
+
+def _check(settings: FinetuneSettings) -> None:
+    for name in ("steps", "batch", "accumulate"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"{name} is {getattr(settings, name)}; it must be >= 1")
+    if settings.batch % settings.accumulate:
+        raise ValueError(
+            f"accumulate is {settings.accumulate}; it must divide the batch of "
+            f"{settings.batch}"
+        )
+    if settings.lora < 0:
+        raise ValueError(f"lora is {settings.lora}; it is a rank, or 0 for all weights")
+    if not 0 <= settings.warmup < settings.steps:
+        raise ValueError(
+            f"warmup is {settings.warmup}; it must be less than the {settings.steps} "
+            "steps"
+        )

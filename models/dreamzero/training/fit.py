@@ -1,0 +1,206 @@
+"""The training loop: optimiser steps, checkpoints, and going on after a stop."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+
+# (trained, frozen, batch, key) -> loss and its parts. Hashable: it is static.
+Loss = Callable[[Any, Any, Any, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
+
+
+class TrainState(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+        step: int32 scalar, steps taken.
+        trained: the weights being trained.
+        averaged: their exponential moving average, the ones to use.
+        optimizer: the optimiser's state.
+    """
+
+    step: jax.Array
+    trained: Any
+    averaged: Any
+    optimizer: Any
+
+
+def init_state(trained: Any, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
+    averaged = jax.tree.map(jnp.copy, trained)
+    return TrainState(
+        jnp.zeros((), jnp.int32), trained, averaged, optimizer.init(trained)
+    )
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames=("loss", "optimizer", "decay", "accumulate"),
+    donate_argnums=0,
+)
+def train_step(
+    state: TrainState,
+    frozen: Any,
+    batch: Any,
+    key: jax.Array,
+    *,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    decay: float,
+    accumulate: int = 1,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Takes one optimiser step.
+
+    Args:
+        state: the state; its buffers are reused.
+        frozen: what the loss needs besides, and is not trained.
+        batch: pytree of [rows, ...] arrays; its rows are split into ``accumulate``
+            parts.
+        key: a PRNG key.
+        loss: see `Loss`.
+        optimizer: the optimiser.
+        decay: of the averaged weights.
+        accumulate: parts whose gradients are averaged before the step, so that memory
+            is that of one part.
+
+    Returns:
+        The new state, and the parts of the loss.
+    """
+    gradient = jax.grad(loss, has_aux=True)
+
+    def part(total: Any, one: Any) -> tuple[Any, Any]:
+        rows, key = one
+        gradients, losses = gradient(state.trained, frozen, rows, key)
+        return jax.tree.map(jnp.add, total, gradients), losses
+
+    if accumulate == 1:
+        gradients, losses = gradient(state.trained, frozen, batch, key)
+    else:
+        parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
+        keys = jax.random.split(key, accumulate)
+        zeros = jax.tree.map(jnp.zeros_like, state.trained)
+        gradients, losses = jax.lax.scan(part, zeros, (parts, keys))
+        gradients = jax.tree.map(lambda x: x / accumulate, gradients)
+        losses = jax.tree.map(lambda x: x.mean(axis=0), losses)
+    updates, optimizer_state = optimizer.update(
+        gradients, state.optimizer, state.trained
+    )
+    trained = optax.apply_updates(state.trained, updates)
+    # Early on, an average over few steps: the first weights are noise.
+    decay_now = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+    averaged = jax.tree.map(
+        lambda old, new: (decay_now * old + (1 - decay_now) * new).astype(old.dtype),
+        state.averaged,
+        trained,
+    )
+    return TrainState(state.step + 1, trained, averaged, optimizer_state), losses
+
+
+def fit(
+    folder: Path,
+    trained: Any,
+    *,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    batch_at: Callable[[int], Any],
+    settings: Any,
+    frozen: Any = None,
+    resume: bool = False,
+    stop_after: int | None = None,
+    save_every: int = 500,
+    log_every: int = 50,
+) -> TrainState:
+    """Trains, with checkpoints.
+
+    What a step sees depends on its number and the seed alone, so a run that was
+    interrupted and resumed gets the numbers of one that was not.
+
+    Args:
+        folder: where checkpoints go.
+        trained: the weights to begin from.
+        loss: see `Loss`.
+        optimizer: the optimiser; the same object at each call, which compiles once.
+        batch_at: gives the batch of a step.
+        settings: a NamedTuple of numbers with ``steps``, ``seed``, ``decay`` and
+            ``accumulate``; kept beside the checkpoints, and what a resumed run must
+            have again.
+        frozen: what the loss needs besides.
+        resume: continue from the newest checkpoint; without it, the folder must not
+            hold any.
+        stop_after: stop at this step, as an interruption would; None for the end.
+        save_every: steps between checkpoints.
+        log_every: steps between lines of the log.
+
+    Returns:
+        The state at the end.
+
+    Raises:
+        ValueError: if there are checkpoints and ``resume`` is False, or the other way
+            round, or if they were made with other settings.
+    """
+    last = settings.steps if stop_after is None else min(stop_after, settings.steps)
+    options = ocp.CheckpointManagerOptions(max_to_keep=2)
+    with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
+        newest = manager.latest_step()
+        if (newest is not None) != resume:
+            has = "no checkpoint" if newest is None else f"a checkpoint, step {newest}"
+            hint = "leave out" if newest is None else "add"
+            raise ValueError(f"{folder} has {has}; {hint} --resume")
+        _same_settings(folder / "settings.json", settings, resume)
+        state = init_state(trained, optimizer)
+        if newest is not None:
+            template = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+            restored = manager.restore(newest, args=ocp.args.StandardRestore(template))
+            # As fresh arrays: those that Orbax commits to a device would compile again.
+            state = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), restored)
+        start = time.perf_counter()
+        for step in range(int(state.step), last):
+            state, losses = train_step(
+                state,
+                frozen,
+                batch_at(step),
+                jax.random.fold_in(jax.random.key(settings.seed + 1), step),
+                loss=loss,
+                optimizer=optimizer,
+                decay=settings.decay,
+                accumulate=settings.accumulate,
+            )
+            done = step + 1
+            if done % log_every == 0 or done == last:
+                shown = ", ".join(f"{k} {float(v):.4f}" for k, v in losses.items())
+                rate = time.perf_counter() - start
+                print(f"step {done}: {shown}, {rate:.0f} s", flush=True)
+            if done % save_every == 0 or done == last:
+                manager.save(done, args=ocp.args.StandardSave(state))
+        manager.wait_until_finished()
+    return state
+
+
+def _same_settings(path: Path, settings: Any, resume: bool) -> None:
+    """Keeps the settings of a new run, and compares those of a resumed one."""
+    given = json.loads(json.dumps(settings._asdict()))
+    if not resume:
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(given, indent=2) + "\n")
+        temporary.replace(path)
+        return
+    kept = json.loads(path.read_text()) if path.exists() else given
+    changed = [
+        f"{name} was {kept.get(name)!r} and is {value!r}"
+        for name, value in given.items()
+        if kept.get(name) != value
+    ]
+    if changed:
+        raise ValueError(
+            f"{path.parent} was trained with other settings: {'; '.join(changed)}"
+        )
