@@ -17,8 +17,8 @@ from jax_stepcache.result import SampleResult
 from jax_stepcache.sample import sample
 
 
-class Pipeline:
-    """What vLLM-Omni's ``Omni(model=..., cache_backend=...)`` is here.
+class CachedSampler:
+    """A model, its sampler, and the backend that wraps it: what a pipeline is made of.
 
     Attributes:
         params: the weights.
@@ -73,6 +73,10 @@ class Pipeline:
             self.cache_backend = get_cache_backend(name, cache_config)
         if self.cache_backend is not None:
             self.cache_backend.enable(self)
+
+
+class Pipeline(CachedSampler):
+    """What vLLM-Omni's ``Omni(model=..., cache_backend=...)`` is here."""
 
     def __call__(self, observation: Any = None, **options: Any) -> SampleResult:
         """Samples.

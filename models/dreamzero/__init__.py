@@ -5,32 +5,66 @@ what it remembers of the frames before, and `denoise` the function a sampler cal
 """
 
 from .attention import Context, KeysValues
+from .checkpoint import named_model, open_checkpoint, with_dtype
 from .config import DreamZeroConfig
 from .configs import CONFIGS, Size
 from .denoiser import DreamZeroCondition, denoise
+from .describe import describe
 from .dit import CausalWanModel, Outputs, bind, init_weights, weight_shapes
+from .embodiments import EMBODIMENTS, Embodiment, get_embodiment
 from .kv_cache import KVCache
 from .model import DreamZeroModel, config_of, model_from_config, weights_struct
+from .observation import Observation
+from .pipeline import ControlStep, DreamZeroPipeline
+from .session import Session, split_sessions, stack_sessions
 from .state_dict import import_state_dict, state_dict_shapes
+from .statistics import (
+    Statistics,
+    actions_to_robot,
+    load_statistics,
+    normalise_state,
+    robot_to_actions,
+)
+from .training import FinetuneSettings, finetune
 
 __all__ = [
     "CONFIGS",
+    "EMBODIMENTS",
     "CausalWanModel",
     "Context",
+    "ControlStep",
     "DreamZeroCondition",
     "DreamZeroConfig",
     "DreamZeroModel",
+    "DreamZeroPipeline",
+    "Embodiment",
+    "FinetuneSettings",
     "KVCache",
     "KeysValues",
+    "Observation",
     "Outputs",
+    "Session",
     "Size",
+    "Statistics",
+    "actions_to_robot",
     "bind",
     "config_of",
     "denoise",
+    "describe",
+    "finetune",
+    "get_embodiment",
     "import_state_dict",
     "init_weights",
+    "load_statistics",
     "model_from_config",
+    "named_model",
+    "normalise_state",
+    "open_checkpoint",
+    "robot_to_actions",
+    "split_sessions",
+    "stack_sessions",
     "state_dict_shapes",
     "weight_shapes",
     "weights_struct",
+    "with_dtype",
 ]

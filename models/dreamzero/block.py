@@ -11,7 +11,6 @@ from .config import DreamZeroConfig
 from .layers import MLP, LayerNorm, gelu_tanh, layer_norm
 from .rope import Rotation
 
-
 Spans = tuple[tuple[int, int], ...]
 """Groups of timesteps: how many there are, and how many tokens each one has."""
 

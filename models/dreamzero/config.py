@@ -147,14 +147,7 @@ class DreamZeroConfig:
                 f"dtype must be float32, bfloat16, float16 or float64, got {self.dtype}"
             )
 
-        if self.attention not in ("xla", "cudnn"):
-            raise ValueError(
-                unknown_name("attention", self.attention, ("xla", "cudnn"))
-            )
-        if self.attention == "cudnn" and self.dtype not in ("bfloat16", "float16"):
-            raise ValueError(
-                f"attention 'cudnn' needs dtype bfloat16 or float16, got {self.dtype}"
-            )
+        self._check_attention()
 
     @property
     def head_dim(self) -> int:
@@ -208,6 +201,16 @@ class DreamZeroConfig:
         if given.get("model_type") == "t2v":
             given.setdefault("image_dim", None)
         return cls(**given)
+
+    def _check_attention(self) -> None:
+        if self.attention not in ("xla", "cudnn"):
+            raise ValueError(
+                unknown_name("attention", self.attention, ("xla", "cudnn"))
+            )
+        if self.attention == "cudnn" and self.dtype not in ("bfloat16", "float16"):
+            raise ValueError(
+                f"attention 'cudnn' needs dtype bfloat16 or float16, got {self.dtype}"
+            )
 
 
 def _positive(value: object) -> bool:

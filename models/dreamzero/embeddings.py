@@ -71,7 +71,7 @@ class ActionEncoder(nnx.Module):
         self.W3 = Linear(features, features, rngs=rngs)
 
     def __call__(self, action: jax.Array, t: jax.Array) -> jax.Array:
-        """Maps actions (B, A, action_dim) at timesteps (B, 1 or A) to (B, A, features)."""
+        """Maps actions (B, A, action_dim) at t (B, 1 or A) to (B, A, features)."""
         a = self.W1(action)
         tau = action_timestep_encoding(t, a.shape[-1]).astype(a.dtype)
         tau = jnp.broadcast_to(tau, a.shape)

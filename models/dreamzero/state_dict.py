@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+
+from jax_stepcache.checkpoints.streaming import Recipe, as_it_is
 
 from .config import DreamZeroConfig
 from .dit import Weights, weight_shapes
@@ -18,18 +20,31 @@ class _Tensor(NamedTuple):
     Attributes:
         source: its name in the checkpoint, ``{layer}`` standing for the block.
         shape: its shape there, for a target of a given shape (without layers).
-        convert: makes ours of it.
+        convert: makes ours of it, of NumPy's or JAX's arrays. These are functions of
+            the module, so that programs made of them are compiled once.
     """
 
     source: str
     shape: Callable[[tuple[int, ...]], tuple[int, ...]]
-    convert: Callable[[np.ndarray], np.ndarray]
+    convert: Callable[[Any], Any]
+
+
+def _turned(tensor: Any) -> Any:
+    return tensor.T
+
+
+def _only(tensor: Any) -> Any:
+    return tensor[0]
+
+
+def _patches(tensor: Any) -> Any:
+    return tensor.reshape(tensor.shape[0], -1).T
 
 
 def _linear(name: str) -> dict[str, _Tensor]:
     """Torch keeps matrices as (out, in)."""
     return {
-        "kernel": _Tensor(f"{name}.weight", lambda s: s[::-1], np.transpose),
+        "kernel": _Tensor(f"{name}.weight", lambda s: s[::-1], _turned),
         "bias": _same(f"{name}.bias"),
     }
 
@@ -37,8 +52,8 @@ def _linear(name: str) -> dict[str, _Tensor]:
 def _category_linear(name: str) -> dict[str, _Tensor]:
     """(1, in, out): of the embodiment categories the checkpoints keep one."""
     return {
-        "kernel": _Tensor(f"{name}.W", lambda s: (1, *s), lambda a: a[0]),
-        "bias": _Tensor(f"{name}.b", lambda s: (1, *s), lambda a: a[0]),
+        "kernel": _Tensor(f"{name}.W", lambda s: (1, *s), _only),
+        "bias": _Tensor(f"{name}.b", lambda s: (1, *s), _only),
     }
 
 
@@ -51,12 +66,12 @@ def _rms_norm(name: str) -> dict[str, _Tensor]:
 
 
 def _same(name: str) -> _Tensor:
-    return _Tensor(name, lambda s: s, lambda a: a)
+    return _Tensor(name, lambda s: s, as_it_is)
 
 
 def _modulation(name: str) -> _Tensor:
     """(1, rows, D): with an axis for the batch."""
-    return _Tensor(name, lambda s: (1, *s), lambda a: a[0])
+    return _Tensor(name, lambda s: (1, *s), _only)
 
 
 def _mlp(name: str, first: int, second: int) -> dict[str, dict[str, _Tensor]]:
@@ -80,7 +95,7 @@ def _table(config: DreamZeroConfig) -> dict:
     patch["kernel"] = _Tensor(
         "patch_embedding.weight",  # a convolution whose stride is its size
         lambda s: (s[1], config.in_dim, 1, ph, pw),
-        lambda a: a.reshape(a.shape[0], -1).T,
+        _patches,
     )
     block = "blocks.{layer}"
     table = {
@@ -147,6 +162,29 @@ def state_dict_shapes(config: DreamZeroConfig) -> dict[str, tuple[int, ...]]:
         for _, tensor, shape, names in _entries(config)
         for name in names
     }
+
+
+def plan(config: DreamZeroConfig, prefix: str = "") -> dict[str, Recipe]:
+    """How a checkpoint's tensors become the weights, for one that is streamed.
+
+    Args:
+        config: the model's.
+        prefix: what the tensors' names begin with.
+
+    Returns:
+        A recipe for each weight, by name, with dots.
+    """
+    recipes = {}
+    for path, tensor, shape, names in _entries(config):
+        stacked = path[0] == "blocks"
+        recipes[".".join(path)] = Recipe(
+            sources=tuple(prefix + name for name in names),
+            source_shape=tensor.shape(shape),
+            convert=tensor.convert,
+            shape=(len(names), *shape) if stacked else shape,
+            stacked=stacked,
+        )
+    return recipes
 
 
 def import_state_dict(

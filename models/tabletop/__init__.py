@@ -2,16 +2,21 @@
 
 from pathlib import Path
 
-from .model import TabletopModel, model_from_config, tabletop_config, weights_struct
+from ..dreamzero import weights_struct
+from ..dreamzero.training import FinetuneSettings, finetune
+from .model import TabletopModel, config_of, model_from_config, tabletop_config
 from .rollout import Rollout, film, rollout, success_rate
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 
 __all__ = [
     "WEIGHTS",
+    "FinetuneSettings",
     "Rollout",
     "TabletopModel",
+    "config_of",
     "film",
+    "finetune",
     "model_from_config",
     "rollout",
     "success_rate",

@@ -28,7 +28,6 @@ from ..dreamzero import (
     DreamZeroModel,
     KVCache,
     bind,
-    weights_struct,
 )
 from ..dreamzero import config_of as dreamzero_config_of
 from . import latent

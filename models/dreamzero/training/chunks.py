@@ -135,8 +135,8 @@ def _misshapen(arrays: dict[str, np.ndarray], model: DreamZeroModel) -> list[str
     if blocks < 1 or rest:
         return [
             f"shape: video.npy is {video.shape}; it needs (sequences, "
-            f"{model.dit.out_dim}, frames, rows, columns) with one frame and then whole "
-            f"blocks of {model.dit.num_frame_per_block}"
+            f"{model.dit.out_dim}, frames, rows, columns) with one frame and then "
+            f"whole blocks of {model.dit.num_frame_per_block}"
         ]
     faults = []
     wanted = chunks_struct(model, len(video), blocks)._asdict()

@@ -1,0 +1,43 @@
+"""What a model costs, in numbers that need no weights."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from .dit import weight_shapes
+from .flops import count_flops
+from .model import DreamZeroModel
+from .state_dict import state_dict_shapes
+
+
+def describe(model: DreamZeroModel) -> list[tuple[str, int, str]]:
+    """Counts what a model takes, for ``jax-stepcache info``.
+
+    Args:
+        model: the model.
+
+    Returns:
+        Rows of a name, a number and its unit, which is ``""`` for what is counted,
+        ``"B"`` for bytes or ``"FLOP"``.
+    """
+    c = model.dit
+    weights = jax.tree.leaves(weight_shapes(c))
+    parameters = sum(math.prod(weight.shape) for weight in weights)
+    itemsize = jnp.dtype(c.dtype).itemsize
+    branches = 2
+    tokens = c.window * c.frame_seqlen
+    cache = 2 * branches * c.num_layers * tokens * c.dim * itemsize
+    flops = count_flops(c)
+    return [
+        ("parameters", parameters, ""),
+        ("tensors in the original's layout", len(state_dict_shapes(c)), ""),
+        ("arrays here, blocks stacked", len(weights), ""),
+        (f"weights in {c.dtype}", parameters * itemsize, "B"),
+        (f"KV cache a session, {c.window} frames, both branches", cache, "B"),
+        ("one call, one branch", flops.call, "FLOP"),
+        ("one call, both branches", branches * flops.call, "FLOP"),
+        ("once a prompt, one branch", flops.prompt, "FLOP"),
+    ]

@@ -1,0 +1,347 @@
+"""DreamZero in a control loop: one call is one control step."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
+from jax_stepcache.check import check_arrays
+from jax_stepcache.params import Params
+from jax_stepcache.pipeline import CachedSampler
+from jax_stepcache.result import SampleResult, Stats
+from jax_stepcache.sample import draw_noise
+
+from . import session as sessions
+from .model import DreamZeroModel
+from .observation import Observation, begins_window, complete
+from .session import Observed, Session
+from .session_file import load_session, save_session
+from .statistics import Statistics, actions_to_robot, normalise_state
+
+
+class ControlStep(NamedTuple):
+    """What a control step returns; a pytree.
+
+    Attributes:
+        session: the sessions after it, for the next call.
+        video: (B, C, frames of a block, H, W) float32, the imagined latents.
+        action: (B, actions, action_dim) float32, normalised.
+        robot_action: the actions by name in the robot's units, (B, actions, n) each;
+            None without statistics.
+        begins: bool[B], which robots began a window with this step.
+        first: (B, C, 1, H, W) the first frame of those windows.
+        stats: which steps ran the network.
+    """
+
+    session: Session
+    video: jax.Array
+    action: jax.Array
+    robot_action: dict[str, jax.Array] | None
+    begins: jax.Array
+    first: jax.Array
+    stats: Stats
+
+    def frames(self, robot: int = 0) -> jax.Array:
+        """A robot's video as the original returns it: (C, frames, H, W).
+
+        Where a window begins, its first frame stands before the imagined ones.
+        """
+        video = self.video[robot]
+        if not self.begins[robot]:
+            return video
+        return jnp.concatenate([self.first[robot], video], axis=1)
+
+
+class DreamZeroPipeline(CachedSampler):
+    """Steps robots through windows of frames, with any cache.
+
+    ``pipeline.start(text, negative_text)`` begins a session, and
+    ``pipeline(session, observation)`` takes a control step: it begins a window where
+    one is full, reads what has been observed into the KV caches, imagines the next
+    frames and actions together, and moves the window on. A batch of sessions may stand
+    at different positions; each gets what it would get alone, as long as the cache's
+    decisions are the same (a dynamic cache decides by the mean over the batch).
+
+    Attributes:
+        params: the weights.
+        model: the model they belong to.
+        sampler: `jax_stepcache.sample`, or that with a cache filled in by a backend.
+        cache_backend: the backend made at construction, or None.
+        guidance_scale: classifier-free guidance of the video; 1 runs the conditional
+            branch alone.
+        statistics: turns robot units into the model's and back, or None.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        *,
+        cache_backend: str | CacheBackend | None = None,
+        cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
+        guidance_scale: float | None = None,
+        statistics: Statistics | None = None,
+    ) -> None:
+        """Makes a pipeline.
+
+        Args:
+            params: a DreamZero of any size, from `jax_stepcache.load_params`.
+            cache_backend: see `jax_stepcache.Pipeline`.
+            cache_config: likewise.
+            guidance_scale: None for the model's default.
+            statistics: from `load_statistics`; with it, ``state`` is a mapping in the
+                robot's units, and steps have a ``robot_action``.
+
+        Raises:
+            TypeError: if the params are not a DreamZero's.
+            ValueError: for unknown names or settings that do not fit.
+        """
+        model = params.model if isinstance(params, Params) else params
+        if not isinstance(model, DreamZeroModel):
+            raise TypeError(
+                "DreamZeroPipeline needs the params of a DreamZero, from load_params; "
+                f"got {model!r}"
+            )
+        super().__init__(params, cache_backend=cache_backend, cache_config=cache_config)
+        self.model: DreamZeroModel = model
+        if guidance_scale is None:
+            guidance_scale = model.defaults.guidance_scale
+        self.guidance_scale = float(guidance_scale)
+        self.statistics = statistics
+
+    @property
+    def guided(self) -> bool:
+        """Whether both branches run."""
+        return self.guidance_scale != 1.0
+
+    def start(self, text: jax.Array, negative_text: jax.Array | None = None) -> Session:
+        """Begins sessions.
+
+        Args:
+            text: (B, text_len, text_dim) encoded prompts, zero past their length.
+            negative_text: like ``text``, the negative prompt's; given exactly where
+                the guidance scale is not 1.
+
+        Returns:
+            The sessions, for the first control step.
+
+        Raises:
+            ValueError: for shapes that do not fit.
+        """
+        self._check_text(text, negative_text, np.shape(text)[0] if np.ndim(text) else 0)
+        return _start(self.model, self.params.weights, text, negative_text)
+
+    def prompt(
+        self,
+        session: Session,
+        text: jax.Array,
+        negative_text: jax.Array | None = None,
+    ) -> Session:
+        """Gives sessions new prompts; a robot whose prompt differs begins a window.
+
+        Args:
+            session: the sessions; not to be used any more.
+            text: see `start`.
+            negative_text: see `start`.
+
+        Returns:
+            The sessions; as they were, where the prompt is what it was.
+
+        Raises:
+            ValueError: for shapes that do not fit the sessions; these are unchanged.
+        """
+        self._check_session(session)
+        self._check_text(text, negative_text, session.batch)
+        return _prompt(self.model, self.params.weights, session, text, negative_text)
+
+    def begins(self, session: Session) -> np.ndarray:
+        """Which robots begin a window at their next step, bool[B].
+
+        They are to be shown ``first`` or ``image`` and ``y``, the others ``latents``.
+        """
+        return np.asarray(begins_window(self.model.dit, np.asarray(session.position)))
+
+    def __call__(
+        self,
+        session: Session,
+        observation: Mapping[str, Any],
+        *,
+        noise: Mapping[str, jax.Array] | None = None,
+        key: jax.Array | None = None,
+        donate: bool = True,
+        **options: Any,
+    ) -> ControlStep:
+        """Takes a control step.
+
+        Args:
+            session: where the robots stand.
+            observation: what they see, see `Observation`: ``state`` (a mapping in the
+                robot's units, where the pipeline has statistics), ``latents``, and for
+                those that begin a window ``image`` and ``y``, or ``first``.
+            noise: ``video`` and ``action`` at the first sigma, float32[B, ...].
+            key: draws the noise where none is given: the same for every robot. None
+                for ``jax.random.key(0)``, the same at every step, as in the original.
+            donate: whether the step may write into the session's buffers; it cannot be
+                used again then. False keeps it, at the cost of a second KV cache.
+            **options: of `jax_stepcache.sample`: ``num_inference_steps``, ``shift``,
+                ``solver``, ``final_noise={"video": 0.8}``, ``progress``, ...
+
+        Returns:
+            The step.
+
+        Raises:
+            ValueError: for what does not fit. The session is unchanged then.
+        """
+        self._check_session(session)
+        given, raw = self._in_model_units(observation, session.batch)
+        complete_observation = complete(self.model, session.position, given)
+        if noise is not None:
+            wanted = self.model.noise_struct(session.batch)
+            check_arrays(dict(noise), wanted, "noise")
+        key = jax.random.key(0) if key is None else key
+        observing = (self.params.weights, session, complete_observation, key)
+
+        def imagine(observed: Observed, drawn: dict[str, jax.Array]) -> SampleResult:
+            return self.sampler(
+                self.params,
+                condition=observed.condition,
+                noise=drawn if noise is None else dict(noise),
+                guidance_scale=self.guidance_scale,
+                **options,
+            )
+
+        # Whatever is wrong with the options is told before the session is taken over.
+        shapes = jax.eval_shape(functools.partial(_observe, self.model), *observing)
+        jax.eval_shape(imagine, *shapes)
+        run = _observe_in_place if donate else _observe
+        observed, drawn = run(self.model, *observing)
+        result = imagine(observed, drawn)
+        action = result.sample["action"]
+        return ControlStep(
+            observed.session,
+            result.sample["video"],
+            action,
+            None
+            if self.statistics is None
+            else actions_to_robot(self.statistics, action, raw),
+            observed.begins,
+            observed.first,
+            result.stats,
+        )
+
+    def save_session(self, path: str | os.PathLike[str], session: Session) -> None:
+        """Writes a session to a file, under a temporary name first."""
+        self._check_session(session)
+        save_session(path, session)
+
+    def load_session(self, path: str | os.PathLike[str]) -> Session:
+        """Reads a session that `save_session` has written, bit for bit.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is cut short, or of another model or guidance.
+        """
+        return load_session(path, self.model, self.guided)
+
+    def _in_model_units(
+        self, observation: Mapping[str, Any], batch: int
+    ) -> tuple[Mapping[str, Any], Any]:
+        """The observation with a normalised state, and the state as it was given."""
+        if self.statistics is None or not isinstance(observation, Mapping):
+            return observation, None
+        state = observation.get("state")
+        if not isinstance(state, Mapping):
+            names = list(self.statistics.embodiment.state_keys)
+            raise ValueError(
+                f"with statistics, observation['state'] is a mapping with {names}; got "
+                f"{type(state).__name__}"
+            )
+        normalised = normalise_state(
+            self.statistics, state, self.model.dit.max_state_dim
+        )
+        if normalised.shape[0] != batch:
+            raise ValueError(
+                f"observation['state'] has {normalised.shape[0]} robots and the "
+                f"session {batch}"
+            )
+        return {**observation, "state": normalised}, state
+
+    def _check_session(self, session: Session) -> None:
+        if not isinstance(session, Session):
+            raise TypeError(
+                f"session is a {type(session).__name__}; begin one with "
+                "pipeline.start(text, negative_text)"
+            )
+        if session.guided != self.guided:
+            raise ValueError(
+                f"the session has {'two branches' if session.guided else 'one branch'} "
+                f"and the guidance scale is {self.guidance_scale:g}; begin one with "
+                "this pipeline"
+            )
+        wanted = sessions.session_struct(self.model, session.batch, self.guided)
+        for (path, given), like in zip(
+            jax.tree_util.tree_leaves_with_path(session),
+            jax.tree.leaves(wanted),
+            strict=False,
+        ):
+            if given.shape != like.shape or given.dtype != like.dtype:
+                name = jax.tree_util.keystr(path)
+                raise ValueError(
+                    f"session{name} is {given.dtype}{list(given.shape)}; this model's "
+                    f"is {like.dtype}{list(like.shape)}"
+                )
+            if isinstance(given, jax.Array) and given.is_deleted():
+                raise ValueError(
+                    "this session has been stepped on and its buffers reused; go on "
+                    "with the step's session, or step with donate=False"
+                )
+
+    def _check_text(self, text: Any, negative: Any, batch: int) -> None:
+        c = self.model.dit
+        struct = jax.ShapeDtypeStruct((batch, c.text_len, c.text_dim), jnp.float32)
+        if batch < 1:
+            raise ValueError(
+                f"text has shape {np.shape(text)}; the model takes "
+                f"(robots, {c.text_len}, {c.text_dim})"
+            )
+        check_arrays(text, struct, "text")
+        if self.guided:
+            if negative is None:
+                raise ValueError(
+                    f"a guidance scale of {self.guidance_scale:g} needs negative_text, "
+                    "the encoded negative prompt"
+                )
+            check_arrays(negative, struct, "negative_text")
+        elif negative is not None:
+            raise ValueError("negative_text is not used at a guidance scale of 1")
+
+
+_start = jax.jit(sessions.start, static_argnums=0)
+_prompt = jax.jit(sessions.prompt, static_argnums=0, donate_argnums=2)
+
+
+def _observe_and_draw(
+    model: DreamZeroModel,
+    weights: Any,
+    session: Session,
+    observation: Observation,
+    key: jax.Array,
+) -> tuple[Observed, dict[str, jax.Array]]:
+    """Reads the observation into the cache, and draws each robot the same noise."""
+    one = draw_noise(key, model.noise_struct(1))
+    noise = jax.tree.map(
+        lambda x: jnp.broadcast_to(x, (session.batch, *x.shape[1:])), one
+    )
+    return sessions.observe(model, weights, session, observation), noise
+
+
+_observe = functools.partial(jax.jit, static_argnums=0)(_observe_and_draw)
+_observe_in_place = functools.partial(jax.jit, static_argnums=0, donate_argnums=2)(
+    _observe_and_draw
+)
