@@ -229,7 +229,7 @@ class DreamZeroPipeline(CachedSampler):
             action,
             None
             if self.statistics is None
-            else actions_to_robot(self.statistics, action, raw),
+            else _to_robot(self.statistics, action, raw),
             observed.begins,
             observed.first,
             result.stats,
@@ -322,6 +322,7 @@ class DreamZeroPipeline(CachedSampler):
             raise ValueError("negative_text is not used at a guidance scale of 1")
 
 
+_to_robot = jax.jit(actions_to_robot)
 _start = jax.jit(sessions.start, static_argnums=0)
 _prompt = jax.jit(sessions.prompt, static_argnums=0, donate_argnums=2)
 

@@ -155,9 +155,7 @@ def test_restart_begins_a_window_at_any_position() -> None:
     shown = observation(2, 3) | {"restart": np.array([True, False])}
     step = pipe(session, shown)
     assert step.session.position.tolist() == [3, 5]
-    fresh = pipe(
-        pipe.start(*(t[:1] for t in prompts(2))), robot(observation(2, 3), 0)
-    )
+    fresh = pipe(pipe.start(*(t[:1] for t in prompts(2))), robot(observation(2, 3), 0))
     np.testing.assert_allclose(step.video[:1], fresh.video, atol=CLOSE)
 
 
