@@ -31,7 +31,7 @@ from jax_stepcache.policies import (
     step_cache,
 )
 from jax_stepcache.policy import Composed, Policy, View
-from jax_stepcache.registry import load_params
+from jax_stepcache.registry import load_model, load_params, save_params
 from jax_stepcache.result import SampleResult, Stats
 from jax_stepcache.sample import sample
 from jax_stepcache.schedule import Schedule, explicit_schedule, flow_schedule
@@ -74,9 +74,11 @@ __all__ = [
     "flow_schedule",
     "get_cache_backend",
     "get_solver",
+    "load_model",
     "load_params",
     "mask_of_steps",
     "sample",
+    "save_params",
     "static_schedule",
     "step_cache",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,13 @@ def save_weights(
     """
     path = Path(path)
     # Not ascontiguousarray, which gives a scalar an axis.
-    flat = {
-        name: np.asarray(jax.device_get(x), order="C") for name, x in _flat(weights)
+    tensors = {
+        name: np.asarray(jax.device_get(x), order="C")
+        for name, x in flat(weights).items()
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(save(flat, dict(metadata)))
+        temporary.write_bytes(save(tensors, dict(metadata)))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -52,9 +54,66 @@ def load_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
             nest, or is a pickle (which is never opened: unpickling runs whatever code
             the file holds).
     """
+    with open_safetensors(path) as file:
+        metadata = dict(file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return nested(tensors, str(path)), metadata
+
+
+def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Reads the metadata in a safetensors file's header, and nothing else.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The metadata; empty if there is none.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is cut short, is no safetensors file, or is a pickle.
+    """
+    with open_safetensors(path) as file:
+        return dict(file.metadata() or {})
+
+
+@contextmanager
+def open_safetensors(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Opens a safetensors file for reading.
+
+    Args:
+        path: the file.
+
+    Yields:
+        What `safetensors.safe_open` does, with NumPy arrays; bfloat16 included.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is cut short, is no safetensors file, or is a pickle.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no weights file at {path}")
+    refuse_pickle(path)
+    try:
+        opened = safe_open(path, framework="numpy")
+    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} is cut short or is no safetensors file: {error}"
+        ) from error
+    with opened:
+        yield opened
+
+
+def refuse_pickle(path: Path) -> None:
+    """Refuses what would have to be unpickled, which runs whatever code the file holds.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ValueError: if it is a pickle or a PyTorch archive.
+    """
     with path.open("rb") as file:
         start = file.read(8)
     if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or (
@@ -64,58 +123,81 @@ def load_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
             f"{path} is a pickle or a PyTorch archive; weights are read from "
             "safetensors only, because unpickling runs code from the file"
         )
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = dict(file.metadata() or {})
-            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path} is cut short or is no safetensors file: {error}"
-        ) from error
-    return _nested(flat, str(path)), metadata
 
 
-def check_weights(weights: Any, wanted: Any, source: str) -> None:
-    """Compares weights with what a model needs, and lists every difference at once.
+def differences(
+    given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]
+) -> list[str]:
+    """Compares the tensors there are with those that a model needs.
 
     Args:
-        weights: nested dict of arrays.
-        wanted: nested dict of `jax.ShapeDtypeStruct`.
-        source: where the weights come from, for the error.
+        given: shapes by name.
+        wanted: shapes by name.
+
+    Returns:
+        A line for each that is missing, extra or misshapen, in the order of the names
+        within each kind.
+    """
+    faults = [f"missing: {name}" for name in sorted(wanted.keys() - given.keys())]
+    faults += [f"extra: {name}" for name in sorted(given.keys() - wanted.keys())]
+    faults += [
+        f"shape: {name} is {tuple(given[name])}, the model has {tuple(wanted[name])}"
+        for name in sorted(given.keys() & wanted.keys())
+        if tuple(given[name]) != tuple(wanted[name])
+    ]
+    return faults
+
+
+def require_fit(source: str, faults: list[str]) -> None:
+    """Raises the one error that lists all that is wrong with a checkpoint.
+
+    Args:
+        source: where the weights come from.
+        faults: a line each; none is fine.
 
     Raises:
-        ValueError: with all missing, extra, misshapen and non-finite tensors.
+        ValueError: if there are faults.
     """
-    given, needed = dict(_flat(weights)), dict(_flat(wanted))
-    faults = [f"missing: {name}" for name in sorted(needed.keys() - given.keys())]
-    faults += [f"extra: {name}" for name in sorted(given.keys() - needed.keys())]
-    for name in sorted(given.keys() & needed.keys()):
-        if given[name].shape != needed[name].shape:
-            faults.append(
-                f"shape: {name} is {given[name].shape}, the model has "
-                f"{needed[name].shape}"
-            )
-        elif not np.isfinite(np.asarray(given[name], np.float32)).all():
-            faults.append(f"not finite: {name}")
     if faults:
-        listed = "\n  ".join(faults)
-        raise ValueError(f"{source} does not fit the model:\n  {listed}")
+        listed = "\n  ".join(sorted(faults))
+        count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+        raise ValueError(f"{source} does not fit the model, {count}:\n  {listed}")
 
 
-def _flat(tree: Any) -> list[tuple[str, Any]]:
-    return [
-        (".".join(str(getattr(key, "key", key)) for key in path), leaf)
+def flat(tree: Any) -> dict[str, Any]:
+    """Names the leaves of a nested dict, joining the keys with dots.
+
+    Args:
+        tree: nested dict.
+
+    Returns:
+        Its leaves by name.
+    """
+    return {
+        ".".join(str(getattr(key, "key", key)) for key in path): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    ]
+    }
 
 
-def _nested(flat: Mapping[str, Any], source: str) -> dict[str, Any]:
+def nested(tensors: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Undoes `flat`.
+
+    Args:
+        tensors: leaves by name.
+        source: where they come from, for the error.
+
+    Returns:
+        Nested dict.
+
+    Raises:
+        ValueError: if a leaf's name is that of a dict.
+    """
     tree: dict[str, Any] = {}
-    for name, array in flat.items():
+    for name, array in tensors.items():
         *folders, leaf = name.split(".")
         node = tree
         for depth, folder in enumerate(folders, start=1):
-            if (outer := ".".join(folders[:depth])) in flat:
+            if (outer := ".".join(folders[:depth])) in tensors:
                 raise ValueError(
                     f"{source} has a tensor {outer!r} and one inside it, {name!r}"
                 )

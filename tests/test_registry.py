@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jax_stepcache import load_params, registry, sample
+from jax_stepcache import load_model, load_params, registry, sample
 from jax_stepcache.weights import save_weights
 
 from .small_model import SmallModel, small_noise, small_params
@@ -39,6 +39,23 @@ def test_unknown_models():
     """Neither a model nor a file: the nearest model is named."""
     with pytest.raises(FileNotFoundError, match=r"unknown model 'smal'.*'small'.*file"):
         load_params("smal")
+
+
+def test_configurations_have_no_weights(monkeypatch):
+    """A published size is a model; its weights are somewhere else."""
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="no weights are bundled for 'droid-14b'"):
+        load_params("droid-14b")
+    with pytest.raises(ValueError, match="no weights are bundled for 'dreamzero'"):
+        load_model("dreamzero")
+    assert load_model("wan22-5b").latent_size == (10, 20)
+    assert load_model("tabletop") == load_params("tabletop").model
+
+
+def test_dtype(tmp_path):
+    """Weights are cast, also of a model that has no say in its activations."""
+    params = load_params(save(tmp_path / "small.safetensors"), dtype="bfloat16")
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(params)} == {"bfloat16"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,13 @@ import pytest
 import safetensors.numpy
 
 from jax_stepcache import weights as weights_module
-from jax_stepcache.weights import check_weights, load_weights, save_weights
+from jax_stepcache.weights import (
+    differences,
+    load_metadata,
+    load_weights,
+    require_fit,
+    save_weights,
+)
 
 WEIGHTS = {
     "embed": {"kernel": np.arange(6.0, dtype=np.float32).reshape(2, 3)},
@@ -140,27 +146,26 @@ def test_a_save_replaces_the_old_file_in_one_move(saved, monkeypatch):
     assert stat.S_ISREG(saved.stat().st_mode)
 
 
+def test_metadata_alone(saved):
+    """The header can be read without the weights, with the same errors."""
+    assert load_metadata(saved) == {"model": "small", "config": "{}"}
+    saved.write_bytes(saved.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="cut short"):
+        load_metadata(saved)
+
+
 def test_all_differences_are_listed_at_once():
-    """Missing, extra, misshapen and non-finite tensors, in one error."""
-    given = {
-        "extra": np.zeros(1),
-        "shape": {"w": np.zeros((2, 3))},
-        "bad": np.array([1.0, np.nan]),
-        "good": np.zeros(4),
-    }
-    wanted = {
-        "missing": np.zeros(1),
-        "shape": {"w": np.zeros((3, 2))},
-        "bad": np.zeros(2),
-        "good": np.zeros(4),
-    }
-    with pytest.raises(ValueError, match="the file does not fit the model") as error:
-        check_weights(given, wanted, "the file")
-    lines = [line.strip() for line in str(error.value).splitlines()[1:]]
-    assert lines == [
+    """Missing, extra and misshapen tensors, in one error."""
+    given = {"extra": (1,), "shape.w": (2, 3), "good": (4,)}
+    wanted = {"missing": (1,), "shape.w": (3, 2), "good": (4,)}
+    faults = differences(given, wanted)
+    assert faults == [
         "missing: missing",
         "extra: extra",
-        "not finite: bad",
         "shape: shape.w is (2, 3), the model has (3, 2)",
     ]
-    check_weights(wanted, wanted, "the file")
+    with pytest.raises(ValueError, match="the file does not fit the model") as error:
+        require_fit("the file", faults)
+    assert all(fault in str(error.value) for fault in faults)
+    assert differences(wanted, wanted) == []
+    require_fit("the file", [])

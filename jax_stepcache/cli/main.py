@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jax_stepcache.cli import rollout, sample
+from jax_stepcache.cli import convert, finetune, info, rollout, sample
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,12 +20,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="jax-stepcache", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (sample, rollout):
+    for command in (sample, rollout, convert, info, finetune):
         command.add_parser(commands)
     parsed = parser.parse_args(arguments)
     try:
         parsed.run(parsed)
-    except (ValueError, TypeError, FileNotFoundError, ImportError) as error:
+    except (
+        ValueError,
+        TypeError,
+        FileNotFoundError,
+        FileExistsError,
+        ImportError,
+    ) as error:
         print(f"jax-stepcache: {error}", file=sys.stderr)
         return 1
     return 0

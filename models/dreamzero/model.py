@@ -8,7 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jax_stepcache.check import batch_size, check_arrays
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.model import SamplingDefaults, TunedSchedule
 
@@ -108,6 +110,77 @@ class DreamZeroModel:
 
         return {name: of(name) for name in self.outputs}
 
+    def prepare(
+        self, weights: Any, observation: Mapping[str, jax.Array], guided: bool
+    ) -> DreamZeroCondition:
+        """The condition of a session's first control step; see `Model.prepare`.
+
+        Args:
+            weights: nested dict of arrays.
+            observation: ``text`` and ``negative_text`` (B, text_len, text_dim), the
+                latter under guidance; the rest as in `Observation`, for robots that
+                begin a window.
+            guided: adds as many rows with the negative prompt.
+
+        Returns:
+            The condition, of B or 2 B rows.
+
+        Raises:
+            ValueError: if guidance lacks its negative prompt.
+        """
+        # These build on the model.
+        from .observation import complete
+        from .session import observe, start
+
+        shown = dict(observation)
+        text, negative = shown.pop("text"), shown.pop("negative_text", None)
+        if guided and negative is None:
+            raise ValueError("guidance needs observation['negative_text']")
+        session = start(self, weights, text, negative if guided else None)
+        beginning = complete(self, jnp.zeros(len(text), jnp.int32), shown)
+        return observe(self, weights, session, beginning).condition
+
+    def check_observation(self, observation: Any) -> int:
+        """See `Model.check_observation`."""
+        from .observation import complete
+
+        if not isinstance(observation, Mapping) or "text" not in observation:
+            raise ValueError(
+                "observation must be a mapping with 'text', the encoded prompt, and "
+                f"what DreamZeroPipeline is shown; got {_named(observation)}"
+            )
+        shown = dict(observation)
+        batch = batch_size(shown["text"], "observation['text']")
+        c = self.dit
+        struct = jax.ShapeDtypeStruct((batch, c.text_len, c.text_dim), jnp.float32)
+        for name in ("text", "negative_text"):
+            if (text := shown.pop(name, None)) is not None:
+                check_arrays(text, struct, f"observation[{name!r}]")
+        complete(self, np.zeros(batch, np.int32), shown)
+        return batch
+
+    def example(self, key: jax.Array, batch: int = 1) -> dict[str, jax.Array]:
+        """Normal random numbers of the right shapes: no encoder's, but they run."""
+        c = self.dit
+        text = (batch, c.text_len, c.text_dim)
+        shapes = {
+            "text": text,
+            "negative_text": text,
+            "state": (batch, c.num_state_per_block, c.max_state_dim),
+        }
+        if c.image_dim is not None:
+            shapes["image"] = (batch, c.image_len, c.image_dim)
+        name, channels, frames = "first", c.out_dim, 1
+        if c.concat_first_frame_latent:
+            name, channels, frames = "y", c.y_dim, c.window
+        shapes[name] = (batch, channels, frames, *self.latent_size)
+        return {
+            name: jax.random.normal(k, shape)
+            for (name, shape), k in zip(
+                shapes.items(), jax.random.split(key, len(shapes)), strict=True
+            )
+        }
+
     def noise_struct(self, batch: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes and dtypes of the sample."""
         c = self.dit
@@ -132,6 +205,11 @@ class DreamZeroModel:
             f"{self.name} has no tuned schedule of {budget} model calls; use "
             "cache='static' with a steps_mask of your own, or num_dit_steps 5 to 8"
         )
+
+
+def _named(observation: Any) -> str:
+    kind = type(observation).__name__
+    return str(sorted(observation)) if isinstance(observation, Mapping) else kind
 
 
 def model_from_config(config: Mapping[str, Any]) -> DreamZeroModel:

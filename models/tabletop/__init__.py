@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..dreamzero import weights_struct
-from ..dreamzero.training import FinetuneSettings, finetune
+from .drive import Drive, drive
 from .model import TabletopModel, config_of, model_from_config, tabletop_config
 from .rollout import Rollout, film, rollout, success_rate
 
@@ -11,12 +11,12 @@ WEIGHTS = Path(__file__).with_name("weights.safetensors")
 
 __all__ = [
     "WEIGHTS",
-    "FinetuneSettings",
+    "Drive",
     "Rollout",
     "TabletopModel",
     "config_of",
+    "drive",
     "film",
-    "finetune",
     "model_from_config",
     "rollout",
     "success_rate",

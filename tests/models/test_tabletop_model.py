@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jax_stepcache import Params
+from jax_stepcache.models.dreamzero import denoise
 from jax_stepcache.models.tabletop import (
     TabletopModel,
     model_from_config,
@@ -57,7 +58,7 @@ def predict(weights, observation, noise, video=600.0, action=400.0, *, guided=Fa
     rows = len(noise["action"])
     t = {"video": jnp.full(rows, video), "action": jnp.full(rows, action)}
     velocity = MODEL.denoise(weights, noise, t, condition)
-    return velocity, MODEL.predict_x0(weights, noise, t, condition)
+    return velocity, denoise(MODEL.dit, weights, noise, t, condition)
 
 
 def test_the_bundled_size_is_small_enough_to_ship():

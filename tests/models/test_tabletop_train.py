@@ -10,16 +10,16 @@ import pytest
 
 from jax_stepcache import load_params
 from jax_stepcache.models.tabletop import TabletopModel, tabletop_config, weights_struct
+from jax_stepcache.models.dreamzero import init_weights
 from jax_stepcache.models.tabletop.train import (
     Settings,
     export,
-    init_state,
     make_optimizer,
     train,
 )
 
 MODEL = TabletopModel(tabletop_config(dim=32, num_layers=1))
-SETTINGS = Settings(steps=4, batch=4, warmup=1)
+SETTINGS = Settings(steps=4, batch=4, blocks=2, warmup=1)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,9 @@ def test_a_resumed_run_gets_the_same_numbers(uninterrupted, tmp_path):
 
 def test_training_moves_every_weight(uninterrupted):
     """No parameter is cut off from the loss."""
-    fresh = init_state(SETTINGS, MODEL).weights
+    fresh = init_weights(MODEL.dit, jax.random.key(SETTINGS.seed))
     moved = jax.tree.map(
-        lambda a, b: bool(jnp.any(a != b)), uninterrupted.weights, fresh
+        lambda a, b: bool(jnp.any(a != b)), uninterrupted.trained, fresh
     )
     still = [
         jax.tree_util.keystr(path)

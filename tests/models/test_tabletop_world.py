@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jax_stepcache.models.tabletop.episodes import CHUNK, FRAMES, draw_chunks
+from jax_stepcache.models.tabletop.episodes import CHUNK, FRAMES, demonstrate
 from jax_stepcache.models.tabletop.expert import (
     TEMPERATURE,
     choose_target,
@@ -180,14 +180,18 @@ def test_the_table_top_flickers_and_nothing_else_does():
 
 
 def test_demonstrations_show_what_their_actions_do():
-    """The frames of a chunk have the gripper where its actions have taken it."""
-    chunks = jax.jit(draw_chunks, static_argnums=1)(jax.random.key(4), 16)
-    assert chunks.frames.shape == (16, FRAMES, IMAGE_SIZE, IMAGE_SIZE, 3)
-    assert chunks.actions.shape == (16, CHUNK, 2)
-    lengths = jnp.linalg.norm(chunks.actions, axis=-1)
+    """The frames of each chunk have the gripper where its actions have taken it, and
+    its state is where it begins."""
+    blocks = 3
+    shown = jax.jit(demonstrate, static_argnums=(1, 2))(jax.random.key(4), 8, blocks)
+    assert shown.frames.shape == (8, FRAMES * blocks, IMAGE_SIZE, IMAGE_SIZE, 3)
+    assert shown.actions.shape == (8, CHUNK * blocks, 2)
+    lengths = jnp.linalg.norm(shown.actions, axis=-1)
     assert lengths.max() <= MAX_STEP + 1e-6
-    path = chunks.observation["state"][:, None] + jnp.cumsum(chunks.actions, axis=1)
-    for frame, after in enumerate((CHUNK // 2 - 1, CHUNK - 1)):
-        for image, (x, y) in zip(chunks.frames[:, frame], path[:, after], strict=True):
+    first = shown.observation["state"][:, None]
+    path = jnp.concatenate([first, first + jnp.cumsum(shown.actions, axis=1)], axis=1)
+    np.testing.assert_allclose(shown.states, path[:, :-1:CHUNK], atol=1e-6)
+    for frame, after in enumerate(range(CHUNK // 2, CHUNK * blocks + 1, CHUNK // 2)):
+        for image, (x, y) in zip(shown.frames[:, frame], path[:, after], strict=True):
             seen = pixel(image, min(x, 0.999), min(y, 0.999))
             np.testing.assert_allclose(seen, GRIPPER_COLOUR, atol=0.02)

@@ -1,0 +1,89 @@
+"""Which device holds which part of a weight."""
+
+from __future__ import annotations
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+# Weights of this name carry a leading axis of layers, which the model scans over.
+STACKED = "blocks"
+
+
+def placement(
+    mesh: Mesh | None, shape: tuple[int, ...], *, stacked: bool = False
+) -> NamedSharding | None:
+    """Splits an array's longest axis over all devices.
+
+    The rule is that of fully sharded weights: of the axes whose size the number of
+    devices divides, the longest is cut (the last of equals), over all axes of the mesh
+    together; an array without such an axis lies whole on every device. The layer axis
+    is never cut, so that each step of the scan over layers finds its part everywhere.
+
+    Args:
+        mesh: the devices, with axes of any type; None for the default device.
+        shape: of the array.
+        stacked: whether its first axis is that of the layers.
+
+    Returns:
+        The sharding, over axes of type Auto, or None without a mesh.
+
+    Raises:
+        TypeError: if ``mesh`` is no `jax.sharding.Mesh`.
+    """
+    if mesh is None:
+        return None
+    if not isinstance(mesh, Mesh):
+        raise TypeError(f"mesh must be a jax.sharding.Mesh, got {type(mesh).__name__}")
+    # Axes that the compiler handles, whatever kind they were given as: networks here do
+    # not say how each of their activations is split.
+    kinds = (AxisType.Auto,) * len(mesh.axis_names)
+    mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=kinds)
+    axis = split_axis(shape, mesh.size, stacked=stacked)
+    if axis is None:
+        return NamedSharding(mesh, PartitionSpec())
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, mesh.axis_names))
+
+
+def split_axis(
+    shape: tuple[int, ...], devices: int, *, stacked: bool = False
+) -> int | None:
+    """The axis that `placement` splits.
+
+    Args:
+        shape: of the array.
+        devices: their number.
+        stacked: whether its first axis is that of the layers.
+
+    Returns:
+        The axis, or None if there is none to split.
+    """
+    axes = [
+        axis
+        for axis, size in enumerate(shape)
+        if size and size % devices == 0 and not (stacked and axis == 0)
+    ]
+    return max(axes, key=lambda axis: (shape[axis], axis), default=None)
+
+
+def placed_struct(
+    mesh: Mesh | None, name: str, struct: jax.ShapeDtypeStruct
+) -> jax.ShapeDtypeStruct:
+    """A weight's shape and dtype, with the sharding that `placement` gives it.
+
+    Args:
+        mesh: the devices; None for the default device.
+        name: the weight's, with dots.
+        struct: its shape and dtype.
+
+    Returns:
+        The same with a sharding.
+    """
+    sharding = placement(mesh, struct.shape, stacked=is_stacked(name))
+    if sharding is None:
+        sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(struct.shape, struct.dtype, sharding=sharding)
+
+
+def is_stacked(name: str) -> bool:
+    """Whether a weight's first axis is that of the layers."""
+    return name.split(".", maxsplit=1)[0] == STACKED

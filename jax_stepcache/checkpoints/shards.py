@@ -1,0 +1,143 @@
+"""Safetensors files, one or many, read one tensor at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError
+
+from jax_stepcache.weights import open_safetensors
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+
+class TensorHeader(NamedTuple):
+    """What a file says of a tensor before it is read.
+
+    Attributes:
+        file: where it lies.
+        shape: its shape.
+        dtype: safetensors' name of its dtype, such as ``"BF16"``.
+    """
+
+    file: Path
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Shards:
+    """The tensors of one safetensors file, or of a folder of them.
+
+    Attributes:
+        path: the file or the folder.
+        headers: what the files' headers say, by the tensors' names.
+        promised: names that the folder's index has and its files have not, with the
+            file that each should be in.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        """Reads the headers, and nothing else.
+
+        Args:
+            path: a safetensors file; or a folder with ``model.safetensors.index.json``
+                and the files that it names, or with ``model.safetensors`` alone.
+
+        Raises:
+            FileNotFoundError: if there is no such file, or the index names files that
+                are not there; all of them are listed.
+            ValueError: if a file is cut short, foreign or a pickle, if two files have
+                the same tensor, or if the index is no index.
+        """
+        self.path = Path(path)
+        index = _index(self.path) if self.path.is_dir() else {}
+        self.headers: dict[str, TensorHeader] = {}
+        for file in _files(self.path, index):
+            for name, header in _headers(file).items():
+                if name in self.headers:
+                    raise ValueError(
+                        f"{name} is in {self.headers[name].file} and in {file}"
+                    )
+                self.headers[name] = header
+        self.promised = {
+            name: file for name, file in index.items() if name not in self.headers
+        }
+
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
+        """Reads tensors, file by file; one file is open at a time.
+
+        A tensor is in memory from when it is asked for until the caller lets go of it:
+        delete it before asking for the next.
+
+        Args:
+            names: which ones.
+
+        Yields:
+            Name and tensor, in the order of the files.
+
+        Raises:
+            ValueError: if a file cannot be read.
+        """
+        by_file: dict[Path, list[str]] = {}
+        for name in names:
+            by_file.setdefault(self.headers[name].file, []).append(name)
+        for file in sorted(by_file):
+            with open_safetensors(file) as opened:
+                for name in by_file[file]:
+                    try:
+                        yield name, opened.get_tensor(name)
+                    except SafetensorError as error:
+                        raise ValueError(f"{file}: {name}: {error}") from error
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """The size of the files together."""
+        files = {header.file for header in self.headers.values()}
+        return sum(file.stat().st_size for file in files)
+
+
+def _index(folder: Path) -> Mapping[str, str]:
+    """Which file has which tensor; empty without an index."""
+    path = folder / INDEX
+    if not path.is_file():
+        return {}
+    try:
+        files: Any = json.loads(path.read_text())["weight_map"]
+        plain = all(Path(file).name == file for file in files.values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is no index of safetensors files: {error!r}; it needs a "
+            "'weight_map' from tensors to files"
+        ) from error
+    if not plain or not files:
+        raise ValueError(f"{path}: 'weight_map' must name files of its own folder")
+    return files
+
+
+def _files(path: Path, index: Mapping[str, str]) -> list[Path]:
+    """The files to open, all of which exist."""
+    if not path.is_dir():
+        return [path]
+    names = sorted(set(index.values())) or [SINGLE]
+    absent = [name for name in names if not (path / name).is_file()]
+    if not absent:
+        return [path / name for name in names]
+    if index:
+        raise FileNotFoundError(
+            f"{path / INDEX} names {len(names)} files; not there: {', '.join(absent)}"
+        )
+    raise FileNotFoundError(f"{path} has neither {INDEX} nor {SINGLE}")
+
+
+def _headers(file: Path) -> dict[str, TensorHeader]:
+    with open_safetensors(file) as opened:
+        slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+        return {
+            name: TensorHeader(file, tuple(part.get_shape()), part.get_dtype())
+            for name, part in slices.items()
+        }

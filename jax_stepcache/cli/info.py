@@ -1,0 +1,63 @@
+"""``jax-stepcache info``: what a model takes in memory and arithmetic."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+import jax
+
+from jax_stepcache.registry import load_model, offered
+
+_PREFIXES = ["", "k", "M", "G", "T", "P"]
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command to a parser's commands."""
+    parser = commands.add_parser(
+        "info",
+        help="parameters, bytes, KV cache and FLOPs of a model or checkpoint",
+        description=f"{__doc__} No weights are read.",
+    )
+    parser.add_argument(
+        "source",
+        metavar="NAME|PATH",
+        help="droid-14b, wan22-5b, tabletop, or a checkpoint",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Runs the command."""
+    model = load_model(parsed.source)
+    describe = offered(model, "describe")
+    rows = _counts(model) if describe is None else describe(model)
+    numbers = [quantity(number, unit) for _, number, unit in rows]
+    widths = max(map(len, numbers)), max(len(name) for name, *_ in rows)
+    print(f"{parsed.source}: {model.name}")
+    for (name, *_), number in zip(rows, numbers, strict=True):
+        print(f"  {name:<{widths[1]}}  {number:>{widths[0]}}")
+
+
+def quantity(number: int, unit: str) -> str:
+    """A number as people read it.
+
+    Args:
+        number: how many.
+        unit: of what; ``""`` for things that are counted, of which every digit is told.
+
+    Returns:
+        Such as ``"1,317"`` or ``"33.0 GB"``.
+    """
+    if not unit:
+        return f"{number:,}"
+    power = min(len(_PREFIXES) - 1, max(0, int(math.log10(max(number, 1)) // 3)))
+    return f"{number / 1000**power:.1f} {_PREFIXES[power]}{unit}"
+
+
+def _counts(model: Any) -> list[tuple[str, int, str]]:
+    """What can be said of any model."""
+    weights_struct = offered(model, "weights_struct")
+    sizes = [math.prod(leaf.shape) for leaf in jax.tree.leaves(weights_struct(model))]
+    return [("parameters", sum(sizes), ""), ("arrays", len(sizes), "")]

@@ -1,0 +1,124 @@
+"""Robots at their tables through whole sessions: look, imagine, act, look again."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..dreamzero import ControlStep, DreamZeroPipeline
+from . import latent
+from .episodes import CHUNK, FRAMES
+from .model import instruction_embedding, normalised_state
+from .render import render
+from .world import WorldState, reached, reset, step
+
+
+class Drive(NamedTuple):
+    """What became of the sessions; one entry of each list for each control step.
+
+    Attributes:
+        start: the worlds at the beginning, [robots, ...] arrays.
+        path: float32[robots, 1 + actions, 2], the grippers' positions.
+        reached: bool[robots, actions], whether a block of the named colour was within
+            reach after each action.
+        seen: float32[robots, 1 + 2 * steps, 32, 32, 3], what the cameras saw of it.
+        steps: the control steps.
+    """
+
+    start: WorldState
+    path: np.ndarray
+    reached: np.ndarray
+    seen: np.ndarray
+    steps: list[ControlStep]
+
+
+def drive(
+    pipeline: DreamZeroPipeline,
+    key: jax.Array,
+    *,
+    robots: int = 1,
+    control_steps: int = 4,
+    **options: Any,
+) -> Drive:
+    """Drives robots, each at a table of its own, in one batch of sessions.
+
+    Args:
+        pipeline: of the tabletop's params.
+        key: draws the tables, the flicker and the noise.
+        robots: how many.
+        control_steps: how many chunks of actions.
+        **options: of the pipeline's call.
+
+    Returns:
+        What happened.
+    """
+    keys = jax.random.split(key, 2 + control_steps)
+    worlds = start = jax.vmap(reset)(jax.random.split(keys[0], robots))
+    text = instruction_embedding(start.instruction)
+    session = pipeline.start(text, jnp.zeros_like(text) if pipeline.guided else None)
+    picture = _look(worlds, keys[1])
+    path, there, seen, steps = [start.gripper[:, None]], [], [picture[:, None]], []
+    latents = None
+    for one in keys[2:]:
+        noise, camera = jax.random.split(one)
+        shown = {"state": normalised_state(worlds.gripper)[:, None]}
+        if pipeline.begins(session).any():
+            shown["first"] = latent.encode(seen[-1][:, -1:])
+        if latents is not None:
+            shown["latents"] = latents
+        # Kept, so that each can be looked at afterwards; a real loop would let go.
+        taken = pipeline(session, shown, key=noise, donate=False, **options)
+        session = taken.session
+        worlds, positions, arrived, pictures = _act(
+            worlds, pipeline.model.decode({**_sample(taken)})["action"], camera
+        )
+        latents = latent.encode(pictures)
+        for record, new in zip(
+            (path, there, seen, steps),
+            (positions, arrived, pictures, taken),
+            strict=True,
+        ):
+            record.append(new)
+    return Drive(
+        start,
+        np.concatenate(path, axis=1),
+        np.concatenate(there, axis=1),
+        np.concatenate(seen, axis=1),
+        steps,
+    )
+
+
+def _sample(taken: ControlStep) -> dict[str, jax.Array]:
+    return {"video": taken.video, "action": taken.action}
+
+
+@jax.jit
+def _look(worlds: WorldState, key: jax.Array) -> jax.Array:
+    """A picture of each table, float32[robots, 32, 32, 3]."""
+    keys = jax.random.split(key, len(worlds.gripper))
+    return jax.vmap(render)(worlds.gripper, worlds.blocks, worlds.colours, keys)
+
+
+@jax.jit
+def _act(
+    worlds: WorldState, actions: jax.Array, key: jax.Array
+) -> tuple[WorldState, jax.Array, jax.Array, jax.Array]:
+    """Acts out a chunk; also positions, arrivals and the pictures along the way."""
+
+    def act(world: WorldState, action: jax.Array) -> tuple[WorldState, Any]:
+        world = step(world, action)
+        return world, (world.gripper, reached(world))
+
+    def robot(world: WorldState, actions: jax.Array) -> Any:
+        return jax.lax.scan(act, world, actions)
+
+    worlds, (positions, there) = jax.vmap(robot)(worlds, actions)
+    pictures = []
+    every = CHUNK // FRAMES
+    for frame, k in enumerate(jax.random.split(key, FRAMES)):
+        then = worlds._replace(gripper=positions[:, (frame + 1) * every - 1])
+        pictures.append(_look(then, k))
+    return worlds, positions, there, jnp.stack(pictures, axis=1)

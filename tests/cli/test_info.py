@@ -1,0 +1,52 @@
+"""``jax-stepcache info`` counts without weights."""
+
+from __future__ import annotations
+
+import pytest
+
+from jax_stepcache.cli.info import quantity
+from jax_stepcache.cli.main import main
+
+from ..checkpoints.original import write_original
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("droid-14b", ["16,484,292,448", "1,317", "33.0 GB", "13.0 GB", "58.0 TFLOP"]),
+        ("wan22-5b", ["5,606,692,832", "997", "11.2 GB", "331.8 MB", "1.1 TFLOP"]),
+        ("tabletop", ["parameters", "KV cache", "FLOP"]),
+    ],
+)
+def test_names(name, numbers, capsys):
+    """Parameters, tensors, bytes, KV cache and FLOPs of what has a name."""
+    assert main(["info", name]) == 0
+    printed = capsys.readouterr().out
+    assert all(number in printed for number in numbers)
+
+
+def test_a_path(tmp_path, capsys):
+    """The same of a checkpoint, in the dtype that it has."""
+    assert main(["info", str(write_original(tmp_path / "small"))]) == 0
+    assert "weights in bfloat16" in capsys.readouterr().out
+
+
+def test_unknown_names(capsys):
+    """The nearest name is told."""
+    assert main(["info", "droid-41b"]) == 1
+    assert "Did you mean 'droid-14b'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "unit", "text"),
+    [
+        (0, "B", "0.0 B"),
+        (999, "B", "999.0 B"),
+        (1000, "B", "1.0 kB"),
+        (5_800_000_000_000, "FLOP", "5.8 TFLOP"),
+        (1317, "", "1,317"),
+    ],
+)
+def test_quantities(number, unit, text):
+    """Things are counted to the last digit, amounts are rounded."""
+    assert quantity(number, unit) == text
