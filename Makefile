@@ -38,9 +38,15 @@ notebooks: .venv-dev/stamp
 benchmarks: .venv-plot/stamp
 	.venv-plot/bin/python benchmarks/overhead.py --json benchmarks/results/overhead.json
 	.venv-plot/bin/python benchmarks/frontier.py --json benchmarks/results/frontier.json
+	.venv-plot/bin/python benchmarks/dreamzero.py --config small --json benchmarks/results/dreamzero.json
+	.venv-plot/bin/python benchmarks/compile_time.py --json benchmarks/results/compile_time.json
 
+# First single chunks, then sequences of four as in a session.
 train: .venv-plot/stamp
-	.venv-plot/bin/python -m jax_stepcache.models.tabletop.train --out out/tabletop
+	.venv-plot/bin/python -m jax_stepcache.models.tabletop.train --out out/chunks
+	.venv-plot/bin/python -m jax_stepcache.models.tabletop.train --out out/tabletop \
+		--init out/chunks/weights.safetensors --blocks 4 --batch 24 --steps 900 \
+		--learning-rate 0.004
 
 clean:
 	rm -rf .venv-* out build *.egg-info

@@ -157,6 +157,14 @@ class Schedule(NamedTuple):
             if 0 < step < NUM_STEPS and step not in others
         ]
 
+    def longer(self) -> list[Schedule]:
+        """Candidates with one more step that runs."""
+        return [
+            self._replace(steps=tuple(sorted((*self.steps, step))))
+            for step in range(NUM_STEPS)
+            if step not in self.steps
+        ]
+
 
 def _searched(name: str) -> Any:
     # Holding is a line without slope. Said so, it shares the line's compiled program.
@@ -170,12 +178,16 @@ def gain(found: Quality, baseline: Quality) -> float:
 
 
 def search(
-    params: jax_stepcache.Params, scenes: Scenes, budget: int
+    params: jax_stepcache.Params,
+    scenes: Scenes,
+    budget: int,
+    starts: list[Schedule],
 ) -> tuple[Schedule, float]:
     """Finds a schedule and forecasts for a number of model calls.
 
-    Coordinate ascent from an even spread: the forecast of each output, then each step
-    that runs, again and again until nothing is gained.
+    Coordinate ascent from an even spread, and from each of the given starts: the
+    forecast of each output, then each step that runs, again and again until nothing is
+    gained. Starts with fewer steps are first given more.
 
     Returns:
         The best candidate, and its gain over as many plain UniPC steps, in dB.
@@ -186,13 +198,31 @@ def search(
         lambda candidate: gain(measure(params, scenes, candidate.policy()), baseline)
     )
     spread = np.linspace(0, NUM_STEPS - 2, budget).round().astype(int)
-    best = Schedule(tuple(int(step) for step in spread), "linear_x0", "hold")
-    while True:
-        before = best
-        for axis in range(budget + 1):
-            best = max([best, *best.neighbours(axis)], key=score)
-        if best == before:
-            return best, score(best)
+    even = Schedule(tuple(int(step) for step in spread), "linear_x0", "hold")
+
+    def climb(best: Schedule) -> Schedule:
+        while len(best.steps) < budget:
+            best = max(best.longer(), key=score)
+        while True:
+            before = best
+            for axis in range(budget + 1):
+                best = max([best, *best.neighbours(axis)], key=score)
+            if best == before:
+                return best
+
+    best = max([climb(start) for start in (even, *starts)], key=score)
+    return best, score(best)
+
+
+def bundled(params: jax_stepcache.Params, budget: int) -> list[Schedule]:
+    """The model's own schedule of so many calls, if there is one."""
+    try:
+        tuned = params.model.tuned(budget)
+    except ValueError:
+        return []
+    names = {repr(known): name for name, known in FORECASTS.items()}
+    by_output = {name: names[repr(tuned.forecast[name])] for name in tuned.forecast}
+    return [Schedule(tuned.steps, **by_output)]
 
 
 def contenders(params: jax_stepcache.Params) -> Iterator[tuple[dict[str, Any], Any]]:
@@ -268,10 +298,11 @@ def _named(forecast: Mapping[str, Any]) -> str:
 
 def search_all(params: jax_stepcache.Params, scenes: int) -> dict[str, Any]:
     """Searches every budget; the result is what ``tuned.json`` holds."""
-    found = {}
+    found, starts = {}, []
     drawn = make_scenes(params, seed=1, count=scenes)
     for budget in BUDGETS:
-        best, ahead = search(params, drawn, budget)
+        best, ahead = search(params, drawn, budget, [*starts, *bundled(params, budget)])
+        starts = [best]
         print(f"{budget} calls: {best}, {ahead:.2f} dB ahead", flush=True)
         forecast = {"video": best.video, "action": best.action}
         found[str(budget)] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -96,56 +97,47 @@ def sample(
             given, what is allowed, and the nearest right name.
         TypeError: where an argument is of the wrong kind.
     """
-    if isinstance(params, Params):
-        if model is not None:
-            raise TypeError(
-                "params already name their model; with a model of your own, pass "
-                "params.weights"
-            )
-        weights, network = params.weights, params.model
-    else:
-        weights, network = params, own_model(model, noise)
-
-    defaults = network.defaults
-    scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
-    guided = isinstance(scale, Tracer) or float(scale) != 1.0
-    if schedule is None:
-        schedule = schedules_of(
-            network.outputs,
-            defaults.num_inference_steps
-            if num_inference_steps is None
-            else num_inference_steps,
-            defaults.shift if shift is None else shift,
-            final_noise,
+    return _run(
+        *_resolve(
+            params,
+            model=model,
+            observation=observation,
+            condition=condition,
+            negative_condition=negative_condition,
+            noise=noise,
+            key=key,
+            cache=cache,
+            cache_config=cache_config,
+            budget=budget,
+            forecast=forecast,
+            num_inference_steps=num_inference_steps,
+            solver=solver,
+            shift=shift,
+            final_noise=final_noise,
+            schedule=schedule,
+            guidance_scale=guidance_scale,
+            progress=progress,
         )
-    elif not (num_inference_steps is None and shift is None and final_noise is None):
-        raise ValueError(
-            "a schedule fixes the steps; give either it or num_inference_steps, shift "
-            "and final_noise"
-        )
-    elif isinstance(schedule, Schedule) and network.outputs is not None:
-        schedule = dict.fromkeys(network.outputs, schedule)
+    )
 
-    policy = resolve_policy(
-        cache, network, num_steps_of(schedule), cache_config, budget, forecast
-    )
-    inputs = check_inputs(
-        network, observation, condition, negative_condition, noise, guided
-    )
-    if noise is None:
-        key = jax.random.key(0) if key is None else key
-    schedules, structure = jax.tree.flatten(
-        schedule, is_leaf=lambda node: isinstance(node, Schedule)
-    )
-    program = _Program(
-        network,
-        tuple(schedules),
-        structure,
-        get_solver(defaults.solver if solver is None else solver),
-        guided,
-        tqdm_progress() if progress is True else progress or None,
-    )
-    return _run(program, weights, policy, inputs, noise, key, jnp.float32(scale))
+
+def check_sampling(params: Any, **options: Any) -> None:
+    """Raises what `sample` would raise for bad input, and does nothing else.
+
+    For those who must know before they give something away, as a pipeline does that
+    donates its state. Arrays may be `jax.ShapeDtypeStruct`.
+
+    Args:
+        params: see `sample`.
+        **options: likewise.
+
+    Raises:
+        ValueError: see `sample`.
+        TypeError: likewise.
+    """
+    given = inspect.signature(sample).bind(params, **options)
+    given.apply_defaults()
+    _resolve(**given.arguments)
 
 
 class _Program(NamedTuple):
@@ -195,6 +187,92 @@ def _run(
         policy=policy,
         progress=program.progress,
     )
+
+
+class _Resolved(NamedTuple):
+    """The arguments of the compiled sampler."""
+
+    program: _Program
+    weights: Any
+    policy: Policy
+    inputs: Inputs
+    noise: Any
+    key: jax.Array | None
+    scale: jax.Array
+
+
+def _resolve(
+    params: Any,
+    *,
+    model: Any,
+    observation: Any,
+    condition: Any,
+    negative_condition: Any,
+    noise: Any,
+    key: Any,
+    cache: Any,
+    cache_config: Any,
+    budget: Any,
+    forecast: Any,
+    num_inference_steps: Any,
+    solver: Any,
+    shift: Any,
+    final_noise: Any,
+    schedule: Any,
+    guidance_scale: Any,
+    progress: Any,
+) -> _Resolved:
+    """Checks the arguments of `sample`, and makes of them what is compiled."""
+    if isinstance(params, Params):
+        if model is not None:
+            raise TypeError(
+                "params already name their model; with a model of your own, pass "
+                "params.weights"
+            )
+        weights, network = params.weights, params.model
+    else:
+        weights, network = params, own_model(model, noise)
+
+    defaults = network.defaults
+    scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
+    guided = isinstance(scale, Tracer) or float(scale) != 1.0
+    if schedule is None:
+        schedule = schedules_of(
+            network.outputs,
+            defaults.num_inference_steps
+            if num_inference_steps is None
+            else num_inference_steps,
+            defaults.shift if shift is None else shift,
+            final_noise,
+        )
+    elif not (num_inference_steps is None and shift is None and final_noise is None):
+        raise ValueError(
+            "a schedule fixes the steps; give either it or num_inference_steps, shift "
+            "and final_noise"
+        )
+    elif isinstance(schedule, Schedule) and network.outputs is not None:
+        schedule = dict.fromkeys(network.outputs, schedule)
+
+    policy = resolve_policy(
+        cache, network, num_steps_of(schedule), cache_config, budget, forecast
+    )
+    inputs = check_inputs(
+        network, observation, condition, negative_condition, noise, guided
+    )
+    if noise is None:
+        key = jax.random.key(0) if key is None else key
+    schedules, structure = jax.tree.flatten(
+        schedule, is_leaf=lambda node: isinstance(node, Schedule)
+    )
+    program = _Program(
+        network,
+        tuple(schedules),
+        structure,
+        get_solver(defaults.solver if solver is None else solver),
+        guided,
+        tqdm_progress() if progress is True else progress or None,
+    )
+    return _Resolved(program, weights, policy, inputs, noise, key, jnp.float32(scale))
 
 
 def draw_noise(key: jax.Array, struct: Any) -> Any:

@@ -28,15 +28,16 @@ def describe(model: DreamZeroModel) -> list[tuple[str, int, str]]:
     parameters = sum(math.prod(weight.shape) for weight in weights)
     itemsize = jnp.dtype(c.dtype).itemsize
     branches = 2
-    tokens = c.window * c.frame_seqlen
+    held = c.window - c.num_frame_per_block
+    tokens = held * c.frame_seqlen
     cache = 2 * branches * c.num_layers * tokens * c.dim * itemsize
-    flops = count_flops(c)
+    flops = count_flops(c, held)
     return [
         ("parameters", parameters, ""),
         ("tensors in the original's layout", len(state_dict_shapes(c)), ""),
         ("arrays here, blocks stacked", len(weights), ""),
         (f"weights in {c.dtype}", parameters * itemsize, "B"),
-        (f"KV cache a session, {c.window} frames, both branches", cache, "B"),
+        (f"KV cache a session, {held} frames, both branches", cache, "B"),
         ("one call, one branch", flops.call, "FLOP"),
         ("one call, both branches", branches * flops.call, "FLOP"),
         ("once a prompt, one branch", flops.prompt, "FLOP"),

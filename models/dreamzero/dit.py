@@ -152,7 +152,8 @@ class CausalWanModel(nnx.Module):
     def encode_image(self, image: jax.Array | None) -> KeysValues | None:
         """The image's part of `encode_context`; None without an image branch."""
         c = self.config
-        if self.img_emb is None:
+        projection = self.blocks.cross_attn.image
+        if self.img_emb is None or projection is None:
             if image is not None:
                 raise ValueError(
                     "this model has no image branch (config.image_dim is None), got "
@@ -166,7 +167,7 @@ class CausalWanModel(nnx.Module):
             )
         _require_shape("image", image, (image.shape[0], c.image_len, c.image_dim))
         tokens = self.img_emb(image.astype(c.dtype))
-        return _per_layer(self.blocks.cross_attn.image, tokens)
+        return _per_layer(projection, tokens)
 
     def prefill(
         self,

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jax_stepcache.check import batch_size, check_arrays
 from jax_stepcache.errors import unknown_name
@@ -156,14 +155,14 @@ class DreamZeroModel:
         for name in ("text", "negative_text"):
             if (text := shown.pop(name, None)) is not None:
                 check_arrays(text, struct, f"observation[{name!r}]")
-        complete(self, np.zeros(batch, np.int32), shown)
+        complete(self, jnp.zeros(batch, jnp.int32), shown)
         return batch
 
     def example(self, key: jax.Array, batch: int = 1) -> dict[str, jax.Array]:
         """Normal random numbers of the right shapes: no encoder's, but they run."""
         c = self.dit
         text = (batch, c.text_len, c.text_dim)
-        shapes = {
+        shapes: dict[str, tuple[int, ...]] = {
             "text": text,
             "negative_text": text,
             "state": (batch, c.num_state_per_block, c.max_state_dim),

@@ -71,7 +71,7 @@ def complete(
     for name in given:
         if name not in allowed:
             raise ValueError(unknown_name("part of the observation", name, allowed))
-    fields = {name: x for name, x in given.items() if x is not None}
+    fields: dict[str, Any] = {k: x for k, x in given.items() if x is not None}
     _require(model, position, fields)
     for name, x in fields.items():
         if wanted[name].dtype == jnp.bool_:
@@ -83,7 +83,8 @@ def complete(
     if "first" not in given and "y" in fields:
         fields["first"] = fields["y"][:, -model.dit.out_dim :, :1]
     fields = {name: jnp.asarray(x) for name, x in fields.items()}
-    return Observation(**{name: fields.get(name) for name in wanted})
+    filled: dict[str, Any] = {**dict.fromkeys(wanted), **fields}
+    return Observation(**filled)
 
 
 def _observation_struct(model: DreamZeroModel, batch: int) -> dict[str, Any]:

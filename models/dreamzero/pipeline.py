@@ -15,8 +15,8 @@ from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.check import check_arrays
 from jax_stepcache.params import Params
 from jax_stepcache.pipeline import CachedSampler
-from jax_stepcache.result import SampleResult, Stats
-from jax_stepcache.sample import draw_noise
+from jax_stepcache.result import Stats
+from jax_stepcache.sample import check_sampling, draw_noise
 
 from . import session as sessions
 from .model import DreamZeroModel
@@ -197,6 +197,7 @@ class DreamZeroPipeline(CachedSampler):
 
         Raises:
             ValueError: for what does not fit. The session is unchanged then.
+            TypeError: for arguments of the wrong kind; likewise.
         """
         self._check_session(session)
         given, raw = self._in_model_units(observation, session.batch)
@@ -204,24 +205,33 @@ class DreamZeroPipeline(CachedSampler):
         if noise is not None:
             wanted = self.model.noise_struct(session.batch)
             check_arrays(dict(noise), wanted, "noise")
-        key = jax.random.key(0) if key is None else key
-        observing = (self.params.weights, session, complete_observation, key)
-
-        def imagine(observed: Observed, drawn: dict[str, jax.Array]) -> SampleResult:
-            return self.sampler(
-                self.params,
-                condition=observed.condition,
-                noise=drawn if noise is None else dict(noise),
-                guidance_scale=self.guidance_scale,
-                **options,
+        if "guidance_scale" in options:
+            raise TypeError(
+                "the guidance scale is the pipeline's, for sessions have rows for it; "
+                "give guidance_scale= where the pipeline is made"
             )
-
+        options["guidance_scale"] = self.guidance_scale
         # Whatever is wrong with the options is told before the session is taken over.
-        shapes = jax.eval_shape(functools.partial(_observe, self.model), *observing)
-        jax.eval_shape(imagine, *shapes)
+        check_sampling(
+            self.params,
+            condition=(),
+            noise=self.model.noise_struct(session.batch),
+            **{**getattr(self.sampler, "keywords", {}), **options},
+        )
         run = _observe_in_place if donate else _observe
-        observed, drawn = run(self.model, *observing)
-        result = imagine(observed, drawn)
+        observed, drawn = run(
+            self.model,
+            self.params.weights,
+            session,
+            complete_observation,
+            jax.random.key(0) if key is None else key,
+        )
+        result = self.sampler(
+            self.params,
+            condition=observed.condition,
+            noise=drawn if noise is None else dict(noise),
+            **options,
+        )
         action = result.sample["action"]
         return ControlStep(
             observed.session,

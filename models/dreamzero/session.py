@@ -84,14 +84,16 @@ class Observed(NamedTuple):
 
 def session_struct(model: DreamZeroModel, batch: int, guided: bool) -> Session:
     """Shapes and dtypes of a session; nothing is allocated."""
-    c, struct = model.dit, jax.ShapeDtypeStruct
+    c = model.dit
+    struct: Any = jax.ShapeDtypeStruct
     rows = 2 * batch if guided else batch
 
     def keys_values(tokens: int) -> KeysValues:
         one = struct((c.num_layers, rows, tokens, c.num_heads, c.head_dim), c.dtype)
         return KeysValues(one, one)
 
-    cache = keys_values(c.window * c.frame_seqlen)
+    # A window's last frames are imagined, and never read from the cache.
+    cache = keys_values((c.window - c.num_frame_per_block) * c.frame_seqlen)
     y = (batch, c.y_dim, c.window, *model.latent_size)
     return Session(
         position=struct((batch,), jnp.int32),

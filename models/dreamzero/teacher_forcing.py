@@ -82,7 +82,7 @@ def forward(
     e, modulation = model.embed_time(jnp.concatenate(t, axis=1))
     rotation = rope.rotation(jnp.concatenate(angles, axis=1))
     embedded = Embedded(x, e, modulation, rotation, grid, tuple(spans))
-    seen = attention_mask(c, frames, teacher_forcing=clean is not None)
+    seen = jnp.asarray(attention_mask(c, frames, teacher_forcing=clean is not None))
 
     graph, layers = nnx.split(model.blocks)
 

@@ -60,7 +60,8 @@ def drive(
     text = instruction_embedding(start.instruction)
     session = pipeline.start(text, jnp.zeros_like(text) if pipeline.guided else None)
     picture = _look(worlds, keys[1])
-    path, there, seen, steps = [start.gripper[:, None]], [], [picture[:, None]], []
+    path, there, seen = [start.gripper[:, None]], [], [picture[:, None]]
+    steps: list[ControlStep] = []
     latents = None
     for one in keys[2:]:
         noise, camera = jax.random.split(one)
@@ -76,12 +77,10 @@ def drive(
             worlds, pipeline.model.decode({**_sample(taken)})["action"], camera
         )
         latents = latent.encode(pictures)
-        for record, new in zip(
-            (path, there, seen, steps),
-            (positions, arrived, pictures, taken),
-            strict=True,
-        ):
-            record.append(new)
+        steps.append(taken)
+        path.append(positions)
+        there.append(arrived)
+        seen.append(pictures)
     return Drive(
         start,
         np.concatenate(path, axis=1),

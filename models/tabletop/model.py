@@ -40,6 +40,8 @@ _NUM_COLOURS = len(COLOUR_NAMES)
 # The instruction's words: "reach", then the colour.
 _WORDS = 1 + _NUM_COLOURS
 
+_SIDE = IMAGE_SIZE // latent.PATCH
+
 TUNED = Path(__file__).with_name("tuned.json")
 
 
@@ -76,7 +78,7 @@ class TabletopModel(DreamZeroModel):
     could not carry the noise that a velocity contains.
     """
 
-    latent_size: tuple[int, int] = (IMAGE_SIZE // latent.PATCH,) * 2
+    latent_size: tuple[int, int] = (_SIDE, _SIDE)
     prediction: str = "sample"
 
     name = "tabletop"
@@ -142,11 +144,9 @@ class TabletopModel(DreamZeroModel):
         check_arrays(dict(observation), wanted, "observation")
         return batch
 
-    @functools.partial(jax.jit, static_argnames=("self", "batch"))
     def example(self, key: jax.Array, batch: int = 1) -> dict[str, jax.Array]:
         """Observations of freshly laid tables."""
-        keys = jax.random.split(key, (2, batch))
-        return jax.vmap(observe)(jax.vmap(reset)(keys[0]), keys[1])
+        return _lay_tables(key, batch)
 
     def decode(self, sample: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """Latents to frames, actions to displacements.
@@ -180,6 +180,12 @@ class TabletopModel(DreamZeroModel):
             found["num_steps"],
             get_forecast(one["forecast"]),
         )
+
+
+@functools.partial(jax.jit, static_argnames="batch")
+def _lay_tables(key: jax.Array, batch: int) -> dict[str, jax.Array]:
+    keys = jax.random.split(key, (2, batch))
+    return jax.vmap(observe)(jax.vmap(reset)(keys[0]), keys[1])
 
 
 def model_from_config(config: Mapping[str, Any]) -> TabletopModel:

@@ -13,8 +13,8 @@ from ..checkpoints.original import write_original
 @pytest.mark.parametrize(
     ("name", "numbers"),
     [
-        ("droid-14b", ["16,484,292,448", "1,317", "33.0 GB", "13.0 GB", "58.0 TFLOP"]),
-        ("wan22-5b", ["5,606,692,832", "997", "11.2 GB", "331.8 MB", "1.1 TFLOP"]),
+        ("droid-14b", ["16,484,292,448", "1,317", "33.0 GB", "10.1 GB", "55.4 TFLOP"]),
+        ("wan22-5b", ["5,606,692,832", "997", "11.2 GB", "258.0 MB", "1.1 TFLOP"]),
         ("tabletop", ["parameters", "KV cache", "FLOP"]),
     ],
 )

@@ -64,13 +64,12 @@ def walk(pipe: DreamZeroPipeline, session: Session, seeds: list[int]) -> Session
 
 def copied(tree: Any) -> Any:
     """Arrays of their own, for comparing with what is stepped on."""
-    return jax.tree.map(lambda x: np.array(x), tree)
+    return jax.tree.map(np.array, tree)
 
 
 def assert_same_bits(a: Any, b: Any) -> None:
     """Structure, dtypes and every bit."""
     assert jax.tree.structure(a) == jax.tree.structure(b)
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        x, y = np.asarray(x), np.asarray(y)
         assert x.dtype == y.dtype
-        assert x.tobytes() == y.tobytes()
+        assert np.asarray(x).tobytes() == np.asarray(y).tobytes()

@@ -96,7 +96,8 @@ def test_actions_come_back_in_the_robots_units() -> None:
     same = plain(plain.start(*prompts(1)), shown | {"state": normalised})
     np.testing.assert_allclose(step.action, same.action, atol=1e-6)
     real = (np.asarray(step.action) + 1) / 2 * 2.0 - 0.5
-    assert step.robot_action is not None and same.robot_action is None
+    assert same.robot_action is None
+    assert step.robot_action is not None
     joints, gripper = (step.robot_action[name] for name in NAMES)
     np.testing.assert_allclose(joints, real[..., :1] + 1.0, atol=1e-6)
     np.testing.assert_allclose(gripper, real[..., 1:2], atol=1e-6)

@@ -9,8 +9,8 @@ import optax
 import pytest
 
 from jax_stepcache import load_params
-from jax_stepcache.models.tabletop import TabletopModel, tabletop_config, weights_struct
 from jax_stepcache.models.dreamzero import init_weights
+from jax_stepcache.models.tabletop import TabletopModel, tabletop_config, weights_struct
 from jax_stepcache.models.tabletop.train import (
     Settings,
     export,

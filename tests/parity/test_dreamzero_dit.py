@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -16,26 +15,23 @@ from jax_stepcache.models.dreamzero import (
     KVCache,
     Outputs,
     bind,
-    import_state_dict,
 )
 from jax_stepcache.models.dreamzero.dit import Weights
 from jax_stepcache.models.dreamzero.kv_cache import append
 
+from . import recorded
 from .cases import dreamzero_files, parametrize
-
-TOLERANCE = 1e-4  # absolute, float32
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     cases, ids = [], []
     for file in dreamzero_files(metafunc.config, "*_dit.npz"):
-        params = file.with_name(file.name.replace("_dit.npz", "_params.npz"))
-        if not params.exists():
-            raise pytest.UsageError(f"{file} has no {params.name} beside it")
-        with np.load(file) as recorded:
-            names = sorted(
-                name.split("/")[0] for name in recorded.files if name.endswith("/in/x")
-            )
+        params = recorded.params_beside(file, file.name.removesuffix("_dit.npz"))
+        names = sorted(
+            name.split("/")[0]
+            for name in recorded.arrays(file)
+            if name.endswith("/in/x")
+        )
         cases += [(params, file, name) for name in names]
         ids += [f"dreamzero-{file.name}-{name}" for name in names]
     parametrize(metafunc, "params, file, case", cases, ids)
@@ -43,18 +39,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def test_forward_matches_original(params: Path, file: Path, case: str) -> None:
     """Video and action velocities and the KV window are the original's."""
-    config, weights = _weights(params)
-    recorded = _arrays(file)
-    sample = {
-        name.removeprefix(f"{case}/in/"): array
-        for name, array in recorded.items()
-        if name.startswith(f"{case}/in/")
-    }
-    expected = {
-        name.removeprefix(f"{case}/out/"): array
-        for name, array in recorded.items()
-        if name.startswith(f"{case}/out/")
-    }
+    config, weights = recorded.weights(params)
+    arrays = recorded.arrays(file)
+    sample = recorded.part(arrays, f"{case}/in/")
+    expected = recorded.part(arrays, f"{case}/out/")
     start = int(sample["csf"])
     layers = range(config.num_layers)
     old = np.stack([sample[f"kv{layer}"] for layer in layers], axis=1)
@@ -69,28 +57,30 @@ def test_forward_matches_original(params: Path, file: Path, case: str) -> None:
         inputs |= {
             "action": sample["action"],
             "t_action": _one_timestep(sample["t_action"]),
-            "state": recorded["in/state"],
+            "state": arrays["in/state"],
         }
     with jax.default_matmul_precision("highest"):
         outputs, written = _forward(
             config,
             weights,
-            recorded["in/context"],
-            recorded["in/clip"],
+            arrays["in/context"],
+            arrays["in/clip"],
             inputs,
             cache,
         )
 
-    _assert_close("video", outputs.video, expected.pop("video"))
+    recorded.assert_close("video", outputs.video, expected.pop("video"))
     if "action" in sample:
-        _assert_close("action", outputs.action, expected.pop("action"))
+        recorded.assert_close("action", outputs.action, expected.pop("action"))
     window = np.stack([expected.pop(f"kv{layer}") for layer in layers], axis=1)
     new = np.stack(outputs.keys_values)
     together = np.concatenate([old, new], axis=3)[:, :, :, -window.shape[3] :]
-    _assert_close("kv window", together, window)
+    recorded.assert_close("kv window", together, window)
     assert not expected, f"recorded outputs that nothing was compared with: {expected}"
     if written is not None:
-        _assert_close("kv cache", _in_order(config, written, window.shape[3]), window)
+        recorded.assert_close(
+            "kv cache", _in_order(config, written, window.shape[3]), window
+        )
 
 
 @partial(jax.jit, static_argnums=0)
@@ -113,19 +103,6 @@ def _forward(
         return outputs._replace(video=video, action=action), None
     rest = {name: inputs[name] for name in ("y", "start_frame")}
     return outputs, model.prefill(inputs["video"], context, cache, **rest)
-
-
-@lru_cache(maxsize=2)
-def _weights(params: Path) -> tuple[DreamZeroConfig, Weights]:
-    tensors = dict(_arrays(params))
-    config = DreamZeroConfig.from_dict(json.loads(str(tensors.pop("__config__"))))
-    return config, import_state_dict(config, tensors)
-
-
-@lru_cache(maxsize=4)
-def _arrays(file: Path) -> dict[str, np.ndarray]:
-    with np.load(file) as arrays:
-        return {name: arrays[name] for name in arrays.files if "/mid/" not in name}
 
 
 def _cache(config: DreamZeroConfig, old: np.ndarray, start: int) -> KVCache:
@@ -152,10 +129,3 @@ def _one_timestep(t: np.ndarray) -> np.ndarray:
     """(B,) of (B, tokens); the original repeats one timestep for all of a kind."""
     assert (t == t[:, :1]).all()
     return t[:, 0].astype(np.float32)
-
-
-def _assert_close(what: str, ours: jax.Array | np.ndarray, theirs: np.ndarray) -> None:
-    ours = np.asarray(ours)
-    assert ours.shape == theirs.shape, what
-    error = np.max(np.abs(ours - theirs))
-    assert error <= TOLERANCE, f"{what}: max error {error:.2e}"

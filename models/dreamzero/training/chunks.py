@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,8 @@ from ..model import DreamZeroModel
 
 class Chunks(NamedTuple):
     """A batch of sequences: a first frame, then blocks of frames and actions.
+
+    Floating JAX arrays; NumPy arrays, mapped from files, where they lie on disk.
 
     Attributes:
         video: (B, out_dim, 1 + blocks * num_frame_per_block, H, W) latents.
@@ -34,12 +36,12 @@ class Chunks(NamedTuple):
             none.
     """
 
-    video: jax.Array | np.ndarray
-    action: jax.Array | np.ndarray
-    state: jax.Array | np.ndarray
-    text: jax.Array | np.ndarray
-    image: jax.Array | np.ndarray | None = None
-    y: jax.Array | np.ndarray | None = None
+    video: Any
+    action: Any
+    state: Any
+    text: Any
+    image: Any = None
+    y: Any = None
 
     def rows(self, index: np.ndarray) -> Chunks:
         """Some of the sequences, as float32 arrays on the default device."""

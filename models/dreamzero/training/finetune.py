@@ -15,6 +15,7 @@ import optax
 
 from jax_stepcache.params import Params
 
+from ..model import DreamZeroModel
 from .chunks import Chunks, load_chunks
 from .fit import fit
 from .lora import init_lora, merge_lora
@@ -99,15 +100,19 @@ def finetune(
         FileNotFoundError: if there is no data.
         ValueError: for data that do not fit the model, and settings that do not fit
             the data.
+        TypeError: if the params are of another kind of model.
     """
     settings = FinetuneSettings() if settings is None else settings
     _check(settings)
-    chunks = load_chunks(data, params.model)
+    model = params.model
+    if not isinstance(model, DreamZeroModel):
+        raise TypeError(f"{model.name} is no DreamZero; give params of one")
+    chunks = load_chunks(data, model)
     count = len(chunks.video)
     if settings.batch > count:
         raise ValueError(f"batch is {settings.batch}; {data} has {count} sequences")
     objective = FlowMatching(
-        params.model,
+        model,
         shift=settings.shift,
         decoupled=settings.decoupled,
         dropout=settings.dropout,
