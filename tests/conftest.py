@@ -1,5 +1,6 @@
 """Settings that all tests share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -24,3 +25,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=Path(__file__).parent / "data",
         help="folder with dreamzero/ and caches/, the recorded runs of the originals",
     )
+
+
+@pytest.fixture(scope="module")
+def quick_compilation() -> Iterator[None]:
+    """Compiles with few optimisations, in less than half the time.
+
+    For tests whose programs are large and run a few steps, and whose claims do not
+    hang on how fast they run.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

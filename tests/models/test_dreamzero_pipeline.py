@@ -34,6 +34,8 @@ from .robots import (
     walk,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 NAMES = ("joint_position", "gripper_position")
 
 

@@ -29,6 +29,8 @@ from .robots import (
     walk,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CLOSE = 1e-5
 
 

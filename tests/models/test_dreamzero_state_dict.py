@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jax_stepcache.models.dreamzero import (
-    DreamZeroConfig,
+    CONFIGS,
     import_state_dict,
     state_dict_shapes,
     weight_shapes,
@@ -30,22 +30,8 @@ def _state_dict(config):
 @pytest.mark.parametrize(
     ("config", "tensors", "parameters"),
     [
-        (DreamZeroConfig(), 1317, 16_484_292_448),
-        (
-            DreamZeroConfig(
-                model_type="ti2v",
-                dim=3072,
-                ffn_dim=14336,
-                num_heads=24,
-                num_layers=30,
-                in_dim=48,
-                out_dim=48,
-                frame_seqlen=50,
-                concat_first_frame_latent=False,
-            ),
-            997,
-            5_606_692_832,
-        ),
+        (CONFIGS["droid-14b"].dit, 1317, 16_484_292_448),
+        (CONFIGS["wan22-5b"].dit, 997, 5_606_692_832),
     ],
     ids=["droid-14b", "wan22-5b"],
 )
