@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax_stepcache.check import batch_size, check_arrays
 from jax_stepcache.errors import unknown_name
@@ -136,7 +137,7 @@ class DreamZeroModel:
         if guided and negative is None:
             raise ValueError("guidance needs observation['negative_text']")
         session = start(self, weights, text, negative if guided else None)
-        beginning = complete(self, jnp.zeros(len(text), jnp.int32), shown)
+        beginning = complete(self, np.zeros(len(text), np.int32), shown)
         return observe(self, weights, session, beginning).condition
 
     def check_observation(self, observation: Any) -> int:
@@ -155,7 +156,7 @@ class DreamZeroModel:
         for name in ("text", "negative_text"):
             if (text := shown.pop(name, None)) is not None:
                 check_arrays(text, struct, f"observation[{name!r}]")
-        complete(self, jnp.zeros(batch, jnp.int32), shown)
+        complete(self, np.zeros(batch, np.int32), shown)
         return batch
 
     def example(self, key: jax.Array, batch: int = 1) -> dict[str, jax.Array]:

@@ -44,7 +44,7 @@ def begins_window(config: DreamZeroConfig, position: Any) -> Any:
 
 
 def complete(
-    model: DreamZeroModel, position: jax.Array, given: Mapping[str, Any]
+    model: DreamZeroModel, position: jax.Array | np.ndarray, given: Mapping[str, Any]
 ) -> Observation:
     """Checks an observation, and fills what is not read with zeros.
 
@@ -109,7 +109,9 @@ def _observation_struct(model: DreamZeroModel, batch: int) -> dict[str, Any]:
 
 
 def _require(
-    model: DreamZeroModel, position: jax.Array, fields: Mapping[str, Any]
+    model: DreamZeroModel,
+    position: jax.Array | np.ndarray,
+    fields: Mapping[str, Any],
 ) -> None:
     """Checks that what will be read is there; inside a trace, all must be."""
     c = model.dit

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_stepcache import Params, get_cache_backend
+from jax_stepcache import Params, get_cache_backend, sample
 from jax_stepcache.backends import is_stepcache_active
 from jax_stepcache.models.dreamzero import (
     DreamZeroModel,
@@ -256,3 +256,30 @@ def test_latents_must_fit_the_transformer() -> None:
         replace(MODEL, latent_size=(4, 6))
     with pytest.raises(ValueError, match="Did you mean 'velocity'"):
         replace(MODEL, prediction="velocit")
+
+
+def test_sample_takes_a_first_control_step() -> None:
+    """`sample` with an observation is the pipeline's first step with the same noise."""
+    shown = MODEL.example(jax.random.key(3), 2)
+    noise = {
+        name: jax.random.normal(jax.random.key(4), x.shape)
+        for name, x in MODEL.noise_struct(2).items()
+    }
+    result = sample(PARAMS, observation=shown, noise=noise)
+    pipe = pipeline()
+    text, negative = shown.pop("text"), shown.pop("negative_text")
+    step = pipe(pipe.start(text, negative), shown, noise=noise)
+    np.testing.assert_allclose(result.sample["video"], step.video, atol=1e-5)
+    np.testing.assert_allclose(result.sample["action"], step.action, atol=1e-5)
+    with pytest.raises(ValueError, match=r"guidance needs .*negative_text"):
+        sample(PARAMS, observation={"text": text} | shown)
+    with pytest.raises(ValueError, match="'text', the encoded prompt"):
+        sample(PARAMS, observation=shown)
+
+
+def test_the_guidance_scale_is_the_pipelines() -> None:
+    """A session has rows for it, so a step cannot choose another."""
+    pipe = pipeline()
+    session = pipe.start(*prompts(1))
+    with pytest.raises(TypeError, match="guidance scale is the pipeline's"):
+        pipe(session, observation(1, 0), guidance_scale=2.0)
