@@ -22,6 +22,10 @@ def check_arrays(given: Any, wanted: Any, what: str) -> None:
     Raises:
         ValueError: at the first difference, with both sides of it.
     """
+    if isinstance(wanted, jax.ShapeDtypeStruct) and not hasattr(given, "shape"):
+        raise ValueError(
+            f"{what} is a {type(given).__name__}; give an array of shape {wanted.shape}"
+        )
     given_structure, structure = jax.tree.structure(given), jax.tree.structure(wanted)
     if given_structure != structure:
         raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -197,16 +197,24 @@ class StepCacheBackend(CacheBackend):
             _log.info("StepCache starts clean for %d steps", num_inference_steps)
 
 
-def enable_dreamzero_stepcache(pipeline: Any, backend: StepCacheBackend) -> None:
+def enable_dreamzero_stepcache(
+    pipeline: Any,
+    backend: StepCacheBackend | DiffusionCacheConfig | Mapping[str, Any] | None = None,
+) -> None:
     """Enables StepCache on a pipeline whose sampler takes ``cache=``.
 
     Args:
         pipeline: a pipeline.
-        backend: the backend.
+        backend: the backend, or the settings of one to be made, as in vLLM-Omni; None
+            for the defaults.
 
     Raises:
-        ValueError: if the pipeline has no sampler, or has a cache already.
+        ValueError: if the pipeline has no sampler, or has a cache already, or for
+            unknown settings.
+        TypeError: if the settings are of the wrong kind.
     """
+    if not isinstance(backend, StepCacheBackend):
+        backend = StepCacheBackend(backend)
     backend._wrap(pipeline)
 
 

@@ -219,9 +219,10 @@ def _read(path: Path, read: Any) -> dict[str, Any]:
     """Reads something of a part; what is wrong with it raises errors of many kinds."""
     try:
         return read(path)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except Exception as error:  # TensorStore's own have no type
+        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"{path} is cut short or is no Orbax checkpoint: {error}"
+            f"{path} is cut short or is no Orbax checkpoint: {first}"
         ) from error
 
 

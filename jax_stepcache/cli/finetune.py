@@ -26,7 +26,9 @@ def add_parser(commands: Any) -> None:
         "--out", type=Path, required=True, help="folder of the run and its result"
     )
     rank = parser.add_mutually_exclusive_group()
-    rank.add_argument("--lora", type=int, metavar="RANK", help="adapters of this rank")
+    rank.add_argument(
+        "--lora", type=int, metavar="RANK", help="adapters of this rank (default: 4)"
+    )
     rank.add_argument("--full", action="store_true", help="train all weights")
     for name, kind, text in _NUMBERS:
         parser.add_argument(f"--{name}", type=kind, help=text)
@@ -39,7 +41,10 @@ _NUMBERS = (
     ("batch", int, "sequences a step"),
     ("accumulate", int, "parts that a batch is split into, to save memory"),
     ("learning-rate", float, "AdamW's peak"),
-    ("warmup", int, "steps of linear warm-up"),
+    ("warmup", float, "share of the steps in which the rate rises"),
+    ("weight-decay", float, "AdamW's"),
+    ("decay", float, "of the averaged weights"),
+    ("alpha", float, "scale of the adapters, times their rank"),
     ("dropout", float, "share of sequences without a prompt"),
     ("shift", float, "timestep shift of the noise levels"),
     ("decoupled", float, "share of sequences whose actions have their own noise"),

@@ -16,7 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; None for the process's.
 
     Returns:
-        The exit status: 0, or 1 after bad input, which is told in one line.
+        The exit status: 0; 1 after bad input, which is told in one line; 130 after an
+        interruption.
     """
     parser = argparse.ArgumentParser(prog="jax-stepcache", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -34,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ) as error:
         print(f"jax-stepcache: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("jax-stepcache: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

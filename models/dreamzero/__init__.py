@@ -4,6 +4,8 @@
 what it remembers of the frames before, and `denoise` the function a sampler calls.
 """
 
+from typing import Any
+
 from .attention import Context, KeysValues
 from .checkpoint import named_model, open_checkpoint, with_dtype
 from .config import DreamZeroConfig
@@ -25,7 +27,6 @@ from .statistics import (
     normalise_state,
     robot_to_actions,
 )
-from .training import FinetuneSettings, finetune
 
 __all__ = [
     "CONFIGS",
@@ -38,7 +39,6 @@ __all__ = [
     "DreamZeroModel",
     "DreamZeroPipeline",
     "Embodiment",
-    "FinetuneSettings",
     "KVCache",
     "KeysValues",
     "Observation",
@@ -51,7 +51,6 @@ __all__ = [
     "config_of",
     "denoise",
     "describe",
-    "finetune",
     "get_embodiment",
     "import_state_dict",
     "init_weights",
@@ -68,3 +67,14 @@ __all__ = [
     "weights_struct",
     "with_dtype",
 ]
+
+_TRAINING = ("FinetuneSettings", "finetune")
+
+
+def __getattr__(name: str) -> Any:
+    # Training brings Orbax and optax along, which sampling does not need.
+    if name in _TRAINING:
+        from . import training
+
+        return getattr(training, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

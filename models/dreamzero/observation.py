@@ -53,8 +53,7 @@ def complete(
         position: int32[B], of the sessions it is for.
         given: fields of `Observation`: ``state`` always; ``latents`` for robots in the
             middle of a window; for those that begin one, ``image`` and ``y`` where the
-            model takes them and else ``first``. Where there is a ``y``, its first
-            frame is ``first``.
+            model takes them; for a model without ``y``, ``first``.
 
     Returns:
         All of the fields.
@@ -68,10 +67,10 @@ def complete(
         raise ValueError(
             f"observation is a {type(given).__name__}; give a mapping with {allowed}"
         )
-    for name in given:
+    fields: dict[str, Any] = {k: x for k, x in given.items() if x is not None}
+    for name in fields:
         if name not in allowed:
             raise ValueError(unknown_name("part of the observation", name, allowed))
-    fields: dict[str, Any] = {k: x for k, x in given.items() if x is not None}
     _require(model, position, fields)
     for name, x in fields.items():
         if wanted[name].dtype == jnp.bool_:
@@ -80,10 +79,10 @@ def complete(
             check_arrays(x, wanted[name], f"observation[{name!r}]")
     for name in set(allowed) - set(fields):
         fields[name] = np.zeros(wanted[name].shape, wanted[name].dtype)
-    if "first" not in given and "y" in fields:
+    if model.dit.concat_first_frame_latent:
         fields["first"] = fields["y"][:, -model.dit.out_dim :, :1]
     fields = {name: jnp.asarray(x) for name, x in fields.items()}
-    filled: dict[str, Any] = {**dict.fromkeys(wanted), **fields}
+    filled: dict[str, Any] = {**dict.fromkeys(Observation._fields), **fields}
     return Observation(**filled)
 
 
@@ -96,7 +95,7 @@ def _observation_struct(model: DreamZeroModel, batch: int) -> dict[str, Any]:
     y = (batch, c.y_dim, c.window, *model.latent_size)
     shapes = {
         "latents": latents,
-        "first": frame,
+        "first": None if c.concat_first_frame_latent else frame,
         "state": state,
         "image": image,
         "y": y if c.concat_first_frame_latent else None,
@@ -116,7 +115,7 @@ def _require(
     """Checks that what will be read is there; inside a trace, all must be."""
     c = model.dit
     if isinstance(position, Tracer):
-        begins, reads = np.ones(1, bool), ["latents"]
+        begins, reads = np.ones(1, bool), ["latents"]  # it may be anywhere
     else:
         begins = begins_window(c, np.asarray(position))
         restart = fields.get("restart")
@@ -139,8 +138,13 @@ def _require(
 
 
 def _check_restart(restart: Any, batch: int) -> None:
-    if np.shape(restart) != (batch,) or jnp.result_type(restart) != jnp.bool_:
+    if not hasattr(restart, "dtype"):
         raise ValueError(
-            f"observation['restart'] is {jnp.result_type(restart)}"
-            f"{list(np.shape(restart))}; give bool[{batch}]"
+            f"observation['restart'] is a {type(restart).__name__}; give an array, "
+            f"bool[{batch}]"
+        )
+    if restart.shape != (batch,) or restart.dtype != jnp.bool_:
+        raise ValueError(
+            f"observation['restart'] is {restart.dtype}{list(restart.shape)}; give "
+            f"bool[{batch}]"
         )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.check import check_arrays
@@ -87,6 +89,7 @@ class DreamZeroPipeline(CachedSampler):
         cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
         guidance_scale: float | None = None,
         statistics: Statistics | None = None,
+        attention: str | None = None,
     ) -> None:
         """Makes a pipeline.
 
@@ -97,9 +100,11 @@ class DreamZeroPipeline(CachedSampler):
             guidance_scale: None for the model's default.
             statistics: from `load_statistics`; with it, ``state`` is a mapping in the
                 robot's units, and steps have a ``robot_action``.
+            attention: ``"xla"``, or ``"cudnn"`` for the fused kernel of GPUs, which
+                needs 16-bit activations; None for the model's own.
 
         Raises:
-            TypeError: if the params are not a DreamZero's.
+            TypeError: if the params are not a DreamZero's, or the statistics none.
             ValueError: for unknown names or settings that do not fit.
         """
         model = params.model if isinstance(params, Params) else params
@@ -108,11 +113,18 @@ class DreamZeroPipeline(CachedSampler):
                 "DreamZeroPipeline needs the params of a DreamZero, from load_params; "
                 f"got {model!r}"
             )
+        if attention is not None:
+            model = replace(model, dit=replace(model.dit, attention=attention))
+            params = Params(params.weights, model)
         super().__init__(params, cache_backend=cache_backend, cache_config=cache_config)
         self.model: DreamZeroModel = model
         if guidance_scale is None:
             guidance_scale = model.defaults.guidance_scale
         self.guidance_scale = float(guidance_scale)
+        if not np.isfinite(self.guidance_scale):
+            raise ValueError(f"guidance_scale is {guidance_scale}; it must be finite")
+        if statistics is not None:
+            _check_statistics(statistics, model)
         self.statistics = statistics
 
     @property
@@ -165,6 +177,7 @@ class DreamZeroPipeline(CachedSampler):
 
         They are to be shown ``first`` or ``image`` and ``y``, the others ``latents``.
         """
+        self._check_session(session)
         return np.asarray(begins_window(self.model.dit, np.asarray(session.position)))
 
     def __call__(
@@ -203,6 +216,11 @@ class DreamZeroPipeline(CachedSampler):
         given, raw = self._in_model_units(observation, session.batch)
         complete_observation = complete(self.model, session.position, given)
         if noise is not None:
+            if not isinstance(noise, Mapping):
+                raise TypeError(
+                    f"noise is a {type(noise).__name__}; give a mapping with "
+                    "'video' and 'action'"
+                )
             wanted = self.model.noise_struct(session.batch)
             check_arrays(dict(noise), wanted, "noise")
         if "guidance_scale" in options:
@@ -210,6 +228,9 @@ class DreamZeroPipeline(CachedSampler):
                 "the guidance scale is the pipeline's, for sessions have rows for it; "
                 "give guidance_scale= where the pipeline is made"
             )
+        for name in ("condition", "negative_condition", "observation", "model"):
+            if name in options:
+                raise TypeError(f"{name}= is no option here: the session is it")
         options["guidance_scale"] = self.guidance_scale
         # Whatever is wrong with the options is told before the session is taken over.
         check_sampling(
@@ -263,9 +284,16 @@ class DreamZeroPipeline(CachedSampler):
         self, observation: Mapping[str, Any], batch: int
     ) -> tuple[Mapping[str, Any], Any]:
         """The observation with a normalised state, and the state as it was given."""
-        if self.statistics is None or not isinstance(observation, Mapping):
+        if not isinstance(observation, Mapping):
             return observation, None
         state = observation.get("state")
+        if self.statistics is None:
+            if isinstance(state, Mapping):
+                raise ValueError(
+                    "observation['state'] is a mapping in a robot's units; that needs "
+                    "a pipeline with statistics="
+                )
+            return observation, None
         if not isinstance(state, Mapping):
             names = list(self.statistics.embodiment.state_keys)
             raise ValueError(
@@ -306,7 +334,8 @@ class DreamZeroPipeline(CachedSampler):
                     f"session{name} is {given.dtype}{list(given.shape)}; this model's "
                     f"is {like.dtype}{list(like.shape)}"
                 )
-            if isinstance(given, jax.Array) and given.is_deleted():
+            traced = isinstance(given, Tracer)
+            if isinstance(given, jax.Array) and not traced and given.is_deleted():
                 raise ValueError(
                     "this session has been stepped on and its buffers reused; go on "
                     "with the step's session, or step with donate=False"
@@ -330,6 +359,24 @@ class DreamZeroPipeline(CachedSampler):
             check_arrays(negative, struct, "negative_text")
         elif negative is not None:
             raise ValueError("negative_text is not used at a guidance scale of 1")
+
+
+def _check_statistics(statistics: Statistics, model: DreamZeroModel) -> None:
+    """Checks that a robot's numbers fit into the model's."""
+    if not isinstance(statistics, Statistics):
+        raise TypeError(
+            f"statistics is a {type(statistics).__name__}; give what load_statistics "
+            "returned"
+        )
+    for name, width, room in (
+        ("actions", statistics.action_width, model.dit.action_dim),
+        ("states", statistics.state_width, model.dit.max_state_dim),
+    ):
+        if width > room:
+            raise ValueError(
+                f"{statistics.embodiment.name} has {name} of {width} components; the "
+                f"model has {room}"
+            )
 
 
 _to_robot = jax.jit(actions_to_robot)

@@ -21,7 +21,7 @@ from jax_stepcache.guidance import stack_branches
 
 from .attention import Context, KeysValues
 from .denoiser import DreamZeroCondition
-from .dit import bind
+from .dit import CausalWanModel, bind
 from .kv_cache import KVCache
 from .model import DreamZeroModel
 from .observation import Observation, begins_window
@@ -200,10 +200,11 @@ def observe(
     def tiled(x: jax.Array) -> jax.Array:
         return jnp.concatenate([x] * branches)
 
+    context, cache = _begun(network, session, observation.image, begins)
     cache = network.prefill(
         tiled(frames),
-        context := _with_image(network, session.context, observation.image, begins),
-        session.cache._replace(length=length),
+        context,
+        cache._replace(length=length),
         y=None if y is None else tiled(_window(y, length[: session.batch], block)),
         num_frames=jnp.where(rows, 1, block),
     )
@@ -233,6 +234,12 @@ def stack_sessions(sessions: Sequence[Session]) -> Session:
         raise ValueError("stack_sessions needs at least one session")
     if len({session.guided for session in sessions}) > 1:
         raise ValueError("some of these sessions are guided and some are not")
+    kinds = {
+        (session.text.shape[1:], session.cache.k.shape[2:], session.cache.k.dtype)
+        for session in sessions
+    }
+    if len(kinds) > 1 or len({jax.tree.structure(x) for x in sessions}) > 1:
+        raise ValueError("these sessions are of different models")
 
     def join(path: Any, *leaves: jax.Array) -> jax.Array:
         axis, branches = _layout(path, sessions[0])
@@ -266,29 +273,35 @@ def _layout(path: Any, session: Session) -> tuple[int, int]:
     return int(per_layer), 1 if per_robot or not session.guided else 2
 
 
-def _with_image(
-    network: Any, context: Context, image: jax.Array | None, begins: jax.Array
-) -> Context:
-    """The context with the first images of those who begin a window."""
-    old = context.image
-    if old is None or image is None:
-        return context
-    branches = old.k.shape[1] // len(begins)
+def _begun(
+    network: CausalWanModel,
+    session: Session,
+    image: jax.Array | None,
+    begins: jax.Array,
+) -> tuple[Context, KVCache]:
+    """Context and cache, with the first images of those who begin a window.
 
-    def encode(old: KeysValues) -> KeysValues:
-        # The image says the same to both branches.
-        new = network.encode_image(image)
-        rows = jnp.tile(begins, branches)
-        return KeysValues(
-            *(
-                _select(rows, jnp.concatenate([n] * branches, axis=1), o, axis=1)
-                for n, o in zip(new, old, strict=True)
-            )
-        )
+    Their frames are forgotten altogether: what is masked still meets a factor of zero,
+    and zero times a NaN that a camera once sent would be one for ever.
+    """
+    branches = session.text.shape[0] // session.batch
+    rows = jnp.tile(begins, branches)
 
-    return context._replace(
-        image=jax.lax.cond(begins.any(), encode, lambda old: old, old)
+    def begin(image_and_cache: tuple[Any, KVCache]) -> tuple[Any, KVCache]:
+        seen, cache = image_and_cache
+        if seen is not None:
+            # The image says the same to both branches.
+            new = network.encode_image(image)
+            both = jax.tree.map(lambda x: jnp.concatenate([x] * branches, axis=1), new)
+            seen = jax.tree.map(lambda n, o: _select(rows, n, o, axis=1), both, seen)
+        k, v = (_select(rows, jnp.zeros_like(x), x, axis=1) for x in cache[:2])
+        return seen, cache._replace(k=k, v=v)
+
+    # Once in a window; most steps change nothing here.
+    seen, cache = jax.lax.cond(
+        begins.any(), begin, lambda kept: kept, (session.context.image, session.cache)
     )
+    return session.context._replace(image=seen), cache
 
 
 def _window(y: jax.Array, start: jax.Array, frames: int) -> jax.Array:

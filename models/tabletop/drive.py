@@ -54,7 +54,14 @@ def drive(
 
     Returns:
         What happened.
+
+    Raises:
+        ValueError: for no robot or no control step.
     """
+    if robots < 1 or control_steps < 1:
+        raise ValueError(
+            f"robots is {robots} and control_steps {control_steps}; both must be >= 1"
+        )
     keys = jax.random.split(key, 2 + control_steps)
     worlds = start = jax.vmap(reset)(jax.random.split(keys[0], robots))
     text = instruction_embedding(start.instruction)

@@ -40,7 +40,7 @@ def _arguments(folder, out, *more):
 def test_adapters_are_trained_and_merged(folder, tmp_path, capsys):
     """The result loads as the same model; what is adapted moved, the rest did not."""
     settings = ["--lora", "2", "--steps", "3", "--batch", "4", "--accumulate", "2"]
-    assert main(_arguments(folder, tmp_path, *settings, "--warmup", "1")) == 0
+    assert main(_arguments(folder, tmp_path, *settings, "--warmup", "0.3")) == 0
     assert "step 3: action" in capsys.readouterr().out
     before, after = (load_params(p) for p in (folder / "begin", tmp_path / "params"))
     assert after.model == before.model == MODEL

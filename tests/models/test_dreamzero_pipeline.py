@@ -124,6 +124,10 @@ _WRONG_OBSERVATIONS: dict[str, tuple[Any, str]] = {
     "a typo": (_shown(latent=0), "Did you mean 'latents'"),
     "no mapping": (np.zeros(3), "observation is a ndarray"),
     "restart of numbers": (_shown(restart=np.zeros(1)), "restart"),
+    "restart as a list": (_shown(restart=[True]), "restart.* is a list"),
+    "a list": (_shown(state=[[[0.0]]]), "'state'.* is a list; give an array"),
+    "a robot's state": (_shown(state={"joint_position": 0}), "needs .*statistics="),
+    "a first frame beside y": (_shown(first=np.zeros(1)), "unknown part .*'first'"),
 }
 
 
@@ -227,8 +231,29 @@ def test_states_in_robot_units_are_checked() -> None:
         pipe(session, observation(1, 0) | {"state": two})
 
 
+def test_statistics_must_fit_the_model() -> None:
+    """A robot with more joints than the model has actions is refused at once."""
+    wide = {name: {"q01": [0.0] * 2, "q99": [1.0] * 2} for name in NAMES}
+    entry = {"oxe_droid": {"statistics": {"state": wide, "action": wide}}}
+    with pytest.raises(ValueError, match="actions of 4 components; the model has 2"):
+        pipeline(statistics=Statistics.from_metadata(entry, "droid"))
+    with pytest.raises(TypeError, match="give what load_statistics"):
+        pipeline(statistics="metadata.json")
+
+
+def test_the_attention_kernel_is_chosen_where_the_pipeline_is_made() -> None:
+    """The fused one needs 16-bit activations; a typo is told."""
+    with pytest.raises(ValueError, match="'cudnn' needs dtype bfloat16"):
+        pipeline(attention="cudnn")
+    with pytest.raises(ValueError, match="Did you mean 'cudnn'"):
+        pipeline(attention="cudn")
+    assert pipeline(attention="xla").model == MODEL
+
+
 def test_params_of_something_else_are_refused() -> None:
     """The pipeline is for DreamZero."""
+    with pytest.raises(ValueError, match="guidance_scale is nan"):
+        pipeline(guidance_scale=float("nan"))
     with pytest.raises(TypeError, match="DreamZeroPipeline needs the params"):
         DreamZeroPipeline({"kernel": np.zeros(3)})  # pyright: ignore
 
@@ -283,3 +308,7 @@ def test_the_guidance_scale_is_the_pipelines() -> None:
     session = pipe.start(*prompts(1))
     with pytest.raises(TypeError, match="guidance scale is the pipeline's"):
         pipe(session, observation(1, 0), guidance_scale=2.0)
+    with pytest.raises(TypeError, match="condition= is no option here"):
+        pipe(session, observation(1, 0), condition=())
+    with pytest.raises(TypeError, match="noise is a ndarray"):
+        pipe(session, observation(1, 0), noise=np.zeros(3))

@@ -212,6 +212,7 @@ import jax
 from pathlib import Path
 import numpy as np
 jax.config.update("jax_default_matmul_precision", "highest")
+jax.config.update("jax_disable_most_optimizations", True)  # as in this module
 from tests.models.robots import observation, pipeline
 pipe = pipeline()
 step = pipe(pipe.load_session(sys.argv[1]), observation(1, 9))
@@ -234,3 +235,46 @@ def test_a_saved_session_goes_on_with_the_same_bits(steps: int, tmp_path: Path) 
     step = pipe(session, observation(1, 9))
     assert np.load(video).tobytes() == np.asarray(step.video).tobytes()
     assert_same_bits(copied(pipe.load_session(after)), copied(step.session))
+
+
+def test_a_window_that_begins_anew_heals() -> None:
+    """A frame that was not finite says so, and is gone with its window: not one NaN
+    is left to be multiplied by the zeros of the mask."""
+    pipe = pipeline()
+    session = walk(pipe, pipe.start(*prompts(1)), [0])
+    broken = observation(1, 1)
+    broken["latents"][:] = np.nan
+    step = pipe(session, broken)
+    assert step.stats.nonfinite
+    restarted = observation(1, 2) | {"restart": np.array([True])}
+    steps = [pipe(step.session, restarted)]
+    steps.append(pipe(steps[-1].session, observation(1, 3)))
+    fresh = [pipe(pipe.start(*prompts(1)), observation(1, 2))]
+    fresh.append(pipe(fresh[-1].session, observation(1, 3)))
+    for ours, theirs in zip(steps, fresh, strict=True):
+        assert_same_bits(copied(ours[1:3]), copied(theirs[1:3]))
+    assert_same_bits(copied(steps[-1].session), copied(fresh[-1].session))
+
+
+def test_sessions_of_different_models_do_not_stack() -> None:
+    """Nor do those with guidance and those without."""
+    session = pipeline().start(*prompts(1))
+    other = session._replace(text=session.text[:, :2])
+    with pytest.raises(ValueError, match="different models"):
+        stack_sessions([session, other])
+    alone = pipeline(guidance_scale=1.0).start(prompts(1)[0])
+    with pytest.raises(ValueError, match="guided and some are not"):
+        stack_sessions([session, alone])
+    with pytest.raises(ValueError, match="at least one"):
+        stack_sessions([])
+
+
+def test_a_control_step_may_be_part_of_a_program() -> None:
+    """Inside `jax.jit` a step is given every field, for it may be anywhere."""
+    pipe = pipeline()
+    session = walk(pipe, pipe.start(*prompts(1)), [0])
+    shown = observation(1, 1)
+    inside = jax.jit(lambda session, shown: pipe(session, shown)[:3])(session, shown)
+    outside = pipe(session, shown)
+    for a, b in zip(inside[1:], outside[1:3], strict=True):
+        np.testing.assert_allclose(a, b, atol=CLOSE)

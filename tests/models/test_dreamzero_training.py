@@ -272,7 +272,7 @@ def test_finetuning_learns_and_a_resumed_run_gets_the_same_numbers(
     """The loss falls; stopped half-way and resumed, every weight is the same bit for
     bit; the params that it began from are as they were."""
     settings = FinetuneSettings(
-        steps=12, batch=4, accumulate=2, lora=lora, learning_rate=0.02, warmup=1
+        steps=12, batch=4, accumulate=2, lora=lora, learning_rate=0.02, warmup=0.1
     )
     before = jax.tree.map(np.array, PARAMS.weights)
     whole = finetune(PARAMS, data, tmp_path / "whole", settings, log_every=1)
@@ -328,14 +328,17 @@ def test_pickled_arrays_are_refused(data: Path, tmp_path: Path) -> None:
         ({"accumulate": 3}, "accumulate is 3"),
         ({"steps": 0}, "steps is 0"),
         ({"lora": -1}, "lora is -1"),
-        ({"warmup": 10}, "warmup is 10"),
+        ({"warmup": 1.0}, r"warmup is 1\.0"),
+        ({"dropout": 7.0}, "dropout is 7"),
+        ({"learning_rate": 0.0}, "learning_rate is 0"),
+        ({"shift": -1.0}, "shift is -1"),
     ],
 )
 def test_settings_that_do_not_fit_are_errors(
-    changes: dict[str, int], message: str, data: Path, tmp_path: Path
+    changes: dict[str, Any], message: str, data: Path, tmp_path: Path
 ) -> None:
     """Before anything is compiled or written."""
-    settings = FinetuneSettings(steps=10, batch=4, warmup=1)._replace(**changes)
+    settings = FinetuneSettings(steps=10, batch=4)._replace(**changes)
     with pytest.raises(ValueError, match=message):
         finetune(PARAMS, data, tmp_path, settings)
     assert not any(tmp_path.iterdir())

@@ -20,6 +20,7 @@ from .chunks import Chunks, load_chunks
 from .fit import fit
 from .lora import init_lora, merge_lora
 from .loss import FlowMatching
+from .noise import training_noise
 
 
 class FinetuneSettings(NamedTuple):
@@ -32,7 +33,8 @@ class FinetuneSettings(NamedTuple):
         lora: rank of the adapters; 0 trains all weights.
         alpha: the adapters' scale, times their rank.
         learning_rate: AdamW's peak.
-        warmup: steps of linear warm-up; the rate then falls to zero along a cosine.
+        warmup: share of the steps in which the rate rises linearly; it then falls to
+            zero along a cosine.
         weight_decay: AdamW's.
         decay: of the averaged weights.
         dropout: share of sequences without a prompt, for guidance.
@@ -47,7 +49,7 @@ class FinetuneSettings(NamedTuple):
     lora: int = 4
     alpha: float = 4.0
     learning_rate: float = 1e-4
-    warmup: int = 50
+    warmup: float = 0.05
     weight_decay: float = 1e-5
     decay: float = 0.99
     dropout: float = 0.0
@@ -133,6 +135,7 @@ def finetune(
         optimizer=_optimizer(settings),
         batch_at=lambda step: chunks.rows(rows_at(step, count, settings)),
         settings=settings,
+        origin={"sequences": count, "weights": float(optax.tree.norm(params.weights))},
         frozen=frozen,
         resume=resume,
         stop_after=stop_after,
@@ -164,7 +167,10 @@ def rows_at(step: int, count: int, settings: FinetuneSettings) -> np.ndarray:
 @functools.cache
 def _optimizer(settings: FinetuneSettings) -> optax.GradientTransformation:
     rate = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, settings.warmup, settings.steps
+        0.0,
+        settings.learning_rate,
+        round(settings.warmup * settings.steps),
+        settings.steps,
     )
     return optax.chain(
         optax.clip_by_global_norm(1.0),
@@ -187,8 +193,13 @@ def _check(settings: FinetuneSettings) -> None:
         )
     if settings.lora < 0:
         raise ValueError(f"lora is {settings.lora}; it is a rank, or 0 for all weights")
-    if not 0 <= settings.warmup < settings.steps:
-        raise ValueError(
-            f"warmup is {settings.warmup}; it must be less than the {settings.steps} "
-            "steps"
-        )
+    for name in ("warmup", "decay", "dropout", "decoupled"):
+        share = getattr(settings, name)
+        if not 0 <= share <= 1 or (name in ("warmup", "decay") and share == 1):
+            raise ValueError(f"{name} is {share}; it is a share, from 0 to 1")
+    for name in ("learning_rate", "alpha"):
+        if not (np.isfinite(getattr(settings, name)) and getattr(settings, name) > 0):
+            raise ValueError(
+                f"{name} is {getattr(settings, name)}; it must be a positive number"
+            )
+    training_noise(shift=settings.shift)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,6 +114,7 @@ def fit(
     optimizer: optax.GradientTransformation,
     batch_at: Callable[[int], Any],
     settings: Any,
+    origin: Mapping[str, Any] | None = None,
     frozen: Any = None,
     resume: bool = False,
     stop_after: int | None = None,
@@ -134,6 +135,7 @@ def fit(
         settings: a NamedTuple of numbers with ``steps``, ``seed``, ``decay`` and
             ``accumulate``; kept beside the checkpoints, and what a resumed run must
             have again.
+        origin: more that a resumed run must have again, such as what marks the data.
         frozen: what the loss needs besides.
         resume: continue from the newest checkpoint; without it, the folder must not
             hold any.
@@ -156,7 +158,9 @@ def fit(
             has = "no checkpoint" if newest is None else f"a checkpoint, step {newest}"
             hint = "leave out" if newest is None else "add"
             raise ValueError(f"{folder} has {has}; {hint} --resume")
-        _same_settings(folder / "settings.json", settings, resume)
+        _same_settings(
+            folder / "settings.json", settings._asdict() | dict(origin or {}), resume
+        )
         state = init_state(trained, optimizer)
         if newest is not None:
             template = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
@@ -186,9 +190,9 @@ def fit(
     return state
 
 
-def _same_settings(path: Path, settings: Any, resume: bool) -> None:
+def _same_settings(path: Path, settings: Mapping[str, Any], resume: bool) -> None:
     """Keeps the settings of a new run, and compares those of a resumed one."""
-    given = json.loads(json.dumps(settings._asdict()))
+    given = json.loads(json.dumps(settings))
     if not resume:
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(given, indent=2) + "\n")

@@ -72,8 +72,10 @@ def merge_lora(weights: Any, trained: Any, alpha: float) -> Any:
     for name, adapter in trained["adapters"].items():
         path = tuple(name.split("."))
         kernel = _kernel(weights, path)
+        # In the weights' dtype: in another, the product is the largest array of all.
         scale = alpha / adapter["a"].shape[-1]
-        low_rank = scale * adapter["a"] @ adapter["b"]
+        a, b = (adapter[x].astype(kernel.dtype) for x in ("a", "b"))
+        low_rank = (scale * a) @ b
         node = merged["blocks"]
         for key in path:
             node = node[key]
