@@ -136,10 +136,12 @@ def test_a_part_cut_short(saved):
     """A file of a part that lost its end, or is gone: the error names the part."""
     part = saved / "blocks.ffn.layer1"
     files = [f for f in part.rglob("*") if f.is_file() and f.parent.name == "d"]
-    for file in files:
-        file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(ValueError, match=r"blocks\.ffn\.layer1 is cut short"):
-        load_params(saved)
+    # Of the two cuts, each comes up elsewhere inside Orbax.
+    for left in (slice(-20), slice(100)):
+        for file in files:
+            file.write_bytes(file.read_bytes()[left])
+        with pytest.raises(ValueError, match=r"blocks\.ffn\.layer1 is cut short"):
+            load_params(saved)
     for file in files:
         file.unlink()
     with pytest.raises(ValueError, match=r"blocks\.ffn\.layer1 is cut short"):
