@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.sharding import Mesh
 
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.check import check_arrays
@@ -25,6 +26,7 @@ from .model import DreamZeroModel
 from .observation import Observation, begins_window, complete
 from .session import Observed, Session
 from .session_file import load_session, save_session
+from .session_placement import mesh_of, placed, session_shardings
 from .statistics import Statistics, actions_to_robot, normalise_state
 
 
@@ -147,7 +149,7 @@ class DreamZeroPipeline(CachedSampler):
             ValueError: for shapes that do not fit.
         """
         self._check_text(text, negative_text, np.shape(text)[0] if np.ndim(text) else 0)
-        return _start(self.model, self.params.weights, text, negative_text)
+        return _start(self.model, self._mesh, self.params.weights, text, negative_text)
 
     def prompt(
         self,
@@ -170,7 +172,9 @@ class DreamZeroPipeline(CachedSampler):
         """
         self._check_session(session)
         self._check_text(text, negative_text, session.batch)
-        return _prompt(self.model, self.params.weights, session, text, negative_text)
+        return _prompt(
+            self.model, self._mesh, self.params.weights, session, text, negative_text
+        )
 
     def begins(self, session: Session) -> np.ndarray:
         """Which robots begin a window at their next step, bool[B].
@@ -242,6 +246,7 @@ class DreamZeroPipeline(CachedSampler):
         run = _observe_in_place if donate else _observe
         observed, drawn = run(
             self.model,
+            self._mesh,
             self.params.weights,
             session,
             complete_observation,
@@ -278,7 +283,14 @@ class DreamZeroPipeline(CachedSampler):
             FileNotFoundError: if there is no such file.
             ValueError: if it is cut short, or of another model or guidance.
         """
-        return load_session(path, self.model, self.guided)
+        session = load_session(path, self.model, self.guided)
+        if self._mesh is None:
+            return session
+        return jax.device_put(session, session_shardings(session, self._mesh))
+
+    @property
+    def _mesh(self) -> Mesh | None:
+        return mesh_of(self.params.weights)
 
     def _in_model_units(
         self, observation: Mapping[str, Any], batch: int
@@ -380,12 +392,34 @@ def _check_statistics(statistics: Statistics, model: DreamZeroModel) -> None:
 
 
 _to_robot = jax.jit(actions_to_robot)
-_start = jax.jit(sessions.start, static_argnums=0)
-_prompt = jax.jit(sessions.prompt, static_argnums=0, donate_argnums=2)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _start(
+    model: DreamZeroModel,
+    mesh: Mesh | None,
+    weights: Any,
+    text: jax.Array,
+    negative: jax.Array | None,
+) -> Session:
+    return placed(sessions.start(model, weights, text, negative), mesh)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
+def _prompt(
+    model: DreamZeroModel,
+    mesh: Mesh | None,
+    weights: Any,
+    session: Session,
+    text: jax.Array,
+    negative: jax.Array | None,
+) -> Session:
+    return placed(sessions.prompt(model, weights, session, text, negative), mesh)
 
 
 def _observe_and_draw(
     model: DreamZeroModel,
+    mesh: Mesh | None,
     weights: Any,
     session: Session,
     observation: Observation,
@@ -396,10 +430,9 @@ def _observe_and_draw(
     noise = jax.tree.map(
         lambda x: jnp.broadcast_to(x, (session.batch, *x.shape[1:])), one
     )
-    return sessions.observe(model, weights, session, observation), noise
+    observed = sessions.observe(model, weights, session, observation)
+    return observed._replace(session=placed(observed.session, mesh)), noise
 
 
-_observe = functools.partial(jax.jit, static_argnums=0)(_observe_and_draw)
-_observe_in_place = functools.partial(jax.jit, static_argnums=0, donate_argnums=2)(
-    _observe_and_draw
-)
+_observe = jax.jit(_observe_and_draw, static_argnums=(0, 1))
+_observe_in_place = jax.jit(_observe_and_draw, static_argnums=(0, 1), donate_argnums=3)

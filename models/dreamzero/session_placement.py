@@ -1,0 +1,58 @@
+"""Where a session lies, when its model lies on several devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from .session import Session
+
+
+def mesh_of(weights: Any) -> Mesh | None:
+    """The devices that weights are spread over; None for a single one."""
+    for leaf in jax.tree.leaves(weights):
+        sharding = getattr(leaf, "sharding", None)
+        if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh):
+            return sharding.mesh if sharding.mesh.size > 1 else None
+    return None
+
+
+def session_shardings(session: Session, mesh: Mesh) -> Session:
+    """Keys and values by heads, where these divide evenly; all else everywhere.
+
+    Args:
+        session: arrays, or their shapes.
+        mesh: the devices, with axes of type Auto.
+
+    Returns:
+        The session's structure with a sharding in each place.
+    """
+
+    def sharding(path: Any, leaf: Any) -> NamedSharding:
+        keys_or_values = getattr(path[-1], "name", None) in ("k", "v")
+        if keys_or_values and leaf.shape[-2] % mesh.size == 0:
+            by_heads = PartitionSpec(None, None, None, mesh.axis_names, None)
+            return NamedSharding(mesh, by_heads)
+        return NamedSharding(mesh, PartitionSpec())
+
+    return jax.tree_util.tree_map_with_path(sharding, session)
+
+
+def placed(session: Session, mesh: Mesh | None) -> Session:
+    """Pins a session inside a compiled function.
+
+    What the compiler would choose by itself differs from one function to the next, and
+    each step would be compiled once more for what the last one has left.
+
+    Args:
+        session: the session.
+        mesh: see `session_shardings`; None changes nothing.
+
+    Returns:
+        The session.
+    """
+    if mesh is None:
+        return session
+    return jax.lax.with_sharding_constraint(session, session_shardings(session, mesh))
