@@ -34,6 +34,8 @@ from jax_stepcache.models.tabletop.world import (
     step,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 EPISODES = 512
 
 
