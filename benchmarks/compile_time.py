@@ -67,7 +67,7 @@ def programs_of(model: DreamZeroModel) -> dict[str, Program]:
     """What is compiled, by name, for one robot under guidance."""
     c = model.dit
     struct = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
-    session = session_struct(model, 1, guided=True)
+    session = session_struct(model.size, 1, guided=True)
     condition = DreamZeroCondition(
         session.context,
         session.cache,

@@ -109,7 +109,7 @@ class ControlLoop:
         start = self.pipelines[NUM_STEPS].start
         self.session: Session = start(text, negative)
         self.observation: Observation = complete(
-            self.model, self.session.position, self.shown
+            self.model.size, self.session.position, self.shown
         )
 
     def _draw(self, shape: tuple[int, ...]) -> jax.Array:
@@ -130,7 +130,7 @@ class ControlLoop:
     def prefill(self) -> Observed:
         """Reads the frames into the cache, and moves on."""
         observed = _observe(
-            self.model, self.params.weights, self.session, self.observation
+            self.model.size, self.params.weights, self.session, self.observation
         )
         self.session = observed.session
         return observed

@@ -12,11 +12,12 @@ from .config import DreamZeroConfig
 from .configs import CONFIGS, Size
 from .denoiser import DreamZeroCondition, denoise
 from .describe import describe
-from .dit import CausalWanModel, Outputs, bind, init_weights, weight_shapes
+from .dit import CausalWanModel, Outputs
 from .embodiments import EMBODIMENTS, Embodiment, get_embodiment
 from .kv_cache import KVCache
 from .model import DreamZeroModel, config_of, model_from_config, weights_struct
 from .observation import Observation
+from .parameters import bind, init_weights, weight_shapes
 from .pipeline import ControlStep, DreamZeroPipeline
 from .session import Session, split_sessions, stack_sessions
 from .state_dict import import_state_dict, state_dict_shapes

@@ -8,8 +8,8 @@ import jax
 
 from .attention import Context
 from .config import DreamZeroConfig
-from .dit import Weights, bind
 from .kv_cache import KVCache
+from .parameters import Weights, bind
 
 
 class DreamZeroCondition(NamedTuple):

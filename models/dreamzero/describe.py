@@ -7,9 +7,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from .dit import weight_shapes
 from .flops import count_flops
 from .model import DreamZeroModel
+from .parameters import weight_shapes
 from .state_dict import state_dict_shapes
 
 

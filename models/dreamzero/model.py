@@ -15,8 +15,11 @@ from jax_stepcache.errors import unknown_name
 from jax_stepcache.model import SamplingDefaults, TunedSchedule
 
 from .config import DreamZeroConfig
+from .configs import Size
 from .denoiser import DreamZeroCondition, denoise
-from .dit import weight_shapes
+from .observation import complete
+from .parameters import weight_shapes
+from .session import observe, start
 
 _PREDICTIONS = ("velocity", "sample")
 
@@ -61,6 +64,11 @@ class DreamZeroModel:
                 f"latent_size is {self.latent_size}; with patches of {(rows, cols)} a "
                 f"frame must have {self.dit.frame_seqlen} tokens (frame_seqlen)"
             )
+
+    @property
+    def size(self) -> Size:
+        """The transformer's sizes, and those of its latents."""
+        return Size(self.dit, self.latent_size)
 
     def denoise(
         self,
@@ -128,22 +136,16 @@ class DreamZeroModel:
         Raises:
             ValueError: if guidance lacks its negative prompt.
         """
-        # These build on the model.
-        from .observation import complete
-        from .session import observe, start
-
         shown = dict(observation)
         text, negative = shown.pop("text"), shown.pop("negative_text", None)
         if guided and negative is None:
             raise ValueError("guidance needs observation['negative_text']")
-        session = start(self, weights, text, negative if guided else None)
-        beginning = complete(self, np.zeros(len(text), np.int32), shown)
-        return observe(self, weights, session, beginning).condition
+        session = start(self.size, weights, text, negative if guided else None)
+        beginning = complete(self.size, np.zeros(len(text), np.int32), shown)
+        return observe(self.size, weights, session, beginning).condition
 
     def check_observation(self, observation: Any) -> int:
         """See `Model.check_observation`."""
-        from .observation import complete
-
         if not isinstance(observation, Mapping) or "text" not in observation:
             raise ValueError(
                 "observation must be a mapping with 'text', the encoded prompt, and "
@@ -156,7 +158,7 @@ class DreamZeroModel:
         for name in ("text", "negative_text"):
             if (text := shown.pop(name, None)) is not None:
                 check_arrays(text, struct, f"observation[{name!r}]")
-        complete(self, np.zeros(batch, np.int32), shown)
+        complete(self.size, np.zeros(batch, np.int32), shown)
         return batch
 
     def example(self, key: jax.Array, batch: int = 1) -> dict[str, jax.Array]:

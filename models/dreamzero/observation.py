@@ -14,7 +14,7 @@ from jax_stepcache.check import check_arrays
 from jax_stepcache.errors import unknown_name
 
 from .config import DreamZeroConfig
-from .model import DreamZeroModel
+from .configs import Size
 
 
 class Observation(NamedTuple):
@@ -44,12 +44,12 @@ def begins_window(config: DreamZeroConfig, position: Any) -> Any:
 
 
 def complete(
-    model: DreamZeroModel, position: jax.Array | np.ndarray, given: Mapping[str, Any]
+    size: Size, position: jax.Array | np.ndarray, given: Mapping[str, Any]
 ) -> Observation:
     """Checks an observation, and fills what is not read with zeros.
 
     Args:
-        model: the model.
+        size: of the model.
         position: int32[B], of the sessions it is for.
         given: fields of `Observation`: ``state`` always; ``latents`` for robots in the
             middle of a window; for those that begin one, ``image`` and ``y`` where the
@@ -61,7 +61,7 @@ def complete(
     Raises:
         ValueError: for fields that are missing, unknown or do not fit the sessions.
     """
-    wanted = _observation_struct(model, len(position))
+    wanted = _observation_struct(size, len(position))
     allowed = [k for k, x in wanted.items() if x is not None]
     if not isinstance(given, Mapping):
         raise ValueError(
@@ -71,7 +71,7 @@ def complete(
     for name in fields:
         if name not in allowed:
             raise ValueError(unknown_name("part of the observation", name, allowed))
-    _require(model, position, fields)
+    _require(size, position, fields)
     for name, x in fields.items():
         if wanted[name].dtype == jnp.bool_:
             _check_restart(x, len(position))
@@ -79,20 +79,20 @@ def complete(
             check_arrays(x, wanted[name], f"observation[{name!r}]")
     for name in set(allowed) - set(fields):
         fields[name] = np.zeros(wanted[name].shape, wanted[name].dtype)
-    if model.dit.concat_first_frame_latent:
-        fields["first"] = fields["y"][:, -model.dit.out_dim :, :1]
+    if size.dit.concat_first_frame_latent:
+        fields["first"] = fields["y"][:, -size.dit.out_dim :, :1]
     fields = {name: jnp.asarray(x) for name, x in fields.items()}
     filled: dict[str, Any] = {**dict.fromkeys(Observation._fields), **fields}
     return Observation(**filled)
 
 
-def _observation_struct(model: DreamZeroModel, batch: int) -> dict[str, Any]:
-    c, struct = model.dit, jax.ShapeDtypeStruct
-    frame = (batch, c.out_dim, 1, *model.latent_size)
-    latents = (batch, c.out_dim, c.num_frame_per_block, *model.latent_size)
+def _observation_struct(size: Size, batch: int) -> dict[str, Any]:
+    c, struct = size.dit, jax.ShapeDtypeStruct
+    frame = (batch, c.out_dim, 1, *size.latent_size)
+    latents = (batch, c.out_dim, c.num_frame_per_block, *size.latent_size)
     state = (batch, c.num_state_per_block, c.max_state_dim)
     image = None if c.image_dim is None else (batch, c.image_len, c.image_dim)
-    y = (batch, c.y_dim, c.window, *model.latent_size)
+    y = (batch, c.y_dim, c.window, *size.latent_size)
     shapes = {
         "latents": latents,
         "first": None if c.concat_first_frame_latent else frame,
@@ -108,12 +108,12 @@ def _observation_struct(model: DreamZeroModel, batch: int) -> dict[str, Any]:
 
 
 def _require(
-    model: DreamZeroModel,
+    size: Size,
     position: jax.Array | np.ndarray,
     fields: Mapping[str, Any],
 ) -> None:
     """Checks that what will be read is there; inside a trace, all must be."""
-    c = model.dit
+    c = size.dit
     if isinstance(position, Tracer):
         begins, reads = np.ones(1, bool), ["latents"]  # it may be anywhere
     else:

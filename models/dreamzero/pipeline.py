@@ -218,7 +218,7 @@ class DreamZeroPipeline(CachedSampler):
         """
         self._check_session(session)
         given, raw = self._in_model_units(observation, session.batch)
-        complete_observation = complete(self.model, session.position, given)
+        complete_observation = complete(self.model.size, session.position, given)
         if noise is not None:
             if not isinstance(noise, Mapping):
                 raise TypeError(
@@ -283,7 +283,7 @@ class DreamZeroPipeline(CachedSampler):
             FileNotFoundError: if there is no such file.
             ValueError: if it is cut short, or of another model or guidance.
         """
-        session = load_session(path, self.model, self.guided)
+        session = load_session(path, self.model.size, self.guided)
         if self._mesh is None:
             return session
         return jax.device_put(session, session_shardings(session, self._mesh))
@@ -334,7 +334,7 @@ class DreamZeroPipeline(CachedSampler):
                 f"and the guidance scale is {self.guidance_scale:g}; begin one with "
                 "this pipeline"
             )
-        wanted = sessions.session_struct(self.model, session.batch, self.guided)
+        wanted = sessions.session_struct(self.model.size, session.batch, self.guided)
         for (path, given), like in zip(
             jax.tree_util.tree_leaves_with_path(session),
             jax.tree.leaves(wanted),
@@ -402,7 +402,7 @@ def _start(
     text: jax.Array,
     negative: jax.Array | None,
 ) -> Session:
-    return placed(sessions.start(model, weights, text, negative), mesh)
+    return placed(sessions.start(model.size, weights, text, negative), mesh)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
@@ -414,7 +414,7 @@ def _prompt(
     text: jax.Array,
     negative: jax.Array | None,
 ) -> Session:
-    return placed(sessions.prompt(model, weights, session, text, negative), mesh)
+    return placed(sessions.prompt(model.size, weights, session, text, negative), mesh)
 
 
 def _observe_and_draw(
@@ -430,7 +430,7 @@ def _observe_and_draw(
     noise = jax.tree.map(
         lambda x: jnp.broadcast_to(x, (session.batch, *x.shape[1:])), one
     )
-    observed = sessions.observe(model, weights, session, observation)
+    observed = sessions.observe(model.size, weights, session, observation)
     return observed._replace(session=placed(observed.session, mesh)), noise
 
 

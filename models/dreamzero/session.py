@@ -20,11 +20,12 @@ import numpy as np
 from jax_stepcache.guidance import stack_branches
 
 from .attention import Context, KeysValues
+from .configs import Size
 from .denoiser import DreamZeroCondition
-from .dit import CausalWanModel, bind
+from .dit import CausalWanModel
 from .kv_cache import KVCache
-from .model import DreamZeroModel
 from .observation import Observation, begins_window
+from .parameters import bind
 
 
 class Session(NamedTuple):
@@ -82,9 +83,9 @@ class Observed(NamedTuple):
         )
 
 
-def session_struct(model: DreamZeroModel, batch: int, guided: bool) -> Session:
+def session_struct(size: Size, batch: int, guided: bool) -> Session:
     """Shapes and dtypes of a session; nothing is allocated."""
-    c = model.dit
+    c = size.dit
     struct: Any = jax.ShapeDtypeStruct
     rows = 2 * batch if guided else batch
 
@@ -94,7 +95,7 @@ def session_struct(model: DreamZeroModel, batch: int, guided: bool) -> Session:
 
     # A window's last frames are imagined, and never read from the cache.
     cache = keys_values((c.window - c.num_frame_per_block) * c.frame_seqlen)
-    y = (batch, c.y_dim, c.window, *model.latent_size)
+    y = (batch, c.y_dim, c.window, *size.latent_size)
     return Session(
         position=struct((batch,), jnp.int32),
         text=struct((rows, c.text_len, c.text_dim), jnp.float32),
@@ -108,12 +109,12 @@ def session_struct(model: DreamZeroModel, batch: int, guided: bool) -> Session:
 
 
 def start(
-    model: DreamZeroModel, weights: Any, text: jax.Array, negative: jax.Array | None
+    size: Size, weights: Any, text: jax.Array, negative: jax.Array | None
 ) -> Session:
     """Begins sessions: encodes the prompts, and allocates the rest.
 
     Args:
-        model: the model.
+        size: of the model.
         weights: its weights.
         text: (B, text_len, text_dim) encoded prompts.
         negative: like ``text``, for the unconditional branch; None without guidance.
@@ -121,15 +122,15 @@ def start(
     Returns:
         The sessions, at position 0.
     """
-    struct = session_struct(model, len(text), negative is not None)
+    struct = session_struct(size, len(text), negative is not None)
     empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), struct)
     # No prompt is all NaN, so every row counts as changed.
     empty = empty._replace(text=jnp.full_like(empty.text, jnp.nan))
-    return prompt(model, weights, empty, text, negative)
+    return prompt(size, weights, empty, text, negative)
 
 
 def prompt(
-    model: DreamZeroModel,
+    size: Size,
     weights: Any,
     session: Session,
     text: jax.Array,
@@ -138,7 +139,7 @@ def prompt(
     """Gives sessions their prompts; a robot whose prompt changes begins anew.
 
     Args:
-        model: the model.
+        size: of the model.
         weights: its weights.
         session: the sessions.
         text: see `start`.
@@ -154,7 +155,7 @@ def prompt(
     same = (rows == session.text).all(axis=(1, 2)).reshape(-1, session.batch).all(0)
     branches = rows.shape[0] // session.batch
     kept = jnp.tile(same, branches)
-    encoded = bind(model.dit, weights).encode_text(rows)
+    encoded = bind(size.dit, weights).encode_text(rows)
     merged = [
         _select(kept, old, new, axis=1)
         for old, new in zip(session.context.text, encoded, strict=True)
@@ -168,12 +169,12 @@ def prompt(
 
 
 def observe(
-    model: DreamZeroModel, weights: Any, session: Session, observation: Observation
+    size: Size, weights: Any, session: Session, observation: Observation
 ) -> Observed:
     """Reads what has been observed into the cache.
 
     Args:
-        model: the model.
+        size: of the model.
         weights: its weights.
         session: the sessions.
         observation: what the cameras saw.
@@ -181,7 +182,7 @@ def observe(
     Returns:
         What the next block is denoised under, and the sessions moved on.
     """
-    c = model.dit
+    c = size.dit
     block = c.num_frame_per_block
     branches = session.text.shape[0] // session.batch
     begins = begins_window(c, session.position) | observation.restart

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax_stepcache.check import check_arrays
 from jax_stepcache.weights import load_weights, save_weights
 
-from .model import DreamZeroModel
+from .configs import Size
 from .session import Session, session_struct
 
 
@@ -27,14 +27,12 @@ def save_session(path: str | os.PathLike[str], session: Session) -> None:
     save_weights(path, _named(session), metadata)
 
 
-def load_session(
-    path: str | os.PathLike[str], model: DreamZeroModel, guided: bool
-) -> Session:
+def load_session(path: str | os.PathLike[str], size: Size, guided: bool) -> Session:
     """Reads a session, bit for bit.
 
     Args:
         path: the file.
-        model: the model it is for.
+        size: of the model it is for.
         guided: whether it must have rows of the unconditional branch.
 
     Returns:
@@ -47,7 +45,7 @@ def load_session(
     arrays, metadata = load_weights(path)
     if metadata.get("kind") != "session":
         raise ValueError(f"{path} holds no session; its header has {sorted(metadata)}")
-    wanted = session_struct(model, json.loads(metadata["robots"]), guided)
+    wanted = session_struct(size, json.loads(metadata["robots"]), guided)
     try:
         check_arrays(arrays, _named(wanted), "session")
         dtypes = jax.tree.map(lambda a, b: a.dtype == b.dtype, arrays, _named(wanted))

@@ -11,7 +11,7 @@ import numpy as np
 from jax_stepcache.checkpoints.streaming import Recipe, as_it_is
 
 from .config import DreamZeroConfig
-from .dit import Weights, weight_shapes
+from .parameters import Weights, weight_shapes
 
 
 class _Tensor(NamedTuple):

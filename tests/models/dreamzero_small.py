@@ -18,7 +18,7 @@ from jax_stepcache.models.dreamzero import (
     denoise,
     weight_shapes,
 )
-from jax_stepcache.models.dreamzero.dit import Weights
+from jax_stepcache.models.dreamzero.parameters import Weights
 
 SMALL = DreamZeroConfig(
     model_type="ti2v",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jax_stepcache.models.dreamzero import DreamZeroConfig, bind, teacher_forcing
-from jax_stepcache.models.dreamzero.dit import Weights
+from jax_stepcache.models.dreamzero.parameters import Weights
 
 from . import recorded
 from .cases import dreamzero_files, parametrize

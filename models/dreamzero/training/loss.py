@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from .. import teacher_forcing
-from ..dit import bind
 from ..model import DreamZeroModel
+from ..parameters import bind
 from .chunks import Chunks
 from .noise import training_noise
 
