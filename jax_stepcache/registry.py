@@ -151,7 +151,8 @@ def open_checkpoint(
         # A package that is there for its configurations is not a name to load.
         known = {*_MODULES, *_CONFIGURATIONS} - {*_CONFIGURATIONS.values()}
         raise FileNotFoundError(
-            f"{unknown_name('model', str(source), known)}, and no file has that path"
+            f"there is no file or folder {str(source)!r} here, and it is an "
+            f"{unknown_name('model', str(source), known)}"
         )
     if path.is_dir():
         return _open_folder(path)

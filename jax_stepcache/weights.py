@@ -93,7 +93,7 @@ def open_safetensors(path: str | os.PathLike[str]) -> Iterator[Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no weights file at {path}")
+        raise FileNotFoundError(f"no file at {path}")
     refuse_pickle(path)
     try:
         opened = safe_open(path, framework="numpy")

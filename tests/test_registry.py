@@ -37,7 +37,10 @@ def test_a_file_names_its_model(tmp_path):
 
 def test_unknown_models():
     """Neither a model nor a file: the nearest model is named."""
-    with pytest.raises(FileNotFoundError, match=r"unknown model 'smal'.*'small'.*file"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"no file or folder 'smal'.*unknown model 'smal'.*'small'",
+    ):
         load_params("smal")
 
 

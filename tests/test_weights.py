@@ -112,7 +112,7 @@ def test_no_file(tmp_path):
     """A path without a file is named."""
     with pytest.raises(FileNotFoundError, match=r"absent\.safetensors"):
         load_weights(tmp_path / "absent.safetensors")
-    with pytest.raises(FileNotFoundError, match="no weights file"):
+    with pytest.raises(FileNotFoundError, match="no file at"):
         load_weights(tmp_path)
 
 

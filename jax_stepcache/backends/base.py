@@ -80,7 +80,8 @@ class CacheBackend(ABC):
             ValueError: if this backend is not enabled on the pipeline.
         """
         if not self._wraps(pipeline):
-            raise ValueError(f"{self!r} is not enabled on this pipeline")
+            name = type(self).__name__
+            raise ValueError(f"{name} is not enabled on this pipeline")
         inner, wrapped = pipeline.sampler.func, pipeline.sampler
         kept = {k: x for k, x in wrapped.keywords.items() if k != "cache"}
         # A partial of a partial is one partial: take out what was put in, no more.

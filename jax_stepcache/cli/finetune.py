@@ -14,7 +14,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "finetune",
         help="train a model further on your own sequences, by LoRA or in full",
-        description=__doc__,
+        description=f"{__doc__} Without --full, LoRA of rank 4.",
     )
     parser.add_argument(
         "--params", default="tabletop", metavar="NAME|PATH", help="where to begin"
@@ -32,7 +32,11 @@ def add_parser(commands: Any) -> None:
     rank.add_argument("--full", action="store_true", help="train all weights")
     for name, kind, text in _NUMBERS:
         parser.add_argument(f"--{name}", type=kind, help=text)
-    parser.add_argument("--resume", action="store_true", help="continue a run")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue from the last checkpoint; there is one every 100 steps",
+    )
     parser.set_defaults(run=run)
 
 
@@ -70,7 +74,10 @@ def run(parsed: argparse.Namespace) -> None:
     )
     path = parsed.out / "params"
     if path.exists():
-        raise ValueError(f"{path} exists; give another --out")
+        raise ValueError(
+            f"{path} exists: this run is finished; give another --out, and --params "
+            f"{path} to train further"
+        )
     print(params)
     trained = train(
         params,

@@ -109,11 +109,11 @@ class DreamZeroPipeline(CachedSampler):
             TypeError: if the params are not a DreamZero's, or the statistics none.
             ValueError: for unknown names or settings that do not fit.
         """
-        model = params.model if isinstance(params, Params) else params
+        model = params.model if isinstance(params, Params) else None
         if not isinstance(model, DreamZeroModel):
             raise TypeError(
                 "DreamZeroPipeline needs the params of a DreamZero, from load_params; "
-                f"got {model!r}"
+                f"got {params!r:.100}"
             )
         if attention is not None:
             model = replace(model, dit=replace(model.dit, attention=attention))

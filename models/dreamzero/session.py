@@ -230,7 +230,10 @@ def stack_sessions(sessions: Sequence[Session]) -> Session:
 
     Raises:
         ValueError: if there is none, or they do not fit together.
+        TypeError: if it is given a session and not a list of them.
     """
+    if isinstance(sessions, Session):
+        raise TypeError("stack_sessions takes a list of sessions, got one session")
     if not sessions:
         raise ValueError("stack_sessions needs at least one session")
     if len({session.guided for session in sessions}) > 1:

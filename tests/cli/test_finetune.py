@@ -11,8 +11,6 @@ from jax_stepcache.models.dreamzero.training import save_chunks
 from jax_stepcache.models.tabletop import TabletopModel, tabletop_config, weights_struct
 from jax_stepcache.models.tabletop.train import draw_chunks
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MODEL = TabletopModel(tabletop_config(dim=32, num_layers=1))
 
 
@@ -39,7 +37,7 @@ def _arguments(folder, out, *more):
 
 def test_adapters_are_trained_and_merged(folder, tmp_path, capsys):
     """The result loads as the same model; what is adapted moved, the rest did not."""
-    settings = ["--lora", "2", "--steps", "3", "--batch", "4", "--accumulate", "2"]
+    settings = ["--lora", "2", "--steps", "3", "--batch", "4"]
     assert main(_arguments(folder, tmp_path, *settings, "--warmup", "0.3")) == 0
     assert "step 3: action" in capsys.readouterr().out
     before, after = (load_params(p) for p in (folder / "begin", tmp_path / "params"))
@@ -61,4 +59,4 @@ def test_bad_input_is_one_line(folder, tmp_path, capsys):
     assert "has 4 sequences" in capsys.readouterr().err
     (tmp_path / "params").mkdir()
     assert main(_arguments(folder, tmp_path)) == 1
-    assert "exists; give another --out" in capsys.readouterr().err
+    assert "this run is finished; give another --out" in capsys.readouterr().err

@@ -305,6 +305,13 @@ def test_sequences_on_disk_are_checked(data: Path, tmp_path: Path) -> None:
         assert said in str(error.value)
 
 
+def test_sequences_are_no_longer_than_a_window(tmp_path: Path) -> None:
+    """A block beyond it would never be seen where it stands."""
+    save_chunks(tmp_path, random_chunks(MODEL, 2, blocks=3))
+    with pytest.raises(ValueError, match="3 blocks a sequence; a window has 2"):
+        load_chunks(tmp_path, MODEL)
+
+
 def test_actions_must_be_normalised(tmp_path: Path) -> None:
     """As the original insists: joints in radians would train in silence."""
     chunks = random_chunks(MODEL, 2)

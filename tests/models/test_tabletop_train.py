@@ -76,7 +76,8 @@ def test_each_layer_is_orthogonalised_by_itself():
         lambda x: x.at[1].multiply(1e-3) if x.ndim == 3 else x, blocks
     )
     optimizer = make_optimizer(Settings(warmup=0))
-    updates, _ = optimizer.update(gradients, optimizer.init(weights), weights)
+    state = jax.jit(optimizer.init)(weights)
+    updates, _ = jax.jit(optimizer.update)(gradients, state, weights)
     kernels = [
         leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(updates["blocks"])

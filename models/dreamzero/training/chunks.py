@@ -141,6 +141,11 @@ def _misshapen(arrays: dict[str, np.ndarray], model: DreamZeroModel) -> list[str
             f"whole blocks of {model.dit.num_frame_per_block}"
         ]
     faults = []
+    if blocks > model.dit.max_chunk_size:
+        faults.append(
+            f"shape: video.npy has {blocks} blocks a sequence; a window has "
+            f"{model.dit.max_chunk_size}"
+        )
     wanted = chunks_struct(model, len(video), blocks)._asdict()
     for name, array in arrays.items():
         if array.shape != wanted[name].shape:
