@@ -71,12 +71,12 @@ def complete(
     for name in fields:
         if name not in allowed:
             raise ValueError(unknown_name("part of the observation", name, allowed))
-    _require(size, position, fields)
     for name, x in fields.items():
         if wanted[name].dtype == jnp.bool_:
             _check_restart(x, len(position))
         else:
             check_arrays(x, wanted[name], f"observation[{name!r}]")
+    _require(size, position, fields)
     for name in set(allowed) - set(fields):
         fields[name] = np.zeros(wanted[name].shape, wanted[name].dtype)
     if size.dit.concat_first_frame_latent:

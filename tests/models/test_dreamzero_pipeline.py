@@ -124,6 +124,7 @@ _WRONG_OBSERVATIONS: dict[str, tuple[Any, str]] = {
     "a typo": (_shown(latent=0), "Did you mean 'latents'"),
     "no mapping": (np.zeros(3), "observation is a ndarray"),
     "restart of numbers": (_shown(restart=np.zeros(1)), "restart"),
+    "restart of another batch": (_shown(restart=np.zeros(2, bool)), r"bool\[2\]"),
     "restart as a list": (_shown(restart=[True]), "restart.* is a list"),
     "a list": (_shown(state=[[[0.0]]]), "'state'.* is a list; give an array"),
     "a robot's state": (_shown(state={"joint_position": 0}), "needs .*statistics="),
