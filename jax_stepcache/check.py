@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 def check_arrays(given: Any, wanted: Any, what: str) -> None:
@@ -74,3 +75,68 @@ def check_floating(tree: Any, what: str) -> None:
         if not jnp.issubdtype(dtype, jnp.floating):
             name = what + jax.tree_util.keystr(path)
             raise ValueError(f"{name} has dtype {dtype}; it must be floating point")
+
+
+def check_count(what: str, count: Any, least: int = 0) -> None:
+    """Checks a whole number.
+
+    Args:
+        what: what is counted, for the error.
+        count: the number.
+        least: the smallest that will do.
+
+    Raises:
+        ValueError: if it is smaller, or no whole number.
+    """
+    whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
+    if not whole or count < least:
+        raise ValueError(
+            f"{what} is {count!r}; it must be a whole number of at least {least}"
+        )
+
+
+def check_numbers(
+    what: str,
+    numbers: Any,
+    *,
+    shape: tuple[int | None, ...] = (),
+    above: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+) -> None:
+    """Checks a setting that is a number or a row of them; traced ones by shape only.
+
+    Args:
+        what: the name of the setting, for the error.
+        numbers: what was given.
+        shape: its shape, None where any length does.
+        above: what all must be greater than.
+        least: what all must be at least.
+        most: what all must be at most.
+
+    Raises:
+        ValueError: naming the setting, what was given and what is allowed.
+    """
+    if isinstance(numbers, list | tuple) and any(
+        isinstance(number, Tracer) for number in numbers
+    ):
+        return
+    given = np.shape(numbers)
+    fits = len(given) == len(shape) and all(
+        want is None or have == want for have, want in zip(given, shape, strict=True)
+    )
+    if not fits or 0 in given:
+        kind = "a number" if not shape else f"a row of {shape[0] or 'numbers'}"
+        raise ValueError(f"{what} is {numbers!r}; it must be {kind}")
+    if isinstance(numbers, Tracer):
+        return
+    values = np.asarray(numbers)
+    limits = [
+        ("finite", np.isfinite(values) if values.dtype.kind in "iuf" else False),
+        (f"above {above}", True if above is None else values > above),
+        (f"at least {least}", True if least is None else values >= least),
+        (f"at most {most}", True if most is None else values <= most),
+    ]
+    for rule, kept in limits:
+        if not np.all(kept):
+            raise ValueError(f"{what} is {numbers!r}; it must be {rule}")

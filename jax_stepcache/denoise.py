@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.gated import gated
+from jax_stepcache.forward import Whole, Within
 from jax_stepcache.policy import Policy, View
 from jax_stepcache.progress import Progress, report
-from jax_stepcache.result import SampleResult, Stats
+from jax_stepcache.result import Branches, SampleResult, Stats
 from jax_stepcache.schedule import num_steps_of, per_output, sigma_at
 from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.base import row_of
@@ -26,7 +26,9 @@ class LoopState(NamedTuple):
         solver: one solver state for each leaf of the sample.
         cache: the policy's state.
         computed: bool[num_steps], filled as the loop goes.
-        signal: float32[num_steps], likewise.
+        ran: bool[num_steps, branches], likewise, where branches decide apart; or None.
+        signal: float32[num_steps] or [num_steps, branches], likewise.
+        threshold: the same.
         nonfinite: bool scalar.
     """
 
@@ -35,12 +37,14 @@ class LoopState(NamedTuple):
     solver: tuple[Any, ...]
     cache: Any
     computed: jax.Array
+    ran: jax.Array | None
     signal: jax.Array
+    threshold: jax.Array
     nonfinite: jax.Array
 
 
 def denoise(
-    network: Callable[[Any, jax.Array], Any],
+    network: Callable[[Any, jax.Array], Any] | Within,
     noise: Any,
     *,
     schedule: Any,
@@ -56,7 +60,8 @@ def denoise(
 
     Args:
         network: ``(sample, step) -> velocity``; the velocity has the sample's
-            structure and shapes. Called once while tracing.
+            structure and shapes. Called once while tracing. Or a `Within`, for a policy
+            with a span inside the network.
         noise: pytree of [batch, ...] arrays, the sample at the first sigma.
         schedule: a `Schedule`, or a tree of them that is a prefix of ``noise``.
         solver: the solver; each output steps with its own coefficients.
@@ -70,16 +75,15 @@ def denoise(
     leaves, structure = jax.tree.flatten(noise)
     schedules = per_output(schedule, noise)
     tables = [solver.tables(s.sigmas) for s in schedules]
+    forward = network if isinstance(network, Within) else Whole(network)
+
+    def view_at(step: jax.Array, sample: Any) -> View:
+        sigmas = [sigma_at(s, step) for s in schedules]
+        return View(step, jax.tree.unflatten(structure, sigmas), sample)
 
     def body(loop: LoopState) -> LoopState:
-        sigmas = [sigma_at(s, loop.step) for s in schedules]
-        view = View(loop.step, jax.tree.unflatten(structure, sigmas), loop.sample)
-        velocity, decision = gated(
-            policy,
-            loop.cache,
-            view,
-            run=lambda: _like(noise, network(loop.sample, loop.step)),
-        )
+        view = view_at(loop.step, loop.sample)
+        velocity, decision = forward(policy, loop.cache, view)
         stepped = [
             solver.step(row_of(table, loop.step), state, x, v)
             for table, state, x, v in zip(
@@ -98,44 +102,39 @@ def denoise(
             solver=tuple(state for _, state in stepped),
             cache=decision.state,
             computed=loop.computed.at[loop.step].set(decision.run),
+            ran=None if loop.ran is None else loop.ran.at[loop.step].set(decision.ran),
             signal=loop.signal.at[loop.step].set(decision.signal),
+            threshold=loop.threshold.at[loop.step].set(decision.threshold),
             nonfinite=loop.nonfinite | ~_all_finite(velocity),
         )
 
+    first = jnp.zeros((), jnp.int32)
+    shape = (num_steps,)
+    ran = None
+    if isinstance(forward, Within) and forward.branches > 1:
+        shape = (num_steps, forward.branches)
+        ran = jnp.zeros(shape, bool)
     start = LoopState(
-        step=jnp.zeros((), jnp.int32),
+        step=first,
         sample=noise,
         solver=tuple(solver.init(x) for x in leaves),
-        cache=policy.init(noise, num_steps),
+        cache=forward.init(policy, view_at(first, noise), num_steps),
         computed=jnp.zeros(num_steps, bool),
-        signal=jnp.full(num_steps, jnp.nan, jnp.float32),
+        ran=ran,
+        signal=jnp.full(shape, jnp.nan, jnp.float32),
+        threshold=jnp.full(shape, jnp.nan, jnp.float32),
         nonfinite=jnp.zeros((), bool),
     )
     # A static bound: XLA sees a known trip count, and a GPU's host need not read the
     # predicate back at every iteration.
     end = jax.lax.while_loop(lambda loop: loop.step < num_steps, body, start)
     calls = end.computed.sum(dtype=jnp.int32)
-    return SampleResult(
-        end.sample, Stats(end.computed, end.signal, calls, end.nonfinite)
-    )
-
-
-def _like(noise: Any, velocity: Any) -> Any:
-    """Checks the network's answer while tracing, and casts it to the sample's dtypes.
-
-    Raises:
-        ValueError: if structure or shapes are not the sample's.
-    """
-    wanted, given = (
-        (jax.tree.structure(tree), [tuple(x.shape) for x in jax.tree.leaves(tree)])
-        for tree in (noise, velocity)
-    )
-    if wanted != given:
-        raise ValueError(
-            f"the model's velocity has shapes {given[1]} in {given[0]}; the sample has "
-            f"{wanted[1]} in {wanted[0]}"
-        )
-    return jax.tree.map(lambda x, v: v.astype(x.dtype), noise, velocity)
+    branches, signal, threshold = None, end.signal, end.threshold
+    if end.ran is not None:
+        branches = Branches(end.ran, signal, threshold)
+        signal, threshold = signal[:, 0], threshold[:, 0]
+    stats = Stats(end.computed, signal, calls, end.nonfinite, threshold, branches)
+    return SampleResult(end.sample, stats)
 
 
 def _all_finite(tree: Any) -> jax.Array:

@@ -46,7 +46,20 @@ def guide(
     Returns:
         The guided velocity, in the sample's structure.
     """
-    rows = denoise(stack_branches(sample, sample))
+    return mix_branches(denoise(stack_branches(sample, sample)), scale, outputs)
+
+
+def mix_branches(rows: Any, scale: jax.Array, outputs: Sequence[str] | None) -> Any:
+    """Mixes what a network has said of both branches; see `guide`.
+
+    Args:
+        rows: pytree of [2 * batch, ...] arrays, the conditional rows first.
+        scale: float32 scalar, the guidance scale.
+        outputs: names of the guided outputs; None guides all of them.
+
+    Returns:
+        The guided velocity, [batch, ...] arrays.
+    """
 
     def mix(guided: bool, row: jax.Array) -> jax.Array:
         conditional, unconditional = jnp.split(row, 2, axis=0)

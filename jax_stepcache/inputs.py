@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jax_stepcache.check import batch_size, check_arrays, check_floating
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.guidance import stack_branches
-from jax_stepcache.model import Denoiser, FunctionModel
+from jax_stepcache.model import Denoiser, FunctionModel, StagedModel
 from jax_stepcache.schedule import flow_schedule
+from jax_stepcache.stages import has_stages
 
 
 class Inputs(NamedTuple):
@@ -45,7 +46,12 @@ def own_model(function: Denoiser | None, noise: Any) -> FunctionModel:
             "a model of your own needs noise=, the sample at the first sigma: its "
             "shapes are the result's"
         )
-    return FunctionModel(function)
+    return function_model(function)
+
+
+def function_model(function: Denoiser) -> FunctionModel:
+    """Wraps a user's denoiser, with its stages where it has any."""
+    return StagedModel(function) if has_stages(function) else FunctionModel(function)
 
 
 def schedules_of(

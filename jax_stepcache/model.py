@@ -137,6 +137,22 @@ class Model(Protocol):
         ...
 
 
+class Calibrated(Protocol):
+    """A model for which caches have been calibrated; optional beside `Model`."""
+
+    def calibrated(self, backend: str, num_steps: int) -> dict[str, Any]:
+        """Settings of a backend that were found for this model; empty if none were.
+
+        Args:
+            backend: such as ``"tea_cache"``.
+            num_steps: the schedule's step count.
+
+        Returns:
+            Settings by the names of `DiffusionCacheConfig`.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class FunctionModel:
     """A user's denoiser, as a model: it is given noise and condition, nothing else.
@@ -159,3 +175,43 @@ class FunctionModel:
     def denoise(self, weights: Any, sample: Any, t: Any, condition: Any) -> Any:
         """Calls the function; see `Model.denoise`."""
         return self.function(weights, sample, t, condition)
+
+
+@dataclass(frozen=True)
+class StagedModel(FunctionModel):
+    """A user's denoiser in stages, as a model; see `jax_stepcache.Stages`.
+
+    Attributes:
+        function: the denoiser, with the stages as its attributes.
+    """
+
+    function: Any
+
+    @property
+    def name(self) -> str:
+        """The name of the stages' class."""
+        return type(self.function).__name__
+
+    @property
+    def num_blocks(self) -> int:
+        """How many blocks there are."""
+        return self.function.num_blocks
+
+    @property
+    def modulated(self) -> Any:
+        """Block 0's modulated input, as a function; or None."""
+        return getattr(self.function, "modulated", None)
+
+    def embed(self, weights: Any, sample: Any, t: Any, condition: Any) -> Any:
+        """See `Stages.embed`."""
+        return self.function.embed(weights, sample, t, condition)
+
+    def blocks(
+        self, weights: Any, hidden: Any, context: Any, start: int, stop: int
+    ) -> Any:
+        """See `Stages.blocks`."""
+        return self.function.blocks(weights, hidden, context, start, stop)
+
+    def head(self, weights: Any, hidden: Any, context: Any) -> Any:
+        """See `Stages.head`."""
+        return self.function.head(weights, hidden, context)

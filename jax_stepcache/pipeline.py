@@ -11,7 +11,8 @@ from jax_stepcache.backends import (
     backend_from_environment,
     get_cache_backend,
 )
-from jax_stepcache.model import Denoiser, FunctionModel
+from jax_stepcache.inputs import function_model
+from jax_stepcache.model import Denoiser
 from jax_stepcache.params import Params
 from jax_stepcache.result import SampleResult
 from jax_stepcache.sample import sample
@@ -55,7 +56,7 @@ class CachedSampler:
         if isinstance(params, Params):
             self.model, self._own = params.model, {}
         elif callable(model):
-            self.model, self._own = FunctionModel(model), {"model": model}
+            self.model, self._own = function_model(model), {"model": model}
         else:
             raise TypeError("params are no Params of this library; pass model= as well")
         self.sampler = sample

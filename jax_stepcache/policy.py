@@ -1,8 +1,8 @@
-"""A cache policy: a signal, a gate and a forecast around the network."""
+"""A cache policy: a signal, a gate and a forecast around a span of the network."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -12,6 +12,7 @@ from jax_stepcache.forecasts import Forecast, Point, is_forecast
 from jax_stepcache.gates import Gate
 from jax_stepcache.prefix import spread
 from jax_stepcache.signals import Signal
+from jax_stepcache.span import Inside, Span
 
 
 class View(NamedTuple):
@@ -22,50 +23,68 @@ class View(NamedTuple):
         sigma: the noise level of each output, float32 scalars in the sample's
             structure.
         sample: the current sample.
+        inside: what there is to see inside the network; None for policies of the whole
+            forward.
     """
 
     step: jax.Array
     sigma: Any
     sample: Any
+    inside: Inside | None = None
+
+    @property
+    def entering(self) -> Any:
+        """What goes into the span; what is reused has its structure and shapes."""
+        return self.sample if self.inside is None else self.inside.hidden
 
 
 class Decision(NamedTuple):
     """A policy's answer for one step.
 
     Attributes:
-        run: bool scalar, whether the network runs; the Python value ``True`` where that
+        run: bool scalar, whether the span runs; the Python value ``True`` where that
             is so at every step, and then no branch is compiled.
         signal: float32 scalar, what was compared with a threshold; NaN where nothing
             was.
         state: the policy's new state.
+        threshold: float32 scalar, what the signal was compared with; NaN where it was
+            with nothing.
+        ran: bool[branches], the guidance branches for which it runs, where they decide
+            apart (``signal`` and ``threshold`` are float32[branches] then); else None.
     """
 
     run: jax.Array | bool
     signal: jax.Array
     state: Any
+    threshold: jax.Array | float = jnp.nan
+    ran: jax.Array | None = None
 
 
 class Policy(Protocol):
-    """Decides at each step whether the network runs, and stands in where it does not.
+    """Decides at each step whether the span runs, and stands in where it does not.
 
     A policy is a pytree: its numbers are leaves, its structure is static. Changing a
-    number never compiles again, and a sweep over numbers can be mapped.
+    number never compiles again, and a sweep over numbers can be mapped. A policy may
+    have a ``span``; without one, or with None, the span is the whole forward, and what
+    is recorded and predicted is the guided velocity. With a `Span` it is what the
+    blocks of the span add to what enters them, and each guidance branch has a state of
+    its own.
     """
 
-    def init(self, sample: Any, num_steps: int) -> Any:
-        """Makes the empty state for a sample of these shapes and so many steps."""
+    def init(self, view: View, num_steps: int) -> Any:
+        """Makes the empty state for a view of these shapes and so many steps."""
         ...
 
     def decide(self, state: Any, view: View) -> Decision:
         """Decides about a step."""
         ...
 
-    def record(self, state: Any, view: View, velocity: Any) -> Any:
-        """The state after the network has run and given this velocity."""
+    def record(self, state: Any, view: View, value: Any) -> Any:
+        """The state after the span has run and given this value."""
         ...
 
     def predict(self, state: Any, view: View) -> Any:
-        """The velocity of a step at which the network does not run."""
+        """The value of a step at which the span does not run."""
         ...
 
 
@@ -75,7 +94,7 @@ class ComposedState(NamedTuple):
     Attributes:
         signal: the signal's state.
         gate: the gate's state.
-        memory: one forecast memory for each leaf of the sample, in leaf order.
+        memory: one forecast memory for each leaf of what is reused, in leaf order.
     """
 
     signal: Any
@@ -86,50 +105,54 @@ class ComposedState(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Composed:
-    """A policy made of three parts.
+    """A policy made of three parts, and what they are around; see `compose`.
 
     Attributes:
         signal: what to look at.
         gate: when to reuse.
         forecast: what to reuse: one forecast for all outputs, or a mapping with one
             for each.
+        span: what is skipped; None for the whole forward.
     """
 
     signal: Signal
     gate: Gate
     forecast: Any
+    span: Span | None = field(default=None, metadata={"static": True})
 
-    def init(self, sample: Any, num_steps: int) -> ComposedState:
+    def init(self, view: View, num_steps: int) -> ComposedState:
         """See `Policy.init`."""
-        leaves = jax.tree.leaves(sample)
         memory = [
-            f.init(x) for f, x in zip(self._per_leaf(sample), leaves, strict=True)
+            forecast.init(like)
+            for forecast, like in zip(
+                self._per_leaf(view), jax.tree.leaves(view.entering), strict=True
+            )
         ]
         return ComposedState(
-            self.signal.init(sample), self.gate.init(num_steps), tuple(memory)
+            self.signal.init(view), self.gate.init(num_steps), tuple(memory)
         )
 
     def decide(self, state: ComposedState, view: View) -> Decision:
         """See `Policy.decide`."""
-        signal = self.signal.measure(state.signal)
+        signal, seen = self.signal.measure(state.signal, view)
         verdict = self.gate.decide(state.gate, view.step, signal)
-        shown = jnp.where(verdict.tested, signal, jnp.nan)
-        return Decision(verdict.run, shown, state._replace(gate=verdict.state))
+        state = state._replace(signal=seen, gate=verdict.state)
+        return Decision(verdict.run, verdict.signal, state, verdict.threshold)
 
-    def record(self, state: ComposedState, view: View, velocity: Any) -> ComposedState:
+    def record(self, state: ComposedState, view: View, value: Any) -> ComposedState:
         """See `Policy.record`."""
         memory = [
             forecast.record(old, point, new)
             for forecast, old, point, new in zip(
-                self._per_leaf(view.sample),
+                self._per_leaf(view),
                 state.memory,
                 _points(view),
-                jax.tree.leaves(velocity),
+                jax.tree.leaves(value),
                 strict=True,
             )
         ]
         return ComposedState(
-            self.signal.record(state.signal, velocity),
+            self.signal.record(state.signal, view, value),
             self.gate.record(state.gate),
             tuple(memory),
         )
@@ -139,15 +162,21 @@ class Composed:
         predicted = [
             forecast.predict(memory, point)
             for forecast, memory, point in zip(
-                self._per_leaf(view.sample), state.memory, _points(view), strict=True
+                self._per_leaf(view), state.memory, _points(view), strict=True
             )
         ]
-        return jax.tree.unflatten(jax.tree.structure(view.sample), predicted)
+        return jax.tree.unflatten(jax.tree.structure(view.entering), predicted)
 
-    def _per_leaf(self, sample: Any) -> tuple[Forecast, ...]:
-        return spread(self.forecast, sample, is_forecast, "forecast")
+    def _per_leaf(self, view: View) -> tuple[Forecast, ...]:
+        return spread(self.forecast, view.entering, is_forecast, "forecast")
 
 
 def _points(view: View) -> list[Point]:
+    if view.inside is not None:
+        here = Point(view.step, view.inside.sigma, None)
+        return [here] * len(jax.tree.leaves(view.inside.hidden))
     sigmas, samples = jax.tree.leaves(view.sigma), jax.tree.leaves(view.sample)
-    return [Point(sigma, sample) for sigma, sample in zip(sigmas, samples, strict=True)]
+    return [
+        Point(view.step, sigma, sample)
+        for sigma, sample in zip(sigmas, samples, strict=True)
+    ]

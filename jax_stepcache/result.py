@@ -9,25 +9,45 @@ import numpy as np
 from jax.core import Tracer
 
 
+class Branches(NamedTuple):
+    """What each guidance branch decided, the conditional one first.
+
+    Attributes:
+        computed: bool[num_steps, branches], true where the branch computed its span.
+        signal: float32[num_steps, branches], what its gate compared.
+        threshold: float32[num_steps, branches], with what.
+    """
+
+    computed: jax.Array
+    signal: jax.Array
+    threshold: jax.Array
+
+
 class Stats(NamedTuple):
     """Which steps ran the network.
 
     Attributes:
-        computed: bool[num_steps], true where the network ran.
-        signal: float32[num_steps], what the gate compared; NaN where it did not look.
-        model_calls: int32 scalar, how often the network ran.
+        computed: bool[num_steps], true where the network ran; of a cache inside the
+            network, where its span ran, for any guidance branch.
+        signal: float32[num_steps], what the gate compared (the conditional branch's,
+            where they decide apart); NaN where it did not look.
+        model_calls: int32 scalar, how often the network, or the span, ran.
         nonfinite: bool scalar, whether any velocity held a NaN or an infinity.
+        threshold: float32[num_steps], what the signal was compared with.
+        branches: what each guidance branch decided, where they decide apart; or None.
     """
 
     computed: jax.Array
     signal: jax.Array
     model_calls: jax.Array
     nonfinite: jax.Array
+    threshold: jax.Array | float = float("nan")
+    branches: Branches | None = None
 
     def __repr__(self) -> str:
         """One line with the steps as a strip: filled where the network ran."""
         # Inside a transformation, or as a batch, there is no one run to draw.
-        if not all(map(_has_values, self)) or np.ndim(self.computed) != 1:
+        if not all(map(_has_values, self[:4])) or np.ndim(self.computed) != 1:
             return f"Stats(computed={self.computed}, model_calls={self.model_calls})"
         warning = ", NON-FINITE VALUES" if self.nonfinite else ""
         return (

@@ -15,7 +15,8 @@ from jax_stepcache.backends import CacheBackend, resolve_policy
 from jax_stepcache.backends.config import DiffusionCacheConfig
 from jax_stepcache.check import batch_size
 from jax_stepcache.denoise import denoise
-from jax_stepcache.guidance import guide
+from jax_stepcache.forward import Within
+from jax_stepcache.guidance import guide, mix_branches, stack_branches
 from jax_stepcache.inputs import Inputs, check_inputs, own_model, schedules_of
 from jax_stepcache.model import Denoiser
 from jax_stepcache.params import Params
@@ -58,8 +59,9 @@ def sample(
         params: what `load_params` returned; or, with ``model``, any pytree.
         model: your own denoiser, ``(params, sample, t, condition) -> velocity`` over
             pytrees of [batch, ...] arrays, ``t`` being float32[batch] timesteps
-            (``1000 * sigma``, truncated, unless ``schedule`` says otherwise). Pass the
-            same function object each time: another one compiles again.
+            (``1000 * sigma``, truncated, unless ``schedule`` says otherwise); or a
+            `StagedDenoiser`, which caches inside the network need. Pass the same
+            object each time: another one compiles again.
         observation: what the bundled model is shown, [batch, ...] arrays; None for an
             example of the model's own.
         condition: passed to your denoiser as it is. For a bundled model, what its
@@ -179,14 +181,48 @@ def _run(
             return guide(ask, x, scale, model.guided_outputs)
         return ask(x)
 
+    def embed(x: Any, step: jax.Array) -> Any:
+        t = timesteps_at(schedule, step, rows)
+        x = stack_branches(x, x) if program.guided else x
+        return model.embed(weights, x, t, condition)
+
+    def head(hidden: Any, context: Any) -> Any:
+        said = model.head(weights, hidden, context)
+        if program.guided:
+            return mix_branches(said, scale, model.guided_outputs)
+        return said
+
+    span = getattr(policy, "span", None)
+    if span is None:
+        forward = network
+    else:
+        look = getattr(model, "modulated", None)
+        forward = Within(
+            embed=embed,
+            blocks=functools.partial(model.blocks, weights),
+            head=head,
+            modulated=None if look is None else functools.partial(look, weights),
+            num_blocks=model.num_blocks,
+            span=span,
+            branches=2 if program.guided else 1,
+            sigma=functools.partial(_seen_sigma, model.signal_output),
+        )
+
     return denoise(
-        network,
+        forward,
         noise,
         schedule=schedule,
         solver=program.solver,
         policy=policy,
         progress=program.progress,
     )
+
+
+def _seen_sigma(output: str | None, sigmas: Any) -> jax.Array:
+    """The noise level of the output that signals look at."""
+    if isinstance(sigmas, Mapping) and output in sigmas:
+        return jax.tree.leaves(sigmas[output])[0]
+    return jax.tree.leaves(sigmas)[0]
 
 
 class _Resolved(NamedTuple):

@@ -16,7 +16,8 @@ def walk(policy, velocities):
         velocity, decision = gated(policy, state, view, run=lambda: velocities[i])
         return decision.state, (velocity, jnp.asarray(decision.run))
 
-    state = policy.init(velocities[0], len(velocities))
+    start = View(jnp.int32(0), jnp.float32(0), velocities[0])
+    state = policy.init(start, len(velocities))
     return jax.lax.scan(step, state, jnp.arange(len(velocities)))[1]
 
 
@@ -41,8 +42,8 @@ def test_one_branch_and_one_call_site():
         return VELOCITIES[0]
 
     policy = static_schedule([1, 0])
-    state = policy.init(VELOCITIES[0], 2)
     view = View(jnp.int32(0), jnp.float32(0), VELOCITIES[0])
+    state = policy.init(view, 2)
     jax.make_jaxpr(lambda state: gated(policy, state, view, run=once)[0])(state)
     assert len(calls) == 1
 

@@ -70,8 +70,8 @@ def test_a_policy_needs_only_four_functions():
     """Anything with init, decide, record and predict is a policy."""
 
     class EverySecond:
-        def init(self, sample, num_steps):
-            return sample
+        def init(self, view, num_steps):
+            return view.sample
 
         def decide(self, state, view):
             from jax_stepcache.policy import Decision

@@ -1,8 +1,17 @@
 """vLLM-Omni's cache surface: backends by name, their configs, and a pipeline's wrap."""
 
 from jax_stepcache.backends.base import CacheBackend
+from jax_stepcache.backends.cache_dit import CacheDiTBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
+from jax_stepcache.backends.diffusers import (
+    FirstBlockCacheBackend,
+    FirstBlockCacheConfig,
+    TaylorSeerBackend,
+    TaylorSeerCacheConfig,
+)
+from jax_stepcache.backends.mag_cache import MagCacheBackend
 from jax_stepcache.backends.resolve import resolve_policy
+from jax_stepcache.backends.sea_cache import SeaCacheBackend
 from jax_stepcache.backends.selector import (
     DIFFUSION_CACHE_BACKEND,
     backend_from_environment,
@@ -24,13 +33,19 @@ from jax_stepcache.backends.step_cache import (
     get_stepcache_state,
     is_stepcache_active,
 )
+from jax_stepcache.backends.tea_cache import TeaCacheBackend
 
 __all__ = [
     "CUSTOM_STEPCACHE_ENABLERS",
     "CUSTOM_STEP_CACHE_DIT_ENABLERS",
     "DIFFUSION_CACHE_BACKEND",
     "CacheBackend",
+    "CacheDiTBackend",
     "DiffusionCacheConfig",
+    "FirstBlockCacheBackend",
+    "FirstBlockCacheConfig",
+    "MagCacheBackend",
+    "SeaCacheBackend",
     "StaticBackend",
     "StepCacheBackend",
     "StepCacheConfig",
@@ -38,6 +53,9 @@ __all__ = [
     "StepCacheDiTConfig",
     "StepCacheDiTState",
     "StepCacheState",
+    "TaylorSeerBackend",
+    "TaylorSeerCacheConfig",
+    "TeaCacheBackend",
     "TunedBackend",
     "backend_from_environment",
     "enable_dreamzero_step_cache_dit",

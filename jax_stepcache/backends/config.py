@@ -13,8 +13,8 @@ from jax_stepcache.errors import unknown_name
 class DiffusionCacheConfig:
     """Settings of the cache backends; each reads its own and ignores the others'.
 
-    Names and defaults are vLLM-Omni's (`vllm_omni/diffusion/data.py`); the last group
-    is this library's.
+    Names and defaults are vLLM-Omni's (`vllm_omni/diffusion/data.py`), then those of
+    cache-dit and diffusers; the last group is this library's.
 
     Attributes:
         rel_l1_thresh: TeaCache's threshold; None for the model's, else 0.2.
@@ -39,18 +39,33 @@ class DiffusionCacheConfig:
         scm_steps_mask_policy: name of a step-computation mask.
         scm_steps_policy: ``"dynamic"`` or ``"static"``.
         num_inference_steps: steps the mask is made for.
-        force_refresh_step_hint: a step at which DBCache starts afresh.
+        force_refresh_step_hint: a forward before which DBCache starts afresh; each
+            guidance branch of a step is one.
         force_refresh_step_policy: ``"once"`` or ``"repeat"``.
         step_cache_dit_enabled: whether StepCache skips at all.
         velocity_sim_thresholds: StepCache's tiers, cosines in [-1, 1], falling.
         velocity_skip_countdowns: StepCache's countdown for each tier, at least 1.
         step_cache_dit_min_history: computed velocities before the first reuse.
         step_cache_dit_max_history: velocities kept.
+        warmup_interval: of DBCache's warm-up steps, every so many run.
+        max_accumulated_residual_diff_threshold: cap on the sum of DBCache's changes, or
+            None.
+        cfg_diff_compute_separate: whether DBCache's unconditional branch looks at its
+            own change.
+        scm_compute_bins: instead of a mask policy, lengths of the runs of steps that
+            compute.
+        scm_cache_bins: likewise, of those between them.
+        threshold: FirstBlockCache's threshold.
+        cache_interval: TaylorSeer's interval.
+        disable_cache_before_step: steps that TaylorSeer computes first.
+        disable_cache_after_step: the step from which it computes all, or None.
+        max_order: order of TaylorSeer's series.
         forecast: what skipped steps use; None for the backend's own (``"hold"``, or
             what was tuned).
         signal_output: output StepCache compares; None for the model's choice,
             ``"lowest"`` for the lowest cosine over all outputs.
-        steps_mask: the static backend's mask, true where the network runs.
+        steps_mask: the static backend's mask, or DBCache's, true where the network
+            runs.
         num_dit_steps: 5, 6, 7 or 8 of 16, the original DreamZero's static schedules.
         budget: model calls of the tuned backend.
     """
@@ -84,6 +99,17 @@ class DiffusionCacheConfig:
     velocity_skip_countdowns: Any = (4, 2)
     step_cache_dit_min_history: int = 2
     step_cache_dit_max_history: int = 2
+
+    warmup_interval: int = 1
+    max_accumulated_residual_diff_threshold: Any = None
+    cfg_diff_compute_separate: bool = True
+    scm_compute_bins: Sequence[int] | None = None
+    scm_cache_bins: Sequence[int] | None = None
+    threshold: Any = 0.05
+    cache_interval: int = 5
+    disable_cache_before_step: int = 3
+    disable_cache_after_step: int | None = None
+    max_order: int = 1
 
     forecast: Any = None
     signal_output: str | None = None

@@ -7,6 +7,7 @@ from typing import Any
 
 from jax_stepcache.backends.base import CacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig, wrong_config
+from jax_stepcache.backends.inside import check_policy
 from jax_stepcache.backends.selector import get_cache_backend
 from jax_stepcache.backends.static_schedule import TunedBackend
 from jax_stepcache.policies import Uncached
@@ -66,4 +67,5 @@ def resolve_policy(
             f"cache is {cache!r}; give a backend's name, a CacheBackend, a Policy, or "
             "None"
         )
+    check_policy(cache, model)
     return cache

@@ -7,9 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from jax_stepcache.backends.base import CacheBackend
+from jax_stepcache.backends.cache_dit import CacheDiTBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
+from jax_stepcache.backends.diffusers import (
+    FirstBlockCacheBackend,
+    TaylorSeerBackend,
+)
+from jax_stepcache.backends.mag_cache import MagCacheBackend
+from jax_stepcache.backends.sea_cache import SeaCacheBackend
 from jax_stepcache.backends.static_schedule import StaticBackend, TunedBackend
 from jax_stepcache.backends.step_cache import StepCacheBackend
+from jax_stepcache.backends.tea_cache import TeaCacheBackend
 from jax_stepcache.errors import unknown_name
 
 DIFFUSION_CACHE_BACKEND = "DIFFUSION_CACHE_BACKEND"
@@ -21,6 +29,12 @@ _BACKENDS: Mapping[str, type[CacheBackend]] = {
     "step_cache": StepCacheBackend,
     "stepcache": StepCacheBackend,
     "step_cache_dit": StepCacheBackend,
+    "tea_cache": TeaCacheBackend,
+    "cache_dit": CacheDiTBackend,
+    "mag_cache": MagCacheBackend,
+    "sea_cache": SeaCacheBackend,
+    "first_block_cache": FirstBlockCacheBackend,
+    "taylor_seer": TaylorSeerBackend,
     "static": StaticBackend,
     "tuned": TunedBackend,
 }
@@ -34,7 +48,9 @@ def get_cache_backend(
 
     Args:
         name: ``"step_cache"`` (also ``"stepcache"``, ``"step_cache_dit"``),
-            ``"static"``, ``"tuned"``, in any case; None or ``"none"`` for no cache.
+            ``"tea_cache"``, ``"cache_dit"``, ``"mag_cache"``, ``"sea_cache"``,
+            ``"first_block_cache"``, ``"taylor_seer"``, ``"static"``, ``"tuned"``, in
+            any case; None or ``"none"`` for no cache.
         config: its settings; a dict goes through `DiffusionCacheConfig.from_dict`.
 
     Returns:

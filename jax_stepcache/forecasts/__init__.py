@@ -5,13 +5,17 @@ from jax_stepcache.forecasts.hold import Hold
 from jax_stepcache.forecasts.linear import Linear
 from jax_stepcache.forecasts.linear_x0 import LinearX0
 from jax_stepcache.forecasts.named import get_forecast
+from jax_stepcache.forecasts.newton import Newton
+from jax_stepcache.forecasts.taylor import Taylor
 
 __all__ = [
     "Forecast",
     "Hold",
     "Linear",
     "LinearX0",
+    "Newton",
     "Point",
+    "Taylor",
     "get_forecast",
     "is_forecast",
 ]

@@ -11,17 +11,22 @@ class Point(NamedTuple):
     """Where the sampler stands, for one output.
 
     Attributes:
+        step: int32 scalar, the index of the step.
         sigma: float32 scalar, the noise level.
-        sample: the output's current sample.
+        sample: the output's current sample; None inside the network.
     """
 
+    step: jax.Array
     sigma: jax.Array
-    sample: jax.Array
+    sample: Any
 
 
 @runtime_checkable
 class Forecast(Protocol):
-    """Predicts one output's velocity from those that were computed before."""
+    """Predicts one output's velocity from those that were computed before.
+
+    Inside the network, the same is done with what a span of blocks adds.
+    """
 
     def init(self, like: jax.Array) -> Any:
         """Makes an empty memory for an output of this shape and dtype."""

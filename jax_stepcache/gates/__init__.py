@@ -1,7 +1,33 @@
-"""Gates: run the network at this step, or reuse."""
+"""Gates: run the span at this step, or reuse."""
 
+from jax_stepcache.gates.accumulate import Accumulate
+from jax_stepcache.gates.always import Always
 from jax_stepcache.gates.base import Gate, Verdict
+from jax_stepcache.gates.below import Below
+from jax_stepcache.gates.combinators import (
+    ForcedSteps,
+    LastStep,
+    MaxConsecutive,
+    MaxSkips,
+    WarmUp,
+)
+from jax_stepcache.gates.magnitude import Magnitude
 from jax_stepcache.gates.mask import Mask
 from jax_stepcache.gates.tiers import Tiers, TiersState
 
-__all__ = ["Gate", "Mask", "Tiers", "TiersState", "Verdict"]
+__all__ = [
+    "Accumulate",
+    "Always",
+    "Below",
+    "ForcedSteps",
+    "Gate",
+    "LastStep",
+    "Magnitude",
+    "Mask",
+    "MaxConsecutive",
+    "MaxSkips",
+    "Tiers",
+    "TiersState",
+    "Verdict",
+    "WarmUp",
+]

@@ -5,24 +5,32 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 
 
 class Verdict(NamedTuple):
     """A gate's answer for one step.
 
     Attributes:
-        run: bool scalar, whether the network runs.
-        tested: bool scalar, whether the signal was looked at.
+        run: bool scalar, whether the span runs.
+        signal: float32 scalar, what was compared; NaN where nothing was.
+        threshold: float32 scalar, what it was compared with; NaN likewise.
         state: the gate's new state.
     """
 
     run: jax.Array
-    tested: jax.Array
+    signal: jax.Array
+    threshold: jax.Array
     state: Any
 
 
 class Gate(Protocol):
-    """Decides at each step. All arithmetic is elementwise."""
+    """Decides at each step. All arithmetic is elementwise.
+
+    ``decide`` returns the state for the case that its verdict stands. A combinator may
+    make the span run where the gate inside it would not; it then leaves that gate's
+    state as it was. ``record`` follows wherever the span has run.
+    """
 
     def init(self, num_steps: int) -> Any:
         """Makes the state before the first of so many steps.
@@ -46,5 +54,36 @@ class Gate(Protocol):
         ...
 
     def record(self, state: Any) -> Any:
-        """The state after the network has run."""
+        """The state after the span has run."""
         ...
+
+
+NOT_COMPARED = float("nan")
+"""The signal and the threshold of a verdict that compared nothing."""
+
+
+def tested(
+    when: jax.Array, run: jax.Array, signal: Any, threshold: Any, state: Any
+) -> Verdict:
+    """A verdict whose comparison is shown only where it was made.
+
+    Args:
+        when: bool scalar, whether it was made.
+        run: bool scalar.
+        signal: what was compared.
+        threshold: with what.
+        state: the gate's new state.
+
+    Returns:
+        The verdict.
+    """
+
+    def shown(x: Any) -> jax.Array:
+        return jnp.where(when, jnp.asarray(x, jnp.float32), NOT_COMPARED)
+
+    return Verdict(run, shown(signal), shown(threshold), state)
+
+
+def chosen(first: jax.Array, a: Any, b: Any) -> Any:
+    """Tree ``a`` where ``first`` is true, else tree ``b``, elementwise."""
+    return jax.tree.map(lambda x, y: jnp.where(first, x, y), a, b)

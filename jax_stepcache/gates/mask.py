@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jax_stepcache.gates.base import Verdict
+from jax_stepcache.gates.base import NOT_COMPARED, Verdict
 
 
 @jax.tree_util.register_dataclass
@@ -35,7 +35,8 @@ class Mask:
     def decide(self, state: tuple[()], step: jax.Array, signal: jax.Array) -> Verdict:
         """See `Gate.decide`."""
         del signal
-        return Verdict(jnp.asarray(self.mask)[step], jnp.asarray(False), state)
+        nothing = jnp.asarray(NOT_COMPARED, jnp.float32)
+        return Verdict(jnp.asarray(self.mask)[step], nothing, nothing, state)
 
     def record(self, state: tuple[()]) -> tuple[()]:
         """See `Gate.record`."""

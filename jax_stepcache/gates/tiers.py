@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jax_stepcache.gates.base import Verdict
+from jax_stepcache.gates.base import Verdict, tested
 
 
 class TiersState(NamedTuple):
@@ -60,19 +60,26 @@ class Tiers:
         countdowns = jnp.asarray(self.countdowns, jnp.int32)
         ready = state.history_length >= self.min_history
         counting = ready & (state.skip_countdown > 0)
-        tested = ready & (state.skip_countdown <= 0)
+        testing = ready & (state.skip_countdown <= 0)
 
         exceeded = signal > thresholds
         granted = jnp.where(
             exceeded.any(), countdowns[jnp.argmax(exceeded)], jnp.int32(0)
         )
-        reuse = (counting & (state.skip_countdown > 1)) | (tested & (granted > 0))
+        reuse = (counting & (state.skip_countdown > 1)) | (testing & (granted > 0))
         countdown = jnp.where(
             counting,
             state.skip_countdown - 1,
-            jnp.where(tested, granted, state.skip_countdown),
+            jnp.where(testing, granted, state.skip_countdown),
         )
-        return Verdict(~reuse, tested, state._replace(skip_countdown=countdown))
+        # Below the lowest threshold the network runs: that is the line to draw.
+        return tested(
+            testing,
+            ~reuse,
+            signal,
+            thresholds.min(),
+            state._replace(skip_countdown=countdown),
+        )
 
     def record(self, state: TiersState) -> TiersState:
         """See `Gate.record`."""

@@ -16,9 +16,9 @@ from jax_stepcache.policy import Decision, View
 class Uncached:
     """Computes every step and remembers nothing; compiles to a loop without branch."""
 
-    def init(self, sample: Any, num_steps: int) -> tuple[()]:
+    def init(self, view: View, num_steps: int) -> tuple[()]:
         """See `Policy.init`."""
-        del sample, num_steps
+        del view, num_steps
         return ()
 
     def decide(self, state: tuple[()], view: View) -> Decision:
@@ -26,9 +26,9 @@ class Uncached:
         del view
         return Decision(True, jnp.asarray(jnp.nan, jnp.float32), state)
 
-    def record(self, state: tuple[()], view: View, velocity: Any) -> tuple[()]:
+    def record(self, state: tuple[()], view: View, value: Any) -> tuple[()]:
         """See `Policy.record`."""
-        del view, velocity
+        del view, value
         return state
 
     def predict(self, state: tuple[()], view: View) -> Any:

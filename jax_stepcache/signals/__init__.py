@@ -2,6 +2,20 @@
 
 from jax_stepcache.signals.base import Signal
 from jax_stepcache.signals.cosine import Cosine
+from jax_stepcache.signals.first_blocks import FirstBlocks
+from jax_stepcache.signals.magnitude_ratio import MagnitudeRatio
+from jax_stepcache.signals.modulated_input import ModulatedInput
 from jax_stepcache.signals.nothing import Nothing
+from jax_stepcache.signals.relative_l1 import relative_l1
+from jax_stepcache.signals.spectrum import Spectrum
 
-__all__ = ["Cosine", "Nothing", "Signal"]
+__all__ = [
+    "Cosine",
+    "FirstBlocks",
+    "MagnitudeRatio",
+    "ModulatedInput",
+    "Nothing",
+    "Signal",
+    "Spectrum",
+    "relative_l1",
+]

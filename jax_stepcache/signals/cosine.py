@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    from jax_stepcache.policy import View
 
 # PyTorch's cosine_similarity clamps each norm here: zero vectors give 0, not NaN.
 _MIN_NORM = 1e-8
@@ -40,24 +43,28 @@ class Cosine:
             sees an action that moves while the video stands still.
     """
 
+    looks_at: ClassVar[str] = "velocity"
+
     output: str | None = field(default=None, metadata={"static": True})
 
-    def init(self, sample: Any) -> CosineState:
+    def init(self, view: View) -> CosineState:
         """See `Signal.init`.
 
         Raises:
             ValueError: if the sample has no output of the name.
         """
-        last = jax.tree.map(jnp.zeros_like, self._compared(sample))
+        last = jax.tree.map(jnp.zeros_like, self._compared(view.sample))
         return CosineState(last, jnp.zeros((), jnp.float32))
 
-    def measure(self, state: CosineState) -> jax.Array:
+    def measure(self, state: CosineState, view: View) -> tuple[jax.Array, CosineState]:
         """See `Signal.measure`."""
-        return state.similarity
+        del view
+        return state.similarity, state
 
-    def record(self, state: CosineState, velocity: Any) -> CosineState:
+    def record(self, state: CosineState, view: View, value: Any) -> CosineState:
         """See `Signal.record`."""
-        new = self._compared(velocity)
+        del view
+        new = self._compared(value)
         cosines = jax.tree.leaves(jax.tree.map(cosine_per_sample, state.last, new))
         lowest = jnp.stack(cosines).min(axis=0)
         return CosineState(new, lowest.mean())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,17 +14,19 @@ import jax.numpy as jnp
 class Nothing:
     """Measures nothing: always NaN."""
 
-    def init(self, sample: Any) -> tuple[()]:
+    looks_at: ClassVar[str] = "nothing"
+
+    def init(self, view: Any) -> tuple[()]:
         """See `Signal.init`."""
-        del sample
+        del view
         return ()
 
-    def measure(self, state: tuple[()]) -> jax.Array:
+    def measure(self, state: tuple[()], view: Any) -> tuple[jax.Array, tuple[()]]:
         """See `Signal.measure`."""
-        del state
-        return jnp.asarray(jnp.nan, jnp.float32)
+        del view
+        return jnp.asarray(jnp.nan, jnp.float32), state
 
-    def record(self, state: tuple[()], velocity: Any) -> tuple[()]:
+    def record(self, state: tuple[()], view: Any, value: Any) -> tuple[()]:
         """See `Signal.record`."""
-        del velocity
+        del view, value
         return state

@@ -64,17 +64,38 @@ class Block(nnx.Module):
         Returns:
             Tokens like ``x``, and their keys and values.
         """
-        m = modulation + self.modulation.get_value().astype(modulation.dtype)
-        shift1, scale1, gate1, shift2, scale2, gate2 = (
-            per_token(m[:, :, j], spans) for j in range(6)
+        added = self.modulation.get_value()
+        m = modulation + added.astype(modulation.dtype)
+        gate1, shift2, scale2, gate2 = (
+            per_token(m[:, :, j], spans) for j in range(2, 6)
         )
-        u = layer_norm(x, self.eps) * (1 + scale1) + shift1
+        u = modulated_input(x, modulation, added, spans, self.eps)
         y, new = self.self_attn(u, rotation, cached, mask)
         x = x + y * gate1
         x = x + self.cross_attn(self.norm3(x), context)
         u = layer_norm(x, self.eps) * (1 + scale2) + shift2
         x = x + self.ffn(u) * gate2
         return x, new
+
+
+def modulated_input(
+    x: jax.Array, modulation: jax.Array, added: jax.Array, spans: Spans, eps: float
+) -> jax.Array:
+    """Normalises tokens, and scales and shifts them by their timestep.
+
+    Args:
+        x: (B, L, D) tokens.
+        modulation: (B, rows, 6, D), one row for each timestep.
+        added: (6, D) of a block.
+        spans: which tokens each row of ``modulation`` is for.
+        eps: of the normalisation.
+
+    Returns:
+        (B, L, D), what the block's self-attention sees.
+    """
+    m = modulation[:, :, :2] + added[:2].astype(modulation.dtype)
+    shift, scale = (per_token(m[:, :, j], spans) for j in range(2))
+    return layer_norm(x, eps) * (1 + scale) + shift
 
 
 def per_token(rows: jax.Array, spans: Spans) -> jax.Array:

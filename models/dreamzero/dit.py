@@ -16,7 +16,7 @@ from flax import nnx
 
 from . import kv_cache, rope
 from .attention import Context, KeysValues, KeyValueProjection
-from .block import Block, Spans
+from .block import Block, Spans, modulated_input
 from .config import DreamZeroConfig
 from .embeddings import ActionEncoder, ImageEmbedding, timestep_embedding
 from .head import Head, patchify, unpatchify
@@ -363,8 +363,10 @@ class CausalWanModel(nnx.Module):
         *,
         keep_new: bool = True,
         num_frames: jax.Array | None = None,
+        start: int = 0,
+        stop: int | None = None,
     ) -> tuple[jax.Array, KeysValues]:
-        """Sends the tokens through all blocks.
+        """Sends the tokens through the blocks.
 
         The blocks are one scan, so the program's size does not grow with them.
 
@@ -375,10 +377,12 @@ class CausalWanModel(nnx.Module):
             keep_new: whether keys and values are wanted. Without, they are not
                 kept, and empty arrays stand for them.
             num_frames: see `prefill`.
+            start: the first block; 0 unless given.
+            stop: the block to stop before; all of them unless given.
 
         Returns:
             Tokens (B, L, D), and keys and values of the new video tokens,
-            (layers, B, S, heads, head_dim).
+            (stop - start, B, S, heads, head_dim).
 
         Raises:
             ValueError: if context or cache do not fit the tokens.
@@ -407,9 +411,16 @@ class CausalWanModel(nnx.Module):
             axis=1,
         )
         graph, layers = nnx.split(self.blocks)
+        per_layer = (layers, context, KeysValues(cache.k, cache.v))
 
-        def layer(x, per_layer):
-            state, layer_context, cached = per_layer
+        def layer(x, i):
+            # By index: a slice of the stacked weights would be a copy of them.
+            state, layer_context, cached = jax.tree.map(
+                lambda stacked: jax.lax.dynamic_index_in_dim(
+                    stacked, i, keepdims=False
+                ),
+                per_layer,
+            )
             x, new = nnx.merge(graph, state)(
                 x,
                 embedded.modulation,
@@ -421,8 +432,16 @@ class CausalWanModel(nnx.Module):
             )
             return x, KeysValues(new.k[:, :kept], new.v[:, :kept])
 
-        per_layer = (layers, context, KeysValues(cache.k, cache.v))
-        return jax.lax.scan(layer, embedded.x, per_layer, unroll=c.unroll)
+        count = c.num_layers if stop is None else stop
+        layers_run = jnp.arange(start, count)
+        return jax.lax.scan(layer, embedded.x, layers_run, unroll=c.unroll)
+
+    def first_input(self, embedded: Embedded) -> jax.Array:
+        """What block 0 feeds its self-attention: tokens (B, L, D), modulated."""
+        added = self.blocks.modulation.get_value()[0]
+        return modulated_input(
+            embedded.x, embedded.modulation, added, embedded.spans, self.config.eps
+        )
 
     def decode_video(
         self, embedded: Embedded, x: jax.Array, e: jax.Array | None = None

@@ -14,9 +14,10 @@ from jax_stepcache.check import batch_size, check_arrays
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.model import SamplingDefaults, TunedSchedule
 
+from . import denoiser
 from .config import DreamZeroConfig
 from .configs import Size
-from .denoiser import DreamZeroCondition, denoise
+from .denoiser import DreamZeroCondition, Stage
 from .observation import complete
 from .parameters import weight_shapes
 from .session import observe, start
@@ -47,6 +48,8 @@ class DreamZeroModel:
         num_inference_steps=16, shift=5.0, guidance_scale=5.0, solver="unipc"
     )
     smallest_sigma = 0.02
+    # Frames, rows and columns of the video, for signals that look at its spectrum.
+    spatial_axes = (2, 3, 4)
 
     def __post_init__(self) -> None:
         """Checks that the latents fit the transformer.
@@ -89,8 +92,41 @@ class DreamZeroModel:
         Returns:
             The velocities, like ``sample``.
         """
-        said = denoise(self.dit, weights, dict(sample), dict(t), condition)
-        return self.velocity(said, sample, t)
+        hidden, stage = self.embed(weights, sample, t, condition)
+        hidden = self.blocks(weights, hidden, stage, 0, self.num_blocks)
+        return self.head(weights, hidden, stage)
+
+    @property
+    def num_blocks(self) -> int:
+        """See `jax_stepcache.Stages`; so are the methods below."""
+        return self.dit.num_layers
+
+    def embed(
+        self,
+        weights: Any,
+        sample: Mapping[str, jax.Array],
+        t: Mapping[str, jax.Array],
+        condition: DreamZeroCondition,
+    ) -> tuple[jax.Array, Stage]:
+        """Video, action and state tokens (rows, tokens, D), and what else is read."""
+        return denoiser.embed(self.dit, weights, sample, t, condition)
+
+    def blocks(
+        self, weights: Any, hidden: jax.Array, context: Stage, start: int, stop: int
+    ) -> jax.Array:
+        """Sends tokens through blocks ``start`` to ``stop - 1``."""
+        return denoiser.blocks(self.dit, weights, hidden, context, start, stop)
+
+    def head(
+        self, weights: Any, hidden: jax.Array, context: Stage
+    ) -> dict[str, jax.Array]:
+        """The velocities of video and action."""
+        said = denoiser.head(self.dit, weights, hidden, context)
+        return self.velocity(said, context.sample, context.t)
+
+    def modulated(self, weights: Any, hidden: jax.Array, context: Stage) -> jax.Array:
+        """Block 0's modulated input, (rows, tokens, D)."""
+        return denoiser.modulated(self.dit, weights, hidden, context)
 
     def velocity(
         self,

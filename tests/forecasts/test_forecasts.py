@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jax_stepcache import Hold, Linear, LinearX0
+from jax_stepcache import Hold, Linear, LinearX0, Newton, Taylor
 from jax_stepcache.forecasts import Point, get_forecast
 
 numbers = st.floats(-2, 2, width=32)
@@ -21,9 +21,12 @@ def follow(forecast, sigmas, velocities, at, samples=None):
     """Records velocities at their sigmas and predicts the one at another."""
     samples = [jnp.zeros(3)] * (len(sigmas) + 1) if samples is None else samples
     memory = forecast.init(jnp.zeros(3))
-    for sigma, sample, velocity in zip(sigmas, samples, velocities, strict=False):
-        memory = forecast.record(memory, Point(jnp.float32(sigma), sample), velocity)
-    return forecast.predict(memory, Point(jnp.float32(at), samples[-1]))
+    recorded = zip(sigmas, samples, velocities, strict=False)
+    for step, (sigma, sample, velocity) in enumerate(recorded):
+        here = Point(jnp.int32(step), jnp.float32(sigma), sample)
+        memory = forecast.record(memory, here, velocity)
+    end = Point(jnp.int32(len(sigmas)), jnp.float32(at), samples[-1])
+    return forecast.predict(memory, end)
 
 
 def log_snr(sigma):
@@ -113,17 +116,22 @@ def test_two_velocities_at_one_sigma_are_held():
     np.testing.assert_array_equal(predicted, velocities[-1])
 
 
-@pytest.mark.parametrize("forecast", [Hold(), Linear(), LinearX0()])
+@pytest.mark.parametrize(
+    "forecast", [Hold(), Linear(), LinearX0(), Taylor(2), Newton(2)]
+)
 def test_predictions_keep_the_dtype(forecast):
     """A bfloat16 output is predicted in bfloat16."""
     x = jnp.ones(3, jnp.bfloat16)
     memory = forecast.init(x)
-    for sigma in (0.9, 0.5):
-        memory = forecast.record(memory, Point(jnp.float32(sigma), x), x)
-    predicted = forecast.predict(memory, Point(jnp.float32(0.3), x))
+    for step, sigma in enumerate((0.9, 0.5)):
+        here = Point(jnp.int32(step), jnp.float32(sigma), x)
+        memory = forecast.record(memory, here, x)
+    predicted = forecast.predict(memory, Point(jnp.int32(2), jnp.float32(0.3), x))
     assert predicted.dtype == jnp.bfloat16
     assert all(
-        leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(memory) if leaf.ndim
+        leaf.dtype == jnp.bfloat16
+        for leaf in jax.tree.leaves(memory)
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.ndim
     )
 
 

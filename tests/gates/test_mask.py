@@ -12,7 +12,7 @@ def test_runs_where_the_mask_is_true():
     state = gate.init(3)
     verdicts = [gate.decide(state, jnp.int32(i), jnp.float32(1)) for i in range(3)]
     assert [bool(v.run) for v in verdicts] == [True, False, True]
-    assert not any(v.tested for v in verdicts)
+    assert all(jnp.isnan(v.signal) for v in verdicts)
 
 
 @pytest.mark.parametrize("length", [2, 4])

@@ -19,7 +19,7 @@ def walk(gate, signals):
         index, signal = at
         verdict = gate.decide(state, index, signal)
         state = jax.lax.cond(verdict.run, gate.record, lambda s: s, verdict.state)
-        shown = jnp.where(verdict.tested, signal, jnp.nan)
+        shown = verdict.signal
         return state, (verdict.run, shown, state.skip_countdown, state.history_length)
 
     indices = jnp.arange(len(signals))

@@ -335,7 +335,8 @@ def _walk_policy(policy: Policy, velocities: jax.Array) -> Any:
         memory = (gate.skip_countdown, gate.history_length) if gate else (0, 0)
         return decision.state, (jnp.asarray(decision.run), decision.signal, *memory)
 
-    state = policy.init(velocities[0], len(velocities))
+    start = View(jnp.int32(0), jnp.float32(0), velocities[0])
+    state = policy.init(start, len(velocities))
     return jax.lax.scan(step, state, jnp.arange(len(velocities)))[1]
 
 

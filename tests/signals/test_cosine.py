@@ -7,18 +7,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jax_stepcache import View
 from jax_stepcache.signals import Cosine, Nothing
 from jax_stepcache.signals.cosine import cosine_per_sample
 
 from ..plain_step_cache import plain_cosine
 
 
+def view_of(sample):
+    """A view of a sample, wherever the sampler stands."""
+    return View(jnp.int32(0), jnp.float32(0), sample)
+
+
 @functools.partial(jax.jit, static_argnums=2)
 def signal_of(first, second, output=None):
     """The signal after two recorded velocities."""
     signal = Cosine(output)
-    state = signal.record(signal.init(first), first)
-    return signal.measure(signal.record(state, second))
+    view = view_of(first)
+    state = signal.record(signal.init(view), view, first)
+    return signal.measure(signal.record(state, view, second), view)[0]
 
 
 @given(seed=st.integers(0, 1000), batch=st.integers(1, 3))
@@ -86,7 +93,7 @@ def test_lowest_is_taken_in_each_sample():
 def test_only_compared_outputs_are_remembered():
     """The signal keeps one velocity, of the outputs it looks at."""
     sample = {"video": jnp.ones((1, 8)), "action": jnp.ones((1, 2))}
-    state = Cosine("action").init(sample)
+    state = Cosine("action").init(view_of(sample))
     assert sum(leaf.size for leaf in jax.tree.leaves(state)) == 2 + 1
 
 
@@ -94,14 +101,15 @@ def test_unknown_output():
     """An output that the sample lacks is an error that names those it has."""
     sample = {"video": jnp.ones((1, 2)), "action": jnp.ones((1, 2))}
     with pytest.raises(ValueError, match=r"'vdieo'.*\['action', 'video'\]"):
-        Cosine("vdieo").init(sample)
+        Cosine("vdieo").init(view_of(sample))
     with pytest.raises(ValueError, match=r"'video'.*has"):
-        Cosine("video").init(jnp.ones((1, 2)))
+        Cosine("video").init(view_of(jnp.ones((1, 2))))
 
 
 def test_nothing_measures_nothing():
     """The signal of a fixed schedule is always NaN."""
     signal = Nothing()
-    state = signal.record(signal.init(jnp.ones(2)), jnp.ones(2))
-    assert jnp.isnan(signal.measure(state))
+    view = view_of(jnp.ones(2))
+    state = signal.record(signal.init(view), view, jnp.ones(2))
+    assert jnp.isnan(signal.measure(state, view)[0])
     assert jax.tree.leaves(state) == []

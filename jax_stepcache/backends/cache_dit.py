@@ -1,0 +1,85 @@
+"""cache-dit's DBCache, TaylorSeer and step-computation masks under vLLM-Omni's name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jax_stepcache.backends.inside import InsideBackend
+from jax_stepcache.check import check_count
+from jax_stepcache.errors import unknown_name
+from jax_stepcache.forecasts import Taylor
+from jax_stepcache.model import Model
+from jax_stepcache.policies import Restarting, db_cache, steps_mask
+from jax_stepcache.policy import Policy
+
+# cache-dit's TaylorSeer keeps no derivative of what is computed before this step.
+_FIRST_DIFFERENCE = 3
+
+
+class CacheDiTBackend(InsideBackend):
+    """cache-dit's DBCache, with TaylorSeer and step-computation masks."""
+
+    def _composed(self, model: Model, num_steps: int) -> Policy:
+        del model
+        c = self.config
+        forecast: Any = "hold"
+        if c.enable_taylorseer:
+            check_count("taylorseer_order", c.taylorseer_order)
+            forecast = Taylor(c.taylorseer_order, _FIRST_DIFFERENCE)
+        policy = db_cache(
+            c.residual_diff_threshold,
+            first_blocks=c.Fn_compute_blocks,
+            last_blocks=c.Bn_compute_blocks,
+            warmup_steps=c.max_warmup_steps,
+            warmup_interval=c.warmup_interval,
+            max_cached_steps=c.max_cached_steps,
+            max_continuous_cached_steps=c.max_continuous_cached_steps,
+            max_accumulated=c.max_accumulated_residual_diff_threshold,
+            separate_cfg_diff=c.cfg_diff_compute_separate,
+            steps_mask=self._mask(num_steps),
+            steps_policy=c.scm_steps_policy,
+            forecast=self._forecast(forecast),
+        )
+        if c.force_refresh_step_hint is None:
+            return policy
+        policies = ("once", "repeat")
+        if c.force_refresh_step_policy not in policies:
+            raise ValueError(
+                unknown_name(
+                    "force_refresh_step_policy", c.force_refresh_step_policy, policies
+                )
+            )
+        repeat = c.force_refresh_step_policy == "repeat"
+        return Restarting(policy, c.force_refresh_step_hint, repeat)
+
+    def _mask(self, num_steps: int) -> Any:
+        c = self.config
+        if c.num_inference_steps not in (None, num_steps):
+            raise ValueError(
+                f"num_inference_steps is {c.num_inference_steps} in cache_config, and "
+                f"this generation has {num_steps} steps"
+            )
+        bins = (c.scm_compute_bins, c.scm_cache_bins)
+        ways = {
+            "steps_mask": c.steps_mask is not None,
+            "scm_steps_mask_policy": c.scm_steps_mask_policy is not None,
+            "scm_compute_bins and scm_cache_bins": bins != (None, None),
+        }
+        given = [name for name, is_given in ways.items() if is_given]
+        if len(given) > 1:
+            raise ValueError(f"a mask is given by one of {list(ways)}; got {given}")
+        if c.steps_mask is not None:
+            if len(c.steps_mask) != num_steps:
+                raise ValueError(
+                    f"steps_mask has {len(c.steps_mask)} entries; this generation has "
+                    f"{num_steps} steps"
+                )
+            return c.steps_mask
+        if not given:
+            return None
+        return steps_mask(
+            num_steps,
+            c.scm_steps_mask_policy,
+            compute_bins=bins[0],
+            cache_bins=bins[1],
+        )

@@ -1,0 +1,91 @@
+"""FirstBlockCache and TaylorSeer at fixed intervals, under diffusers' names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from jax_stepcache.backends.config import DiffusionCacheConfig
+from jax_stepcache.backends.inside import InsideBackend
+from jax_stepcache.model import Model
+from jax_stepcache.policies import first_block_cache, taylor_seer
+from jax_stepcache.policy import Policy
+
+
+@dataclass(frozen=True)
+class FirstBlockCacheConfig:
+    """diffusers' settings of FirstBlockCache.
+
+    Attributes:
+        threshold: relative change of the first block's residual up to which the others
+            are skipped.
+    """
+
+    threshold: Any = 0.05
+
+
+@dataclass(frozen=True)
+class TaylorSeerCacheConfig:
+    """diffusers' settings of TaylorSeer.
+
+    Attributes:
+        cache_interval: from the second skipped step on, every so many run.
+        disable_cache_before_step: steps that run first.
+        disable_cache_after_step: the step from which all run again, or None.
+        max_order: of the series.
+    """
+
+    cache_interval: int = 5
+    disable_cache_before_step: int = 3
+    disable_cache_after_step: int | None = None
+    max_order: int = 1
+
+
+class FirstBlockCacheBackend(InsideBackend):
+    """Skips the other blocks while the first one does the same."""
+
+    def __init__(
+        self,
+        config: DiffusionCacheConfig
+        | FirstBlockCacheConfig
+        | Mapping[str, Any]
+        | None = None,
+    ) -> None:
+        super().__init__(_ours(config, FirstBlockCacheConfig))
+
+    def _composed(self, model: Model, num_steps: int) -> Policy:
+        del model, num_steps
+        return first_block_cache(self.config.threshold, forecast=self._forecast())
+
+
+class TaylorSeerBackend(InsideBackend):
+    """Skips all blocks at fixed intervals and extrapolates what they add."""
+
+    def __init__(
+        self,
+        config: DiffusionCacheConfig
+        | TaylorSeerCacheConfig
+        | Mapping[str, Any]
+        | None = None,
+    ) -> None:
+        super().__init__(_ours(config, TaylorSeerCacheConfig))
+
+    def _composed(self, model: Model, num_steps: int) -> Policy:
+        del model
+        c = self.config
+        return taylor_seer(
+            num_steps,
+            c.cache_interval,
+            c.disable_cache_before_step,
+            c.disable_cache_after_step,
+            c.max_order,
+            forecast=self.config.forecast,
+        )
+
+
+def _ours(config: Any, theirs: type) -> Any:
+    """Diffusers' settings under the same names in `DiffusionCacheConfig`."""
+    if not isinstance(config, theirs):
+        return config
+    return {field.name: getattr(config, field.name) for field in fields(theirs)}

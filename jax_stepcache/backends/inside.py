@@ -1,0 +1,70 @@
+"""What backends share that look inside the network."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from jax_stepcache.backends.base import CacheBackend
+from jax_stepcache.model import Model
+from jax_stepcache.policy import Policy
+from jax_stepcache.stages import check_stages
+
+_log = logging.getLogger(__name__)
+
+
+class InsideBackend(CacheBackend):
+    """What these backends share: they need a network in stages."""
+
+    def policy(self, model: Model, num_inference_steps: int) -> Policy:
+        """See `CacheBackend.policy`.
+
+        Raises:
+            ValueError: if the settings do not fit, or the model cannot be asked for its
+                parts.
+        """
+        policy = self._composed(model, num_inference_steps)
+        check_policy(policy, model)
+        return policy
+
+    @abstractmethod
+    def _composed(self, model: Model, num_steps: int) -> Policy:
+        """The policy, by the settings."""
+
+    def enable(self, pipeline: Any) -> None:
+        """See `CacheBackend.enable`; any pipeline of a network in stages will do."""
+        check_stages(pipeline.model, None)
+        self._wrap(pipeline)
+
+    def refresh(
+        self, pipeline: Any, num_inference_steps: int, verbose: bool = True
+    ) -> None:
+        """See `CacheBackend.refresh`."""
+        self.policy(pipeline.model, num_inference_steps)
+        if verbose:
+            name = type(self).__name__
+            _log.info("%s starts clean for %d steps", name, num_inference_steps)
+
+    def _forecast(self, default: Any = "hold") -> Any:
+        return default if self.config.forecast is None else self.config.forecast
+
+
+def check_policy(policy: Policy, model: Any) -> None:
+    """Checks that a model can serve a policy.
+
+    Raises:
+        ValueError: naming what is missing and how to add it.
+    """
+    span = getattr(policy, "span", None)
+    if span is not None:
+        inner = getattr(policy, "policy", policy)
+        signal = getattr(inner, "signal", None)
+        check_stages(model, span, getattr(signal, "looks_at", ""))
+
+
+def calibrated(model: Any, backend: str, num_steps: int) -> Mapping[str, Any]:
+    """Settings that were found for a model, if it has any; see `Calibrated`."""
+    find = getattr(model, "calibrated", None)
+    return {} if find is None else find(backend, num_steps)

@@ -1,0 +1,25 @@
+"""SeaCache under vLLM-Omni's name."""
+
+from __future__ import annotations
+
+from jax_stepcache.backends.inside import InsideBackend
+from jax_stepcache.forecasts import Newton
+from jax_stepcache.model import Model
+from jax_stepcache.policies import sea_cache
+from jax_stepcache.policy import Policy
+
+
+class SeaCacheBackend(InsideBackend):
+    """Skips all blocks while the spectrally filtered sample has changed little."""
+
+    def _composed(self, model: Model, num_steps: int) -> Policy:
+        del num_steps
+        c = self.config
+        return sea_cache(
+            c.sea_threshold,
+            c.sea_max_consecutive_cached,
+            c.sea_power_exp,
+            axes=getattr(model, "spatial_axes", None),
+            output=model.signal_output,
+            forecast=self._forecast(Newton(c.sea_residual_order)),
+        )

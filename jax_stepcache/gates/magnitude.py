@@ -1,0 +1,86 @@
+"""MagCache's gate: a calibrated curve of ratios, whose error adds up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jax_stepcache.gates.base import Verdict, chosen, tested
+
+
+class MagnitudeGateState(NamedTuple):
+    """State of `Magnitude`.
+
+    Attributes:
+        ratio: float32 scalar, the product of ratios since the span last ran.
+        error: float32 scalar, the sum of that product's distances from 1.
+        skipped: int32 scalar, steps since then.
+        recorded: bool scalar, whether the span has run.
+        num_steps: int32 scalar, steps of the generation.
+    """
+
+    ratio: jax.Array
+    error: jax.Array
+    skipped: jax.Array
+    recorded: jax.Array
+    num_steps: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Magnitude:
+    """Reuses while the calibrated error stays small; it looks at no signal.
+
+    Attributes:
+        ratios: float32[steps], how the residual's norm grows at each step; 1 past the
+            end.
+        threshold: float32, what the error may add up to, inclusive.
+        max_skip_steps: int32, consecutive steps that may be skipped.
+        retention_ratio: share of the steps that run first.
+    """
+
+    ratios: ArrayLike
+    threshold: ArrayLike = 0.24
+    max_skip_steps: ArrayLike = 5
+    retention_ratio: ArrayLike = 0.1
+
+    def init(self, num_steps: int) -> MagnitudeGateState:
+        """See `Gate.init`."""
+        return MagnitudeGateState(
+            jnp.ones((), jnp.float32),
+            jnp.zeros((), jnp.float32),
+            jnp.zeros((), jnp.int32),
+            jnp.zeros((), bool),
+            jnp.asarray(num_steps, jnp.int32),
+        )
+
+    def decide(
+        self, state: MagnitudeGateState, step: jax.Array, signal: jax.Array
+    ) -> Verdict:
+        """See `Gate.decide`; what is shown as the signal is the error."""
+        del signal
+        ratios = jnp.asarray(self.ratios, jnp.float32)
+        retained = jnp.floor(self.retention_ratio * state.num_steps + 0.5)
+        tested_here = step >= retained
+        known = step < ratios.shape[0]
+        ratio = state.ratio * jnp.where(known, ratios[step], 1.0)
+        skipped = state.skipped + 1
+        error = state.error + jnp.abs(1 - ratio)
+        threshold = jnp.asarray(self.threshold, jnp.float32)
+        reuse = tested_here & state.recorded & (error <= threshold)
+        reuse &= skipped <= jnp.asarray(self.max_skip_steps)
+        further = state._replace(ratio=ratio, error=error, skipped=skipped)
+        return tested(
+            tested_here, ~reuse, error, threshold, chosen(reuse, further, state)
+        )
+
+    def record(self, state: MagnitudeGateState) -> MagnitudeGateState:
+        """See `Gate.record`."""
+        fresh = self.init(0)
+        return fresh._replace(
+            recorded=jnp.ones_like(state.recorded), num_steps=state.num_steps
+        )
