@@ -26,6 +26,7 @@ from jax_stepcache.backends import (
     TunedBackend,
     get_cache_backend,
 )
+from jax_stepcache.calibration import Calibration, calibrate
 from jax_stepcache.compose import compose
 from jax_stepcache.denoise import denoise
 from jax_stepcache.forecasts import Forecast, Hold, Linear, LinearX0, Newton, Taylor
@@ -79,6 +80,7 @@ from jax_stepcache.signals import (
 from jax_stepcache.solvers import Euler, Solver, UniPC, get_solver
 from jax_stepcache.span import Span
 from jax_stepcache.stages import StagedDenoiser, Stages
+from jax_stepcache.summary import Summary, summary
 
 __version__ = "0.1.0"
 
@@ -92,6 +94,7 @@ __all__ = [
     "Below",
     "CacheBackend",
     "CacheDiTBackend",
+    "Calibration",
     "Composed",
     "Cosine",
     "DiffusionCacheConfig",
@@ -136,6 +139,7 @@ __all__ = [
     "StepCacheBackend",
     "StepCacheConfig",
     "StepCacheState",
+    "Summary",
     "Taylor",
     "TaylorSeerBackend",
     "TaylorSeerCacheConfig",
@@ -146,6 +150,7 @@ __all__ = [
     "UniPC",
     "View",
     "WarmUp",
+    "calibrate",
     "compose",
     "db_cache",
     "denoise",
@@ -164,6 +169,7 @@ __all__ = [
     "static_schedule",
     "step_cache",
     "steps_mask",
+    "summary",
     "taylor_seer",
     "tea_cache",
 ]

@@ -43,6 +43,20 @@ class LoopState(NamedTuple):
     nonfinite: jax.Array
 
 
+class Step(NamedTuple):
+    """What one iteration saw and did, for `walk`.
+
+    Attributes:
+        sample: the sample before it.
+        velocity: the velocity it stepped with, computed or not.
+        seen: what was kept of the policy's state after it.
+    """
+
+    sample: Any
+    velocity: Any
+    seen: Any
+
+
 def denoise(
     network: Callable[[Any, jax.Array], Any] | Within,
     noise: Any,
@@ -71,6 +85,59 @@ def denoise(
     Returns:
         The sample at the last sigma, and the statistics.
     """
+    start, advance = _loop(network, noise, schedule, solver, policy, progress)
+    num_steps = num_steps_of(schedule)
+    # A static bound: XLA sees a known trip count, and a GPU's host need not read the
+    # predicate back at every iteration.
+    end = jax.lax.while_loop(
+        lambda loop: loop.step < num_steps, lambda loop: advance(loop)[0], start
+    )
+    return _result(end)
+
+
+def walk(
+    network: Callable[[Any, jax.Array], Any] | Within,
+    noise: Any,
+    *,
+    schedule: Any,
+    solver: Solver,
+    policy: Policy,
+    progress: Progress | None = None,
+    keep: Callable[[Any], Any] = lambda cache: None,
+) -> tuple[SampleResult, Step]:
+    """Samples as `denoise` does, and keeps what every step saw.
+
+    Args:
+        network: see `denoise`; so are the others.
+        noise: likewise.
+        schedule: likewise.
+        solver: likewise.
+        policy: likewise.
+        progress: likewise.
+        keep: picks what is to be kept of the policy's state.
+
+    Returns:
+        The result, and all steps, their arrays with a leading axis of num_steps.
+    """
+    start, advance = _loop(network, noise, schedule, solver, policy, progress)
+
+    def step(loop: LoopState, _: None) -> tuple[LoopState, Step]:
+        after, velocity = advance(loop)
+        return after, Step(loop.sample, velocity, keep(after.cache))
+
+    end, steps = jax.lax.scan(step, start, length=num_steps_of(schedule))
+    return _result(end), steps
+
+
+def _loop(
+    network: Any,
+    noise: Any,
+    schedule: Any,
+    solver: Solver,
+    policy: Policy,
+    progress: Progress | None,
+) -> tuple[LoopState, Callable[[LoopState], tuple[LoopState, Any]]]:
+    """The loop's first state, and the function that takes a step."""
     num_steps = num_steps_of(schedule)
     leaves, structure = jax.tree.flatten(noise)
     schedules = per_output(schedule, noise)
@@ -81,7 +148,7 @@ def denoise(
         sigmas = [sigma_at(s, step) for s in schedules]
         return View(step, jax.tree.unflatten(structure, sigmas), sample)
 
-    def body(loop: LoopState) -> LoopState:
+    def advance(loop: LoopState) -> tuple[LoopState, Any]:
         view = view_at(loop.step, loop.sample)
         velocity, decision = forward(policy, loop.cache, view)
         stepped = [
@@ -96,7 +163,7 @@ def denoise(
         ]
         if progress is not None:
             report(progress, loop.step, num_steps, decision.run)
-        return LoopState(
+        after = LoopState(
             step=loop.step + 1,
             sample=jax.tree.unflatten(structure, [x for x, _ in stepped]),
             solver=tuple(state for _, state in stepped),
@@ -107,6 +174,7 @@ def denoise(
             threshold=loop.threshold.at[loop.step].set(decision.threshold),
             nonfinite=loop.nonfinite | ~_all_finite(velocity),
         )
+        return after, velocity
 
     first = jnp.zeros((), jnp.int32)
     shape = (num_steps,)
@@ -125,9 +193,10 @@ def denoise(
         threshold=jnp.full(shape, jnp.nan, jnp.float32),
         nonfinite=jnp.zeros((), bool),
     )
-    # A static bound: XLA sees a known trip count, and a GPU's host need not read the
-    # predicate back at every iteration.
-    end = jax.lax.while_loop(lambda loop: loop.step < num_steps, body, start)
+    return start, advance
+
+
+def _result(end: LoopState) -> SampleResult:
     calls = end.computed.sum(dtype=jnp.int32)
     branches, signal, threshold = None, end.signal, end.threshold
     if end.ran is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -13,17 +12,14 @@ from jax.core import Tracer
 
 from jax_stepcache.backends import CacheBackend, resolve_policy
 from jax_stepcache.backends.config import DiffusionCacheConfig
-from jax_stepcache.check import batch_size
-from jax_stepcache.denoise import denoise
-from jax_stepcache.forward import Within
-from jax_stepcache.guidance import guide, mix_branches, stack_branches
 from jax_stepcache.inputs import Inputs, check_inputs, own_model, schedules_of
 from jax_stepcache.model import Denoiser
 from jax_stepcache.params import Params
 from jax_stepcache.policy import Policy
+from jax_stepcache.program import Program, sampled
 from jax_stepcache.progress import Progress, tqdm_progress
 from jax_stepcache.result import SampleResult
-from jax_stepcache.schedule import Schedule, num_steps_of, timesteps_at
+from jax_stepcache.schedule import Schedule, num_steps_of
 from jax_stepcache.solvers import Solver, get_solver
 
 
@@ -137,98 +133,35 @@ def check_sampling(params: Any, **options: Any) -> None:
         ValueError: see `sample`.
         TypeError: likewise.
     """
+    resolved(params, **options)
+
+
+def resolved(params: Any, **options: Any) -> Resolved:
+    """Checks the arguments of `sample`, and makes of them those of `sampled`.
+
+    Args:
+        params: see `sample`.
+        **options: likewise.
+
+    Returns:
+        The arguments.
+
+    Raises:
+        ValueError: see `sample`.
+        TypeError: likewise.
+    """
     given = inspect.signature(sample).bind(params, **options)
     given.apply_defaults()
-    _resolve(**given.arguments)
+    return _resolve(**given.arguments)
 
 
-class _Program(NamedTuple):
-    """What a compiled sampler depends on besides shapes: all static and hashable."""
-
-    model: Any
-    schedules: tuple[Schedule, ...]
-    schedule_structure: Any
-    solver: Solver
-    guided: bool
-    progress: Progress | None
+_run = jax.jit(sampled, static_argnames=("program",))
 
 
-@functools.partial(jax.jit, static_argnames=("program",))
-def _run(
-    program: _Program,
-    weights: Any,
-    policy: Policy,
-    inputs: Inputs,
-    noise: Any,
-    key: jax.Array | None,
-    scale: jax.Array,
-) -> SampleResult:
-    model = program.model
-    schedule = jax.tree.unflatten(program.schedule_structure, program.schedules)
-    condition = inputs.condition
-    if inputs.observation is not None:
-        condition = model.prepare(weights, inputs.observation, program.guided)
-    if noise is None and key is not None:
-        batch = batch_size(inputs.observation, "observation")
-        noise = draw_noise(key, model.noise_struct(batch))
-    batch = batch_size(noise, "noise")
-    rows = 2 * batch if program.guided else batch
-
-    def network(x: Any, step: jax.Array) -> Any:
-        t = timesteps_at(schedule, step, rows)
-        ask = functools.partial(model.denoise, weights, t=t, condition=condition)
-        if program.guided:
-            return guide(ask, x, scale, model.guided_outputs)
-        return ask(x)
-
-    def embed(x: Any, step: jax.Array) -> Any:
-        t = timesteps_at(schedule, step, rows)
-        x = stack_branches(x, x) if program.guided else x
-        return model.embed(weights, x, t, condition)
-
-    def head(hidden: Any, context: Any) -> Any:
-        said = model.head(weights, hidden, context)
-        if program.guided:
-            return mix_branches(said, scale, model.guided_outputs)
-        return said
-
-    span = getattr(policy, "span", None)
-    if span is None:
-        forward = network
-    else:
-        look = getattr(model, "modulated", None)
-        forward = Within(
-            embed=embed,
-            blocks=functools.partial(model.blocks, weights),
-            head=head,
-            modulated=None if look is None else functools.partial(look, weights),
-            num_blocks=model.num_blocks,
-            span=span,
-            branches=2 if program.guided else 1,
-            sigma=functools.partial(_seen_sigma, model.signal_output),
-        )
-
-    return denoise(
-        forward,
-        noise,
-        schedule=schedule,
-        solver=program.solver,
-        policy=policy,
-        progress=program.progress,
-    )
-
-
-def _seen_sigma(output: str | None, sigmas: Any) -> jax.Array:
-    """The noise level of the output that signals look at."""
-    if isinstance(sigmas, Mapping) and output in sigmas:
-        return jax.tree.leaves(sigmas[output])[0]
-    return jax.tree.leaves(sigmas)[0]
-
-
-class _Resolved(NamedTuple):
+class Resolved(NamedTuple):
     """The arguments of the compiled sampler."""
 
-    program: _Program
+    program: Program
     weights: Any
     policy: Policy
     inputs: Inputs
@@ -257,7 +190,7 @@ def _resolve(
     schedule: Any,
     guidance_scale: Any,
     progress: Any,
-) -> _Resolved:
+) -> Resolved:
     """Checks the arguments of `sample`, and makes of them what is compiled."""
     if isinstance(params, Params):
         if model is not None:
@@ -300,7 +233,7 @@ def _resolve(
     schedules, structure = jax.tree.flatten(
         schedule, is_leaf=lambda node: isinstance(node, Schedule)
     )
-    program = _Program(
+    program = Program(
         network,
         tuple(schedules),
         structure,
@@ -308,23 +241,4 @@ def _resolve(
         guided,
         tqdm_progress() if progress is True else progress or None,
     )
-    return _Resolved(program, weights, policy, inputs, noise, key, jnp.float32(scale))
-
-
-def draw_noise(key: jax.Array, struct: Any) -> Any:
-    """Draws the sample at the first sigma.
-
-    Args:
-        key: a PRNG key.
-        struct: pytree of `jax.ShapeDtypeStruct`.
-
-    Returns:
-        Standard normal arrays, from one key for each output.
-    """
-    leaves, structure = jax.tree.flatten(struct)
-    keys = jax.random.split(key, len(leaves))
-    drawn = [
-        jax.random.normal(k, x.shape, x.dtype)
-        for k, x in zip(keys, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, drawn)
+    return Resolved(program, weights, policy, inputs, noise, key, jnp.float32(scale))

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jax_stepcache.cli import convert, finetune, info, rollout, sample
+from jax_stepcache.cli import calibrate, convert, finetune, info, rollout, sample
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="jax-stepcache", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (sample, rollout, convert, info, finetune):
+    for command in (sample, rollout, calibrate, convert, info, finetune):
         command.add_parser(commands)
     parsed = parser.parse_args(arguments)
     try:

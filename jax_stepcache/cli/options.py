@@ -19,11 +19,12 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache",
         default="step_cache",
-        help="cache backend: step_cache, static, tuned or none (default: %(default)s)",
+        help="cache backend: step_cache, tea_cache, cache_dit, mag_cache, sea_cache, "
+        "first_block_cache, taylor_seer, static, tuned or none (default: %(default)s)",
     )
     parser.add_argument(
         "--cache-config",
-        type=_json_object,
+        type=json_object,
         metavar="JSON",
         help="the backend's settings, e.g. "
         """'{"velocity_sim_thresholds": [0.98], "velocity_skip_countdowns": [3]}'""",
@@ -70,7 +71,8 @@ def solver_options(parsed: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _json_object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
+    """Reads an option that is a JSON object."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
@@ -81,4 +83,4 @@ def _json_object(text: str) -> dict[str, Any]:
 
 
 def _json_or_name(text: str) -> Any:
-    return _json_object(text) if text.lstrip().startswith("{") else text
+    return json_object(text) if text.lstrip().startswith("{") else text

@@ -13,11 +13,12 @@ from jax_stepcache.cli.options import (
     solver_options,
 )
 from jax_stepcache.cli.picture import save_comparison
-from jax_stepcache.cli.table import table
 from jax_stepcache.compare import Comparison, compare, contenders
 from jax_stepcache.registry import load_params
 from jax_stepcache.result import strip
 from jax_stepcache.sample import sample
+from jax_stepcache.summary import summary
+from jax_stepcache.table import table
 
 
 def add_parser(commands: Any) -> None:
@@ -33,6 +34,11 @@ def add_parser(commands: Any) -> None:
         "--compare",
         action="store_true",
         help="beside it: uncached, the tuned schedule, and plain fewer steps",
+    )
+    parser.add_argument(
+        "--summary",
+        action="store_true",
+        help="steps cached and quantiles of the signal (without --compare)",
     )
     parser.add_argument("--progress", action="store_true", help="show a bar")
     parser.set_defaults(run=run)
@@ -65,6 +71,8 @@ def run(parsed: argparse.Namespace) -> None:
         **cache,
     )
     print(result)
+    if parsed.summary:
+        print(f"\n{summary(result, names=[parsed.cache])}")
 
 
 def comparison_table(rows: list[Comparison]) -> str:

@@ -18,8 +18,9 @@ from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.check import check_arrays
 from jax_stepcache.params import Params
 from jax_stepcache.pipeline import CachedSampler
+from jax_stepcache.program import draw_noise
 from jax_stepcache.result import Stats
-from jax_stepcache.sample import check_sampling, draw_noise
+from jax_stepcache.sample import check_sampling
 
 from . import session as sessions
 from .model import DreamZeroModel

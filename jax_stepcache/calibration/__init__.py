@@ -1,0 +1,13 @@
+"""Calibration: which setting of a cache meets a target, found by replaying."""
+
+from jax_stepcache.calibration.calibrate import calibrate
+from jax_stepcache.calibration.fit import PolynomialFit, fit_polynomial
+from jax_stepcache.calibration.result import Calibration, CurvePoint
+
+__all__ = [
+    "Calibration",
+    "CurvePoint",
+    "PolynomialFit",
+    "calibrate",
+    "fit_polynomial",
+]

@@ -1,0 +1,95 @@
+"""Which threshold? The setting of a cache that meets a target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jax_stepcache.calibration.result import Calibration
+from jax_stepcache.calibration.samples import make_samples
+from jax_stepcache.calibration.schedules import calibrate_schedule
+from jax_stepcache.calibration.thresholds import SWEPT, calibrate_threshold
+from jax_stepcache.errors import unknown_name
+from jax_stepcache.model import Denoiser
+
+_TARGETS = ("model_calls", "psnr")
+
+
+def calibrate(
+    params: Any,
+    model: Denoiser | None = None,
+    samples: int | Mapping[str, Any] = 8,
+    *,
+    target: Mapping[str, float],
+    cache: str = "tuned",
+    cache_config: Mapping[str, Any] | None = None,
+    key: jax.Array | None = None,
+    replay: bool = True,
+    **options: Any,
+) -> Calibration:
+    """Finds the setting of a cache that meets a target.
+
+    Uncached trajectories are sampled once. A threshold is then replayed over what was
+    seen on them, however many are tried; only the few that matter are sampled for real.
+    ``"tuned"`` searches which steps run and what the others use, by replaying too.
+
+    Args:
+        params: see `sample`.
+        model: a denoiser of your own; see `sample`.
+        samples: how many of a bundled model's own to draw; or a mapping with ``noise``
+            and what else `sample` takes of ``observation``, ``condition`` and
+            ``negative_condition``, [samples, ...] arrays.
+        target: ``{"model_calls": 6}``: the best setting of as many calls or fewer, in
+            the mean; or ``{"psnr": 35.0}``: the cheapest that is so near to the
+            uncached samples, in dB.
+        cache: ``"tuned"``, or the name of a backend with a threshold.
+        cache_config: the backend's other settings.
+        key: draws observations and noise.
+        replay: False samples every candidate of ``"tuned"``, for small models.
+        **options: of `sample` (``num_inference_steps``, ``guidance_scale``, ...).
+
+    Returns:
+        The setting (``sample(params, **calibration.options)``), what it costs and
+        gives, and the curve it was chosen from. For TeaCache its ``fit`` has the
+        polynomial and R², for MagCache the ratios.
+
+    Raises:
+        ValueError: for anything that does not fit, before anything is sampled.
+        TypeError: likewise.
+    """
+    _check_target(target)
+    if cache != "tuned" and cache not in SWEPT:
+        raise ValueError(
+            unknown_name("cache to calibrate", cache, ["tuned", *SWEPT])
+            + ". Others have no threshold"
+        )
+    config = dict(cache_config or {})
+    if cache == "tuned" and config:
+        raise ValueError(
+            f"cache_config {sorted(config)} is for caches with a threshold; 'tuned' "
+            "finds all of its settings"
+        )
+    if cache in SWEPT and SWEPT[cache][0] in config and cache != "step_cache":
+        raise ValueError(f"{SWEPT[cache][0]} is what is to be found; leave it out")
+    for name in ("budget", "forecast", "progress"):
+        if name in options:
+            raise ValueError(f"{name}= is no option here; see cache_config")
+    drawn = make_samples(params, model, samples, key, options)
+    if cache == "tuned":
+        return calibrate_schedule(drawn, target, replay=replay)
+    return calibrate_threshold(drawn, cache, config, target)
+
+
+def _check_target(target: Mapping[str, float]) -> None:
+    if not isinstance(target, Mapping) or len(target) != 1:
+        raise TypeError(
+            f"target is {target!r}; give {{'model_calls': 6}} or {{'psnr': 35.0}}"
+        )
+    ((name, value),) = target.items()
+    if name not in _TARGETS:
+        raise ValueError(unknown_name("target", name, _TARGETS))
+    if not np.isfinite(value) or value <= 0:
+        raise ValueError(f"target {name} is {value!r}; it must be positive")

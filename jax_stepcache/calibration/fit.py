@@ -1,0 +1,110 @@
+"""Fits of what was seen: TeaCache's polynomial, and how the network responds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jax_stepcache.calibration.trajectory import Trajectory
+from jax_stepcache.schedule import per_output
+
+_DEGREE = 4
+
+
+class PolynomialFit(NamedTuple):
+    """TeaCache's polynomial from the input's change to the output's.
+
+    Attributes:
+        coefficients: five numbers, highest power first.
+        r_squared: share of the output change's variance that it explains.
+    """
+
+    coefficients: tuple[float, ...]
+    r_squared: float
+
+
+def fit_polynomial(
+    input_change: Sequence[float] | np.ndarray,
+    output_change: Sequence[float] | np.ndarray,
+) -> PolynomialFit:
+    """Fits TeaCache's polynomial, of degree 4.
+
+    Args:
+        input_change: relative changes of the modulated input, from step to step.
+        output_change: of the blocks' output, as many.
+
+    Returns:
+        The fit.
+
+    Raises:
+        ValueError: if there are fewer than five steps, or not as many of both.
+    """
+    x, y = (np.ravel(np.asarray(c, np.float64)) for c in (input_change, output_change))
+    if x.shape != y.shape or len(x) <= _DEGREE:
+        raise ValueError(
+            f"a polynomial of degree {_DEGREE} needs more than {_DEGREE} steps, as "
+            f"many inputs as outputs; got {len(x)} and {len(y)}"
+        )
+    coefficients = np.polyfit(x, y, _DEGREE)
+    error = np.square(y - np.polyval(coefficients, x)).sum()
+    spread = np.square(y - y.mean()).sum()
+    r_squared = 1.0 - error / spread if spread > 0 else 1.0
+    return PolynomialFit(tuple(coefficients.tolist()), float(r_squared))
+
+
+def mean_ratios(trajectories: Sequence[Trajectory]) -> tuple[float, ...]:
+    """MagCache's ratios, averaged over trajectories and branches; 1 at the first step.
+
+    Args:
+        trajectories: uncached ones, watched inside.
+
+    Returns:
+        One ratio for each step.
+    """
+    seen = np.stack([np.asarray(t.seen.ratio) for t in trajectories])
+    ratios = seen.mean(axis=(0, 2))
+    ratios[0] = 1.0
+    return tuple(round(float(ratio), 6) for ratio in ratios)
+
+
+def fit_response(
+    uncached: Trajectory, cached: Sequence[Trajectory], schedule: Any
+) -> Any:
+    """How the network's answer moves with the sample, see `replay_whole`.
+
+    Args:
+        uncached: the trajectory that all departed from.
+        cached: real cached trajectories, from the same noise.
+        schedule: their schedule, or one for each output.
+
+    Returns:
+        float32[num_steps] for each output, in the sample's structure: for each step the
+        least-squares response over the trajectories that computed it; where none has,
+        that of the nearest step. 1 where nothing has moved.
+    """
+    leaves, structure = jax.tree.flatten(uncached.samples)
+    said = jax.tree.leaves(uncached.velocities)
+    schedules = per_output(schedule, uncached.samples)
+    fitted = []
+    for i, (sample, velocity) in enumerate(zip(leaves, said, strict=True)):
+        sigma = np.asarray(schedules[i].sigmas[:-1], np.float32)
+        across, along = np.zeros(len(sigma)), np.zeros(len(sigma))
+        for one in cached:
+            ran = np.asarray(one.computed)
+            moved = np.asarray(jax.tree.leaves(one.samples)[i] - sample)
+            moved = moved.reshape(len(sigma), -1) / sigma[:, None]
+            answer = np.asarray(jax.tree.leaves(one.velocities)[i] - velocity)
+            answer = answer.reshape(len(sigma), -1)
+            across += ran * (moved * answer).sum(axis=1)
+            along += ran * (moved * moved).sum(axis=1)
+        known = np.flatnonzero(along > 1e-12)
+        response = np.ones(len(sigma), np.float32)
+        if len(known):
+            steps = np.arange(len(sigma))
+            nearest = known[np.abs(steps[:, None] - known[None, :]).argmin(axis=1)]
+            response = (across[nearest] / along[nearest]).astype(np.float32)
+        fitted.append(response)
+    return jax.tree.unflatten(structure, fitted)

@@ -1,0 +1,122 @@
+"""What a calibration has found."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jax_stepcache.table import table
+
+
+class CurvePoint(NamedTuple):
+    """A setting, and what it costs and gives.
+
+    Attributes:
+        setting: the threshold; or, of a schedule, its ``steps`` and ``forecast``.
+        model_calls: mean over samples; as replayed where nothing was sampled.
+        psnr: dB against the uncached samples; None where nothing was sampled.
+        sampled: whether the network was run to find out.
+    """
+
+    setting: Any
+    model_calls: float
+    psnr: float | None
+    sampled: bool
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The setting that meets the target, and how it was found.
+
+    Attributes:
+        cache: the backend's name, for ``sample(..., cache=...)``.
+        cache_config: its settings, for ``sample(..., cache_config=...)``.
+        target: what was asked for.
+        met: whether the setting meets it.
+        model_calls: what it costs, mean over the samples.
+        quality: dB against the uncached samples, by output.
+        baseline: likewise of as many plain steps without a cache (the nearest whole
+            number below), what caching has to beat.
+        curve: all settings that were looked at, the cheapest first.
+        fit: further findings: TeaCache's ``coefficients`` and ``r_squared``, MagCache's
+            ``mag_ratios``.
+    """
+
+    cache: str
+    cache_config: Mapping[str, Any]
+    target: Mapping[str, float]
+    met: bool
+    model_calls: float
+    quality: Mapping[str, float]
+    baseline: Mapping[str, float]
+    curve: tuple[CurvePoint, ...]
+    fit: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What to pass to `sample`: ``sample(params, **calibration.options)``."""
+        return {"cache": self.cache, "cache_config": dict(self.cache_config)}
+
+    def to_json(self) -> dict[str, Any]:
+        """The calibration as JSON."""
+        return {
+            "cache": self.cache,
+            "cache_config": dict(self.cache_config),
+            "target": dict(self.target),
+            "met": self.met,
+            "model_calls": self.model_calls,
+            "quality": dict(self.quality),
+            "baseline": dict(self.baseline),
+            "curve": [point._asdict() for point in self.curve],
+            "fit": dict(self.fit),
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes JSON under a temporary name, then renames it."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(self.to_json(), indent=2) + "\n")
+        os.replace(temporary, target)
+
+    def __str__(self) -> str:
+        """The curve as a table, and the setting."""
+        cells = [
+            [
+                _short(point.setting),
+                f"{point.model_calls:.2f}",
+                "-" if point.psnr is None else f"{point.psnr:.1f} dB",
+                "sampled" if point.sampled else "replayed",
+            ]
+            for point in self.curve
+        ]
+        wanted = ", ".join(f"{name} {value:g}" for name, value in self.target.items())
+        found = ", ".join(f"{n or 'sample'} {q:.1f}" for n, q in self.quality.items())
+        plain = ", ".join(f"{n or 'sample'} {q:.1f}" for n, q in self.baseline.items())
+        lines = [
+            table(["setting", "model calls", "PSNR", ""], cells),
+            f"{self.cache}: {wanted} {'met' if self.met else 'NOT met'} with "
+            f"{json.dumps(dict(self.cache_config))}",
+            f"{self.model_calls:.2f} model calls, {found} dB; as many plain steps: "
+            f"{plain or '-'} dB",
+        ]
+        if "r_squared" in self.fit:
+            lines.append(f"polynomial: R² = {self.fit['r_squared']:.3f}")
+        return "\n".join(lines)
+
+
+def _short(setting: Any) -> str:
+    if isinstance(setting, float):
+        return f"{setting:.4g}"
+    forecast = setting["forecast"]
+    outputs = {"": forecast} if "name" in forecast else forecast
+    each = [
+        f"{output} {one['name']}".strip()
+        + "".join(f" {k} {v:g}" for k, v in one.items() if k != "name" and v != 1)
+        for output, one in outputs.items()
+    ]
+    return f"{' '.join(map(str, setting['steps']))}: {', '.join(each)}"

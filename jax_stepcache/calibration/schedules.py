@@ -1,0 +1,192 @@
+"""A schedule of steps, and forecasts, that meet a target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jax_stepcache.calibration.fit import fit_response
+from jax_stepcache.calibration.quality import ahead, decibels, decoded, shown
+from jax_stepcache.calibration.replay import replay_whole
+from jax_stepcache.calibration.result import Calibration, CurvePoint
+from jax_stepcache.calibration.samples import Samples
+from jax_stepcache.calibration.schedule_search import (
+    Candidate,
+    climb,
+    even_spread,
+    settings_of,
+)
+from jax_stepcache.calibration.trajectory import follow
+from jax_stepcache.policies import mask_of_steps
+from jax_stepcache.sample import resolved
+
+_MOST_ROUNDS = 6
+_SAMPLED_A_ROUND = 3
+
+
+def calibrate_schedule(
+    samples: Samples,
+    target: Mapping[str, float],
+    *,
+    replay: bool = True,
+    starts: tuple[Candidate, ...] = (),
+) -> Calibration:
+    """Finds which steps run, and what the others use for each output.
+
+    Candidates are scored by replaying recorded velocities, corrected for how the
+    network answers where the sample has moved; see `replay_whole`. Each round samples
+    the best few for real, learns from them how it answers, and searches again.
+
+    Args:
+        samples: to calibrate on, in one batch.
+        target: ``model_calls``, or ``psnr``: then the fewest calls that reach it.
+        replay: False samples every candidate, for models that are small.
+        starts: where to start besides an even spread.
+
+    Returns:
+        The calibration; what it maximises is the lead over as many plain steps, on the
+        output where that is least.
+    """
+    if "model_calls" in target:
+        return _with_calls(samples, int(target["model_calls"]), target, replay, starts)
+    num_steps = resolved(samples.params, **samples.shared, **samples.batch).program
+    tried: list[CurvePoint] = []
+    found: Calibration | None = None
+    for budget in range(2, num_steps.num_steps):
+        found = _with_calls(samples, budget, target, replay, starts)
+        tried.extend(found.curve)
+        if found.met:
+            break
+    if found is None:
+        raise ValueError("a schedule of two steps leaves nothing to skip")
+    return Calibration(**{**vars(found), "curve": tuple(tried)})
+
+
+def _with_calls(
+    samples: Samples,
+    budget: int,
+    target: Mapping[str, float],
+    replay: bool,
+    starts: tuple[Candidate, ...],
+) -> Calibration:
+    search = _Search(samples, budget)
+    even = [
+        even_spread(budget, search.num_steps, search.outputs, forecast)
+        for forecast in ("linear", "linear_x0", "hold")
+    ]
+    fitting = [start for start in starts if len(start.steps) <= budget]
+    if replay:
+        for start in even:
+            search.sample(start)
+        for start in fitting:
+            if len(start.steps) == budget:
+                search.sample(start)
+        for _ in range(_MOST_ROUNDS):
+            if not search.round(fitting):
+                break
+    else:
+        for start in [even[1], *fitting]:
+            climb(search.sample, start, budget, search.num_steps)
+    return search.result(target)
+
+
+class _Search:
+    """One search for a number of model calls.
+
+    Attributes:
+        samples: to calibrate on.
+        budget: model calls.
+        num_steps: the schedule's step count.
+        outputs: names of the outputs; empty where the sample is one array.
+        baseline: dB of as many plain steps, by output.
+        sampled: the lead of every candidate that was sampled, and its quality.
+    """
+
+    def __init__(self, samples: Samples, budget: int) -> None:
+        arguments = resolved(samples.params, **samples.shared, **samples.batch)
+        self.samples = samples
+        self.budget = budget
+        self.program = arguments.program
+        self.num_steps = self.program.num_steps
+        if not 1 <= budget < self.num_steps:
+            raise ValueError(
+                f"model_calls is {budget}; a schedule of {self.num_steps} steps has "
+                f"room for 1 to {self.num_steps - 1}"
+            )
+        self.outputs = tuple(self.program.model.outputs or ())
+        self.baseline = samples.plain(budget)
+        self.sampled: dict[Candidate, tuple[float, dict[str, float]]] = {}
+        self._uncached = follow(arguments)
+        self._followed: list[Any] = []
+
+    def sample(self, candidate: Candidate) -> float:
+        """The candidate's real lead over as many plain steps, in dB."""
+        if candidate not in self.sampled:
+            policy = candidate.policy(self.num_steps)
+            arguments = resolved(
+                self.samples.params,
+                cache=policy,
+                **self.samples.shared,
+                **self.samples.batch,
+            )
+            trajectory = follow(arguments)
+            self._followed.append(trajectory)
+            images = decoded(self.samples.model, trajectory.end)
+            quality = decibels(self.samples.reference, images)
+            self.sampled[candidate] = ahead(quality, self.baseline), quality
+        return self.sampled[candidate][0]
+
+    def round(self, starts: list[Candidate]) -> bool:
+        """Searches by replaying, and samples the best few; False if none is new."""
+        response = fit_response(self._uncached, self._followed, self.program.schedule)
+        replayed: dict[Candidate, float] = {}
+
+        def score(candidate: Candidate) -> float:
+            policy = candidate.policy(self.num_steps)
+            result = replay_whole(self.program, policy, self._uncached, response)
+            images = decoded(self.samples.model, result.sample)
+            quality = decibels(self.samples.reference, images)
+            replayed[candidate] = ahead(quality, self.baseline)
+            return replayed[candidate]
+
+        best = max(self.sampled, key=lambda one: self.sampled[one][0])
+        for start in [best, *starts]:
+            climb(score, start, self.budget, self.num_steps)
+        new = [one for one in replayed if one not in self.sampled]
+        new = sorted(new, key=lambda one: -replayed[one])[:_SAMPLED_A_ROUND]
+        before = self.sampled[best][0]
+        leads = [self.sample(candidate) for candidate in new]
+        return bool(leads) and max(leads) > before
+
+    def result(self, target: Mapping[str, float]) -> Calibration:
+        """The best candidate that was sampled."""
+        best = max(self.sampled, key=lambda one: self.sampled[one][0])
+        lead, quality = self.sampled[best]
+        psnr = shown(quality, self.samples.output)
+        mask = mask_of_steps(best.steps, self.num_steps)
+        curve = [
+            CurvePoint(
+                {
+                    "steps": list(one.steps),
+                    "forecast": settings_of(one.forecast()),
+                },
+                float(self.budget),
+                shown(each, self.samples.output),
+                sampled=True,
+            )
+            for one, (_, each) in self.sampled.items()
+        ]
+        return Calibration(
+            cache="static",
+            cache_config={
+                "steps_mask": [bool(run) for run in mask],
+                "forecast": settings_of(best.forecast()),
+            },
+            target=dict(target),
+            met=lead > 0 if "model_calls" in target else psnr >= target["psnr"],
+            model_calls=float(self.budget),
+            quality=quality,
+            baseline=self.baseline,
+            curve=tuple(sorted(curve, key=lambda point: point.psnr or 0.0)),
+            fit={"steps": list(best.steps), "lead": lead},
+        )

@@ -1,0 +1,243 @@
+"""The threshold of a cache that meets a target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_stepcache.backends import resolve_policy
+from jax_stepcache.calibration.fit import fit_polynomial, mean_ratios
+from jax_stepcache.calibration.quality import shown
+from jax_stepcache.calibration.replay import replay_inside, replay_whole
+from jax_stepcache.calibration.result import Calibration, CurvePoint
+from jax_stepcache.calibration.samples import Samples
+from jax_stepcache.calibration.trajectory import Trajectory, watch
+from jax_stepcache.policy import Policy
+from jax_stepcache.sample import Resolved, resolved
+from jax_stepcache.span import Span
+
+# The setting that is swept, and between which values.
+SWEPT: Mapping[str, tuple[str, np.ndarray]] = MappingProxyType(
+    {
+        "tea_cache": ("rel_l1_thresh", np.geomspace(1e-3, 20, 160)),
+        "cache_dit": ("residual_diff_threshold", np.geomspace(1e-3, 0.999, 96)),
+        "first_block_cache": ("threshold", np.geomspace(1e-3, 4, 128)),
+        "mag_cache": ("mag_threshold", np.geomspace(1e-4, 4, 128)),
+        "sea_cache": ("sea_threshold", np.geomspace(1e-3, 20, 160)),
+        "step_cache": ("velocity_sim_thresholds", np.linspace(-0.98, 0.9999, 160)),
+    }
+)
+
+_MOST_SAMPLED = 8
+
+
+class _Setting(NamedTuple):
+    """A threshold, and the calls it makes when replayed."""
+
+    threshold: float
+    calls: float
+
+
+def calibrate_threshold(
+    samples: Samples,
+    cache: str,
+    cache_config: Mapping[str, Any],
+    target: Mapping[str, float],
+) -> Calibration:
+    """Sweeps a cache's threshold.
+
+    Uncached trajectories are recorded once, and every threshold decides over what was
+    seen on them. The network is asked again only to measure the few that matter.
+
+    Args:
+        samples: to calibrate on.
+        cache: the backend's name.
+        cache_config: its other settings.
+        target: ``model_calls`` or ``psnr``.
+
+    Returns:
+        The calibration.
+    """
+    arguments = resolved(samples.params, **samples.shared, **samples.one(0))
+    config, fit = dict(cache_config), {}
+    name, grid = SWEPT[cache]
+    trajectories: list[Trajectory] = []
+    missing = _MADE.get(cache)
+    if missing is not None and missing.setting not in config:
+        trajectories = _watched(samples, Span(), missing.looks_at)
+        config[missing.setting], fit = missing.make(trajectories)
+    policies = [
+        _policy(arguments, cache, {**config, name: _as_setting(cache, config, t)})
+        for t in grid
+    ]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *policies)
+    span = getattr(policies[0], "span", None)
+    if not trajectories:
+        looks_at = getattr(getattr(policies[0], "signal", None), "looks_at", "")
+        trajectories = _watched(samples, span, looks_at)
+    calls = _replayed_calls(arguments, stacked, trajectories, span)
+    settings = _distinct(grid, calls)
+
+    real: dict[_Setting, tuple[float, dict[str, float]]] = {}
+
+    def measure(setting: _Setting) -> tuple[float, float]:
+        """Real model calls and PSNR of a setting."""
+        if setting not in real:
+            chosen = {**config, name: _as_setting(cache, config, setting.threshold)}
+            calls, images = samples.apart(cache=cache, cache_config=chosen)
+            real[setting] = calls, samples.quality(images)
+        calls, quality = real[setting]
+        return calls, shown(quality, samples.output)
+
+    best = _choose(settings, target, measure)
+    for setting in _spread(settings):
+        measure(setting)
+    calls, quality = real[best]
+    config[name] = _as_setting(cache, config, best.threshold)
+    curve = [
+        CurvePoint(setting.threshold, *measure(setting), sampled=True)
+        if setting in real
+        else CurvePoint(setting.threshold, setting.calls, None, sampled=False)
+        for setting in settings
+    ]
+    return Calibration(
+        cache=cache,
+        cache_config=config,
+        target=dict(target),
+        met=_meets(target, *measure(best)),
+        model_calls=calls,
+        quality=quality,
+        baseline=samples.plain(max(int(calls), 1)),
+        curve=tuple(sorted(curve, key=lambda point: point.model_calls)),
+        fit=fit,
+    )
+
+
+class _Missing(NamedTuple):
+    """A setting that the calibration makes where it is not given."""
+
+    setting: str
+    looks_at: str
+    make: Callable[[list[Trajectory]], tuple[Any, dict[str, Any]]]
+
+
+def _polynomial(trajectories: list[Trajectory]) -> tuple[Any, dict[str, Any]]:
+    # The first step has nothing to change from.
+    changes = [
+        np.concatenate([np.ravel(getattr(t.seen, name)[1:]) for t in trajectories])
+        for name in ("input_change", "output_change")
+    ]
+    fit = fit_polynomial(*changes)
+    return fit.coefficients, fit._asdict()
+
+
+def _ratios(trajectories: list[Trajectory]) -> tuple[Any, dict[str, Any]]:
+    ratios = mean_ratios(trajectories)
+    return ratios, {"mag_ratios": ratios}
+
+
+_MADE: Mapping[str, _Missing] = MappingProxyType(
+    {
+        "tea_cache": _Missing("coefficients", "modulated", _polynomial),
+        "mag_cache": _Missing("mag_ratios", "", _ratios),
+    }
+)
+
+
+def _watched(samples: Samples, span: Span | None, looks_at: str) -> list[Trajectory]:
+    each = [samples.one(i) for i in range(samples.number)]
+    return watch(samples.params, each, span, looks_at, **samples.shared)
+
+
+def _policy(arguments: Resolved, cache: str, config: Mapping[str, Any]) -> Policy:
+    model = arguments.program.model
+    return resolve_policy(cache, model, arguments.program.num_steps, config)
+
+
+def _as_setting(cache: str, config: Mapping[str, Any], threshold: float) -> Any:
+    """The threshold as the setting takes it."""
+    threshold = float(threshold)
+    if cache != "step_cache":
+        return threshold
+    # StepCache's tiers move together.
+    tiers = config.get("velocity_sim_thresholds", (0.95, 0.93))
+    return [max(threshold + (tier - tiers[0]), -1.0) for tier in tiers]
+
+
+def _replayed_calls(
+    arguments: Resolved,
+    policies: Policy,
+    trajectories: list[Trajectory],
+    span: Span | None,
+) -> np.ndarray:
+    """Model calls of every setting, mean over the trajectories."""
+    program = arguments.program
+    if span is not None:
+        computed = [replay_inside(program, policies, t) for t in trajectories]
+        return np.mean([np.asarray(c).sum(axis=1) for c in computed], axis=0)
+
+    def calls(trajectory: Trajectory) -> np.ndarray:
+        response = jax.tree.map(
+            lambda x: jnp.ones(x.shape[0], jnp.float32), trajectory.samples
+        )
+        found = jax.lax.map(
+            lambda policy: (
+                replay_whole(program, policy, trajectory, response).stats.model_calls
+            ),
+            policies,
+        )
+        return np.asarray(found)
+
+    return np.mean([calls(t) for t in trajectories], axis=0)
+
+
+def _distinct(grid: np.ndarray, calls: np.ndarray) -> list[_Setting]:
+    """One threshold for each number of calls, from the middle of those that make it."""
+    found = {}
+    for count in np.unique(calls):
+        alike = grid[calls == count]
+        found[count] = _Setting(float(alike[len(alike) // 2]), float(count))
+    return list(found.values())
+
+
+def _choose(
+    settings: list[_Setting],
+    target: Mapping[str, float],
+    measure: Callable[[_Setting], tuple[float, float]],
+) -> _Setting:
+    """The setting of most calls within the target, or of fewest that reach a PSNR."""
+    if "model_calls" in target:
+        # Sampled, a setting may make more calls than replayed: then the next one.
+        for setting in reversed(settings):
+            if setting.calls <= target["model_calls"] and _meets(
+                target, *measure(setting)
+            ):
+                return setting
+        return settings[0]
+    low, high = 0, len(settings) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if _meets(target, *measure(settings[middle])):
+            high = middle
+        else:
+            low = middle + 1
+    measure(settings[low])
+    return settings[low]
+
+
+def _spread(settings: list[_Setting]) -> list[_Setting]:
+    """Some settings all over the curve, to be sampled for it."""
+    count = min(_MOST_SAMPLED, len(settings))
+    places = np.linspace(0, len(settings) - 1, count).round().astype(int)
+    return [settings[place] for place in sorted(set(places.tolist()))]
+
+
+def _meets(target: Mapping[str, float], calls: float, psnr: float) -> bool:
+    if "model_calls" in target:
+        return calls <= target["model_calls"]
+    return psnr >= target["psnr"]

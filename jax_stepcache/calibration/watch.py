@@ -1,0 +1,116 @@
+"""A policy that skips nothing and remembers what a signal would have seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jax_stepcache.policy import Decision, View
+from jax_stepcache.signals.relative_l1 import relative_l1
+from jax_stepcache.span import Inside, Span
+
+
+class Seen(NamedTuple):
+    """What there was to see at a step, of one guidance branch.
+
+    Attributes:
+        modulated: block 0's modulated input, or None where nobody looks at it.
+        first: what the first blocks added, or None likewise.
+        output: what left the span.
+        residual: what the span added.
+        input_change: float32 scalar, relative L1 of ``modulated`` since the step
+            before; NaN at the first.
+        output_change: float32 scalar, likewise of ``output``.
+        ratio: float32 scalar, mean over tokens of the norms of ``residual`` to those of
+            the step before; NaN at the first.
+        steps: int32 scalar, steps seen.
+    """
+
+    modulated: Any
+    first: Any
+    output: Any
+    residual: Any
+    input_change: jax.Array
+    output_change: jax.Array
+    ratio: jax.Array
+    steps: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Watch:
+    """Runs every step and keeps the last one's sights; see `Seen`.
+
+    Attributes:
+        span: what is around it.
+        looks_at: what is kept: ``"modulated"`` or ``"first blocks"``; anything else
+            keeps neither.
+    """
+
+    span: Span = field(metadata={"static": True})
+    looks_at: str = field(default="", metadata={"static": True})
+
+    def init(self, view: View, num_steps: int) -> Seen:
+        """See `Policy.init`."""
+        del num_steps
+        inside = _inside(view)
+        hidden = jax.tree.map(jnp.zeros_like, inside.hidden)
+        modulated, first = jax.tree.map(jnp.zeros_like, self._kept(inside))
+        nothing = jnp.full((), jnp.nan, jnp.float32)
+        steps = jnp.zeros((), jnp.int32)
+        return Seen(modulated, first, hidden, hidden, nothing, nothing, nothing, steps)
+
+    def decide(self, state: Seen, view: View) -> Decision:
+        """See `Policy.decide`."""
+        del view
+        return Decision(jnp.asarray(True), jnp.float32(jnp.nan), state)
+
+    def record(self, state: Seen, view: View, value: Any) -> Seen:
+        """See `Policy.record`."""
+        inside = _inside(view)
+        modulated, first = self._kept(inside)
+        output = jax.tree.map(jnp.add, inside.hidden, value)
+        begun = state.steps > 0
+
+        def since(old: Any, new: Any) -> jax.Array:
+            pairs = zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
+            changes = [relative_l1(a, b, eps=1e-8) for a, b in pairs]
+            change = jnp.stack(changes).mean() if changes else jnp.float32(jnp.nan)
+            return jnp.where(begun, change, jnp.nan)
+
+        old, new = (_norms(jax.tree.leaves(x)[0]) for x in (state.residual, value))
+        ratio = jnp.where(old > 0, new / jnp.where(old > 0, old, 1.0), 1.0).mean()
+        return Seen(
+            modulated,
+            first,
+            output,
+            value,
+            since(state.modulated, modulated),
+            since(state.output, output),
+            jnp.where(begun, ratio, jnp.nan),
+            state.steps + 1,
+        )
+
+    def predict(self, state: Seen, view: View) -> Any:
+        """See `Policy.predict`; what it says is never used."""
+        del view
+        return state.residual
+
+    def _kept(self, inside: Inside) -> tuple[Any, Any]:
+        return (
+            inside.modulated if self.looks_at == "modulated" else None,
+            inside.first if self.looks_at == "first blocks" else None,
+        )
+
+
+def _inside(view: View) -> Inside:
+    if view.inside is None:
+        raise ValueError("there is nothing to watch around the whole forward")
+    return view.inside
+
+
+def _norms(residual: jax.Array) -> jax.Array:
+    return jnp.sqrt(jnp.square(residual.astype(jnp.float32)).sum(axis=-1))
