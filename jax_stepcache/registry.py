@@ -32,10 +32,15 @@ if TYPE_CHECKING:
 _MODULES = {
     "tabletop": "jax_stepcache.models.tabletop",
     "dreamzero": "jax_stepcache.models.dreamzero",
+    "dit": "jax_stepcache.models.dit",
 }
 
 # Configurations that have a name and no bundled weights, and their packages.
-_CONFIGURATIONS = {"droid-14b": "dreamzero", "wan22-5b": "dreamzero"}
+_CONFIGURATIONS = {
+    "droid-14b": "dreamzero",
+    "wan22-5b": "dreamzero",
+    **{f"sit-{x}/{p}": "dit" for x in ("s", "b", "l", "xl") for p in (2, 4, 8)},
+}
 
 DEFAULT_MODEL = "tabletop"
 
@@ -51,11 +56,11 @@ def load_params(
     At a time, the host holds one tensor of safetensors, or one part of an Orbax folder.
 
     Args:
-        source: the name of a bundled model (``"tabletop"``), or a path: a folder as
-            `save_params` and ``jax-stepcache convert`` write it; a safetensors file
-            that names its model and configuration in its header, as the training
-            command writes it; or a released checkpoint of a model that is known, a
-            folder of safetensors files with their index, or one such file.
+        source: the name of a bundled model (``"tabletop"``, ``"dit"``), or a path: a
+            folder as `save_params` and ``jax-stepcache convert`` write it; a
+            safetensors file that names its model and configuration in its header, as
+            the training commands write it; or a released checkpoint of a model that is
+            known, a folder of safetensors files with their index, or one such file.
         dtype: bfloat16 or float32, to cast weights and the model's activations to;
             those of the checkpoint unless given.
         mesh: devices to place the weights on as they arrive. Each weight's longest axis
@@ -82,8 +87,8 @@ def load_model(source: str | os.PathLike[str] = DEFAULT_MODEL) -> Model:
     """Makes a model without weights.
 
     Args:
-        source: the name of a configuration (``"droid-14b"``, ``"wan22-5b"``), or
-            anything that `load_params` takes.
+        source: the name of a configuration (``"droid-14b"``, ``"wan22-5b"``,
+            ``"sit-s/2"`` to ``"sit-xl/8"``), or anything that `load_params` takes.
 
     Returns:
         The model.
@@ -148,8 +153,13 @@ def open_checkpoint(
     elif str(source) in _CONFIGURATIONS and not path.exists():
         raise ValueError(_no_weights(str(source)))
     elif not path.exists():
-        # A package that is there for its configurations is not a name to load.
-        known = {*_MODULES, *_CONFIGURATIONS} - {*_CONFIGURATIONS.values()}
+        # A package that is there for its configurations alone is not a name to load.
+        known = {*_MODULES, *_CONFIGURATIONS} - {
+            name
+            for name in _MODULES
+            if name in _CONFIGURATIONS.values()
+            and not hasattr(load_module(name), "WEIGHTS")
+        }
         raise FileNotFoundError(
             f"there is no file or folder {str(source)!r} here, and it is an "
             f"{unknown_name('model', str(source), known)}"
@@ -245,8 +255,8 @@ def offered(model: Model, name: str) -> Any:
 
 def _no_weights(name: str) -> str:
     return (
-        f"no weights are bundled for {name!r}: give the path of its checkpoint, the "
-        "released folder or a converted one. load_model gives the model alone, for "
+        f"no weights are bundled for {name!r}: give the path of its checkpoint, as "
+        "released or converted. load_model gives the model alone, for "
         f"{sorted(_CONFIGURATIONS)}"
     )
 

@@ -43,14 +43,17 @@ class Candidate(NamedTuple):
 
     def policy(self, num_steps: int) -> Composed:
         """The candidate as a policy over so many steps."""
-        found = [_searched(name) for name in self.forecasts]
-        forecast = dict(zip(self.outputs, found, strict=True)) or found[0]
+        forecast = self._by_output([_searched(name) for name in self.forecasts])
         return static_schedule(mask_of_steps(self.steps, num_steps), forecast)
 
     def forecast(self) -> Any:
         """The forecast, or one for each output."""
-        found = [FORECASTS[name] for name in self.forecasts]
-        return dict(zip(self.outputs, found, strict=True)) or found[0]
+        return self._by_output([FORECASTS[name] for name in self.forecasts])
+
+    def _by_output(self, each: list[Any]) -> Any:
+        if not self.outputs:
+            return each[0]
+        return dict(zip(self.outputs, each, strict=True))
 
     def neighbours(self, axis: int, num_steps: int) -> list[Candidate]:
         """Candidates that differ in one thing.
@@ -134,7 +137,7 @@ def named(steps: Sequence[int], forecast: Any) -> Candidate | None:
     """A schedule as a candidate, where the search knows its forecasts."""
     names = {repr(known): name for name, known in FORECASTS.items()}
     forecast = get_forecast(forecast)
-    by_output = {} if is_forecast(forecast) else dict(forecast)
+    by_output = {} if is_forecast(forecast) else dict(sorted(forecast.items()))
     found = [names.get(repr(one)) for one in by_output.values() or [forecast]]
     known = tuple(name for name in found if name is not None)
     if len(known) != len(found):

@@ -14,6 +14,7 @@ from jax_stepcache.calibration.schedule_search import (
     Candidate,
     climb,
     even_spread,
+    named,
     settings_of,
 )
 from jax_stepcache.calibration.trajectory import follow
@@ -75,6 +76,7 @@ def _with_calls(
         for forecast in ("linear", "linear_x0", "hold")
     ]
     fitting = [start for start in starts if len(start.steps) <= budget]
+    fitting += search.known()
     if replay:
         for start in even:
             search.sample(start)
@@ -118,6 +120,18 @@ class _Search:
         self.sampled: dict[Candidate, tuple[float, dict[str, float]]] = {}
         self._uncached = follow(arguments)
         self._followed: list[Any] = []
+
+    def known(self) -> list[Candidate]:
+        """The model's own schedule of so many calls, if there is one."""
+        find = getattr(self.program.model, "tuned", None)
+        try:
+            tuned = None if find is None else find(self.budget)
+        except ValueError:
+            return []
+        if tuned is None or tuned.num_steps != self.num_steps:
+            return []
+        candidate = named(tuned.steps, tuned.forecast)
+        return [] if candidate is None else [candidate]
 
     def sample(self, candidate: Candidate) -> float:
         """The candidate's real lead over as many plain steps, in dB."""

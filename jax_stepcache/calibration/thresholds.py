@@ -201,7 +201,9 @@ def _distinct(grid: np.ndarray, calls: np.ndarray) -> list[_Setting]:
     found = {}
     for count in np.unique(calls):
         alike = grid[calls == count]
-        found[count] = _Setting(float(alike[len(alike) // 2]), float(count))
+        # No more digits than anyone would write down.
+        threshold = float(f"{alike[len(alike) // 2]:.4g}")
+        found[count] = _Setting(threshold, float(count))
     return list(found.values())
 
 

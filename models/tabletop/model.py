@@ -7,7 +7,6 @@ two future frames and eight actions are denoised together, under the instruction
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,9 @@ import jax.numpy as jnp
 
 from jax_stepcache.check import batch_size, check_arrays
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.forecasts import get_forecast
 from jax_stepcache.guidance import stack_branches
 from jax_stepcache.model import SamplingDefaults, TunedSchedule
+from jax_stepcache.tuned import TunedFile
 
 from ..dreamzero import (
     DreamZeroCondition,
@@ -42,7 +41,7 @@ _WORDS = 1 + _NUM_COLOURS
 
 _SIDE = IMAGE_SIZE // latent.PATCH
 
-TUNED = Path(__file__).with_name("tuned.json")
+TUNED = TunedFile(Path(__file__).with_name("tuned.json"))
 
 
 def tabletop_config(dim: int = 96, num_layers: int = 4) -> DreamZeroConfig:
@@ -167,19 +166,12 @@ class TabletopModel(DreamZeroModel):
 
     def tuned(self, budget: int) -> TunedSchedule:
         """See `Model.tuned`."""
-        found = json.loads(TUNED.read_text())
-        schedules = found["schedules"]
-        if str(budget) not in schedules:
-            raise ValueError(
-                f"there is no tuned schedule of {budget} model calls; there are "
-                f"{sorted(map(int, schedules))}"
-            )
-        one = schedules[str(budget)]
-        return TunedSchedule(
-            tuple(one["steps"]),
-            found["num_steps"],
-            get_forecast(one["forecast"]),
-        )
+        return TUNED.schedule(budget)
+
+    def calibrated(self, backend: str, num_steps: int) -> dict[str, Any]:
+        """See `jax_stepcache.model.Calibrated`."""
+        del num_steps
+        return TUNED.settings(backend)
 
 
 @functools.partial(jax.jit, static_argnames="batch")

@@ -1,0 +1,236 @@
+"""The transformer as a model of this library: what `sample` asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from jax_stepcache.check import batch_size, check_arrays
+from jax_stepcache.errors import unknown_name
+from jax_stepcache.guidance import stack_branches
+from jax_stepcache.model import SamplingDefaults, TunedSchedule
+from jax_stepcache.tuned import TunedFile
+
+from .config import DiTConfig
+from .configs import DIGITS
+from .network import Context
+from .parameters import bind, weight_shapes
+
+TUNED = TunedFile(Path(__file__).with_name("tuned.json"))
+
+
+@dataclass(frozen=True)
+class DiTModel:
+    """Implements `jax_stepcache.model.Model` over `DiT`, and its stages.
+
+    The network has SiT's convention: it says data minus noise at a time that is 1 at
+    the data. The library's is ``x = (1 - sigma) * x0 + sigma * noise`` and ``velocity =
+    noise - x0`` at ``t = 1000 * sigma``; so the network is asked at ``1 - t / 1000``,
+    and the answer negated. Guidance mixes all channels; the original's sampler mixes
+    three of the four.
+
+    Attributes:
+        config: the transformer's sizes.
+    """
+
+    config: DiTConfig
+
+    name = "dit"
+    outputs = None
+    guided_outputs = None
+    signal_output = None
+    spatial_axes = (1, 2)
+    defaults = SamplingDefaults(
+        num_inference_steps=16, shift=1.0, guidance_scale=1.5, solver="unipc"
+    )
+
+    @property
+    def num_blocks(self) -> int:
+        """How many blocks there are between `embed` and `head`."""
+        return self.config.depth
+
+    def denoise(
+        self, weights: Any, sample: jax.Array, t: jax.Array, condition: jax.Array
+    ) -> jax.Array:
+        """Predicts the velocity: all stages, one after the other.
+
+        Args:
+            weights: nested dict of arrays.
+            sample: (rows, H, W, C) float32.
+            t: float32[rows] timesteps, 1000 * sigma.
+            condition: int32[rows] labels.
+
+        Returns:
+            The velocity, like ``sample``.
+        """
+        hidden, context = self.embed(weights, sample, t, condition)
+        hidden = self.blocks(weights, hidden, context, 0, self.num_blocks)
+        return self.head(weights, hidden, context)
+
+    def embed(
+        self, weights: Any, sample: jax.Array, t: jax.Array, condition: jax.Array
+    ) -> tuple[jax.Array, Context]:
+        """The first stage: makes tokens.
+
+        Args:
+            weights: nested dict of arrays.
+            sample: (rows, H, W, C) float32.
+            t: float32[rows] timesteps.
+            condition: int32[rows] labels.
+
+        Returns:
+            Tokens (rows, tokens, D), and what the other stages read beside them.
+        """
+        network = bind(self.config, weights)
+        return network.embed(sample, 1.0 - t / 1000.0, condition)
+
+    def blocks(
+        self, weights: Any, hidden: jax.Array, context: Context, start: int, stop: int
+    ) -> jax.Array:
+        """The second stage, or a part of it: blocks ``start`` to ``stop - 1``.
+
+        Args:
+            weights: nested dict of arrays.
+            hidden: (rows, tokens, D).
+            context: as `embed` made it.
+            start: the first block; a Python integer, as is ``stop``.
+            stop: the block after the last.
+
+        Returns:
+            Tokens like ``hidden``.
+        """
+        return bind(self.config, weights).run_blocks(hidden, context, start, stop)
+
+    def head(self, weights: Any, hidden: jax.Array, context: Context) -> jax.Array:
+        """The last stage: reads the velocity (rows, H, W, C) off the tokens."""
+        return -bind(self.config, weights).decode(hidden, context)
+
+    def modulated(self, weights: Any, hidden: jax.Array, context: Context) -> jax.Array:
+        """What the attention of block 0 is shown, normalised and modulated.
+
+        Args:
+            weights: nested dict of arrays.
+            hidden: (rows, tokens, D), as `embed` made it.
+            context: likewise.
+
+        Returns:
+            Array like ``hidden``.
+        """
+        return bind(self.config, weights).modulated(hidden, context)
+
+    def prepare(
+        self, weights: Any, observation: Mapping[str, jax.Array], guided: bool
+    ) -> jax.Array:
+        """Makes the labels of all rows; see `Model.prepare`.
+
+        Args:
+            weights: not read.
+            observation: ``label`` int32[B].
+            guided: adds as many rows without a label.
+
+        Returns:
+            int32[B], or int32[2 * B] with the conditional rows first.
+        """
+        del weights
+        label = jnp.asarray(observation["label"], jnp.int32)
+        if not guided:
+            return label
+        return stack_branches(label, jnp.full_like(label, self.config.num_classes))
+
+    def check_observation(self, observation: Any) -> int:
+        """See `Model.check_observation`."""
+        if not isinstance(observation, Mapping) or set(observation) != {"label"}:
+            given = (
+                sorted(observation)
+                if isinstance(observation, Mapping)
+                else type(observation).__name__
+            )
+            raise ValueError(f"observation is {given}; the model takes ['label']")
+        label, what = observation["label"], "observation['label']"
+        if not hasattr(label, "shape"):
+            raise ValueError(
+                f"{what} is a {type(label).__name__}; give an integer array of shape "
+                "(B,)"
+            )
+        batch = batch_size(label, what)
+        check_arrays(label, jax.ShapeDtypeStruct((batch,), jnp.int32), what)
+        if isinstance(label, (Tracer, jax.ShapeDtypeStruct)):
+            return batch
+        numbers, classes = np.asarray(label), self.config.num_classes
+        wrong = numbers[(numbers < 0) | (numbers >= classes)]
+        if wrong.size:
+            raise ValueError(
+                f"{what} has {wrong[0]}; the model's labels are 0 to {classes - 1}"
+            )
+        return batch
+
+    def example(self, key: jax.Array, batch: int = 1) -> dict[str, jax.Array]:
+        """Labels drawn at random."""
+        return {"label": jax.random.randint(key, (batch,), 0, self.config.num_classes)}
+
+    def noise_struct(self, batch: int) -> jax.ShapeDtypeStruct:
+        """Shape and dtype of the sample."""
+        c = self.config
+        shape = (batch, c.input_size, c.input_size, c.in_channels)
+        return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+    def decode(self, sample: jax.Array) -> dict[str, jax.Array]:
+        """Turns a sample into pictures.
+
+        Args:
+            sample: as sampled, (B, H, W, C).
+
+        Returns:
+            ``image`` float32[B, H, W, C] in [0, 1]; or, where the sample is not one of
+            pixels, ``latent``, the sample as it is, for a VAE.
+        """
+        if not self.config.pixels:
+            return {"latent": sample}
+        return {"image": jnp.clip((sample + 1.0) / 2.0, 0.0, 1.0)}
+
+    def tuned(self, budget: int) -> TunedSchedule:
+        """See `Model.tuned`."""
+        if not self._is_bundled:
+            raise ValueError(
+                f"{self.name} has no tuned schedule of {budget} model calls for these "
+                "sizes; use cache='static' with a steps_mask of your own, or "
+                "num_dit_steps 5 to 8"
+            )
+        return TUNED.schedule(budget)
+
+    def calibrated(self, backend: str, num_steps: int) -> dict[str, Any]:
+        """See `jax_stepcache.model.Calibrated`."""
+        del num_steps
+        return TUNED.settings(backend) if self._is_bundled else {}
+
+    @property
+    def _is_bundled(self) -> bool:
+        return replace(self.config, dtype=DIGITS.dtype) == DIGITS
+
+
+def model_from_config(config: Mapping[str, Any]) -> DiTModel:
+    """Makes the model that `config_of` described.
+
+    Raises:
+        ValueError: if the description is not of this model.
+    """
+    if set(config) != {"dit"}:
+        raise ValueError(unknown_name("DiT config", sorted(config), ["dit"]))
+    return DiTModel(DiTConfig.from_dict(config["dit"]))
+
+
+def config_of(model: DiTModel) -> dict[str, Any]:
+    """What `model_from_config` takes; JSON."""
+    return {"dit": asdict(model.config)}
+
+
+def weights_struct(model: DiTModel) -> Any:
+    """Shapes and dtypes (float32) of the model's weights."""
+    return weight_shapes(model.config)
