@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from jax_stepcache.calibration.fit import fit_response
-from jax_stepcache.calibration.quality import ahead, decibels, decoded, shown
+from jax_stepcache.calibration.quality import ahead, decoded, shown
 from jax_stepcache.calibration.replay import replay_whole
 from jax_stepcache.calibration.result import Calibration, CurvePoint
 from jax_stepcache.calibration.samples import Samples
@@ -21,8 +26,9 @@ from jax_stepcache.calibration.trajectory import follow
 from jax_stepcache.policies import mask_of_steps
 from jax_stepcache.sample import resolved
 
-_MOST_ROUNDS = 6
-_SAMPLED_A_ROUND = 3
+_MOST_ROUNDS = 8
+_IDLE_ROUNDS = 2
+_SAMPLED_A_ROUND = 4
 
 
 def calibrate_schedule(
@@ -83,8 +89,10 @@ def _with_calls(
         for start in fitting:
             if len(start.steps) == budget:
                 search.sample(start)
+        idle = 0
         for _ in range(_MOST_ROUNDS):
-            if not search.round(fitting):
+            idle = 0 if search.round(fitting) else idle + 1
+            if idle == _IDLE_ROUNDS:
                 break
     else:
         for start in [even[1], *fitting]:
@@ -145,32 +153,46 @@ class _Search:
             )
             trajectory = follow(arguments)
             self._followed.append(trajectory)
-            images = decoded(self.samples.model, trajectory.end)
-            quality = decibels(self.samples.reference, images)
-            self.sampled[candidate] = ahead(quality, self.baseline), quality
+            self.sampled[candidate] = self._lead(trajectory.end)
         return self.sampled[candidate][0]
 
     def round(self, starts: list[Candidate]) -> bool:
-        """Searches by replaying, and samples the best few; False if none is new."""
-        response = fit_response(self._uncached, self._followed, self.program.schedule)
-        replayed: dict[Candidate, float] = {}
+        """Searches by replaying, and samples the best few; False if none is better."""
+        fitted = fit_response(self._uncached, self._followed, self.program.schedule)
+        # A response of none is as good a guess where little has been learnt. The lower
+        # score of the two counts: a climb finds whatever one of them overrates.
+        responses = (fitted, jax.tree.map(jnp.zeros_like, fitted))
+
+        @functools.cache
+        def replayed(candidate: Candidate) -> float:
+            policy = candidate.policy(self.num_steps)
+            ends = [
+                replay_whole(self.program, policy, self._uncached, response).sample
+                for response in responses
+            ]
+            return min(self._lead(end)[0] for end in ends)
+
+        overrated = _overrating(
+            {one: replayed(one) - lead for one, (lead, _) in self.sampled.items()}
+        )
+        expected: dict[Candidate, float] = {}
 
         def score(candidate: Candidate) -> float:
-            policy = candidate.policy(self.num_steps)
-            result = replay_whole(self.program, policy, self._uncached, response)
-            images = decoded(self.samples.model, result.sample)
-            quality = decibels(self.samples.reference, images)
-            replayed[candidate] = ahead(quality, self.baseline)
-            return replayed[candidate]
+            expected[candidate] = replayed(candidate) - overrated(candidate)
+            return expected[candidate]
 
         best = max(self.sampled, key=lambda one: self.sampled[one][0])
         for start in [best, *starts]:
             climb(score, start, self.budget, self.num_steps)
-        new = [one for one in replayed if one not in self.sampled]
-        new = sorted(new, key=lambda one: -replayed[one])[:_SAMPLED_A_ROUND]
+        new = [one for one in expected if one not in self.sampled]
+        new = sorted(new, key=lambda one: -expected[one])[:_SAMPLED_A_ROUND]
         before = self.sampled[best][0]
         leads = [self.sample(candidate) for candidate in new]
         return bool(leads) and max(leads) > before
+
+    def _lead(self, end: Any) -> tuple[float, dict[str, float]]:
+        quality = self.samples.quality(decoded(self.samples.model, end))
+        return ahead(quality, self.baseline), quality
 
     def result(self, target: Mapping[str, float]) -> Calibration:
         """The best candidate that was sampled."""
@@ -204,3 +226,22 @@ class _Search:
             curve=tuple(sorted(curve, key=lambda point: point.psnr or 0.0)),
             fit={"steps": list(best.steps), "lead": lead},
         )
+
+
+def _overrating(errors: Mapping[Candidate, float]) -> Callable[[Candidate], float]:
+    """By how much replaying overrates a candidate, to judge by those that were sampled.
+
+    Forecasts differ in this far more than schedules do: the mean over candidates with
+    the same ones, or over all where there is none.
+    """
+
+    def expected(candidate: Candidate) -> float:
+        alike = [
+            error
+            for one, error in errors.items()
+            if one.forecasts == candidate.forecasts and np.isfinite(error)
+        ]
+        known = alike or [error for error in errors.values() if np.isfinite(error)]
+        return float(np.mean(known)) if known else 0.0
+
+    return expected
