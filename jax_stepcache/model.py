@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
+from jax_stepcache.stages import STAGES
+
 # (params, sample, t, condition) -> velocity, over pytrees of [batch, ...] arrays.
 Denoiser = Callable[[Any, Any, Any, Any], Any]
 
@@ -192,26 +194,8 @@ class StagedModel(FunctionModel):
         """The name of the stages' class."""
         return type(self.function).__name__
 
-    @property
-    def num_blocks(self) -> int:
-        """How many blocks there are."""
-        return self.function.num_blocks
-
-    @property
-    def modulated(self) -> Any:
-        """Block 0's modulated input, as a function; or None."""
-        return getattr(self.function, "modulated", None)
-
-    def embed(self, weights: Any, sample: Any, t: Any, condition: Any) -> Any:
-        """See `Stages.embed`."""
-        return self.function.embed(weights, sample, t, condition)
-
-    def blocks(
-        self, weights: Any, hidden: Any, context: Any, start: int, stop: int
-    ) -> Any:
-        """See `Stages.blocks`."""
-        return self.function.blocks(weights, hidden, context, start, stop)
-
-    def head(self, weights: Any, hidden: Any, context: Any) -> Any:
-        """See `Stages.head`."""
-        return self.function.head(weights, hidden, context)
+    def __getattr__(self, name: str) -> Any:
+        """The function's own stages; what it lacks is lacking here too."""
+        if name in (*STAGES, "modulated", "spatial_axes"):
+            return getattr(self.function, name)
+        raise AttributeError(name)

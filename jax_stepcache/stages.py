@@ -74,7 +74,7 @@ class StagedDenoiser:
         return self.head(params, hidden, context)
 
 
-_STAGES = ("embed", "blocks", "head", "num_blocks")
+STAGES = ("embed", "blocks", "head", "num_blocks")
 _HOW = (
     "Give model=StagedDenoiser(num_blocks, embed, blocks, head, modulated), or a model "
     "with methods of these names; the README's 'Your own model' shows one. step_cache "
@@ -83,8 +83,8 @@ _HOW = (
 
 
 def has_stages(model: Any) -> bool:
-    """Whether a model can be asked for its parts."""
-    return all(getattr(model, name, None) is not None for name in _STAGES)
+    """Whether a model has parts to be asked for; some may still be missing."""
+    return any(getattr(model, name, None) is not None for name in STAGES)
 
 
 def check_stages(model: Any, span: Span | None, looks_at: str = "") -> None:
@@ -100,7 +100,7 @@ def check_stages(model: Any, span: Span | None, looks_at: str = "") -> None:
             blocks.
     """
     name = getattr(model, "name", type(model).__name__)
-    missing = [part for part in _STAGES if getattr(model, part, None) is None]
+    missing = [part for part in STAGES if getattr(model, part, None) is None]
     if missing:
         raise ValueError(
             f"this cache skips blocks inside the network, and {name} lacks "

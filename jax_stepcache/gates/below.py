@@ -50,7 +50,9 @@ class Below:
         """See `Gate.decide`; NaN runs, unless nothing is compared."""
         del step
         threshold = jnp.asarray(self.threshold, jnp.float32)
-        open_ = state.recorded & (state.total < jnp.asarray(self.max_total))
+        cap = jnp.asarray(self.max_total, jnp.float32)
+        # A signal that was not finite must not close a gate that has no cap.
+        open_ = state.recorded & (jnp.isposinf(cap) | ~(state.total >= cap))
         always = jnp.isposinf(threshold)
         small = signal <= threshold if self.inclusive else signal < threshold
         comparing = open_ & ~always

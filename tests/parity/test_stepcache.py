@@ -8,7 +8,6 @@ not reset between two generations and carried a stale countdown over.
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental import io_callback
 
 from jax_stepcache import (
     DiffusionCacheConfig,
-    Euler,
     Pipeline,
     Policy,
     SampleResult,
@@ -29,7 +26,6 @@ from jax_stepcache import (
     StepCacheConfig,
     StepCacheState,
     View,
-    explicit_schedule,
     sample,
 )
 from jax_stepcache.gated import gated
@@ -38,9 +34,7 @@ from jax_stepcache.model import FunctionModel
 from ..networks import counted_steps
 from ..plain_step_cache import plain_cosine, plain_step_cache
 from .cases import caches_files, parametrize
-from .toy import toy
-
-TOLERANCE = 1e-4  # absolute, float32
+from .toy_run import ToyRun, assert_close, config_of, generations, load, run_toy
 
 _SETTINGS = {
     "velocity_sim_thresholds": [0.95, 0.93],
@@ -57,14 +51,13 @@ class Recorded:
 
     path: Path
 
-    @functools.cached_property
+    @property
     def arrays(self) -> dict[str, np.ndarray]:
-        with np.load(self.path) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        return load(self.path)
 
-    @functools.cached_property
+    @property
     def config(self) -> dict[str, Any]:
-        return json.loads(str(self.arrays["config"]))
+        return config_of(self.path)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -80,11 +73,7 @@ class Recorded:
     @property
     def generations(self) -> list[slice]:
         """The steps of each generation."""
-        lengths = self.config.get("gens", 1)
-        if isinstance(lengths, int):
-            lengths = [self.config["N"]] * lengths
-        ends = np.cumsum(lengths)
-        return [slice(end - n, end) for n, end in zip(lengths, ends, strict=True)]
+        return generations(self.path)
 
     @property
     def velocities(self) -> np.ndarray:
@@ -136,18 +125,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def test_sampler_matches_original(reproduced: Recorded) -> None:
     """`sample` computes the same steps and signals, and the same numbers at each."""
     for steps in reproduced.generations:
-        result, tape = _sample(reproduced, steps)
+        result, run = _sample(reproduced, steps)
         assert result.stats.model_calls == result.stats.computed.sum()
         count = steps.stop - steps.start
         computed, signal = (np.asarray(x)[:count] for x in result.stats[:2])
         _assert_decided_alike(reproduced, steps, computed, signal)
         asked = reproduced.velocities[steps][computed]
         assert bool(result.stats.nonfinite) != np.isfinite(asked).all()
-        if not reproduced.is_sequence:
-            samples = [x for x, _ in tape] + [np.asarray(result.sample)]
-            _assert_close("x", np.stack(samples), reproduced.arrays["x"])
-            velocities = np.stack([v for _, v in tape])
-            _assert_close("velocity", velocities, reproduced.arrays["velocity"])
+        if run is not None:
+            assert_close("x", run.x, reproduced.arrays["x"])
+            assert_close("velocity", run.velocity, reproduced.arrays["velocity"])
 
 
 def test_policy_in_a_compiled_loop_matches_original(reproduced: Recorded) -> None:
@@ -226,73 +213,29 @@ def test_recorded_runs_reuse_and_compute(pytestconfig: pytest.Config) -> None:
     assert not np.concatenate(ran).all()
 
 
-@dataclass(frozen=True, eq=False)
-class _Taped(Euler):
-    """Euler that also shows the host each sample and velocity it is given."""
-
-    tape: list[tuple[np.ndarray, np.ndarray]]
-
-    def step(
-        self, row: jax.Array, state: tuple[()], sample: jax.Array, velocity: jax.Array
-    ) -> tuple[jax.Array, tuple[()]]:
-        io_callback(self._write, None, sample, velocity, ordered=True)
-        return super().step(row, state, sample, velocity)
-
-    def _write(self, sample: jax.Array, velocity: jax.Array) -> None:
-        self.tape.append((np.array(sample), np.array(velocity)))
-
-
-def _sample(
-    recorded: Recorded, steps: slice
-) -> tuple[SampleResult, list[tuple[np.ndarray, np.ndarray]]]:
-    """One generation through the real sampler, and what its solver saw."""
+def _sample(recorded: Recorded, steps: slice) -> tuple[SampleResult, ToyRun | None]:
+    """One generation through the real sampler, and what the toy's solver saw."""
     shared = {"cache": "step_cache", "cache_config": recorded.settings}
-    if recorded.is_sequence:
-        velocities = _padded(recorded.velocities[steps], 16)
-        result = sample(
-            velocities,
-            model=_lookup,
-            noise=jnp.zeros_like(velocities[0]),
-            condition=jnp.int32(0),
-            schedule=counted_steps(len(velocities)),
-            solver="euler",
-            **shared,
-        )
-        return result, []
-    weights, tape = _toy_weights(recorded.path), []
-    rows = jnp.zeros(recorded.velocities.shape[1], jnp.int32)
-    scale = recorded.config.get("cfg_scale", 1.0) or 1.0
-    guided = {"negative_condition": rows + 1, "guidance_scale": scale}
-    sigmas = recorded.arrays["sigma"]
+    if not recorded.is_sequence:
+        run = run_toy(recorded.path, **shared, steps=steps)
+        return run.result, run
+    velocities = _padded(recorded.velocities[steps], 16)
     result = sample(
-        weights,
-        model=toy,
-        noise=jnp.asarray(recorded.arrays["x"][0]),
-        condition=rows,
-        schedule=explicit_schedule(sigmas, sigmas[:-1] * np.float32(1000)),
-        solver=_Taped(tape),
+        velocities,
+        model=_lookup,
+        noise=jnp.zeros_like(velocities[0]),
+        condition=jnp.int32(0),
+        schedule=counted_steps(len(velocities)),
+        solver="euler",
         **shared,
-        **(guided if scale != 1.0 else {}),
     )
-    jax.effects_barrier()
-    return result, tape
+    return result, None
 
 
 def _lookup(velocities: Any, x: Any, t: jax.Array, start: jax.Array) -> jax.Array:
     """A network that says what was recorded; its timesteps count the steps."""
     del x
     return velocities[start + t[0].astype(jnp.int32)]
-
-
-@functools.cache
-def _toy_weights(path: Path) -> dict[str, Any]:
-    recorded = Recorded(path)
-    weights = {
-        name.removeprefix("weights/"): jnp.asarray(array)
-        for name, array in recorded.arrays.items()
-        if name.startswith("weights/")
-    }
-    return weights | {"ln_eps": jnp.float32(recorded.config["ln_eps"])}
 
 
 class _Walked(NamedTuple):
@@ -397,7 +340,7 @@ def _assert_decided_alike(
             return
     assert computed.tolist() == expected[steps].tolist()
     assert np.isnan(signal).tolist() == np.isnan(theirs).tolist()
-    _assert_close("signal", np.nan_to_num(signal), np.nan_to_num(theirs))
+    assert_close("signal", np.nan_to_num(signal), np.nan_to_num(theirs))
 
 
 def _assert_remembered_alike(
@@ -416,9 +359,3 @@ def _assert_remembered_alike(
     ):
         # Disabled, the original's history grows without bound; ours is not kept.
         assert history.tolist() == recorded.arrays["history_len_after"][steps].tolist()
-
-
-def _assert_close(what: str, ours: np.ndarray, theirs: np.ndarray) -> None:
-    assert ours.shape == theirs.shape, what
-    error = np.max(np.abs(ours - theirs))
-    assert error <= TOLERANCE, f"{what}: max error {error:.2e}"

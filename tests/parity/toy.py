@@ -66,11 +66,6 @@ class Toy:
         return _modulated(weights, h, context, part)
 
 
-def toy(weights: Any, x: jax.Array, t: jax.Array, branch: jax.Array) -> jax.Array:
-    """The toy as a plain function."""
-    return Toy(len(weights["W1"]))(weights, x, t, branch)
-
-
 def _modulated(weights: Any, h: Any, context: Time, part: Any) -> jax.Array:
     e = context.e
     u = _layer_norm(h, weights["ln_eps"])

@@ -1,4 +1,4 @@
-"""One recorded generation of the toy, through the real sampler."""
+"""Recorded generations of the toy, through the real sampler."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,50 @@ from jax.experimental import io_callback
 from jax_stepcache import Euler, SampleResult, explicit_schedule, sample
 
 from .toy import Toy
+
+TOLERANCE = 1e-4  # absolute, float32
+
+# Our names of the originals, and of their settings.
+_CACHES: Mapping[str, tuple[str, dict[str, str]]] = {
+    "teacache": (
+        "tea_cache",
+        {"rel_l1_thresh": "rel_l1_thresh", "coefficients": "coefficients"},
+    ),
+    "dbcache": ("cache_dit", {}),
+    "magcache": (
+        "mag_cache",
+        {
+            "mag_ratios": "mag_ratios",
+            "threshold": "mag_threshold",
+            "max_skip_steps": "mag_max_skip_steps",
+            "retention_ratio": "mag_retention_ratio",
+        },
+    ),
+    "seacache": (
+        "sea_cache",
+        {
+            "threshold": "sea_threshold",
+            "residual_order": "sea_residual_order",
+            "max_consecutive_cached": "sea_max_consecutive_cached",
+            "power_exp": "sea_power_exp",
+        },
+    ),
+    "fbc": ("first_block_cache", {"threshold": "threshold"}),
+    "dtaylor": (
+        "taylor_seer",
+        {
+            "cache_interval": "cache_interval",
+            "disable_cache_before_step": "disable_cache_before_step",
+            "disable_cache_after_step": "disable_cache_after_step",
+            "max_order": "max_order",
+        },
+    ),
+}
+# DBCache's settings have their names here, but for these.
+_OTHERWISE = {
+    "steps_computation_mask": "steps_mask",
+    "steps_computation_policy": "scm_steps_policy",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,46 +113,128 @@ def toy_of(num_blocks: int) -> Toy:
     return Toy(num_blocks)
 
 
+def generations(path: Path) -> list[slice]:
+    """The steps of each generation of a file."""
+    config = config_of(path)
+    lengths = config.get("gens", 1)
+    if isinstance(lengths, int):
+        lengths = [config["N"]] * lengths
+    ends = np.cumsum(lengths).tolist()
+    return [slice(end - n, end) for n, end in zip(lengths, ends, strict=True)]
+
+
+def cache_of(path: Path) -> tuple[str, dict[str, Any], tuple[int, ...]]:
+    """The cache of a file: its name, its settings and how the tokens lie."""
+    config = config_of(path)
+    name, settings = _CACHES[config["impl"]]
+    if "db" in config:
+        config = config["db"]
+        settings = {key: _OTHERWISE.get(key, key) for key in config}
+    given = {ours: config[key] for key, ours in settings.items() if key in config}
+    given = {key: x for key, x in given.items() if x is not None}
+    return name, given, _layout(path) if name == "sea_cache" else ()
+
+
+def _layout(path: Path) -> tuple[int, ...]:
+    config = config_of(path)
+    for where in (config, config["dims"]):
+        if "layout" in where:
+            return tuple(where["layout"])
+    return 2, config["dims"]["T"] // 2, 1
+
+
+def guidance_of(path: Path) -> float:
+    """A file's guidance scale; 1 where it has one branch."""
+    return float(config_of(path).get("cfg_scale") or 1.0)
+
+
+def toy_options(
+    path: Path, layout: tuple[int, ...] = (), steps: slice | None = None
+) -> dict[str, Any]:
+    """What `sample` and `Pipeline` are told to sample as it was recorded.
+
+    Args:
+        path: the file.
+        layout: how the tokens lie; one axis unless given.
+        steps: those of one generation; all, unless given.
+
+    Returns:
+        All options but the cache.
+    """
+    arrays = load(path)
+    steps = slice(0, len(arrays["velocity"])) if steps is None else steps
+    noise = jnp.asarray(arrays["x"][steps.start])
+    batch, tokens, channels = noise.shape
+    rows = jnp.zeros(batch, jnp.int32)
+    sigmas = arrays["sigma"][steps.start : steps.stop + 1].copy()
+    if sigmas[-1] >= sigmas[-2]:
+        sigmas[-1] = 0  # the file goes on with the first sigma of the next generation
+    options = {
+        "noise": noise.reshape(batch, *(layout or (tokens,)), channels),
+        "condition": rows,
+        "schedule": explicit_schedule(sigmas, sigmas[:-1] * np.float32(1000)),
+        "solver": _TAPED,
+    }
+    if guidance_of(path) != 1.0:
+        scale = guidance_of(path)
+        options |= {"negative_condition": rows + 1, "guidance_scale": scale}
+    return options
+
+
+class ToyRun(NamedTuple):
+    """A generation of the toy.
+
+    Attributes:
+        result: what `sample` returned.
+        x: [steps + 1, batch, tokens, channels], the sample at each step.
+        velocity: [steps, batch, tokens, channels], at each step.
+    """
+
+    result: SampleResult
+    x: np.ndarray
+    velocity: np.ndarray
+
+
 def run_toy(
     path: Path,
     cache: Any,
     cache_config: Mapping[str, Any] | None = None,
     layout: tuple[int, ...] = (),
-) -> tuple[SampleResult, np.ndarray, np.ndarray]:
+    steps: slice | None = None,
+) -> ToyRun:
     """Samples as it was recorded.
 
     Args:
         path: the file.
         cache: see `sample`.
         cache_config: likewise.
-        layout: how the tokens lie; one axis unless given.
+        layout: see `toy_options`.
+        steps: likewise.
 
     Returns:
-        The result, and the samples and velocities of all steps, in the file's shapes.
+        The result, and what the solver saw, in the file's shapes.
     """
-    arrays, config, tape = load(path), config_of(path), _TAPED.tape
-    tape.clear()
-    noise = jnp.asarray(arrays["x"][0])
-    shape = noise.shape
-    if layout:
-        noise = noise.reshape(shape[0], *layout, shape[-1])
-    rows = jnp.zeros(shape[0], jnp.int32)
-    scale = config.get("cfg_scale", 1.0) or 1.0
-    guided = {"negative_condition": rows + 1, "guidance_scale": scale}
-    sigmas = arrays["sigma"]
+    _TAPED.tape.clear()
     result = sample(
         toy_weights(path),
-        model=toy_of(config["dims"]["L"]),
-        noise=noise,
-        condition=rows,
-        schedule=explicit_schedule(sigmas, sigmas[:-1] * np.float32(1000)),
-        solver=_TAPED,
+        model=toy_of(config_of(path)["dims"]["L"]),
         cache=cache,
         cache_config=cache_config,
-        **(guided if scale != 1.0 else {}),
+        **toy_options(path, layout, steps),
     )
     jax.effects_barrier()
-    samples = [x.reshape(shape) for x, _ in tape]
-    samples.append(np.asarray(result.sample).reshape(shape))
-    velocities = [v.reshape(shape) for _, v in tape]
-    return result, np.stack(samples), np.stack(velocities)
+    shape = load(path)["x"].shape[1:]
+    samples = [x for x, _ in _TAPED.tape] + [np.asarray(result.sample)]
+    velocities = [v for _, v in _TAPED.tape]
+    return ToyRun(
+        result,
+        np.stack(samples).reshape(-1, *shape),
+        np.stack(velocities).reshape(-1, *shape),
+    )
+
+
+def assert_close(what: str, ours: np.ndarray, theirs: np.ndarray) -> None:
+    """Shapes agree, and all values to the tolerance."""
+    assert ours.shape == theirs.shape, what
+    error = np.max(np.abs(ours - theirs))
+    assert error <= TOLERANCE, f"{what}: max error {error:.2e}"
