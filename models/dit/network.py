@@ -15,6 +15,7 @@ from flax import nnx
 
 from ..dreamzero.embeddings import timestep_embedding
 from ..dreamzero.layers import MLP, Linear
+from ..dreamzero.stack import block_of, run_stack
 from .block import Block
 from .config import DiTConfig
 from .head import Head
@@ -107,8 +108,7 @@ class DiT(nnx.Module):
     ) -> jax.Array:
         """Sends tokens (B, S, D) through the blocks from ``start`` to before ``stop``.
 
-        The blocks are one scan, over their numbers: each step reads its own layer of
-        the stacked weights, so that a part of the blocks costs no copy of theirs.
+        The blocks are one scan; a part of them costs no copy of their weights.
 
         Args:
             tokens: (B, S, D).
@@ -128,14 +128,17 @@ class DiT(nnx.Module):
                 f"before {stop}"
             )
 
-        def layer(x: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
-            return self._block(number)(x, context.c), None
+        graph, layers = nnx.split(self.blocks)
 
-        return jax.lax.scan(layer, tokens, jnp.arange(start, stop))[0]
+        def layer(x: jax.Array, part: nnx.State) -> tuple[jax.Array, None]:
+            return nnx.merge(graph, part)(x, context.c), None
+
+        return run_stack(layer, tokens, layers, start, stop)[0]
 
     def modulated(self, tokens: jax.Array, context: Context) -> jax.Array:
         """What the first block's attention is shown of tokens (B, S, D); like them."""
-        return self._block(0).modulated(tokens, context.c)
+        graph, layers = nnx.split(self.blocks)
+        return nnx.merge(graph, block_of(layers, 0)).modulated(tokens, context.c)
 
     def decode(self, tokens: jax.Array, context: Context) -> jax.Array:
         """Reads the velocity (B, H, W, C) off tokens (B, S, D)."""
@@ -143,14 +146,3 @@ class DiT(nnx.Module):
         said = unpatchify(patches, self.config.patch_size)
         velocity = said[..., : self.config.in_channels]
         return velocity.astype(jnp.promote_types(velocity.dtype, jnp.float32))
-
-    def _block(self, number: jax.Array | int) -> Block:
-        """One of the blocks, its weights read out of the stack."""
-        graph, layers = nnx.split(self.blocks)
-        one = jax.tree.map(
-            lambda stacked: jax.lax.dynamic_index_in_dim(
-                stacked, number, keepdims=False
-            ),
-            layers,
-        )
-        return nnx.merge(graph, one)

@@ -22,6 +22,7 @@ from .embeddings import ActionEncoder, ImageEmbedding, timestep_embedding
 from .head import Head, patchify, unpatchify
 from .kv_cache import KVCache
 from .layers import MLP, Linear, gelu_tanh
+from .stack import run_stack
 
 
 class Embedded(NamedTuple):
@@ -413,14 +414,8 @@ class CausalWanModel(nnx.Module):
         graph, layers = nnx.split(self.blocks)
         per_layer = (layers, context, KeysValues(cache.k, cache.v))
 
-        def layer(x, i):
-            # By index: a slice of the stacked weights would be a copy of them.
-            state, layer_context, cached = jax.tree.map(
-                lambda stacked: jax.lax.dynamic_index_in_dim(
-                    stacked, i, keepdims=False
-                ),
-                per_layer,
-            )
+        def layer(x, part):
+            state, layer_context, cached = part
             x, new = nnx.merge(graph, state)(
                 x,
                 embedded.modulation,
@@ -432,9 +427,8 @@ class CausalWanModel(nnx.Module):
             )
             return x, KeysValues(new.k[:, :kept], new.v[:, :kept])
 
-        count = c.num_layers if stop is None else stop
-        layers_run = jnp.arange(start, count)
-        return jax.lax.scan(layer, embedded.x, layers_run, unroll=c.unroll)
+        stop = c.num_layers if stop is None else stop
+        return run_stack(layer, embedded.x, per_layer, start, stop, c.unroll)
 
     def first_input(self, embedded: Embedded) -> jax.Array:
         """What block 0 feeds its self-attention: tokens (B, L, D), modulated."""

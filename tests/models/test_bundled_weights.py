@@ -16,6 +16,15 @@ def params():
     return jax_stepcache.load_params()
 
 
+# Before the quick compilation: it plays many steps.
+def test_the_model_reaches_its_block(params):
+    """Closed loop, most episodes end in time; the benchmark plays 512 of them."""
+    policy = jax_stepcache.static_schedule(np.arange(16) % 2 == 0, "linear")
+    outcome = tabletop.rollout(params, policy, jax.random.key(5), episodes=64)
+    assert outcome.success.mean() >= 0.75
+    np.testing.assert_array_equal(outcome.model_calls, 8)
+
+
 def test_the_file_is_small_and_says_where_it_comes_from():
     """At most 4 MB, with the configuration, command, seed and commit that made it."""
     assert tabletop.WEIGHTS.stat().st_size <= 4_000_000
@@ -26,6 +35,7 @@ def test_the_file_is_small_and_says_where_it_comes_from():
     assert account["steps_taken"] == account["settings"]["steps"]
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_step_cache_computes_at_most_six_steps(params):
     """StepCache skips on the bundled model; without a cache all 16 steps run."""
     cached = jax_stepcache.sample(params, cache="step_cache")
@@ -35,6 +45,7 @@ def test_step_cache_computes_at_most_six_steps(params):
     assert jax_stepcache.sample(params, cache=None).stats.model_calls == 16
 
 
+@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("budget", [4, 5, 6, 8])
 def test_tuned_schedules_keep_their_budget(params, budget):
     """``cache="tuned"`` makes exactly as many model calls as it was given."""
@@ -43,6 +54,7 @@ def test_tuned_schedules_keep_their_budget(params, budget):
     assert result.stats.computed[0]
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_tuned_schedules_beat_fewer_steps(params):
     """A tuned schedule is nearer to the uncached result than as many plain steps."""
     observation = params.model.example(jax.random.key(11), 8)
@@ -60,11 +72,3 @@ def test_tuned_schedules_beat_fewer_steps(params):
     assert rmse(reference["action"], tuned["action"]) < rmse(
         reference["action"], plain["action"]
     )
-
-
-def test_the_model_reaches_its_block(params):
-    """Closed loop, most episodes end in time; the benchmark plays 512 of them."""
-    policy = jax_stepcache.static_schedule(np.arange(16) % 2 == 0, "linear")
-    outcome = tabletop.rollout(params, policy, jax.random.key(5), episodes=64)
-    assert outcome.success.mean() >= 0.75
-    np.testing.assert_array_equal(outcome.model_calls, 8)

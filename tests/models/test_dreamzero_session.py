@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jax_stepcache import sample as sample_module
+from jax_stepcache import program
 from jax_stepcache.models.dreamzero import (
     pipeline as pipeline_module,
 )
@@ -120,10 +120,7 @@ def test_a_whole_session_is_one_program(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(
         pipeline_module.sessions, "observe", counted("prefill", observe)
     )
-    denoise = sys.modules[sample_module.__module__].denoise
-    monkeypatch.setattr(
-        sys.modules[sample_module.__module__], "denoise", counted("denoise", denoise)
-    )
+    monkeypatch.setattr(program, "forward_of", counted("denoise", program.forward_of))
     # A step count of this test's own, so that no earlier program fits.
     pipe = pipeline(cache_backend="step_cache")
     session = pipe.start(*prompts(5))
