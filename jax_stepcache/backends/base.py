@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from jax_stepcache.backends.config import DiffusionCacheConfig, wrong_config
 from jax_stepcache.model import Model
 from jax_stepcache.policy import Policy
+
+_log = logging.getLogger(__name__)
 
 
 class CacheBackend(ABC):
@@ -72,6 +75,13 @@ class CacheBackend(ABC):
         Raises:
             ValueError: if the settings do not fit that step count.
         """
+
+    def _prepare(self, pipeline: Any, num_inference_steps: int, verbose: bool) -> None:
+        """What `refresh` does where the state is the loop's: it checks the settings."""
+        self.policy(pipeline.model, num_inference_steps)
+        if verbose:
+            name = type(self).__name__
+            _log.info("%s starts clean for %d steps", name, num_inference_steps)
 
     def disable(self, pipeline: Any) -> None:
         """Gives the pipeline its own sampler back.

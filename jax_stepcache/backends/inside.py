@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +10,6 @@ from jax_stepcache.backends.base import CacheBackend
 from jax_stepcache.model import Model
 from jax_stepcache.policy import Policy
 from jax_stepcache.stages import check_stages
-
-_log = logging.getLogger(__name__)
 
 
 class InsideBackend(CacheBackend):
@@ -42,10 +39,7 @@ class InsideBackend(CacheBackend):
         self, pipeline: Any, num_inference_steps: int, verbose: bool = True
     ) -> None:
         """See `CacheBackend.refresh`."""
-        self.policy(pipeline.model, num_inference_steps)
-        if verbose:
-            name = type(self).__name__
-            _log.info("%s starts clean for %d steps", name, num_inference_steps)
+        self._prepare(pipeline, num_inference_steps, verbose)
 
     def _forecast(self, default: Any = "hold") -> Any:
         return default if self.config.forecast is None else self.config.forecast

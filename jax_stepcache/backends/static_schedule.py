@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,6 @@ from jax_stepcache.policies import (
     static_schedule,
 )
 from jax_stepcache.policy import Policy
-
-_log = logging.getLogger(__name__)
 
 _DREAMZERO_STEPS = 16
 
@@ -32,10 +29,7 @@ class _ScheduleBackend(CacheBackend):
         self, pipeline: Any, num_inference_steps: int, verbose: bool = True
     ) -> None:
         """See `CacheBackend.refresh`."""
-        self.policy(pipeline.model, num_inference_steps)
-        if verbose:
-            name = type(self).__name__
-            _log.info("%s is set for %d steps", name, num_inference_steps)
+        self._prepare(pipeline, num_inference_steps, verbose)
 
 
 class StaticBackend(_ScheduleBackend):

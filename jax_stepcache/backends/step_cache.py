@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,8 +17,6 @@ from jax_stepcache.policies import Uncached, step_cache
 from jax_stepcache.policies.step_cache import check_tiers
 from jax_stepcache.policy import Policy
 from jax_stepcache.signals.cosine import cosine_per_sample
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -192,9 +189,7 @@ class StepCacheBackend(CacheBackend):
         self, pipeline: Any, num_inference_steps: int, verbose: bool = True
     ) -> None:
         """See `CacheBackend.refresh`."""
-        self.policy(pipeline.model, num_inference_steps)
-        if verbose:
-            _log.info("StepCache starts clean for %d steps", num_inference_steps)
+        self._prepare(pipeline, num_inference_steps, verbose)
 
 
 def enable_dreamzero_stepcache(

@@ -10,7 +10,7 @@ import jax
 
 from jax_stepcache.calibration import calibrate
 from jax_stepcache.calibration.thresholds import SWEPT
-from jax_stepcache.cli.options import json_object
+from jax_stepcache.cli.options import add_params_option, json_object
 from jax_stepcache.registry import load_params
 
 
@@ -21,12 +21,7 @@ def add_parser(commands: Any) -> None:
         help="find the setting of a cache that meets a target",
         description=__doc__,
     )
-    parser.add_argument(
-        "--params",
-        default="tabletop",
-        metavar="NAME|PATH",
-        help="bundled model or weights file (default: %(default)s)",
-    )
+    add_params_option(parser)
     parser.add_argument(
         "--cache",
         default="tuned",

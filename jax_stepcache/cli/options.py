@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import Any
 
 
-def add_sampling_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that `sampling_options` reads."""
+def add_params_option(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that says which weights."""
     parser.add_argument(
         "--params",
         default="tabletop",
         metavar="NAME|PATH",
         help="bundled model or weights file (default: %(default)s)",
     )
+
+
+def add_sampling_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that `sampling_options` reads."""
+    add_params_option(parser)
     parser.add_argument(
         "--cache",
         default="step_cache",
