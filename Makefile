@@ -1,7 +1,7 @@
 # Each target makes its own virtual environment, so either works in a fresh clone.
 PYTHON ?= python3
 
-.PHONY: help sample rollout test check notebooks benchmarks train clean
+.PHONY: help sample rollout test check notebooks benchmarks train train-digits clean
 
 help:
 	@echo "make sample      sample the bundled model: a table and a picture in out/"
@@ -47,6 +47,9 @@ train: .venv-plot/stamp
 	.venv-plot/bin/python -m jax_stepcache.models.tabletop.train --out out/tabletop \
 		--init out/chunks/weights.safetensors --blocks 4 --batch 24 --steps 900 \
 		--learning-rate 0.004
+
+train-digits: .venv-train/stamp
+	.venv-train/bin/python -m jax_stepcache.models.dit.train --out out/dit --report
 
 clean:
 	rm -rf .venv-* out build *.egg-info
