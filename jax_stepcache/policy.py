@@ -120,6 +120,11 @@ class Composed:
     forecast: Any
     span: Span | None = field(default=None, metadata={"static": True})
 
+    @property
+    def looks_at(self) -> str:
+        """What the signal needs to see; see `Signal`."""
+        return getattr(self.signal, "looks_at", "nothing")
+
     def init(self, view: View, num_steps: int) -> ComposedState:
         """See `Policy.init`."""
         memory = [

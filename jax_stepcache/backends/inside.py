@@ -53,9 +53,7 @@ def check_policy(policy: Policy, model: Any) -> None:
     """
     span = getattr(policy, "span", None)
     if span is not None:
-        inner = getattr(policy, "policy", policy)
-        signal = getattr(inner, "signal", None)
-        check_stages(model, span, getattr(signal, "looks_at", ""))
+        check_stages(model, span, getattr(policy, "looks_at", ""))
 
 
 def calibrated(model: Any, backend: str, num_steps: int) -> Mapping[str, Any]:

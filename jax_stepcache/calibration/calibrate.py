@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
 from jax_stepcache.calibration.result import Calibration
 from jax_stepcache.calibration.samples import make_samples
 from jax_stepcache.calibration.schedules import calibrate_schedule
 from jax_stepcache.calibration.thresholds import SWEPT, calibrate_threshold
+from jax_stepcache.check import check_numbers
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.model import Denoiser
+from jax_stepcache.sample import resolved
 
 _TARGETS = ("model_calls", "psnr")
 
@@ -77,10 +78,17 @@ def calibrate(
     for name in ("budget", "forecast", "progress"):
         if name in options:
             raise ValueError(f"{name}= is no option here; see cache_config")
+    if options.get("schedule") is not None:
+        raise ValueError(
+            "calibrating compares with fewer plain steps, so it needs "
+            "num_inference_steps and shift rather than a schedule"
+        )
     drawn = make_samples(params, model, samples, key, options)
+    arguments = resolved(params, **drawn.shared, **drawn.batch)
     if cache == "tuned":
-        return calibrate_schedule(drawn, target, replay=replay)
-    return calibrate_threshold(drawn, cache, config, target)
+        _check_budget(target, arguments.program.num_steps)
+        return calibrate_schedule(drawn.measured(), target, replay=replay)
+    return calibrate_threshold(drawn.measured(), cache, config, target)
 
 
 def _check_target(target: Mapping[str, float]) -> None:
@@ -91,5 +99,14 @@ def _check_target(target: Mapping[str, float]) -> None:
     ((name, value),) = target.items()
     if name not in _TARGETS:
         raise ValueError(unknown_name("target", name, _TARGETS))
-    if not np.isfinite(value) or value <= 0:
-        raise ValueError(f"target {name} is {value!r}; it must be positive")
+    check_numbers(f"target {name}", value, above=0.0)
+
+
+def _check_budget(target: Mapping[str, float], num_steps: int) -> None:
+    """Checks that a schedule can keep to a number of model calls."""
+    calls = target.get("model_calls")
+    if num_steps < 3 or (calls is not None and not 1 <= int(calls) < num_steps):
+        raise ValueError(
+            f"target is {dict(target)}; a schedule of {num_steps} steps has room for 1 "
+            f"to {num_steps - 1} model calls"
+        )

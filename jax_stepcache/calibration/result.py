@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -62,16 +63,19 @@ class Calibration:
         return {"cache": self.cache, "cache_config": dict(self.cache_config)}
 
     def to_json(self) -> dict[str, Any]:
-        """The calibration as JSON."""
+        """The calibration as JSON; what is infinite, or not known, is null."""
         return {
             "cache": self.cache,
             "cache_config": dict(self.cache_config),
             "target": dict(self.target),
             "met": self.met,
             "model_calls": self.model_calls,
-            "quality": dict(self.quality),
-            "baseline": dict(self.baseline),
-            "curve": [point._asdict() for point in self.curve],
+            "quality": {name: _finite(x) for name, x in self.quality.items()},
+            "baseline": {name: _finite(x) for name, x in self.baseline.items()},
+            "curve": [
+                point._replace(psnr=_finite(point.psnr))._asdict()
+                for point in self.curve
+            ],
             "fit": dict(self.fit),
         }
 
@@ -107,6 +111,10 @@ class Calibration:
         if "r_squared" in self.fit:
             lines.append(f"polynomial: R² = {self.fit['r_squared']:.3f}")
         return "\n".join(lines)
+
+
+def _finite(x: float | None) -> float | None:
+    return x if x is not None and math.isfinite(x) else None
 
 
 def _short(setting: Any) -> str:

@@ -47,6 +47,10 @@ class Samples(NamedTuple):
         """The options of one of them, a batch of its own."""
         return jax.tree.map(lambda x: x[i : i + 1], dict(self.batch))
 
+    def measured(self) -> Samples:
+        """The samples with their uncached reference."""
+        return self._replace(reference=self.together()[1])
+
     def together(self, **options: Any) -> tuple[float, Any]:
         """Samples all in one batch: model calls, and the decoded samples."""
         result = sample(self.params, **self.shared, **self.batch, **options)
@@ -71,11 +75,6 @@ class Samples(NamedTuple):
 
     def plain(self, num_steps: int) -> dict[str, float]:
         """The dB of as many steps without a cache."""
-        if "schedule" in self.shared:
-            raise ValueError(
-                "calibrating compares with fewer plain steps, so it needs "
-                "num_inference_steps and shift rather than a schedule"
-            )
         shared = {**self.shared, "num_inference_steps": num_steps}
         result = sample(self.params, **shared, **self.batch)
         return self.quality(decoded(self.model, result.sample))
@@ -100,7 +99,7 @@ def make_samples(
         options: of `sample`, for all of them.
 
     Returns:
-        The samples, and their uncached reference.
+        The samples, without their reference: nothing has been sampled yet.
 
     Raises:
         ValueError: if they do not fit.
@@ -132,6 +131,4 @@ def make_samples(
             "observation": known.example(worlds, count),
             "noise": draw_noise(noise, known.noise_struct(count)),
         }
-    drawn = Samples(params, shared, batch, count, known)
-    _, reference = drawn.together()
-    return drawn._replace(reference=reference)
+    return Samples(params, shared, batch, count, known)

@@ -118,11 +118,6 @@ class _Search:
         self.budget = budget
         self.program = arguments.program
         self.num_steps = self.program.num_steps
-        if not 1 <= budget < self.num_steps:
-            raise ValueError(
-                f"model_calls is {budget}; a schedule of {self.num_steps} steps has "
-                f"room for 1 to {self.num_steps - 1}"
-            )
         self.outputs = tuple(self.program.model.outputs or ())
         self.baseline = samples.plain(budget)
         self.sampled: dict[Candidate, tuple[float, dict[str, float]]] = {}
@@ -190,15 +185,23 @@ class _Search:
         leads = [self.sample(candidate) for candidate in new]
         return bool(leads) and max(leads) > before
 
+    def _psnr(self, quality: Mapping[str, float]) -> float:
+        return shown(quality, self.samples.output)
+
     def _lead(self, end: Any) -> tuple[float, dict[str, float]]:
         quality = self.samples.quality(decoded(self.samples.model, end))
         return ahead(quality, self.baseline), quality
 
     def result(self, target: Mapping[str, float]) -> Calibration:
-        """The best candidate that was sampled."""
-        best = max(self.sampled, key=lambda one: self.sampled[one][0])
+        """The best candidate that was sampled: what the target asks for decides."""
+
+        def worth(one: Candidate) -> float:
+            lead, quality = self.sampled[one]
+            return lead if "model_calls" in target else self._psnr(quality)
+
+        best = max(self.sampled, key=worth)
         lead, quality = self.sampled[best]
-        psnr = shown(quality, self.samples.output)
+        psnr = self._psnr(quality)
         mask = mask_of_steps(best.steps, self.num_steps)
         curve = [
             CurvePoint(
@@ -207,7 +210,7 @@ class _Search:
                     "forecast": settings_of(one.forecast()),
                 },
                 float(self.budget),
-                shown(each, self.samples.output),
+                self._psnr(each),
                 sampled=True,
             )
             for one, (_, each) in self.sampled.items()

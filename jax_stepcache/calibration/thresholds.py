@@ -78,7 +78,7 @@ def calibrate_threshold(
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *policies)
     span = getattr(policies[0], "span", None)
     if not trajectories:
-        looks_at = getattr(getattr(policies[0], "signal", None), "looks_at", "")
+        looks_at = getattr(policies[0], "looks_at", "")
         trajectories = _watched(samples, span, looks_at)
     calls = _replayed_calls(arguments, stacked, trajectories, span)
     settings = _distinct(grid, calls)

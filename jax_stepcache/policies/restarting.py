@@ -62,6 +62,11 @@ class Restarting:
         """The policy's span."""
         return getattr(self.policy, "span", None)
 
+    @property
+    def looks_at(self) -> str:
+        """What the policy's signal needs to see."""
+        return getattr(self.policy, "looks_at", "")
+
     def init(self, view: View, num_steps: int) -> RestartingState:
         """See `Policy.init`."""
         return RestartingState(

@@ -1,0 +1,95 @@
+"""What the frontier's tables are chosen by; nothing is sampled here."""
+
+import importlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Imports a script as a module; its neighbours are found as if it were run."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module
+
+
+def row(policy, calls, psnr, **other):
+    """A row of a model that does not act."""
+    measured = {"calls": calls, "psnr": psnr, "flops": 100.0 * calls, "seconds": 0.01}
+    names = {"model": "toy", "policy": policy, "forecast": "hold", "solver": "unipc"}
+    return {**names, **measured, "action_rmse": None, "success": None, **other}
+
+
+ROWS = [
+    row("uncached", 16.0, None),
+    row("fewer_steps", 4.0, 30.0),
+    row("fewer_steps", 8.0, 41.0),
+    row("fewer_steps", 4.0, 20.0, solver="euler"),
+    row("tea_cache, 0.1", 8.0, 40.0),
+    row("tea_cache, 0.2", 6.0, 35.0, success=0.0),
+    row("tea_cache, 0.3", 4.0, 29.0),
+    row("cache_dit F1B0, 0.2", 8.0, 39.0),
+    row("cache_dit F1B0, 0.3", 7.0, 37.0),
+    row("tuned 4", 4.0, 33.0),
+]
+
+
+def test_best_within_a_share_of_the_operations(script):
+    """Cached rows and plain steps each have a best one; a share is not exceeded."""
+    frontier = script("frontier")
+    best = frontier.best_within(ROWS, 0.25)
+    assert (best["cache"]["policy"], best["plain"]["psnr"]) == ("tuned 4", 30.0)
+    best = frontier.best_within(ROWS, 0.5)
+    assert (best["cache"]["psnr"], best["plain"]["psnr"]) == (40.0, 41.0)
+    assert frontier.best_within(ROWS, 0.1) == {}
+    table = frontier.best_table(ROWS)
+    assert [one["ahead"] for one in table.values()] == [
+        "cache",
+        "cache",
+        "plain steps",
+        "plain steps",
+    ]
+
+
+def test_the_readme_shows_one_row_of_each_backend(script):
+    """The best of at most 6 calls or so, else the cheapest, then budgets in turn."""
+    readme = script("readme")
+    assert [(one["policy"], one["calls"]) for one in readme.choose(ROWS)] == [
+        ("uncached", 16.0),
+        ("tea_cache, 0.2", 6.0),
+        ("cache_dit F1B0, 0.3", 7.0),
+        ("tuned 4", 4.0),
+        ("fewer_steps", 4.0),
+        ("fewer_steps", 8.0),
+    ]
+    lines = readme.frontier_tables(ROWS).splitlines()
+    assert lines[0] == "`toy`:"
+    assert lines[2] == (
+        "| policy | forecast | calls | operations | PSNR | success | time |"
+    )
+    assert lines[4] == "| uncached | hold | 16.00 | 100% | - | - | 10 ms |"
+    assert lines[5] == (
+        "| tea_cache, 0.2 | hold | 6.00 | 38% | 35.0 dB | 0.000 | 10 ms |"
+    )
+
+
+def test_a_dial_is_turned_to_the_nearest_number_of_calls(script):
+    """Calls fall as the threshold rises; what cannot be reached is left at its end."""
+    contenders = script("contenders")
+    scenes = SimpleNamespace(
+        params=SimpleNamespace(model=script("jax_stepcache").load_model("dit")),
+        calls=lambda cache: (
+            16.0
+            - 3.0 * (cache.gate.threshold > 0.1)
+            - 6.0 * (cache.gate.threshold > 0.4)
+        ),
+    )
+    dial = contenders.Dial("fbc", "first_block_cache", {}, (2, 6, 12))
+    family = contenders._turned(scenes, (dial,))
+    found = [float(one.policy.removeprefix("fbc, ")) for one in family]
+    assert len(found) == 2
+    assert 0.4 < found[0] < 0.45
+    assert 0.37 < found[1] < 0.4
