@@ -86,9 +86,12 @@ def check_count(what: str, count: Any, least: int = 0) -> None:
         least: the smallest that will do.
 
     Raises:
-        ValueError: if it is smaller, or no whole number.
+        ValueError: if it is smaller, or no whole number. One that is being traced is
+            taken as it is.
     """
-    whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
+    if isinstance(count, Tracer):
+        return
+    whole = np.shape(count) == () and np.asarray(count).dtype.kind in "iu"
     if not whole or count < least:
         raise ValueError(
             f"{what} is {count!r}; it must be a whole number of at least {least}"
@@ -131,8 +134,11 @@ def check_numbers(
     if isinstance(numbers, Tracer):
         return
     values = np.asarray(numbers)
+    if not jnp.issubdtype(values.dtype, jnp.number):
+        raise ValueError(f"{what} is {numbers!r}; it must be numeric")
+    values = values.astype(np.float64)
     limits = [
-        ("finite", np.isfinite(values) if values.dtype.kind in "iuf" else False),
+        ("finite", np.isfinite(values)),
         (f"above {above}", True if above is None else values > above),
         (f"at least {least}", True if least is None else values >= least),
         (f"at most {most}", True if most is None else values <= most),

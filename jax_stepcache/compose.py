@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from jax_stepcache.forecasts import LinearX0, get_forecast, is_forecast
-from jax_stepcache.gates import Gate
+from jax_stepcache.gates import Gate, needs_signal
 from jax_stepcache.policy import Composed
 from jax_stepcache.signals import Nothing, Signal
 from jax_stepcache.span import Span, get_span
@@ -74,5 +74,10 @@ def compose(
         raise ValueError(
             "inside the network the outputs are not apart yet: give one forecast, not "
             f"one for each of {sorted(forecasts)}"
+        )
+    if isinstance(signal, Nothing) and needs_signal(gate):
+        raise ValueError(
+            f"{type(gate).__name__} compares a signal, and none is given: it would "
+            "never reuse. Give signal="
         )
     return Composed(signal, gate, forecasts, span)

@@ -35,7 +35,7 @@ def own_model(function: Denoiser | None, noise: Any) -> FunctionModel:
         TypeError: if there is no function.
         ValueError: if there is no noise, which sets the shapes.
     """
-    if not callable(function):
+    if not (callable(function) or has_stages(function)):
         raise TypeError(
             "params are no Params of this library, so sample needs model=, your "
             "denoiser (params, sample, t, condition) -> velocity; got "
@@ -49,7 +49,7 @@ def own_model(function: Denoiser | None, noise: Any) -> FunctionModel:
     return function_model(function)
 
 
-def function_model(function: Denoiser) -> FunctionModel:
+def function_model(function: Any) -> FunctionModel:
     """Wraps a user's denoiser, with its stages where it has any."""
     return StagedModel(function) if has_stages(function) else FunctionModel(function)
 

@@ -194,6 +194,15 @@ class StagedModel(FunctionModel):
         """The name of the stages' class."""
         return type(self.function).__name__
 
+    def denoise(self, weights: Any, sample: Any, t: Any, condition: Any) -> Any:
+        """Calls the function, or its stages one after the other."""
+        if callable(self.function):
+            return self.function(weights, sample, t, condition)
+        hidden, context = self.function.embed(weights, sample, t, condition)
+        blocks = self.function.num_blocks
+        hidden = self.function.blocks(weights, hidden, context, 0, blocks)
+        return self.function.head(weights, hidden, context)
+
     def __getattr__(self, name: str) -> Any:
         """The function's own stages; what it lacks is lacking here too."""
         if name in (*STAGES, "modulated", "spatial_axes"):

@@ -16,6 +16,7 @@ from jax_stepcache.model import Denoiser
 from jax_stepcache.params import Params
 from jax_stepcache.result import SampleResult
 from jax_stepcache.sample import sample
+from jax_stepcache.stages import has_stages
 
 
 class CachedSampler:
@@ -55,7 +56,7 @@ class CachedSampler:
         self.params = params
         if isinstance(params, Params):
             self.model, self._own = params.model, {}
-        elif callable(model):
+        elif callable(model) or has_stages(model):
             self.model, self._own = function_model(model), {"model": model}
         else:
             raise TypeError("params are no Params of this library; pass model= as well")

@@ -60,7 +60,6 @@ def test_a_signal_must_see_what_it_looks_at(signal, span):
     [
         (Cosine(), None),
         (Spectrum(), None),
-        (Nothing(), "network"),
         (Spectrum(), "blocks"),
         (MagnitudeRatio(), "blocks"),
         (ModulatedInput(), Span(1, 1)),
@@ -74,6 +73,14 @@ def test_what_goes_together(signal, span):
     assert (policy.span is None) == (span in (None, "network"))
 
 
+@pytest.mark.parametrize("gate", [GATE, WarmUp(LastStep(GATE), 2)])
+def test_a_gate_that_compares_needs_a_signal(gate):
+    """Without one it would never reuse; a gate that follows a schedule needs none."""
+    with pytest.raises(ValueError, match="none is given: it would never reuse"):
+        compose(gate=gate)
+    assert isinstance(compose(gate=Mask([True, False])).signal, Nothing)
+
+
 def test_first_blocks_need_some():
     """A signal of the first blocks without any is refused, naming the setting."""
     with pytest.raises(ValueError, match=r"first=1 or more \(Fn_compute_blocks\)"):
@@ -84,11 +91,11 @@ def test_inside_there_is_no_velocity():
     """LinearX0 needs a velocity, and one forecast for each output needs outputs."""
     with pytest.raises(ValueError, match="inside the network there is no velocity"):
         compose(gate=GATE, forecast="linear_x0", span="blocks")
-    compose(gate=GATE, forecast="linear_x0")
+    compose(signal=Cosine(), gate=GATE, forecast="linear_x0")
     each = {"video": "hold", "action": "linear"}
     with pytest.raises(ValueError, match=r"one for each of \['action', 'video'\]"):
         compose(gate=GATE, forecast=each, span="blocks")
-    compose(gate=GATE, forecast=each)
+    compose(signal=Cosine(), gate=GATE, forecast=each)
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from jax_stepcache.backends.inside import InsideBackend
 from jax_stepcache.check import check_count
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.forecasts import Taylor
 from jax_stepcache.model import Model
-from jax_stepcache.policies import Restarting, db_cache, steps_mask
+from jax_stepcache.policies import db_cache, restarting, steps_mask
 from jax_stepcache.policy import Policy
 
 # cache-dit's TaylorSeer keeps no derivative of what is computed before this step.
@@ -23,6 +25,9 @@ class CacheDiTBackend(InsideBackend):
         del model
         c = self.config
         forecast: Any = "hold"
+        for name in ("enable_taylorseer", "cfg_diff_compute_separate"):
+            if not isinstance(getattr(c, name), bool):
+                raise ValueError(f"{name} is {getattr(c, name)!r}; give True or False")
         if c.enable_taylorseer:
             check_count("taylorseer_order", c.taylorseer_order)
             forecast = Taylor(c.taylorseer_order, _FIRST_DIFFERENCE)
@@ -50,7 +55,7 @@ class CacheDiTBackend(InsideBackend):
                 )
             )
         repeat = c.force_refresh_step_policy == "repeat"
-        return Restarting(policy, c.force_refresh_step_hint, repeat)
+        return restarting(policy, c.force_refresh_step_hint, repeat)
 
     def _mask(self, num_steps: int) -> Any:
         c = self.config
@@ -69,10 +74,10 @@ class CacheDiTBackend(InsideBackend):
         if len(given) > 1:
             raise ValueError(f"a mask is given by one of {list(ways)}; got {given}")
         if c.steps_mask is not None:
-            if len(c.steps_mask) != num_steps:
+            if np.shape(c.steps_mask) != (num_steps,):
                 raise ValueError(
-                    f"steps_mask has {len(c.steps_mask)} entries; this generation has "
-                    f"{num_steps} steps"
+                    f"steps_mask has shape {np.shape(c.steps_mask)}; {num_steps} steps "
+                    f"need ({num_steps},)"
                 )
             return c.steps_mask
         if not given:

@@ -62,8 +62,9 @@ class DiffusionCacheConfig:
         max_order: order of TaylorSeer's series.
         forecast: what skipped steps use; None for the backend's own (``"hold"``, or
             what was tuned).
-        signal_output: output StepCache compares; None for the model's choice,
-            ``"lowest"`` for the lowest cosine over all outputs.
+        signal_output: output that StepCache compares and SeaCache looks at; None for
+            the model's choice, ``"lowest"`` for the lowest of StepCache's cosines over
+            all outputs.
         steps_mask: the static backend's mask, or DBCache's, true where the network
             runs.
         num_dit_steps: 5, 6, 7 or 8 of 16, the original DreamZero's static schedules.

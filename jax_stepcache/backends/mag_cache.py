@@ -34,5 +34,6 @@ class MagCacheBackend(InsideBackend):
             c.mag_threshold,
             c.mag_max_skip_steps,
             c.mag_retention_ratio,
+            num_steps=num_steps,
             forecast=self._forecast(),
         )

@@ -20,6 +20,6 @@ class SeaCacheBackend(InsideBackend):
             c.sea_max_consecutive_cached,
             c.sea_power_exp,
             axes=getattr(model, "spatial_axes", None),
-            output=model.signal_output,
+            output=self.config.signal_output or model.signal_output,
             forecast=self._forecast(Newton(c.sea_residual_order)),
         )

@@ -7,16 +7,22 @@ from typing import Any
 
 import jax
 
+from jax_stepcache.backends import DiffusionCacheConfig
 from jax_stepcache.calibration.result import Calibration
 from jax_stepcache.calibration.samples import make_samples
 from jax_stepcache.calibration.schedules import calibrate_schedule
-from jax_stepcache.calibration.thresholds import SWEPT, calibrate_threshold
+from jax_stepcache.calibration.thresholds import (
+    SWEPT,
+    calibrate_threshold,
+    check_threshold,
+)
 from jax_stepcache.check import check_numbers
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.model import Denoiser
 from jax_stepcache.sample import resolved
 
 _TARGETS = ("model_calls", "psnr")
+_ALIASES = {"stepcache": "step_cache", "step_cache_dit": "step_cache"}
 
 
 def calibrate(
@@ -26,7 +32,7 @@ def calibrate(
     *,
     target: Mapping[str, float],
     cache: str = "tuned",
-    cache_config: Mapping[str, Any] | None = None,
+    cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
     key: jax.Array | None = None,
     replay: bool = True,
     **options: Any,
@@ -62,11 +68,16 @@ def calibrate(
         TypeError: likewise.
     """
     _check_target(target)
+    cache = _ALIASES.get(cache.lower(), cache.lower())
     if cache != "tuned" and cache not in SWEPT:
         raise ValueError(
             unknown_name("cache to calibrate", cache, ["tuned", *SWEPT])
             + ". Others have no threshold"
         )
+    if isinstance(cache_config, DiffusionCacheConfig):
+        default = DiffusionCacheConfig()
+        given = vars(cache_config).items()
+        cache_config = {k: x for k, x in given if x is not getattr(default, k)}
     config = dict(cache_config or {})
     if cache == "tuned" and config:
         raise ValueError(
@@ -88,6 +99,7 @@ def calibrate(
     if cache == "tuned":
         _check_budget(target, arguments.program.num_steps)
         return calibrate_schedule(drawn.measured(), target, replay=replay)
+    check_threshold(arguments, cache, config)
     return calibrate_threshold(drawn.measured(), cache, config, target)
 
 

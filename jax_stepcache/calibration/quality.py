@@ -36,7 +36,7 @@ def decibels(reference: Any, others: Any) -> dict[str, float]:
     for (path, wanted), given in pairs:
         a = np.asarray(wanted, np.float64)
         low, high = a.min(), a.max()
-        peak = 1.0 if low >= 0 and high <= 1 else high - low
+        peak = 1.0 if (low >= 0 and high <= 1) or low == high else high - low
         error = np.square(a - np.asarray(given)).reshape(len(a), -1).mean(axis=1)
         with np.errstate(divide="ignore"):
             each = 10 * np.log10(peak**2 / error)
@@ -56,4 +56,6 @@ def shown(quality: Mapping[str, float], output: str | None) -> float:
 
 def ahead(quality: Mapping[str, float], baseline: Mapping[str, float]) -> float:
     """How far ahead of a baseline, in dB, on the output where it is least."""
-    return min(quality[name] - baseline[name] for name in baseline)
+    # Two that are both without error are level.
+    leads = [quality[name] - baseline[name] for name in baseline]
+    return min(0.0 if np.isnan(lead) else lead for lead in leads)

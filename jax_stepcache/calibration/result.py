@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jax_stepcache.calibration.quality import ahead
 from jax_stepcache.table import table
 
 
@@ -43,6 +44,7 @@ class Calibration:
         baseline: likewise of as many plain steps without a cache (the nearest whole
             number below), what caching has to beat.
         curve: all settings that were looked at, the cheapest first.
+        sampler: options of `sample` that it holds for, where they were given.
         fit: further findings: TeaCache's ``coefficients`` and ``r_squared``, MagCache's
             ``mag_ratios``.
     """
@@ -55,18 +57,26 @@ class Calibration:
     quality: Mapping[str, float]
     baseline: Mapping[str, float]
     curve: tuple[CurvePoint, ...]
+    sampler: Mapping[str, Any] = field(default_factory=dict)
     fit: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def lead(self) -> float:
+        """How far it is ahead of as many plain steps, dB, where that is least."""
+        return ahead(self.quality, self.baseline)
 
     @property
     def options(self) -> dict[str, Any]:
         """What to pass to `sample`: ``sample(params, **calibration.options)``."""
-        return {"cache": self.cache, "cache_config": dict(self.cache_config)}
+        config = dict(self.cache_config)
+        return {"cache": self.cache, "cache_config": config, **self.sampler}
 
     def to_json(self) -> dict[str, Any]:
         """The calibration as JSON; what is infinite, or not known, is null."""
         return {
             "cache": self.cache,
-            "cache_config": dict(self.cache_config),
+            "cache_config": _json(self.cache_config),
+            "sampler": _json(self.sampler),
             "target": dict(self.target),
             "met": self.met,
             "model_calls": self.model_calls,
@@ -76,7 +86,7 @@ class Calibration:
                 point._replace(psnr=_finite(point.psnr))._asdict()
                 for point in self.curve
             ],
-            "fit": dict(self.fit),
+            "fit": _json(self.fit),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -104,13 +114,25 @@ class Calibration:
         lines = [
             table(["setting", "model calls", "PSNR", ""], cells),
             f"{self.cache}: {wanted} {'met' if self.met else 'NOT met'} with "
-            f"{json.dumps(dict(self.cache_config))}",
+            f"{json.dumps(_json(self.cache_config))}",
             f"{self.model_calls:.2f} model calls, {found} dB; as many plain steps: "
-            f"{plain or '-'} dB",
+            f"{plain or '-'} dB: {abs(self.lead):.1f} dB "
+            f"{'ahead' if self.lead > 0 else 'behind'}",
         ]
         if "r_squared" in self.fit:
             lines.append(f"polynomial: R² = {self.fit['r_squared']:.3f}")
         return "\n".join(lines)
+
+
+def _json(value: Any) -> Any:
+    """Settings as JSON: arrays as lists, and of other objects what they print."""
+    if isinstance(value, Mapping):
+        return {str(name): _json(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(one) for one in value]
+    if isinstance(value, str | bool | int | float | None):
+        return value
+    return value.tolist() if hasattr(value, "tolist") else repr(value)
 
 
 def _finite(x: float | None) -> float | None:

@@ -43,6 +43,11 @@ class Samples(NamedTuple):
         """The output whose PSNR a curve shows, where the model names one."""
         return getattr(self.model, "signal_output", None)
 
+    @property
+    def sampler(self) -> dict[str, Any]:
+        """The options of `sample` that a setting holds for."""
+        return {k: x for k, x in self.shared.items() if k != "model"}
+
     def one(self, i: int) -> dict[str, Any]:
         """The options of one of them, a batch of its own."""
         return jax.tree.map(lambda x: x[i : i + 1], dict(self.batch))
@@ -105,6 +110,7 @@ def make_samples(
         ValueError: if they do not fit.
         TypeError: likewise.
     """
+    worlds, noise = jax.random.split(jax.random.key(0) if key is None else key)
     shared = dict(options) if model is None else {"model": model, **options}
     known = params.model if isinstance(params, Params) else None
     if isinstance(samples, Mapping):
@@ -118,6 +124,8 @@ def make_samples(
             )
         batch = dict(samples)
         count = batch_size(batch["noise"], "samples['noise']")
+        if known is not None and not {"observation", "condition"} & set(batch):
+            batch["observation"] = known.example(worlds, count)
     elif known is None:
         raise TypeError(
             f"samples is {samples!r}; with a model of your own, give a mapping with "
@@ -126,7 +134,6 @@ def make_samples(
     else:
         check_count("samples", samples, 1)
         count = samples
-        worlds, noise = jax.random.split(jax.random.key(0) if key is None else key)
         batch = {
             "observation": known.example(worlds, count),
             "noise": draw_noise(noise, known.noise_struct(count)),

@@ -200,7 +200,7 @@ class _Search:
             return lead if "model_calls" in target else self._psnr(quality)
 
         best = max(self.sampled, key=worth)
-        lead, quality = self.sampled[best]
+        _, quality = self.sampled[best]
         psnr = self._psnr(quality)
         mask = mask_of_steps(best.steps, self.num_steps)
         curve = [
@@ -222,12 +222,13 @@ class _Search:
                 "forecast": settings_of(best.forecast()),
             },
             target=dict(target),
-            met=lead > 0 if "model_calls" in target else psnr >= target["psnr"],
+            met="model_calls" in target or psnr >= target["psnr"],
             model_calls=float(self.budget),
             quality=quality,
             baseline=self.baseline,
             curve=tuple(sorted(curve, key=lambda point: point.psnr or 0.0)),
-            fit={"steps": list(best.steps), "lead": lead},
+            sampler=self.samples.sampler,
+            fit={"steps": list(best.steps)},
         )
 
 

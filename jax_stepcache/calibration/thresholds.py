@@ -29,11 +29,12 @@ SWEPT: Mapping[str, tuple[str, np.ndarray]] = MappingProxyType(
         "first_block_cache": ("threshold", np.geomspace(1e-3, 4, 128)),
         "mag_cache": ("mag_threshold", np.geomspace(1e-4, 4, 128)),
         "sea_cache": ("sea_threshold", np.geomspace(1e-3, 20, 160)),
-        "step_cache": ("velocity_sim_thresholds", np.linspace(-0.98, 0.9999, 160)),
+        "step_cache": ("velocity_sim_thresholds", 1 - np.geomspace(1.9, 1e-6, 160)),
     }
 )
 
-_MOST_SAMPLED = 8
+_MOST_SAMPLED = 6
+_NEAR_TARGET = 3
 
 
 class _Setting(NamedTuple):
@@ -41,6 +42,15 @@ class _Setting(NamedTuple):
 
     threshold: float
     calls: float
+
+
+def check_threshold(arguments: Resolved, cache: str, config: Mapping[str, Any]) -> None:
+    """Raises what a cache's other settings, or the model, would be refused for."""
+    name, grid = SWEPT[cache]
+    given = {**config, name: _as_setting(cache, config, grid[len(grid) // 2])}
+    if cache == "mag_cache":
+        given.setdefault("mag_ratios", [1.0])
+    _policy(arguments, cache, given)
 
 
 def calibrate_threshold(
@@ -71,6 +81,8 @@ def calibrate_threshold(
     if missing is not None and missing.setting not in config:
         trajectories = _watched(samples, Span(), missing.looks_at)
         config[missing.setting], fit = missing.make(trajectories)
+    if cache == "step_cache":
+        grid = np.array([t for t in grid if _as_setting(cache, config, t)[-1] >= -1])
     policies = [
         _policy(arguments, cache, {**config, name: _as_setting(cache, config, t)})
         for t in grid
@@ -94,9 +106,10 @@ def calibrate_threshold(
         calls, quality = real[setting]
         return calls, shown(quality, samples.output)
 
-    best = _choose(settings, target, measure)
     for setting in _spread(settings):
         measure(setting)
+    _approach(settings, target, measure)
+    best = _best({setting: measure(setting) for setting in real}, target)
     calls, quality = real[best]
     config[name] = _as_setting(cache, config, best.threshold)
     curve = [
@@ -114,6 +127,7 @@ def calibrate_threshold(
         quality=quality,
         baseline=samples.plain(max(int(calls), 1)),
         curve=tuple(sorted(curve, key=lambda point: point.model_calls)),
+        sampler=samples.sampler,
         fit=fit,
     )
 
@@ -164,9 +178,10 @@ def _as_setting(cache: str, config: Mapping[str, Any], threshold: float) -> Any:
     threshold = float(threshold)
     if cache != "step_cache":
         return threshold
-    # StepCache's tiers move together.
+    # StepCache's tiers move together, and keep their distances to 1 in proportion.
     tiers = config.get("velocity_sim_thresholds", (0.95, 0.93))
-    return [max(threshold + (tier - tiers[0]), -1.0) for tier in tiers]
+    scale = (1 - threshold) / max(1 - tiers[0], 1e-6)
+    return [1 - scale * (1 - tier) for tier in tiers]
 
 
 def _replayed_calls(
@@ -201,26 +216,27 @@ def _distinct(grid: np.ndarray, calls: np.ndarray) -> list[_Setting]:
     found = {}
     for count in np.unique(calls):
         alike = grid[calls == count]
-        # No more digits than anyone would write down.
-        threshold = float(f"{alike[len(alike) // 2]:.4g}")
+        # No more digits than anyone would write down; near 1, of what is left to 1.
+        middle = float(alike[len(alike) // 2])
+        rest = float(f"{1 - middle:.4g}")
+        threshold = 1 - rest if rest < 0.1 else float(f"{middle:.4g}")
         found[count] = _Setting(threshold, float(count))
     return list(found.values())
 
 
-def _choose(
+def _approach(
     settings: list[_Setting],
     target: Mapping[str, float],
     measure: Callable[[_Setting], tuple[float, float]],
-) -> _Setting:
-    """The setting of most calls within the target, or of fewest that reach a PSNR."""
+) -> None:
+    """Measures the settings around the target."""
     if "model_calls" in target:
-        # Sampled, a setting may make more calls than replayed: then the next one.
-        for setting in reversed(settings):
-            if setting.calls <= target["model_calls"] and _meets(
-                target, *measure(setting)
-            ):
-                return setting
-        return settings[0]
+        # Sampled, a setting may make more calls than replayed, or fewer: those just
+        # above the target are tried too.
+        near = [s for s in settings if s.calls <= target["model_calls"] + 0.5]
+        for setting in reversed(near[-_NEAR_TARGET:]):
+            measure(setting)
+        return
     low, high = 0, len(settings) - 1
     while low < high:
         middle = (low + high) // 2
@@ -229,7 +245,20 @@ def _choose(
         else:
             low = middle + 1
     measure(settings[low])
-    return settings[low]
+
+
+def _best(
+    real: Mapping[_Setting, tuple[float, float]], target: Mapping[str, float]
+) -> _Setting:
+    """Of those measured: the nearest within the calls, or the cheapest near enough."""
+    meeting = {s: found for s, found in real.items() if _meets(target, *found)}
+    if "model_calls" in target:
+        if not meeting:
+            return min(real, key=lambda s: real[s][0])
+        return max(meeting, key=lambda s: (meeting[s][1], -meeting[s][0]))
+    if not meeting:
+        return max(real, key=lambda s: real[s][1])
+    return min(meeting, key=lambda s: (meeting[s][0], -meeting[s][1]))
 
 
 def _spread(settings: list[_Setting]) -> list[_Setting]:

@@ -1,4 +1,4 @@
-"""Forecasts: the velocity that a skipped step uses instead of the network's."""
+"""Forecasts: what a skipped step uses instead of what the network would say."""
 
 from jax_stepcache.forecasts.base import Forecast, Point, is_forecast
 from jax_stepcache.forecasts.hold import Hold

@@ -2,7 +2,7 @@
 
 from jax_stepcache.gates.accumulate import Accumulate
 from jax_stepcache.gates.always import Always
-from jax_stepcache.gates.base import Gate, Verdict
+from jax_stepcache.gates.base import Gate, Verdict, needs_signal
 from jax_stepcache.gates.below import Below
 from jax_stepcache.gates.combinators import (
     ForcedSteps,
@@ -30,4 +30,5 @@ __all__ = [
     "TiersState",
     "Verdict",
     "WarmUp",
+    "needs_signal",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,8 @@ class Accumulate:
         coefficients: float32[terms] of a polynomial that the signal goes through,
             highest power first; its absolute value is added. None adds the signal.
     """
+
+    needs_signal: ClassVar[bool] = True
 
     threshold: ArrayLike
     coefficients: ArrayLike | None = None

@@ -58,6 +58,13 @@ class Gate(Protocol):
         ...
 
 
+def needs_signal(gate: Any) -> bool:
+    """Whether a gate, or one that it wraps, compares a signal."""
+    while hasattr(gate, "gate"):
+        gate = gate.gate
+    return getattr(gate, "needs_signal", False)
+
+
 NOT_COMPARED = float("nan")
 """The signal and the threshold of a verdict that compared nothing."""
 

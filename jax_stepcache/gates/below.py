@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,8 @@ class Below:
             there on the span runs.
         inclusive: whether a signal equal to the threshold reuses.
     """
+
+    needs_signal: ClassVar[bool] = True
 
     threshold: ArrayLike
     max_total: ArrayLike = math.inf

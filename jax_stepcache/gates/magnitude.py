@@ -20,14 +20,12 @@ class MagnitudeGateState(NamedTuple):
         error: float32 scalar, the sum of that product's distances from 1.
         skipped: int32 scalar, steps since then.
         recorded: bool scalar, whether the span has run.
-        num_steps: int32 scalar, steps of the generation.
     """
 
     ratio: jax.Array
     error: jax.Array
     skipped: jax.Array
     recorded: jax.Array
-    num_steps: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -40,22 +38,22 @@ class Magnitude:
             end.
         threshold: float32, what the error may add up to, inclusive.
         max_skip_steps: int32, consecutive steps that may be skipped.
-        retention_ratio: share of the steps that run first.
+        retained: int32, steps that run first.
     """
 
     ratios: ArrayLike
     threshold: ArrayLike = 0.24
     max_skip_steps: ArrayLike = 5
-    retention_ratio: ArrayLike = 0.1
+    retained: ArrayLike = 0
 
     def init(self, num_steps: int) -> MagnitudeGateState:
         """See `Gate.init`."""
+        del num_steps
         return MagnitudeGateState(
             jnp.ones((), jnp.float32),
             jnp.zeros((), jnp.float32),
             jnp.zeros((), jnp.int32),
             jnp.zeros((), bool),
-            jnp.asarray(num_steps, jnp.int32),
         )
 
     def decide(
@@ -64,8 +62,7 @@ class Magnitude:
         """See `Gate.decide`; what is shown as the signal is the error."""
         del signal
         ratios = jnp.asarray(self.ratios, jnp.float32)
-        retained = jnp.floor(self.retention_ratio * state.num_steps + 0.5)
-        tested_here = step >= retained
+        tested_here = step >= jnp.asarray(self.retained)
         known = step < ratios.shape[0]
         ratio = state.ratio * jnp.where(known, ratios[step], 1.0)
         skipped = state.skipped + 1
@@ -80,7 +77,4 @@ class Magnitude:
 
     def record(self, state: MagnitudeGateState) -> MagnitudeGateState:
         """See `Gate.record`."""
-        fresh = self.init(0)
-        return fresh._replace(
-            recorded=jnp.ones_like(state.recorded), num_steps=state.num_steps
-        )
+        return self.init(0)._replace(recorded=jnp.ones_like(state.recorded))

@@ -25,7 +25,7 @@ class Mask:
     def init(self, num_steps: int) -> tuple[()]:
         """See `Gate.init`."""
         # An index past the end would be clamped, silently.
-        if jnp.shape(self.mask) != (num_steps,):
+        if jnp.shape(jnp.asarray(self.mask)) != (num_steps,):
             raise ValueError(
                 f"the mask has shape {jnp.shape(self.mask)}; {num_steps} steps need "
                 f"({num_steps},)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,8 @@ class Tiers:
         min_history: computed velocities before the first reuse, at least 2.
         max_history: velocities the original keeps; at least ``min_history``.
     """
+
+    needs_signal: ClassVar[bool] = True
 
     thresholds: ArrayLike
     countdowns: ArrayLike

@@ -3,7 +3,7 @@
 from jax_stepcache.policies.db_cache import db_cache
 from jax_stepcache.policies.first_block_cache import first_block_cache
 from jax_stepcache.policies.mag_cache import mag_cache
-from jax_stepcache.policies.restarting import Restarting
+from jax_stepcache.policies.restarting import Restarting, restarting
 from jax_stepcache.policies.sea_cache import sea_cache
 from jax_stepcache.policies.static_schedule import (
     DREAMZERO_SCHEDULES,
@@ -25,6 +25,7 @@ __all__ = [
     "first_block_cache",
     "mag_cache",
     "mask_of_steps",
+    "restarting",
     "sea_cache",
     "static_schedule",
     "step_cache",

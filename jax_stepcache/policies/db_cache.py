@@ -25,7 +25,7 @@ from jax_stepcache.gates import (
 )
 from jax_stepcache.policies.static_schedule import check_mask
 from jax_stepcache.policy import Composed
-from jax_stepcache.signals import FirstBlocks, Nothing
+from jax_stepcache.signals import FirstBlocks
 from jax_stepcache.span import Span
 
 _MASK_POLICIES = ("dynamic", "static")
@@ -36,13 +36,13 @@ def db_cache(
     *,
     first_blocks: int = 1,
     last_blocks: int = 0,
-    warmup_steps: int = 4,
-    warmup_interval: int = 1,
-    max_cached_steps: int = -1,
-    max_continuous_cached_steps: int = 3,
+    warmup_steps: int | jax.Array = 4,
+    warmup_interval: int | jax.Array = 1,
+    max_cached_steps: int | jax.Array = -1,
+    max_continuous_cached_steps: int | jax.Array = 3,
     max_accumulated: float | jax.Array | None = None,
     separate_cfg_diff: bool = True,
-    steps_mask: Sequence[bool] | np.ndarray | None = None,
+    steps_mask: Sequence[bool] | np.ndarray | jax.Array | None = None,
     steps_policy: str = "dynamic",
     forecast: Any = "hold",
 ) -> Composed:
@@ -77,30 +77,25 @@ def db_cache(
     span = Span(first_blocks, last_blocks)
     if steps_policy not in _MASK_POLICIES:
         raise ValueError(unknown_name("scm_steps_policy", steps_policy, _MASK_POLICIES))
-    if steps_mask is not None:
-        check_mask(steps_mask)
-        if steps_policy == "static":
-            # A mask's leading ones are its warm-up, and no cap applies past it.
-            return compose(
-                signal=Nothing(),
-                gate=Mask(jnp.asarray(steps_mask, bool)),
-                forecast=forecast,
-                span=span,
-            )
     check_numbers("residual_diff_threshold", threshold)
     check_count("max_warmup_steps", warmup_steps)
     check_count("warmup_interval", warmup_interval, 1)
     check_count("max_cached_steps", max_cached_steps, -1)
     check_count("max_continuous_cached_steps", max_continuous_cached_steps, -1)
-    gate: Gate = Below(_always_from_one(threshold), _cap(max_accumulated))
+    cap = _cap(max_accumulated)
+    mask = None if steps_mask is None else _checked(steps_mask)
+    if mask is not None and steps_policy == "static":
+        # A mask's leading ones are its warm-up, and no cap applies past it.
+        return compose(gate=Mask(mask), forecast=forecast, span=span)
+    gate: Gate = Below(_always_from_one(threshold), cap)
     gate = MaxConsecutive(gate, jnp.asarray(max_continuous_cached_steps, jnp.int32))
     gate = MaxSkips(gate, jnp.asarray(max_cached_steps, jnp.int32))
-    if steps_mask is not None:
-        mask = np.asarray(steps_mask, bool)
-        gate = ForcedSteps(gate, jnp.asarray(mask))
-        leading = len(mask) if mask.all() else int(np.argmin(mask))
-        warmup_steps = min(warmup_steps, leading)
-    gate = WarmUp(gate, jnp.int32(warmup_steps), jnp.int32(warmup_interval))
+    warmup = jnp.asarray(warmup_steps, jnp.int32)
+    if mask is not None:
+        gate = ForcedSteps(gate, mask)
+        leading = jnp.cumprod(mask.astype(jnp.int32)).sum()
+        warmup = jnp.minimum(warmup, leading)
+    gate = WarmUp(gate, warmup, jnp.asarray(warmup_interval, jnp.int32))
     signal = FirstBlocks(shared=not separate_cfg_diff)
     return compose(signal=signal, gate=gate, forecast=forecast, span=span)
 
@@ -114,6 +109,11 @@ def _cap(total: float | jax.Array | None) -> jax.Array:
     if total is None:
         return jnp.float32(math.inf)
     check_numbers("max_accumulated_residual_diff_threshold", total)
-    if not isinstance(total, Tracer) and not total > 0:
-        return jnp.float32(math.inf)
-    return jnp.asarray(total, jnp.float32)
+    total = jnp.asarray(total, jnp.float32)
+    return jnp.where(total > 0, total, jnp.inf)
+
+
+def _checked(mask: Any) -> jax.Array:
+    if not isinstance(mask, Tracer):
+        check_mask(mask)
+    return jnp.asarray(mask, bool)

@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from jax_stepcache.check import check_numbers
+from jax_stepcache.check import check_count, check_numbers
 from jax_stepcache.compose import compose
 from jax_stepcache.gates import Always, Magnitude
 from jax_stepcache.policy import Composed
@@ -22,6 +23,7 @@ def mag_cache(
     max_skip_steps: int | jax.Array = 5,
     retention_ratio: float = 0.1,
     *,
+    num_steps: int | None = None,
     forecast: Any = "hold",
 ) -> Composed:
     """MagCache (Ma et al. 2025); the schedule is known beforehand for given ratios.
@@ -32,6 +34,8 @@ def mag_cache(
         threshold: what the error may add up to, inclusive.
         max_skip_steps: consecutive steps that may be skipped, at least 1.
         retention_ratio: share of the steps that run first, in [0, 1].
+        num_steps: the schedule's step count, of which the share is taken; None for as
+            many as there are ratios.
         forecast: what skipped steps use of the residual.
 
     Returns:
@@ -42,15 +46,22 @@ def mag_cache(
     """
     check_numbers("mag_ratios", ratios, shape=(None,), above=0.0)
     check_numbers("mag_threshold", threshold)
-    check_numbers("mag_max_skip_steps", max_skip_steps, least=1)
+    check_count("mag_max_skip_steps", max_skip_steps, 1)
     check_numbers("mag_retention_ratio", retention_ratio, least=0.0, most=1.0)
     gate = Magnitude(
         jnp.asarray(ratios, jnp.float32),
         jnp.asarray(threshold, jnp.float32),
         jnp.asarray(max_skip_steps, jnp.int32),
-        jnp.asarray(retention_ratio, jnp.float32),
+        _retained(retention_ratio, len(ratios) if num_steps is None else num_steps),
     )
     return compose(gate=gate, forecast=forecast, span="blocks")
+
+
+def _retained(ratio: float | jax.Array, num_steps: int) -> jax.Array:
+    if isinstance(ratio, Tracer):
+        return jnp.floor(ratio * num_steps + 0.5).astype(jnp.int32)
+    # In Python's floats, as the original: in float32 0.29 of 50 steps is one more.
+    return jnp.int32(int(float(ratio) * num_steps + 0.5))
 
 
 def magnitude_calibration() -> Composed:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jax_stepcache.check import check_numbers
+from jax_stepcache.check import check_count
 from jax_stepcache.gates.base import chosen
 from jax_stepcache.policy import Decision, Policy, View
 from jax_stepcache.span import Span
@@ -41,21 +41,13 @@ class Restarting:
             cache-dit each guidance branch of a step is a forward, so under guidance
             step ``hint / 2``, rounded up.
         repeat: whether it does so every ``hint`` forwards, rather than once.
+
+    A gate that counts to the last step (`LastStep`) counts from the restart, too.
     """
 
     policy: Policy
     hint: ArrayLike
     repeat: bool = field(default=False, metadata={"static": True})
-
-    def __post_init__(self) -> None:
-        """Checks the hint.
-
-        Raises:
-            ValueError: if it is below 1.
-        """
-        # JAX rebuilds dataclasses with placeholders that are no numbers.
-        if isinstance(self.hint, int | float):
-            check_numbers("force_refresh_step_hint", self.hint, least=1)
 
     @property
     def span(self) -> Span | None:
@@ -96,3 +88,15 @@ class Restarting:
         start = -(-hint // branches)
         step = view.step % start if self.repeat else view.step - start
         return view._replace(step=jnp.where(view.step >= start, step, view.step))
+
+
+def restarting(
+    policy: Policy, hint: int | jax.Array, repeat: bool = False
+) -> Restarting:
+    """Makes a `Restarting` of a hint that has been checked.
+
+    Raises:
+        ValueError: if the hint is no whole number of at least 1.
+    """
+    check_count("force_refresh_step_hint", hint, 1)
+    return Restarting(policy, jnp.asarray(hint, jnp.int32), repeat)

@@ -17,7 +17,7 @@ from jax_stepcache.signals import Spectrum
 
 def sea_cache(
     threshold: float | jax.Array = 0.25,
-    max_consecutive_cached: int = 2,
+    max_consecutive_cached: int | jax.Array = 2,
     power_exp: float = 3.0,
     *,
     axes: tuple[int, ...] | None = None,
@@ -45,10 +45,11 @@ def sea_cache(
     check_numbers("sea_power_exp", power_exp, above=0.0)
     check_count("sea_max_consecutive_cached", max_consecutive_cached)
     gate = Accumulate(jnp.asarray(threshold, jnp.float32))
-    cap = max_consecutive_cached or -1
+    cap = jnp.asarray(max_consecutive_cached, jnp.int32)
+    cap = jnp.where(cap == 0, -1, cap)
     return compose(
         signal=Spectrum(jnp.asarray(power_exp, jnp.float32), axes, output),
-        gate=LastStep(MaxConsecutive(gate, jnp.asarray(cap, jnp.int32))),
+        gate=LastStep(MaxConsecutive(gate, cap)),
         forecast=Newton() if forecast is None else forecast,
         span="blocks",
     )

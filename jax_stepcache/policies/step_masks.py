@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from jax_stepcache.check import check_count
 from jax_stepcache.errors import unknown_name
 
 Bins = tuple[tuple[int, ...], tuple[int, ...]]
@@ -70,7 +71,9 @@ def steps_mask(
         ValueError: for an unknown policy, a step count that has none, or bins that do
             not fit it.
     """
-    if (policy is None) == (compute_bins is None or cache_bins is None):
+    check_count("num_steps", num_steps, 1)
+    by_bins = compute_bins is not None or cache_bins is not None
+    if (policy is None) != by_bins or (by_bins and None in (compute_bins, cache_bins)):
         raise ValueError(
             "a steps mask is given by a policy, or by compute bins and cache bins; got "
             f"policy={policy!r}, compute_bins={compute_bins!r}, cache_bins="
@@ -80,7 +83,10 @@ def steps_mask(
         bins = _named_bins(policy, num_steps)
     else:
         bins = (tuple(compute_bins or ()), tuple(cache_bins or ()))
-        if sum(map(sum, bins)) < num_steps or min(map(min, bins), default=0) < 0:
+        for name, lengths in zip(("compute", "cache"), bins, strict=True):
+            for length in lengths:
+                check_count(f"a length of scm_{name}_bins", length)
+        if sum(map(sum, bins)) < num_steps:
             raise ValueError(
                 f"compute bins {list(bins[0])} and cache bins {list(bins[1])} cover "
                 f"{sum(map(sum, bins))} steps of {num_steps}; together they must cover "

@@ -171,7 +171,7 @@ class TabletopModel(DreamZeroModel):
     def calibrated(self, backend: str, num_steps: int) -> dict[str, Any]:
         """See `jax_stepcache.model.Calibrated`."""
         del num_steps
-        return TUNED.settings(backend)
+        return TUNED.settings(backend) if self.dit == tabletop_config() else {}
 
 
 @functools.partial(jax.jit, static_argnames="batch")

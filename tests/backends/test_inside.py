@@ -181,7 +181,7 @@ BAD = [
     (
         "cache_dit",
         {"steps_mask": [1, 0, 1]},
-        "steps_mask has 3 entries; this generation has 8",
+        r"steps_mask has shape \(3,\); 8 steps need",
     ),
     (
         "cache_dit",

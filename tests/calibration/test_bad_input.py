@@ -49,7 +49,10 @@ MISTAKES = {
     ),
     "a budget": ({"budget": 4}, "budget= is no option here"),
     "a forecast": ({"forecast": "hold"}, "forecast= is no option here"),
-    "a target in words": ({"target": {"psnr": "high"}}, "is 'high'; it must be"),
+    "a target in words": (
+        {"target": {"psnr": "high"}},
+        "is 'high'; it must be numeric",
+    ),
     "a schedule": ({"schedule": flow_schedule(8)}, "rather than a schedule"),
     "as many calls as steps": (
         {"target": {"model_calls": 16}},

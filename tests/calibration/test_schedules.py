@@ -60,7 +60,7 @@ def searched():
 
 
 def sampled(**options):
-    return sample(WEIGHTS, model=two_outputs, **OPTIONS, **SAMPLES, **options)
+    return sample(WEIGHTS, model=two_outputs, **{**OPTIONS, **SAMPLES, **options})
 
 
 def check_schedule(calibration):
@@ -77,7 +77,7 @@ def check_schedule(calibration):
 
 
 def test_a_schedule_is_ahead_of_plain_steps(searched):
-    """Met is better than as many plain steps on every output, sampled again."""
+    """Better than as many plain steps on every output, sampled again."""
     found = searched.found
     check_schedule(found)
     result = sampled(**found.options)

@@ -70,7 +70,7 @@ def sampled(**options):
         jax.tree.map(lambda x, i=i: x[i : i + 1], SAMPLES) for i in range(len(noise()))
     ]
     results = [
-        sample(WEIGHTS, model=COUNTED, **OPTIONS, **row, **options) for row in rows
+        sample(WEIGHTS, model=COUNTED, **{**OPTIONS, **row, **options}) for row in rows
     ]
     calls = [int(result.stats.model_calls) for result in results]
     return calls, np.concatenate([result.sample for result in results])

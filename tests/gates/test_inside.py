@@ -144,7 +144,8 @@ def test_magnitude_follows_the_rule(ratios, threshold, max_skip, retention):
     """Product, error and count start anew at each run; past its end a curve is 1."""
     ratios = [1 + n / 8 for n in ratios]
     settings = (threshold, max_skip, retention)
-    gate = Magnitude(*numbers(ratios, *settings))
+    retained = int(retention * NUM_STEPS + 0.5)
+    gate = Magnitude(*numbers(ratios, threshold, max_skip), retained)
     plain = PlainMagnitude(ratios, *settings, NUM_STEPS)
     ran = compare(gate, plain, [np.nan] * NUM_STEPS)
     assert ran[: plain.retained].all()
