@@ -1,10 +1,12 @@
-"""What a cache costs besides the model calls it saves.
+"""What a cache costs besides the arithmetic it saves.
 
 A synthetic network of at least 20 ms a call is sampled with each backend and without
 a cache, in turn, in one process. Efficiency is the speed-up reached over the speed-up
-that the saved calls promise; 1 means that the gate, the forecast and the bookkeeping
-are free. The compiled programs are compared too: matrix products (one call site of the
-network) and temporary memory, in units of one velocity.
+that the saved operations promise (calls, of a cache around the whole forward; of one
+inside the network what is left to do at every step counts too); 1 means that the gate,
+the forecast and the bookkeeping are free. The compiled programs are compared too:
+matrix products (one call site of the network; a signal from its first blocks is one
+more) and temporary memory, in units of one velocity.
 
     python benchmarks/overhead.py --json benchmarks/results/overhead.json
 """
@@ -17,6 +19,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,41 +28,107 @@ import jax.numpy as jnp
 from report import device_name, print_table, write_json
 
 import jax_stepcache
+from jax_stepcache.flops import forward_flops
 
 MIN_CALL_SECONDS = 0.020
 NUM_STEPS = 16
+# With these, every cache skips steadily: some steps and not all.
 CACHES: dict[str, dict[str, Any]] = {
     "step_cache": {"cache": "step_cache"},
     "step_cache, linear": {"cache": "step_cache", "forecast": "linear"},
     "step_cache, linear_x0": {"cache": "step_cache", "forecast": "linear_x0"},
     "static": {"cache": "static", "cache_config": {"num_dit_steps": 8}},
+    "tea_cache": {"cache": "tea_cache", "cache_config": {"rel_l1_thresh": 0.1}},
+    "cache_dit": {"cache": "cache_dit", "cache_config": {"max_warmup_steps": 1}},
+    "cache_dit, taylor": {
+        "cache": "cache_dit",
+        "cache_config": {"max_warmup_steps": 1, "enable_taylorseer": True},
+    },
+    "mag_cache": {
+        "cache": "mag_cache",
+        "cache_config": {"mag_ratios": (1.0, *[0.95] * (NUM_STEPS - 1))},
+    },
+    "sea_cache": {"cache": "sea_cache"},
+    "first_block_cache": {"cache": "first_block_cache"},
+    "taylor_seer": {"cache": "taylor_seer", "cache_config": {"cache_interval": 3}},
 }
+_MASKS = [[i % every == 0 for i in range(NUM_STEPS)] for every in (2, 3, 4)]
+_RATIOS = [(1.0, *[ratio] * (NUM_STEPS - 1)) for ratio in (0.9, 0.95, 1.05)]
+# Numbers of each backend, none of which may compile again.
+SWEEPS: dict[str, dict[str, list[Any]]] = {
+    "step_cache": {
+        "velocity_sim_thresholds": [(0.95, 0.93), (0.99, 0.9), (0.5, -0.5)],
+        "velocity_skip_countdowns": [(4, 2), (3, 1), (8, 4)],
+    },
+    "static": {"steps_mask": _MASKS, "num_dit_steps": [None] * 3},
+    "tea_cache": {
+        "rel_l1_thresh": [0.05, 0.2, 2.0],
+        "coefficients": [(0, 0, 0, 1, 0), (0, 0, 1, 1, 0), (1, 2, 3, 4, 5)],
+    },
+    "cache_dit": {
+        "residual_diff_threshold": [0.0, 0.1, 1.0],
+        "max_warmup_steps": [1, 2, 4],
+        "max_continuous_cached_steps": [-1, 2, 3],
+        "max_cached_steps": [-1, 2, 8],
+    },
+    "mag_cache": {
+        "mag_ratios": _RATIOS,
+        "mag_threshold": [0.01, 0.1, 1.0],
+        "mag_max_skip_steps": [1, 3, 5],
+        "mag_retention_ratio": [0.1, 0.2, 0.5],
+    },
+    "sea_cache": {
+        "sea_threshold": [0.0, 0.1, 1.0],
+        "sea_max_consecutive_cached": [0, 2, 3],
+        "sea_power_exp": [1.0, 2.0, 3.0],
+    },
+    "first_block_cache": {"threshold": [0.0, 0.1, 1.0]},
+    "taylor_seer": {
+        "cache_interval": [2, 3, 5],
+        "disable_cache_before_step": [1, 3, 5],
+    },
+}
+
+
+Weights = dict[str, jax.Array]
 
 
 class Network(NamedTuple):
     """A residual MLP over tokens, shaped like a DiT: a small latent, a wide inside.
 
+    Its answer barely changes from step to step.
+
     Attributes:
+        model: its stages.
         weights: ``embed`` float32[channels, width], ``layers`` float32[layers, width,
             width] and ``head`` float32[width, channels].
         noise: float32[1, tokens, channels], also the shape of a velocity.
     """
 
-    weights: dict[str, jax.Array]
+    model: jax_stepcache.StagedDenoiser
+    weights: Weights
     noise: jax.Array
 
 
-def velocity(
-    weights: dict[str, jax.Array], x: jax.Array, t: jax.Array, _: None
-) -> jax.Array:
-    """The synthetic network, whose answer barely changes from step to step."""
+def _embed(weights: Weights, x: jax.Array, t: jax.Array, _: None) -> tuple[Any, None]:
+    return (x * (0.9 + t[:, None, None] * 1e-4)) @ weights["embed"], None
 
-    def layer(h: jax.Array, weight: jax.Array) -> tuple[jax.Array, None]:
-        return h + 0.1 * jnp.tanh(h @ weight), None
 
-    h = (x * (0.9 + t[:, None, None] * 1e-4)) @ weights["embed"]
-    h, _ = jax.lax.scan(layer, h, weights["layers"])
+def _blocks(weights: Weights, h: jax.Array, _: None, start: int, stop: int) -> Any:
+    # Over numbers, not over a part of the weights: that would be a copy of them.
+    def layer(h: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
+        return h + 0.1 * jnp.tanh(h @ weights["layers"][number]), None
+
+    return jax.lax.scan(layer, h, jnp.arange(start, stop))[0]
+
+
+def _head(weights: Weights, h: jax.Array, _: None) -> jax.Array:
     return 0.01 * (h @ weights["head"]) + 1.0
+
+
+def _modulated(weights: Weights, h: jax.Array, _: None) -> jax.Array:
+    del weights
+    return h
 
 
 def make_network(
@@ -76,7 +145,8 @@ def make_network(
         name: jax.random.normal(key, shape) / shape[-2] ** 0.5
         for key, (name, shape) in zip(keys, shapes.items(), strict=False)
     }
-    return Network(weights, jax.random.normal(keys[3], (1, tokens, channels)))
+    model = jax_stepcache.StagedDenoiser(layers, _embed, _blocks, _head, _modulated)
+    return Network(model, weights, jax.random.normal(keys[3], (1, tokens, channels)))
 
 
 def large_enough() -> Network:
@@ -84,8 +154,9 @@ def large_enough() -> Network:
     layers = 4
     while True:
         network = make_network(layers)
+        model, *arguments = network
         call = functools.partial(
-            jax.jit(velocity), *network, jnp.full((1,), 500.0), None
+            jax.jit(model), *arguments, jnp.full((1,), 500.0), None
         )
         if seconds_of(call) >= 1.25 * MIN_CALL_SECONDS:
             return network
@@ -103,39 +174,50 @@ def seconds_of(call: Callable[[], Any], repeats: int = 5) -> float:
     return statistics.median(taken)
 
 
-def measure(network: Network, options: dict[str, Any], repeats: int) -> dict[str, Any]:
+def measure(
+    network: Network, plain: Any, options: dict[str, Any], repeats: int
+) -> dict[str, Any]:
     """Compares one cache with the uncached sampler.
+
+    Args:
+        network: what is sampled.
+        plain: the uncached sampler, compiled.
+        options: of `sample`, with the cache among them.
+        repeats: timed runs of each.
 
     Returns:
         The row: efficiency, speed-up, calls, dots, temporary memory and traces.
     """
+    both = {"uncached": {}, "cached": options}
 
-    def run(**settings: Any) -> jax_stepcache.SampleResult:
-        return jax_stepcache.sample(
-            network.weights,
-            model=velocity,
-            noise=network.noise,
-            num_inference_steps=NUM_STEPS,
-            **settings,
+    def run(settings: dict[str, Any]) -> jax_stepcache.SampleResult:
+        return sample(network, network.weights, network.noise, settings)
+
+    stats = {name: run(settings).stats for name, settings in both.items()}
+    calls = {name: int(one.model_calls) for name, one in stats.items()}
+    if not 0 < calls["cached"] < calls["uncached"]:
+        raise ValueError(
+            f"{options} made {calls['cached']} calls: choose other numbers"
         )
-
-    calls = {
-        name: int(jax.block_until_ready(run(**settings)).stats.model_calls)
-        for name, settings in (("uncached", {}), ("cached", options))
+    flops = {
+        name: forward_flops(
+            network.weights, **shared(network, network.noise), **settings
+        ).of(stats[name])
+        for name, settings in both.items()
     }
-    times: dict[str, list[float]] = {"uncached": [], "cached": []}
+    times: dict[str, list[float]] = {name: [] for name in both}
     for _ in range(repeats):
-        for name, settings in (("uncached", {}), ("cached", options)):
+        for name, settings in both.items():
             start = time.perf_counter()
-            jax.block_until_ready(run(**settings))
+            jax.block_until_ready(run(settings))
             times[name].append(time.perf_counter() - start)
     speedup = statistics.median(times["uncached"]) / statistics.median(times["cached"])
 
-    plain, cached = compiled(network, {}), compiled(network, options)
+    cached = compiled(network, options)
     grown = temporary_bytes(cached) - temporary_bytes(plain)
 
     return {
-        "efficiency": speedup / (calls["uncached"] / calls["cached"]),
+        "efficiency": speedup / (flops["uncached"] / flops["cached"]),
         "speedup": speedup,
         "calls_uncached": calls["uncached"],
         "calls_cached": calls["cached"],
@@ -146,60 +228,52 @@ def measure(network: Network, options: dict[str, Any], repeats: int) -> dict[str
     }
 
 
+def shared(network: Network, noise: jax.Array) -> dict[str, Any]:
+    """Options of `sample` for every cache."""
+    return {"model": network.model, "noise": noise, "num_inference_steps": NUM_STEPS}
+
+
+def sample(
+    network: Network, weights: Weights, noise: jax.Array, options: dict[str, Any]
+) -> jax_stepcache.SampleResult:
+    """Samples the network."""
+    return jax_stepcache.sample(weights, **shared(network, noise), **options)
+
+
 def count_traces(network: Network, options: dict[str, Any]) -> int:
     """How often the network is traced over a sweep of the cache's numbers."""
     traces = 0
 
     def counted(*arguments: Any) -> jax.Array:
+        # Of all stages this is the one that no signal and no shape is asked of.
         nonlocal traces
         traces += 1
-        return velocity(*arguments)
+        return _head(*arguments)
 
+    watched = network._replace(model=replace(network.model, head=counted))
     for settings in sweep(options):
-        jax_stepcache.sample(
-            network.weights,
-            model=counted,
-            noise=network.noise,
-            num_inference_steps=NUM_STEPS,
-            **settings,
-        )
+        sample(watched, network.weights, network.noise, settings)
     return traces
 
 
 def sweep(options: dict[str, Any]) -> list[dict[str, Any]]:
     """The same cache with other numbers: none of these may compile again."""
-    if options["cache"] == "static":
-        masks = [[i % every == 0 for i in range(NUM_STEPS)] for every in (2, 3, 4)]
-        return [
-            options,
-            *[{**options, "cache_config": {"steps_mask": mask}} for mask in masks],
-        ]
-    tiers = [((0.95, 0.93), (4, 2)), ((0.99, 0.9), (3, 1)), ((0.5, -0.5), (8, 4))]
-    return [
-        {
-            **options,
-            "cache_config": {
-                "velocity_sim_thresholds": thresholds,
-                "velocity_skip_countdowns": countdowns,
-            },
-        }
-        for thresholds, countdowns in tiers
+    numbers = SWEEPS[options["cache"]]
+    given = options.get("cache_config", {})
+    others = [
+        {**given, **dict(zip(numbers, values, strict=True))}
+        for values in zip(*numbers.values(), strict=True)
     ]
+    return [options, *[{**options, "cache_config": config} for config in others]]
 
 
 def compiled(network: Network, options: dict[str, Any]) -> Any:
     """The compiled sampler."""
 
-    def run(weights: jax.Array, noise: jax.Array) -> jax_stepcache.SampleResult:
-        return jax_stepcache.sample(
-            weights,
-            model=velocity,
-            noise=noise,
-            num_inference_steps=NUM_STEPS,
-            **options,
-        )
+    def run(weights: Weights, noise: jax.Array) -> jax_stepcache.SampleResult:
+        return sample(network, weights, noise, options)
 
-    return jax.jit(run).lower(*network).compile()
+    return jax.jit(run).lower(network.weights, network.noise).compile()
 
 
 def count_dots(hlo: str) -> int:
@@ -225,8 +299,9 @@ def main() -> None:
     arguments = parser.parse_args()
 
     network = large_enough()
+    plain = compiled(network, {})
     rows = {
-        name: measure(network, options, arguments.repeats)
+        name: measure(network, plain, options, arguments.repeats)
         for name, options in CACHES.items()
     }
     layers = len(network.weights["layers"])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from jax_stepcache.backends.config import DiffusionCacheConfig
 from jax_stepcache.forecasts import get_forecast
 from jax_stepcache.model import TunedSchedule
 
@@ -41,7 +42,10 @@ class TunedFile:
 
     def settings(self, backend: str) -> dict[str, Any]:
         """Settings of a backend by `DiffusionCacheConfig`'s names; see `Calibrated`."""
-        return dict(self._read().get("settings", {}).get(backend, {}))
+        found = self._read().get("settings", {}).get(backend, {})
+        # Beside them stands how good the fit was.
+        known = {field.name for field in fields(DiffusionCacheConfig)}
+        return {name: x for name, x in found.items() if name in known}
 
     def _read(self) -> dict[str, Any]:
         return json.loads(self.path.read_text()) if self.path.is_file() else {}

@@ -1,0 +1,123 @@
+"""Finds a bundled model's own settings: ``cache="tuned"``, TeaCache's and MagCache's.
+
+For each budget of model calls a schedule and a forecast for each output, searched on
+samples that no other benchmark looks at. Searches start from the schedules that the
+model has already, too, so another run never makes them worse on these samples.
+
+    python benchmarks/tune.py --params tabletop --write models/tabletop/tuned.json
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from report import device_name, write_json
+
+import jax_stepcache
+from jax_stepcache.calibration import calibrate
+from jax_stepcache.calibration.samples import Samples, make_samples
+from jax_stepcache.calibration.schedule_search import Candidate, named, settings_of
+from jax_stepcache.calibration.schedules import calibrate_schedule
+
+BUDGETS = (4, 5, 6, 8)
+SEED = 1
+# Where a threshold is calibrated; what is kept does not depend on it.
+_TARGET = {"model_calls": 6}
+_KEPT = {"tea_cache": ("coefficients", "r_squared"), "mag_cache": ("mag_ratios",)}
+
+
+def search(
+    samples: Samples, budgets: Sequence[int], replay: bool
+) -> dict[str, dict[str, Any]]:
+    """Searches a schedule for each budget.
+
+    Args:
+        samples: to search on.
+        budgets: model calls, rising: each search also starts from the one before.
+        replay: False samples every candidate, see `calibrate`.
+
+    Returns:
+        By budget, the steps that run and the forecast of the others.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    before: tuple[Candidate, ...] = ()
+    for budget in budgets:
+        target = {"model_calls": budget}
+        best = calibrate_schedule(samples, target, replay=replay, starts=before)
+        steps, forecast = best.fit["steps"], best.cache_config["forecast"]
+        again = named(steps, forecast)
+        before = () if again is None else (again,)
+        found[str(budget)] = {"steps": steps, "forecast": forecast}
+        print(
+            f"{budget} calls: {steps}, {forecast}, {best.fit['lead']:.2f} dB ahead",
+            flush=True,
+        )
+    return found
+
+
+def kept(
+    params: jax_stepcache.Params, budgets: Sequence[int]
+) -> dict[str, dict[str, Any]]:
+    """The schedules that the model has already, as `search` returns them."""
+    return {
+        str(budget): {
+            "steps": list(tuned.steps),
+            "forecast": settings_of(tuned.forecast),
+        }
+        for budget in budgets
+        for tuned in [params.model.tuned(budget)]
+    }
+
+
+def fit_settings(params: jax_stepcache.Params, samples: int) -> dict[str, Any]:
+    """Fits what backends inside the network need to know of a model."""
+    found = {}
+    for cache, kept in _KEPT.items():
+        calibration = calibrate(
+            params, samples=samples, target=_TARGET, cache=cache, key=_key()
+        )
+        print(calibration, flush=True)
+        found[cache] = {
+            name: list(fit) if isinstance(fit := calibration.fit[name], tuple) else fit
+            for name in kept
+        }
+    return found
+
+
+def _key() -> jax.Array:
+    return jax.random.key(SEED)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Searches, fits, and writes what ``tuned.json`` holds."""
+    parser = argparse.ArgumentParser(description="A bundled model's own settings.")
+    parser.add_argument("--params", default="tabletop", help="bundled model or file")
+    parser.add_argument("--write", type=Path, help="where to write the settings")
+    parser.add_argument("--samples", type=int, default=64, help="to search on")
+    parser.add_argument(
+        "--replay", action="store_true", help="score by replaying, for large models"
+    )
+    parser.add_argument(
+        "--fit-only", action="store_true", help="keep the schedules that are there"
+    )
+    given = parser.parse_args(arguments)
+    params = jax_stepcache.load_params(given.params)
+    print(f"{device_name()}: {params.model.name}, {given.samples} samples", flush=True)
+    if given.fit_only:
+        schedules = kept(params, BUDGETS)
+    else:
+        drawn = make_samples(params, None, given.samples, _key(), {}).measured()
+        schedules = search(drawn, BUDGETS, given.replay)
+    settings = fit_settings(params, given.samples)
+    if given.write:
+        num_steps = params.model.defaults.num_inference_steps
+        result = {"num_steps": num_steps, "schedules": schedules, "settings": settings}
+        write_json(given.write, result)
+
+
+if __name__ == "__main__":
+    main()
