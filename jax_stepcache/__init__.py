@@ -64,7 +64,7 @@ from jax_stepcache.policies import (
     taylor_seer,
     tea_cache,
 )
-from jax_stepcache.policy import Composed, Policy, View
+from jax_stepcache.policy import Composed, Policy
 from jax_stepcache.registry import load_model, load_params, save_params
 from jax_stepcache.result import SampleResult, Stats
 from jax_stepcache.sample import sample
@@ -82,6 +82,7 @@ from jax_stepcache.solvers import Euler, Solver, UniPC, get_solver
 from jax_stepcache.span import Span
 from jax_stepcache.stages import StagedDenoiser, Stages
 from jax_stepcache.summary import Summary, summary
+from jax_stepcache.view import View
 
 __version__ = "0.1.0"
 

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.policy import Decision, Policy, View
+from jax_stepcache.policy import Decision, Policy
 from jax_stepcache.signals.first_blocks import BRANCHES
+from jax_stepcache.view import View
 
 
 class BranchesState(NamedTuple):

@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.forward import Whole, Within
-from jax_stepcache.policy import Policy, View
+from jax_stepcache.policy import Policy
 from jax_stepcache.progress import Progress, report
 from jax_stepcache.result import Branches, SampleResult, Stats
 from jax_stepcache.schedule import num_steps_of, per_output, sigma_at
 from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.base import row_of
+from jax_stepcache.view import View
 
 
 class LoopState(NamedTuple):

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 
 from jax_stepcache.branches import Branches
 from jax_stepcache.gated import gated
-from jax_stepcache.policy import Decision, Policy, View
-from jax_stepcache.span import Inside, Span
+from jax_stepcache.policy import Decision, Policy
+from jax_stepcache.span import Span
+from jax_stepcache.view import Inside, View
 
 
 class Forward(Protocol):

@@ -7,7 +7,8 @@ from typing import Any
 
 import jax
 
-from jax_stepcache.policy import Decision, Policy, View
+from jax_stepcache.policy import Decision, Policy
+from jax_stepcache.view import View
 
 
 def gated(

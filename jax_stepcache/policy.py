@@ -12,30 +12,8 @@ from jax_stepcache.forecasts import Forecast, Point, is_forecast
 from jax_stepcache.gates import Gate
 from jax_stepcache.prefix import spread
 from jax_stepcache.signals import Signal
-from jax_stepcache.span import Inside, Span
-
-
-class View(NamedTuple):
-    """What a policy sees of a step.
-
-    Attributes:
-        step: int32 scalar, the index of the step.
-        sigma: the noise level of each output, float32 scalars in the sample's
-            structure.
-        sample: the current sample.
-        inside: what there is to see inside the network; None for policies of the whole
-            forward.
-    """
-
-    step: jax.Array
-    sigma: Any
-    sample: Any
-    inside: Inside | None = None
-
-    @property
-    def entering(self) -> Any:
-        """What goes into the span; what is reused has its structure and shapes."""
-        return self.sample if self.inside is None else self.inside.hidden
+from jax_stepcache.span import Span
+from jax_stepcache.view import View
 
 
 class Decision(NamedTuple):

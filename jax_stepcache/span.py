@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import jax
 
 from jax_stepcache.check import check_count
 from jax_stepcache.errors import unknown_name
@@ -33,26 +30,6 @@ class Span:
         """
         for name, count in (("first", self.first), ("last", self.last)):
             check_count(f"a span's {name}", count)
-
-
-class Inside(NamedTuple):
-    """What a policy sees inside the network at one step, of one guidance branch.
-
-    Attributes:
-        hidden: pytree of [batch, tokens, dim] arrays, what enters the span.
-        first: what the blocks before the span have added, like ``hidden``.
-        modulated: [batch, ...], the modulated input of block 0; None where the network
-            does not offer it.
-        sigma: float32 scalar, the noise level of the output that signals look at.
-        branches: int32 scalar, how many guidance branches a step has; each is a forward
-            of its own in the originals.
-    """
-
-    hidden: Any
-    first: Any
-    modulated: jax.Array | None
-    sigma: jax.Array
-    branches: jax.Array
 
 
 def get_span(span: Span | str | None) -> Span | None:

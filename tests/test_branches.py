@@ -11,7 +11,7 @@ from jax_stepcache.gated import gated
 from jax_stepcache.gates import Below
 from jax_stepcache.schedule import flow_schedule
 from jax_stepcache.signals import FirstBlocks
-from jax_stepcache.span import Inside
+from jax_stepcache.view import Inside
 
 from .staged import NUM_BLOCKS, NUM_STEPS, UNROLLED, WEIGHTS, conditions, noise, run
 

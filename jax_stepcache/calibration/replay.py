@@ -11,12 +11,12 @@ import jax.numpy as jnp
 from jax_stepcache.calibration.trajectory import Trajectory
 from jax_stepcache.denoise import denoise
 from jax_stepcache.gates.base import chosen
-from jax_stepcache.policy import Policy, View
+from jax_stepcache.policy import Policy
 from jax_stepcache.program import Program
 from jax_stepcache.result import SampleResult
 from jax_stepcache.schedule import per_output
 from jax_stepcache.signals.first_blocks import BRANCHES
-from jax_stepcache.span import Inside
+from jax_stepcache.view import Inside, View
 
 
 @functools.partial(jax.jit, static_argnames=("program",))

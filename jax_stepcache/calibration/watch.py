@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.policy import Decision, View
+from jax_stepcache.policy import Decision
 from jax_stepcache.signals.relative_l1 import relative_l1
-from jax_stepcache.span import Inside, Span
+from jax_stepcache.span import Span
+from jax_stepcache.view import Inside, View
 
 
 class Seen(NamedTuple):

@@ -11,8 +11,9 @@ from jax.typing import ArrayLike
 
 from jax_stepcache.check import check_count
 from jax_stepcache.gates.base import chosen
-from jax_stepcache.policy import Decision, Policy, View
+from jax_stepcache.policy import Decision, Policy
 from jax_stepcache.span import Span
+from jax_stepcache.view import View
 
 
 class RestartingState(NamedTuple):

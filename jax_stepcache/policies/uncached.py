@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.policy import Decision, View
+from jax_stepcache.policy import Decision
+from jax_stepcache.view import View
 
 
 @jax.tree_util.register_dataclass

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 
-if TYPE_CHECKING:
-    from jax_stepcache.policy import View
+from jax_stepcache.view import View
 
 
 class Signal(Protocol):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-if TYPE_CHECKING:
-    from jax_stepcache.policy import View
+from jax_stepcache.view import View
 
 # PyTorch's cosine_similarity clamps each norm here: zero vectors give 0, not NaN.
 _MIN_NORM = 1e-8

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jax_stepcache.signals.relative_l1 import relative_l1
-
-if TYPE_CHECKING:
-    from jax_stepcache.policy import View
+from jax_stepcache.view import View
 
 BRANCHES = "branches"
 """The name of the mapped axis over guidance branches, for signals that share one."""

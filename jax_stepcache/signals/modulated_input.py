@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from jax_stepcache.signals.relative_l1 import relative_l1
-
-if TYPE_CHECKING:
-    from jax_stepcache.policy import View
-
-
-class SeenState(NamedTuple):
-    """State of signals that compare a step with the one before it.
-
-    Attributes:
-        last: what was seen at the last step, computed or not.
-        seen: bool scalar, whether there was one.
-    """
-
-    last: jax.Array
-    seen: jax.Array
+from jax_stepcache.signals.seen import SeenState
+from jax_stepcache.view import View
 
 
 @jax.tree_util.register_dataclass

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.signals.modulated_input import SeenState
 from jax_stepcache.signals.relative_l1 import relative_l1
-
-if TYPE_CHECKING:
-    from jax_stepcache.policy import View
+from jax_stepcache.signals.seen import SeenState
+from jax_stepcache.view import View
 
 _TINY = 1e-16
 

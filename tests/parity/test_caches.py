@@ -22,7 +22,7 @@ from jax_stepcache.branches import Branches
 from jax_stepcache.gated import gated
 from jax_stepcache.guidance import mix_branches
 from jax_stepcache.inputs import function_model
-from jax_stepcache.span import Inside
+from jax_stepcache.view import Inside
 
 from .cases import caches_files, parametrize
 from .toy import Toy

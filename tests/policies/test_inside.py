@@ -21,7 +21,7 @@ from jax_stepcache import (
     tea_cache,
 )
 from jax_stepcache.policies.mag_cache import resampled_ratios
-from jax_stepcache.span import Inside
+from jax_stepcache.view import Inside
 
 RATIOS = [1.0, 0.9, 1.1]
 

@@ -18,7 +18,7 @@ from jax_stepcache.signals import (
     relative_l1,
 )
 from jax_stepcache.signals.spectrum import spectral_filter
-from jax_stepcache.span import Inside
+from jax_stepcache.view import Inside
 
 seeds = st.integers(0, 2**31)
 
