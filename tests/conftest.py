@@ -27,13 +27,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def quick_compilation() -> Iterator[None]:
-    """Compiles with few optimisations, in less than half the time.
+# Most of the suite's time is compilation, and few tests hang on how fast they run.
+jax.config.update("jax_disable_most_optimizations", True)
 
-    For tests whose programs are large and run a few steps, and whose claims do not
-    hang on how fast they run.
-    """
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
+
+@pytest.fixture
+def full_compilation() -> Iterator[None]:
+    """Compiles as users do: for claims about compiled programs, and for long runs."""
     jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)

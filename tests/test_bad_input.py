@@ -49,7 +49,7 @@ def history(least, most):
             {"cache": "step_cahce"},
             r"cache backend 'step_cahce'.*mean 'step_cache'",
         ),
-        (own, {"cache": "xyz"}, r"unknown cache backend 'xyz'\. Supported: \['none', "),
+        (own, {"cache": "xyz"}, r"unknown cache backend 'xyz'\. Supported: .*'none'"),
         (own, {"solver": "unipcc"}, r"unknown solver 'unipcc'.*mean 'unipc'"),
         (
             cached,

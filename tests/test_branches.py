@@ -15,8 +15,6 @@ from jax_stepcache.view import Inside
 
 from .staged import NUM_BLOCKS, NUM_STEPS, UNROLLED, WEIGHTS, conditions, noise, run
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SCALE = 2.0
 # Thresholds at which the two branches decide differently.
 TEA, DB = 0.4, 0.2

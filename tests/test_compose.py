@@ -30,8 +30,6 @@ from jax_stepcache.signals import (
 from .jaxprs import primitives
 from .staged import NUM_BLOCKS, NUM_STEPS, SCANNED, SKIPPING, UNROLLED, run
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 GATE = Below(0.1)
 
 

@@ -167,6 +167,7 @@ def test_keys_and_observations_never_compile_again():
     assert not any(np.allclose(actions[0], another) for another in actions[2:])
 
 
+@pytest.mark.usefixtures("full_compilation")
 def test_the_default_program_has_no_host_callback():
     """Nothing talks to the host from inside the loop."""
 

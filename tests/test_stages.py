@@ -23,8 +23,6 @@ from .staged import (
     run,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 BY_GUIDANCE = pytest.mark.parametrize("guided", [False, True], ids=["plain", "guided"])
 
 

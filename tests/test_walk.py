@@ -10,8 +10,6 @@ import pytest
 from jax_stepcache import Uncached, UniPC, denoise, flow_schedule, step_cache
 from jax_stepcache.denoise import walk
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SCHEDULE = flow_schedule(8, 3.0)
 NOISE = {
     "action": jnp.linspace(-1, 1, 6).reshape(2, 3),

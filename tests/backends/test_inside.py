@@ -32,8 +32,6 @@ from ..staged import (
     run,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KINDS = {
     "tea_cache": TeaCacheBackend,
     "cache_dit": CacheDiTBackend,

@@ -19,15 +19,6 @@ def benchmark(monkeypatch):
     return importlib.import_module("dreamzero")
 
 
-@pytest.fixture
-def quick_compiles():
-    """Programs that are compiled sooner and run slower."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.mark.usefixtures("quick_compiles")
 def test_rows_of_the_small_model(benchmark, tmp_path, capsys):
     """The control steps make 16, 4 and 6 calls, and every number is a positive one."""
     file = tmp_path / "dreamzero.json"

@@ -12,8 +12,6 @@ from jax_stepcache.calibration import fit_polynomial
 from jax_stepcache.calibration.fit import fit_response, mean_ratios
 from jax_stepcache.calibration.trajectory import Trajectory, watch
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 QUARTIC = (3.0, -2.0, 0.5, 1.25, -0.1)
 CHANGES = np.linspace(0.05, 0.9, 20)
 

@@ -23,8 +23,6 @@ from ..staged import (
     options,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def _embed(weights, x, t, condition):
     hidden, time = UNROLLED.embed(weights, x, t, condition)

@@ -20,8 +20,6 @@ from jax_stepcache.calibration.schedule_search import (
     settings_of,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NUM_STEPS, BUDGET = 8, 3
 OPTIONS = {"num_inference_steps": NUM_STEPS, "solver": "euler"}
 WEIGHTS = jax.random.normal(jax.random.key(1), (4, 4)) / 2

@@ -16,8 +16,6 @@ from jax_stepcache.calibration.result import Calibration, CurvePoint
 
 from ..staged import NUM_BLOCKS, NUM_STEPS, UNROLLED, WEIGHTS, conditions, noise
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 class Counter:
     """Counts how often the blocks really run."""

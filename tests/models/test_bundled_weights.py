@@ -16,11 +16,11 @@ def params():
     return jax_stepcache.load_params()
 
 
-# Before the quick compilation: it plays many steps.
+@pytest.mark.usefixtures("full_compilation")
 def test_the_model_reaches_its_block(params):
     """Closed loop, most episodes end in time; the benchmark plays 512 of them."""
     policy = jax_stepcache.static_schedule(np.arange(16) % 2 == 0, "linear")
-    outcome = tabletop.rollout(params, policy, jax.random.key(5), episodes=64)
+    outcome = tabletop.rollout(params, policy, jax.random.key(5), episodes=32)
     assert outcome.success.mean() >= 0.75
     np.testing.assert_array_equal(outcome.model_calls, 8)
 
@@ -35,7 +35,6 @@ def test_the_file_is_small_and_says_where_it_comes_from():
     assert account["steps_taken"] == account["settings"]["steps"]
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_step_cache_computes_at_most_six_steps(params):
     """StepCache skips on the bundled model; without a cache all 16 steps run."""
     cached = jax_stepcache.sample(params, cache="step_cache")
@@ -45,7 +44,6 @@ def test_step_cache_computes_at_most_six_steps(params):
     assert jax_stepcache.sample(params, cache=None).stats.model_calls == 16
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("budget", [4, 5, 6, 8])
 def test_tuned_schedules_keep_their_budget(params, budget):
     """``cache="tuned"`` makes exactly as many model calls as it was given."""
@@ -54,7 +52,6 @@ def test_tuned_schedules_keep_their_budget(params, budget):
     assert result.stats.computed[0]
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_tuned_schedules_beat_fewer_steps(params):
     """A tuned schedule is nearer to the uncached result than as many plain steps."""
     observation = params.model.example(jax.random.key(11), 8)

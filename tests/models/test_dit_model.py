@@ -22,8 +22,6 @@ from jax_stepcache.tuned import TunedFile
 
 from .dit_small import SMALL, random_sample, random_weights, velocity
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MODEL = DiTModel(SMALL)
 T = jnp.array([999.0, 250.0, 0.0])
 LABELS = jnp.array([0, 4, 5])

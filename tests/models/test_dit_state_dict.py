@@ -27,8 +27,6 @@ from jax_stepcache.weights import flat
 
 from .dit_small import SMALL, velocity
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 DATA = Path(__file__).parent.parent / "data" / "dit"
 # Of a width whose heads are known, with one block.
 NARROW = dataclasses.replace(

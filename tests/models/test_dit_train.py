@@ -17,8 +17,6 @@ from jax_stepcache.models.dit.train import Settings, export, train
 
 from .dit_small import SMALL, velocity
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MODEL = DiTModel(SMALL)
 SETTINGS = Settings(steps=20, batch=8, warmup=2, learning_rate=0.01, weight_decay=0.0)
 

@@ -10,8 +10,6 @@ import pytest
 import jax_stepcache
 from jax_stepcache.models import dit
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MEANS = Path(__file__).parent.parent / "data" / "dit" / "digit_means.npz"
 
 

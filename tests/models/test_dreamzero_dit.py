@@ -24,8 +24,6 @@ from .dreamzero_small import (
     velocities,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 I2V = replace(
     SMALL,
     model_type="i2v",

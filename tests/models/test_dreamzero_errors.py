@@ -13,8 +13,6 @@ from jax_stepcache.models.dreamzero import DreamZeroConfig, KVCache, bind, weigh
 from .dreamzero_small import SMALL, inputs, prefill, random_cache, random_weights
 from .test_dreamzero_dit import I2V
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def _predict(config, changed):
     """Traces a forward; nothing is compiled or run."""

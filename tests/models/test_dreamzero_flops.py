@@ -30,6 +30,7 @@ _WIDE = {
 
 
 @pytest.mark.parametrize("config", [SMALL, I2V], ids=["ti2v", "i2v"])
+@pytest.mark.usefixtures("full_compilation")
 def test_flops_are_those_that_xla_counts(config):
     """One call within 3 % of XLA's count, which has the elementwise work in it."""
     config = replace(config, **_WIDE)
@@ -65,6 +66,7 @@ def test_a_smaller_cache_costs_less():
     assert saved == SMALL.num_layers * 2 * 2 * tokens * slots * SMALL.dim
 
 
+@pytest.mark.usefixtures("full_compilation")
 def test_a_prompt_costs_what_xla_counts():
     """Keys and values of the prompt; the loop over layers is counted once."""
     config = replace(I2V, **_WIDE, num_layers=1)

@@ -34,8 +34,6 @@ from .robots import (
     walk,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NAMES = ("joint_position", "gripper_position")
 
 

@@ -30,8 +30,6 @@ from .robots import (
     walk,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CLOSE = 1e-5
 
 

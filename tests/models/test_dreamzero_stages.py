@@ -16,8 +16,6 @@ from .dreamzero_small import SMALL, inputs, random_cache, random_weights
 from .robots import observation, pipeline, prompts
 from .test_dreamzero_dit import I2V
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SIZE = (4, 4)
 # Three layers: a span may begin and end within. ``t2v`` is computed as ``ti2v``.
 CONFIGS = {"ti2v": replace(SMALL, num_layers=3), "i2v": I2V}

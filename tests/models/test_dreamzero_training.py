@@ -37,8 +37,6 @@ from jax_stepcache.models.dreamzero.training.fit import init_state, train_step
 
 from .dreamzero_small import SMALL, random_weights
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ONE_LAYER = replace(SMALL, num_layers=1)
 MODEL = DreamZeroModel(SMALL, (4, 4))
 BLOCKS = 2

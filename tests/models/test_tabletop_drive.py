@@ -8,11 +8,9 @@ from jax_stepcache import load_params
 from jax_stepcache.models.dreamzero import DreamZeroPipeline
 from jax_stepcache.models.tabletop import drive
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
-def journey(quick_compilation):
+def journey():
     pipeline = DreamZeroPipeline(
         load_params(), cache_backend="tuned", cache_config={"budget": 5}
     )

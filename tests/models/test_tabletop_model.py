@@ -21,8 +21,6 @@ from jax_stepcache.models.tabletop.model import config_of
 from jax_stepcache.models.tabletop.world import TOLERANCE, block_distances
 from jax_stepcache.policies import Uncached, static_schedule
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MODEL = TabletopModel(tabletop_config(dim=32, num_layers=1))
 
 

@@ -18,8 +18,6 @@ from jax_stepcache.models.tabletop.train import (
     train,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MODEL = TabletopModel(tabletop_config(dim=32, num_layers=1))
 SETTINGS = Settings(steps=4, batch=4, blocks=2, warmup=1)
 

@@ -34,8 +34,6 @@ from jax_stepcache.models.tabletop.world import (
     step,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EPISODES = 512
 
 

@@ -40,8 +40,6 @@ from .toy_run import (
     toy_weights,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # What makes a cache skip more, by the cache's name.
 _LOOSENS = {
     "tea_cache": "rel_l1_thresh",
