@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -37,8 +38,8 @@ class Comparison(NamedTuple):
         result: its sample and statistics.
         seconds: median wall time of one call, compiled beforehand.
         speedup: the first contender's time over this one's.
-        psnr: dB, of the decoded video against the first contender's.
-        action_rmse: of the decoded actions, in world units.
+        psnr: dB, of the decoded video or image against the first contender's.
+        action_rmse: of the decoded actions, in world units; NaN of a model without.
     """
 
     name: str
@@ -125,7 +126,8 @@ def compare(
     """Samples with each contender from the same observation and the same noise.
 
     Args:
-        params: a bundled model whose sample has a ``video`` and an ``action``.
+        params: a bundled model that decodes to a ``video`` or an ``image``, and maybe
+            to an ``action``.
         rows: the contenders; the first is the reference.
         observation: what the model is shown.
         key: draws the noise, the same for all.
@@ -148,14 +150,26 @@ def compare(
             taken.append(time.perf_counter() - start)
     seconds = [statistics.median(taken) for taken in times]
     decoded = [params.model.decode(result.sample) for result in results]
+    seen = next((name for name in ("video", "image") if name in decoded[0]), None)
+    if seen is None:
+        raise ValueError(
+            f"{params.model.name} decodes to {sorted(decoded[0])}; a comparison needs "
+            "a 'video' or an 'image'"
+        )
+
+    def action_rmse(shown: Mapping[str, Any]) -> float:
+        if "action" not in shown:
+            return math.nan
+        return float(rmse(decoded[0]["action"], shown["action"]))
+
     return [
         Comparison(
             name=row.name,
             result=result,
             seconds=second,
             speedup=seconds[0] / second,
-            psnr=float(psnr(decoded[0]["video"], shown["video"])),
-            action_rmse=float(rmse(decoded[0]["action"], shown["action"])),
+            psnr=float(psnr(decoded[0][seen], shown[seen])),
+            action_rmse=action_rmse(shown),
         )
         for row, result, second, shown in zip(
             rows, results, seconds, decoded, strict=True

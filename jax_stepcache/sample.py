@@ -72,8 +72,9 @@ def sample(
             to run the network at every step.
         cache_config: the backend's settings, by vLLM-Omni's names.
         budget: number of model calls for ``cache="tuned"``.
-        forecast: what a skipped step uses: ``"hold"``, ``"linear"``, ``"linear_x0"``, a
-            `Forecast`, or a mapping with one for each output. None for the cache's own.
+        forecast: what a skipped step uses: ``"hold"``, ``"linear"``, ``"damped"``,
+            ``"linear_x0"``, ``"taylor"``, ``"newton"``, a `Forecast`, or a mapping with
+            one for each output. None for the cache's own.
         num_inference_steps: solver steps; None for the model's default, 16.
         solver: ``"unipc"``, ``"euler"`` or a `Solver`; None for the model's default.
         shift: the schedule's timestep shift; None for the model's default (5 for

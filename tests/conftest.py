@@ -9,7 +9,7 @@ import pytest
 
 # Reproducible and without a clock: the machines that run these differ in speed.
 hypothesis.settings.register_profile(
-    "repeatable", derandomize=True, deadline=None, max_examples=25, database=None
+    "repeatable", derandomize=True, deadline=None, max_examples=15, database=None
 )
 hypothesis.settings.load_profile("repeatable")
 

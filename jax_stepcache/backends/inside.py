@@ -22,6 +22,7 @@ class InsideBackend(CacheBackend):
             ValueError: if the settings do not fit, or the model cannot be asked for its
                 parts.
         """
+        check_stages(model, None)
         policy = self._composed(model, num_inference_steps)
         check_policy(policy, model)
         return policy

@@ -26,7 +26,7 @@ class MagCacheBackend(InsideBackend):
             if ratios is None:
                 raise ValueError(
                     f"mag_cache needs mag_ratios, and {model.name} has none of its "
-                    "own: calibrate(params, cache='mag_cache') makes them"
+                    "own: calibrate(..., cache='mag_cache') makes them"
                 )
             ratios = resampled_ratios(ratios, num_steps)
         return mag_cache(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 from jax_stepcache.backends.base import CacheBackend
@@ -41,8 +42,8 @@ def resolve_policy(
         TypeError: where an argument is of the wrong kind.
     """
     if cache is None or isinstance(cache, str):
-        if isinstance(cache_config, DiffusionCacheConfig):
-            cache_config = vars(cache_config)
+        if is_dataclass(cache_config) and not isinstance(cache_config, type):
+            cache_config = vars(cache_config)  # diffusers' settings, too
         elif not (cache_config is None or isinstance(cache_config, Mapping)):
             raise TypeError(wrong_config(cache_config))
         settings = dict(cache_config or {})

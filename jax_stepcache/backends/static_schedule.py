@@ -76,8 +76,8 @@ class TunedBackend(_ScheduleBackend):
         find = getattr(model, "tuned", None)
         if find is None:
             raise ValueError(
-                f"{model.name} has no tuned schedules; use cache='static' with a "
-                "steps_mask of your own"
+                f"{model.name} has no tuned schedules; calibrate finds one, or use "
+                "cache='static' with a steps_mask of your own"
             )
         if self.config.budget is None:
             raise ValueError(

@@ -89,6 +89,9 @@ def calibrate(
     for name in ("budget", "forecast", "progress"):
         if name in options:
             raise ValueError(f"{name}= is no option here; see cache_config")
+    for name in ("noise", "observation", "condition", "negative_condition"):
+        if name in options:
+            raise ValueError(f"{name}= goes into samples={{{name!r}: ...}}")
     if options.get("schedule") is not None:
         raise ValueError(
             "calibrating compares with fewer plain steps, so it needs "

@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "source",
         metavar="NAME|PATH",
-        help="droid-14b, wan22-5b, tabletop, or a checkpoint",
+        help="tabletop, dit, droid-14b, wan22-5b, sit-xl/2, ..., or a checkpoint",
     )
     parser.set_defaults(run=run)
 

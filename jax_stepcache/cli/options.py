@@ -39,7 +39,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         "--forecast",
         type=_json_or_name,
         metavar="NAME|JSON",
-        help="hold, linear, linear_x0, or one for each output: "
+        help="hold, linear, damped, linear_x0, taylor, newton, or one for each output: "
         """'{"video": "linear", "action": "hold"}'""",
     )
     parser.add_argument("--steps", type=int, help="solver steps")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
 import jax
@@ -58,6 +59,8 @@ def run(parsed: argparse.Namespace) -> None:
         rows = contenders(params, parsed.cache, solver, cache, **common)
         comparisons = compare(params, rows, **common)
         print(comparison_table(comparisons))
+        if "video" not in params.model.decode(comparisons[0].result.sample):
+            return  # pictures are of a world and what is done in it
         path = parsed.out / "sample.png"
         save_comparison(path, comparisons, params.model, observation)
         print(f"pictures: {path}")
@@ -77,7 +80,7 @@ def run(parsed: argparse.Namespace) -> None:
 
 def comparison_table(rows: list[Comparison]) -> str:
     """The comparison as text; quality is against the first row."""
-    header = ["", "model calls", "time", "speed-up", "video PSNR", "action RMSE"]
+    header = ["", "model calls", "time", "speed-up", "PSNR", "action RMSE"]
     cells = [
         [
             row.name,
@@ -85,7 +88,7 @@ def comparison_table(rows: list[Comparison]) -> str:
             f"{row.seconds * 1e3:.1f} ms",
             f"{row.speedup:.2f}x",
             "-" if i == 0 else f"{row.psnr:.1f} dB",
-            "-" if i == 0 else f"{row.action_rmse:.4f}",
+            "-" if i == 0 or math.isnan(row.action_rmse) else f"{row.action_rmse:.4f}",
         ]
         for i, row in enumerate(rows)
     ]
