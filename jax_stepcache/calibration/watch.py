@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.policy import Decision
+from jax_stepcache.signals.magnitude_ratio import mean_ratio, token_norms
 from jax_stepcache.signals.relative_l1 import relative_l1
 from jax_stepcache.span import Span
 from jax_stepcache.view import Inside, View
@@ -82,8 +83,8 @@ class Watch:
             change = jnp.stack(changes).mean() if changes else jnp.float32(jnp.nan)
             return jnp.where(begun, change, jnp.nan)
 
-        old, new = (_norms(jax.tree.leaves(x)[0]) for x in (state.residual, value))
-        ratio = jnp.where(old > 0, new / jnp.where(old > 0, old, 1.0), 1.0).mean()
+        norms = (token_norms(jax.tree.leaves(x)[0]) for x in (state.residual, value))
+        ratio = mean_ratio(*norms)
         return Seen(
             modulated,
             first,
@@ -111,7 +112,3 @@ def _inside(view: View) -> Inside:
     if view.inside is None:
         raise ValueError("there is nothing to watch around the whole forward")
     return view.inside
-
-
-def _norms(residual: jax.Array) -> jax.Array:
-    return jnp.sqrt(jnp.square(residual.astype(jnp.float32)).sum(axis=-1))

@@ -53,8 +53,16 @@ class MagnitudeRatio:
     def record(self, state: MagnitudeState, view: View, value: Any) -> MagnitudeState:
         """See `Signal.record`."""
         del view
-        residual = jax.tree.leaves(value)[0].astype(jnp.float32)
-        norms = jnp.sqrt(jnp.square(residual).sum(axis=-1))
-        known = state.norms > 0
-        ratios = jnp.where(known, norms / jnp.where(known, state.norms, 1.0), 1.0)
-        return MagnitudeState(norms, ratios.mean())
+        norms = token_norms(jax.tree.leaves(value)[0])
+        return MagnitudeState(norms, mean_ratio(state.norms, norms))
+
+
+def token_norms(residual: jax.Array) -> jax.Array:
+    """Norms of a residual's tokens, [batch, tokens, dim] to float32[batch, tokens]."""
+    return jnp.sqrt(jnp.square(residual.astype(jnp.float32)).sum(axis=-1))
+
+
+def mean_ratio(old: jax.Array, new: jax.Array) -> jax.Array:
+    """Mean ratio of new norms to old ones, float32 scalar; 1 for tokens without."""
+    known = old > 0
+    return jnp.where(known, new / jnp.where(known, old, 1.0), 1.0).mean()
