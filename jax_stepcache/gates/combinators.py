@@ -5,7 +5,6 @@ What is inside is not asked at such a step, and its state stays as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,18 +27,17 @@ class Counted(NamedTuple):
     number: jax.Array
 
 
-def forced(when: jax.Array, inner: Any, ask: Callable[[], Verdict]) -> Verdict:
+def forced(when: jax.Array, inner: Any, verdict: Verdict) -> Verdict:
     """The inner gate's verdict, unless the span must run.
 
     Args:
         when: bool scalar, whether it must.
         inner: the inner gate's state, kept where it must.
-        ask: asks the inner gate.
+        verdict: the inner gate's.
 
     Returns:
         The verdict, with the inner gate's state.
     """
-    verdict = ask()
     nothing = jnp.float32(NOT_COMPARED)
     return Verdict(
         when | verdict.run,
@@ -73,7 +71,7 @@ class WarmUp:
         warming = (step < jnp.asarray(self.steps)) & (
             step % jnp.asarray(self.interval) == 0
         )
-        return forced(warming, state, lambda: self.gate.decide(state, step, signal))
+        return forced(warming, state, self.gate.decide(state, step, signal))
 
     def record(self, state: Any) -> Any:
         """See `Gate.record`."""
@@ -101,7 +99,7 @@ class ForcedSteps:
         """See `Gate.decide`."""
         mask = jnp.asarray(self.mask, bool)
         must = (step < mask.shape[0]) & mask[step]
-        return forced(must, state, lambda: self.gate.decide(state, step, signal))
+        return forced(must, state, self.gate.decide(state, step, signal))
 
     def record(self, state: Any) -> Any:
         """See `Gate.record`."""
@@ -128,7 +126,7 @@ class LastStep:
         verdict = forced(
             step == state.number - 1,
             state.inner,
-            lambda: self.gate.decide(state.inner, step, signal),
+            self.gate.decide(state.inner, step, signal),
         )
         return verdict._replace(state=Counted(verdict.state, state.number))
 
@@ -200,5 +198,5 @@ def _capped(
     return forced(
         (cap >= 0) & (state.number >= cap),
         state.inner,
-        lambda: gate.decide(state.inner, step, signal),
+        gate.decide(state.inner, step, signal),
     )
