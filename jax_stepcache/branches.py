@@ -37,10 +37,13 @@ class Branches:
     Attributes:
         policy: the policy of one branch.
         count: number of branches.
+        forwards: how many of them count as forwards of a step, an int32 scalar; None
+            for all.
     """
 
     policy: Policy
     count: int
+    forwards: jax.Array | None = None
 
     def init(self, view: View, num_steps: int) -> BranchesState:
         """See `Policy.init`; the view has the rows of all branches."""
@@ -117,13 +120,14 @@ class Branches:
         if view.inside is None:
             raise ValueError("there is nothing inside to decide about")
         inside = view.inside
+        forwards = self.count if self.forwards is None else self.forwards
         return view._replace(
             inside=inside._replace(
                 hidden=self._rows_apart(inside.hidden),
                 first=self._rows_apart(inside.first),
                 modulated=self._rows_apart(inside.modulated),
                 sigma=jnp.broadcast_to(inside.sigma, (self.count,)),
-                branches=jnp.full((self.count,), self.count, jnp.int32),
+                branches=jnp.full((self.count,), forwards, jnp.int32),
             )
         )
 

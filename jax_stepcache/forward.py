@@ -79,13 +79,13 @@ class Within:
 
     def init(self, policy: Policy, view: View, num_steps: int) -> Any:
         """See `Forward.init`; the blocks before the span are traced for shapes."""
-        inside = jax.eval_shape(lambda: self._enter(view)[0].inside)
+        inside = jax.eval_shape(lambda: self.enter(view)[0].inside)
         view = view._replace(inside=inside)
         return Branches(policy, self.branches).init(view, num_steps)
 
     def __call__(self, policy: Policy, state: Any, view: View) -> tuple[Any, Decision]:
         """See `Forward.__call__`."""
-        view, context = self._enter(view)
+        view, context = self.enter(view)
         end = self.num_blocks - self.span.last
         branches = Branches(policy, self.branches)
 
@@ -99,7 +99,7 @@ class Within:
             hidden = self.blocks(hidden, context, end, self.num_blocks)
         return like_sample(view.sample, self.head(hidden, context)), decision
 
-    def _enter(self, view: View) -> tuple[View, Any]:
+    def enter(self, view: View) -> tuple[View, Any]:
         start, context = self.embed(view.sample, view.step)
         hidden = start
         if self.span.first:

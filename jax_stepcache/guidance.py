@@ -40,7 +40,7 @@ def guide(
         denoise: takes a sample of 2 * batch rows, the conditional ones first, to its
             velocity.
         sample: pytree of [batch, ...] arrays.
-        scale: float32 scalar, the guidance scale.
+        scale: the guidance scale; see `mix_branches`.
         outputs: names of the guided outputs; None guides all of them.
 
     Returns:
@@ -54,7 +54,8 @@ def mix_branches(rows: Any, scale: jax.Array, outputs: Sequence[str] | None) -> 
 
     Args:
         rows: pytree of [2 * batch, ...] arrays, the conditional rows first.
-        scale: float32 scalar, the guidance scale.
+        scale: the guidance scale, a float32 scalar; or float32[batch], one for each
+            row, where 1 takes the conditional branch exactly as it is.
         outputs: names of the guided outputs; None guides all of them.
 
     Returns:
@@ -65,8 +66,9 @@ def mix_branches(rows: Any, scale: jax.Array, outputs: Sequence[str] | None) -> 
         conditional, unconditional = jnp.split(row, 2, axis=0)
         if not guided:
             return conditional
-        step = scale.astype(row.dtype) * (conditional - unconditional)
-        return unconditional + step
+        each = scale.reshape(-1, *(1,) * (row.ndim - 1)) if scale.ndim else scale
+        mixed = unconditional + each.astype(row.dtype) * (conditional - unconditional)
+        return jnp.where(each == 1, conditional, mixed) if scale.ndim else mixed
 
     if outputs is None or not isinstance(rows, Mapping):
         return jax.tree.map(lambda row: mix(True, row), rows)

@@ -113,24 +113,55 @@ def forward_of(
     Returns:
         ``(sample, step) -> velocity``, or the network in stages.
     """
-    model = program.model
     rows = 2 * batch if program.guided else batch
+    return guided_forward(
+        program.model,
+        weights,
+        condition,
+        scale if program.guided else None,
+        lambda step: timesteps_at(program.schedule, step, rows),
+        span,
+    )
 
-    def network(x: Any, step: jax.Array) -> Any:
-        t = timesteps_at(program.schedule, step, rows)
-        ask = functools.partial(model.denoise, weights, t=t, condition=condition)
-        if program.guided:
+
+def guided_forward(
+    model: Any,
+    weights: Any,
+    condition: Any,
+    scale: jax.Array | None,
+    timesteps: Callable[[Any], Any],
+    span: Span | None,
+) -> Callable[[Any, Any], Any] | Within:
+    """A model's forward, guidance included.
+
+    Args:
+        model: the model.
+        weights: its weights.
+        condition: of all rows.
+        scale: the guidance scale, see `mix_branches`; None for one branch.
+        timesteps: from where the sampler stands to what the rows of all branches are
+            told.
+        span: what may be skipped inside the network; None for all of it.
+
+    Returns:
+        ``(sample, where) -> velocity``, or the network in stages.
+    """
+
+    def network(x: Any, where: Any) -> Any:
+        ask = functools.partial(
+            model.denoise, weights, t=timesteps(where), condition=condition
+        )
+        if scale is not None:
             return guide(ask, x, scale, model.guided_outputs)
         return ask(x)
 
-    def embed(x: Any, step: jax.Array) -> Any:
-        t = timesteps_at(program.schedule, step, rows)
-        x = stack_branches(x, x) if program.guided else x
-        return model.embed(weights, x, t, condition)
+    def embed(x: Any, where: Any) -> Any:
+        x = x if scale is None else stack_branches(x, x)
+        return model.embed(weights, x, timesteps(where), condition)
 
     def head(hidden: Any, context: Any) -> Any:
         said = model.head(weights, hidden, context)
-        if program.guided:
+        if scale is not None:
             return mix_branches(said, scale, model.guided_outputs)
         return said
 
@@ -144,7 +175,7 @@ def forward_of(
         modulated=None if look is None else functools.partial(look, weights),
         num_blocks=model.num_blocks,
         span=span,
-        branches=2 if program.guided else 1,
+        branches=1 if scale is None else 2,
         sigma=functools.partial(_seen_sigma, model.signal_output),
     )
 

@@ -35,6 +35,9 @@ class Stats(NamedTuple):
         nonfinite: bool scalar, whether any velocity held a NaN or an infinity.
         threshold: float32[num_steps], what the signal was compared with.
         branches: what each guidance branch decided, where they decide apart; or None.
+        network_calls: int32 scalar, how often the network was called for the whole
+            batch, where each sample decides for itself: the other arrays have a leading
+            axis of the batch then. None otherwise.
     """
 
     computed: jax.Array
@@ -43,6 +46,7 @@ class Stats(NamedTuple):
     nonfinite: jax.Array
     threshold: jax.Array | float = float("nan")
     branches: Branches | None = None
+    network_calls: jax.Array | None = None
 
     def __repr__(self) -> str:
         """One line with the steps as a strip: filled where the network ran."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from jax.core import Tracer
 
 from jax_stepcache.backends import CacheBackend, resolve_policy
 from jax_stepcache.backends.config import DiffusionCacheConfig
+from jax_stepcache.batching.per_sample import sampled_each
+from jax_stepcache.errors import unknown_name
 from jax_stepcache.inputs import Inputs, check_inputs, own_model, schedules_of
 from jax_stepcache.model import Denoiser
 from jax_stepcache.params import Params
@@ -21,6 +24,8 @@ from jax_stepcache.progress import Progress, tqdm_progress
 from jax_stepcache.result import SampleResult
 from jax_stepcache.schedule import Schedule, num_steps_of
 from jax_stepcache.solvers import Solver, get_solver
+
+_DECIDE = ("batch", "sample")
 
 
 def sample(
@@ -43,6 +48,7 @@ def sample(
     schedule: Schedule | Mapping[str, Schedule] | None = None,
     guidance_scale: float | jax.Array | None = None,
     progress: bool | Progress = False,
+    decide: str = "batch",
 ) -> SampleResult:
     """Samples a flow-matching model, skipping model calls as the cache decides.
 
@@ -87,6 +93,10 @@ def sample(
             None for the model's default.
         progress: True shows a tqdm bar from inside the compiled loop; False compiles no
             host callback.
+        decide: who decides in a batch: ``"batch"``, all together, by the mean of what
+            the samples' signals say, as the originals do; or ``"sample"``, each for
+            itself, with the decisions and the output it would get alone. Arrays in the
+            statistics have a leading axis of the batch then.
 
     Returns:
         The sample and its statistics.
@@ -116,7 +126,9 @@ def sample(
             schedule=schedule,
             guidance_scale=guidance_scale,
             progress=progress,
-        )
+            decide=decide,
+        ),
+        decide=decide,
     )
 
 
@@ -156,7 +168,19 @@ def resolved(params: Any, **options: Any) -> Resolved:
     return _resolve(**given.arguments)
 
 
-_run = jax.jit(sampled, static_argnames=("program",))
+@functools.partial(jax.jit, static_argnames=("program", "decide"))
+def _run(
+    program: Program,
+    weights: Any,
+    policy: Policy,
+    inputs: Inputs,
+    noise: Any,
+    key: jax.Array | None,
+    scale: jax.Array,
+    decide: str,
+) -> SampleResult:
+    run = sampled if decide == "batch" else sampled_each
+    return run(program, weights, policy, inputs, noise, key, scale)
 
 
 class Resolved(NamedTuple):
@@ -191,8 +215,16 @@ def _resolve(
     schedule: Any,
     guidance_scale: Any,
     progress: Any,
+    decide: Any,
 ) -> Resolved:
     """Checks the arguments of `sample`, and makes of them what is compiled."""
+    if decide not in _DECIDE:
+        raise ValueError(unknown_name("decide", decide, _DECIDE))
+    if decide == "sample" and progress:
+        raise ValueError(
+            "progress reports the step of a whole batch; with decide='sample' each "
+            "sample is at a step of its own"
+        )
     if isinstance(params, Params):
         if model is not None:
             raise TypeError(

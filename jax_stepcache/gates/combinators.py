@@ -5,7 +5,7 @@ What is inside is not asked at such a step, and its state stays as it was.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jax_stepcache.gates.base import NOT_COMPARED, Gate, Verdict, chosen
+from jax_stepcache.gates.padded import resized
 
 
 class Counted(NamedTuple):
@@ -90,6 +91,11 @@ class ForcedSteps:
 
     gate: Gate
     mask: ArrayLike
+
+    def padded(self, num_steps: int) -> ForcedSteps:
+        """See `jax_stepcache.gates.padded`."""
+        mask = resized(jnp.asarray(self.mask, bool), num_steps, False)
+        return replace(self, mask=mask)
 
     def init(self, num_steps: int) -> Any:
         """See `Gate.init`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jax_stepcache.gates.base import Verdict, chosen, tested
+from jax_stepcache.gates.padded import resized
 
 
 class MagnitudeGateState(NamedTuple):
@@ -45,6 +46,11 @@ class Magnitude:
     threshold: ArrayLike = 0.24
     max_skip_steps: ArrayLike = 5
     retained: ArrayLike = 0
+
+    def padded(self, num_steps: int) -> Magnitude:
+        """See `jax_stepcache.gates.padded`."""
+        ratios = resized(jnp.asarray(self.ratios, jnp.float32), num_steps, 1.0)
+        return replace(self, ratios=ratios)
 
     def init(self, num_steps: int) -> MagnitudeGateState:
         """See `Gate.init`."""

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from jax_stepcache.gates.base import NOT_COMPARED, Verdict
+from jax_stepcache.gates.padded import resized
 
 
 @jax.tree_util.register_dataclass
@@ -22,10 +24,15 @@ class Mask:
 
     mask: ArrayLike
 
+    def padded(self, num_steps: int) -> Mask:
+        """See `jax_stepcache.gates.padded`."""
+        return Mask(resized(jnp.asarray(self.mask, bool), num_steps, True))
+
     def init(self, num_steps: int) -> tuple[()]:
         """See `Gate.init`."""
-        # An index past the end would be clamped, silently.
-        if jnp.shape(jnp.asarray(self.mask)) != (num_steps,):
+        # An index past the end would be clamped, silently. A number that is traced is
+        # that of a request, whose mask was compared with it before it was padded.
+        if not isinstance(num_steps, Tracer) and jnp.shape(jnp.asarray(self.mask)) != (num_steps,):
             raise ValueError(
                 f"the mask has shape {jnp.shape(self.mask)}; {num_steps} steps need "
                 f"({num_steps},)"

@@ -1,0 +1,100 @@
+"""One network call for all slots, and what slots do between two calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from jax_stepcache.batching.settings import Settings
+from jax_stepcache.batching.slots import Slots
+from jax_stepcache.program import guided_forward
+from jax_stepcache.solvers import Solver
+from jax_stepcache.span import Span
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network that all slots share.
+
+    Attributes:
+        model: the model.
+        weights: its weights.
+        solver: the solver.
+        guided: whether both branches run. A slot with a scale of 1 has only the one.
+    """
+
+    model: Any
+    weights: Any
+    solver: Solver
+    guided: bool
+
+    @property
+    def branches(self) -> int:
+        """How many rows a slot has in a network call."""
+        return 2 if self.guided else 1
+
+    def forward(self, settings: Settings, condition: Any, span: Span | None) -> Any:
+        """The forward of all slots, or of one.
+
+        Args:
+            settings: theirs, with a leading axis of slots, or one's without.
+            condition: rows of all branches, the conditional ones of all slots first.
+            span: what may be skipped.
+
+        Returns:
+            See `guided_forward`; where the sampler stands is the slots' ``step``.
+        """
+
+        def timesteps(step: jax.Array) -> Any:
+            def told(row: jax.Array) -> jax.Array:
+                each = row[step][None] if step.ndim == 0 else _at(row, step)
+                return jnp.tile(each, self.branches)
+
+            return jax.tree.map(told, settings.timesteps)
+
+        scale = jnp.atleast_1d(settings.scale) if self.guided else None
+        return guided_forward(
+            self.model, self.weights, condition, scale, timesteps, span
+        )
+
+
+class Forward(Protocol):
+    """How slots come by their velocities."""
+
+    def init(self, settings: Settings, sample: Any, condition: Any) -> Any:
+        """Makes the policy's empty state for one request."""
+        ...
+
+    def walk(self, settings: Settings, slots: Slots) -> Slots:
+        """Lets each slot that neither waits nor is done decide about its step.
+
+        Where it reuses it takes the step, elementwise; where it runs it waits.
+        """
+        ...
+
+    def call(self, settings: Settings, slots: Slots, condition: Any) -> Slots:
+        """Calls the network once, and lets all slots that waited take their step."""
+        ...
+
+
+def walking(settings: Settings, slots: Slots) -> jax.Array:
+    """Which slots have a step to decide about, bool[slots]."""
+    return (slots.place >= 0) & ~slots.waits & (slots.step < settings.num_steps)
+
+
+def rows_of(sample: Any) -> Any:
+    """Batches of one, [slots, 1, ...], as one batch [slots, ...]."""
+    return jax.tree.map(lambda x: x[:, 0], sample)
+
+
+def batches_of_one(sample: Any) -> Any:
+    """The inverse of `rows_of`."""
+    return jax.tree.map(lambda x: x[:, None], sample)
+
+
+# From a row of all slots to that of each one's step: [slots, steps] to [slots].
+_at: Callable[[jax.Array, jax.Array], jax.Array] = jax.vmap(lambda row, i: row[i])

@@ -1,0 +1,142 @@
+"""A batch whose samples decide each for itself: ``sample(..., decide="sample")``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jax_stepcache.batching.condition import condition_axes
+from jax_stepcache.batching.forward import Forward, Network, batches_of_one, rows_of
+from jax_stepcache.batching.loop import FixedBatch, Running, run_slots
+from jax_stepcache.batching.rows import RowAxes, take_rows
+from jax_stepcache.batching.settings import settings_of
+from jax_stepcache.batching.slots import Trace, begun, empty_trace
+from jax_stepcache.batching.whole import Whole
+from jax_stepcache.batching.within import Within
+from jax_stepcache.check import batch_size
+from jax_stepcache.inputs import Inputs
+from jax_stepcache.model import FunctionModel
+from jax_stepcache.policy import Policy
+from jax_stepcache.program import Program, begin
+from jax_stepcache.result import SampleResult, Stats
+from jax_stepcache.result import Branches as BranchStats
+from jax_stepcache.schedule import num_steps_of
+from jax_stepcache.span import Span
+
+
+def forward_for(network: Network, span: Span | None, axes: RowAxes) -> Forward:
+    """How slots come by their velocities under a policy of this span."""
+    return Whole(network) if span is None else Within(network, span, axes)
+
+
+def sampled_each(
+    program: Program,
+    weights: Any,
+    policy: Policy,
+    inputs: Inputs,
+    noise: Any,
+    key: jax.Array | None,
+    scale: jax.Array,
+) -> SampleResult:
+    """Samples as `jax_stepcache.program.sampled` does; each sample decides for itself.
+
+    Args:
+        program: the static part.
+        weights: the model's.
+        policy: the cache policy.
+        inputs: what the network is shown.
+        noise: the sample at the first sigma, or None.
+        key: draws it, where it is None.
+        scale: float32 scalar, the guidance scale.
+
+    Returns:
+        See `denoise_each`.
+    """
+    condition, noise = begin(program, weights, inputs, noise, key)
+    network = Network(program.model, weights, program.solver, program.guided)
+    rows = network.branches * batch_size(noise, "noise")
+    axes = condition_axes(program.model, weights, inputs, program.guided)
+    if isinstance(program.model, FunctionModel):
+        # What is no batch is the same for every row.
+        shapes = [jnp.shape(x)[:1] for x in jax.tree.leaves(condition)]
+        axes = tuple(0 if shape == (rows,) else None for shape in shapes)
+    return denoise_each(
+        network,
+        condition,
+        axes,
+        noise,
+        schedule=program.schedule,
+        policy=policy,
+        scale=scale,
+    )
+
+
+def denoise_each(
+    network: Network,
+    condition: Any,
+    axes: RowAxes,
+    noise: Any,
+    *,
+    schedule: Any,
+    policy: Policy,
+    scale: jax.Array,
+) -> SampleResult:
+    """Samples a batch in which each sample decides for itself.
+
+    Args:
+        network: the network, guidance included.
+        condition: rows of all branches, the conditional ones first.
+        axes: the rows of its arrays.
+        noise: pytree of [batch, ...] arrays.
+        schedule: a schedule, or one for each output.
+        policy: the cache policy, the same for all.
+        scale: float32 scalar, the guidance scale.
+
+    Returns:
+        The samples [batch, ...], and the statistics with a leading axis of the batch.
+    """
+    batch = batch_size(noise, "noise")
+    span = getattr(policy, "span", None)
+    forward = forward_for(network, span, axes)
+    num_steps = num_steps_of(schedule)
+    one = jax.tree.map(
+        jnp.asarray,
+        settings_of(schedule, network.solver, policy, scale, noise, num_steps),
+    )
+    settings = jax.tree.map(lambda x: jnp.broadcast_to(x, (batch, *x.shape)), one)
+    # Static here, so that a mask of another length is told.
+    one = one._replace(num_steps=num_steps)
+    samples = batches_of_one(noise)
+    branches = network.branches if span is not None and network.guided else None
+
+    def start(place: jax.Array, sample: Any, rows: Any) -> Any:
+        cache = forward.init(one, sample, rows)
+        trace = empty_trace(num_steps, branches)
+        return begun(place, sample, network.solver, cache, trace)
+
+    rows = jnp.arange(network.branches) * batch
+    first = take_rows(condition, axes, rows)
+    slots = jax.vmap(start, in_axes=(0, 0, None))(jnp.arange(batch), samples, first)
+    running, calls = run_slots(
+        forward, FixedBatch(settings), Running(slots, condition, ())
+    )
+    stats = stats_of(running.slots.trace)._replace(network_calls=calls)
+    return SampleResult(rows_of(running.slots.sample), stats)
+
+
+def stats_of(trace: Trace) -> Stats:
+    """The statistics of what was done; arrays may have leading axes."""
+    branches, signal, threshold = None, trace.signal, trace.threshold
+    if trace.ran is not None:
+        branches = BranchStats(trace.ran, signal, threshold)
+        signal, threshold = signal[..., 0], threshold[..., 0]
+    return Stats(
+        trace.computed,
+        signal,
+        trace.computed.sum(axis=-1, dtype=jnp.int32),
+        trace.nonfinite,
+        threshold,
+        branches,
+    )

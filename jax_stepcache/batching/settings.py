@@ -1,0 +1,75 @@
+"""What a request brings along in numbers: arrays, so that others run the same program."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_stepcache.gates.padded import padded
+from jax_stepcache.policy import Policy
+from jax_stepcache.schedule import is_schedule, num_steps_of, per_output
+from jax_stepcache.solvers import Solver
+
+
+class Settings(NamedTuple):
+    """The settings of one request, or with a leading axis those of many.
+
+    Attributes:
+        num_steps: int32 scalar, how many steps it takes.
+        scale: float32 scalar, its guidance scale.
+        policy: its cache policy, rows over steps padded to as many as any may have.
+        sigmas: for each output float32[steps], the noise levels.
+        timesteps: the schedule's structure with float32[steps], what the network is
+            told.
+        tables: for each output the solver's coefficients, float32[steps, ...].
+    """
+
+    num_steps: Any
+    scale: Any
+    policy: Any
+    sigmas: tuple[Any, ...]
+    timesteps: Any
+    tables: tuple[Any, ...]
+
+
+def settings_of(
+    schedule: Any,
+    solver: Solver,
+    policy: Policy,
+    scale: Any,
+    sample: Any,
+    max_steps: int,
+) -> Settings:
+    """Makes the settings of one request.
+
+    Args:
+        schedule: its schedule, or one for each output.
+        solver: the solver.
+        policy: the cache policy.
+        scale: the guidance scale.
+        sample: pytree of arrays or structs, for its structure.
+        max_steps: steps that any request may take.
+
+    Returns:
+        The settings. All but ``policy`` and ``scale`` are NumPy arrays.
+    """
+    schedules = per_output(schedule, sample)
+
+    def steps(table: Any) -> np.ndarray:
+        table = np.asarray(table, np.float32)[:max_steps]
+        after = [(0, max_steps - len(table))] + [(0, 0)] * (table.ndim - 1)
+        return np.pad(table, after)
+
+    return Settings(
+        num_steps=np.int32(num_steps_of(schedule)),
+        scale=scale,
+        policy=jax.tree.map(jnp.asarray, padded(policy, max_steps)),
+        sigmas=tuple(steps(s.sigmas[:-1]) for s in schedules),
+        timesteps=jax.tree.map(
+            lambda s: steps(s.timesteps), schedule, is_leaf=is_schedule
+        ),
+        tables=tuple(jax.tree.map(steps, solver.tables(s.sigmas)) for s in schedules),
+    )

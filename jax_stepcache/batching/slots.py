@@ -1,0 +1,149 @@
+"""Slots: requests under way side by side, each at a step of its own."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jax_stepcache.batching.settings import Settings
+from jax_stepcache.policy import Decision
+from jax_stepcache.solvers import Solver
+from jax_stepcache.view import View
+
+
+class Trace(NamedTuple):
+    """What a request has done so far; see `jax_stepcache.Stats`.
+
+    Attributes:
+        computed: bool[steps].
+        ran: bool[steps, branches], where guidance branches decide apart; or None.
+        signal: float32[steps] or [steps, branches].
+        threshold: the same.
+        nonfinite: bool scalar.
+    """
+
+    computed: jax.Array
+    ran: jax.Array | None
+    signal: jax.Array
+    threshold: jax.Array
+    nonfinite: jax.Array
+
+
+class Slots(NamedTuple):
+    """The slots' state; every array has a leading axis of slots.
+
+    The functions below take one slot, without that axis; the loop maps them.
+
+    Attributes:
+        place: int32, where the slot's request has its settings; -1 while it is idle.
+        step: int32, the request's next step.
+        waits: bool, whether it has decided to run the network at that step.
+        sample: a batch of one, [slots, 1, ...] arrays.
+        solver: one solver state for each output.
+        cache: the policy's state.
+        trace: what it has done so far.
+    """
+
+    place: jax.Array
+    step: jax.Array
+    waits: jax.Array
+    sample: Any
+    solver: tuple[Any, ...]
+    cache: Any
+    trace: Trace
+
+
+def begun(place: Any, sample: Any, solver: Solver, cache: Any, trace: Trace) -> Slots:
+    """A slot before its request's first step."""
+    return Slots(
+        jnp.asarray(place, jnp.int32),
+        jnp.zeros((), jnp.int32),
+        jnp.zeros((), bool),
+        sample,
+        tuple(solver.init(x) for x in jax.tree.leaves(sample)),
+        cache,
+        trace,
+    )
+
+
+def empty_trace(max_steps: int, branches: int | None) -> Trace:
+    """The trace before the first step.
+
+    Args:
+        max_steps: length of its rows.
+        branches: guidance branches, where they decide apart; or None.
+    """
+    shape = (max_steps,) if branches is None else (max_steps, branches)
+    return Trace(
+        jnp.zeros(max_steps, bool),
+        None if branches is None else jnp.zeros(shape, bool),
+        jnp.full(shape, jnp.nan, jnp.float32),
+        jnp.full(shape, jnp.nan, jnp.float32),
+        jnp.zeros((), bool),
+    )
+
+
+def view_of(settings: Settings, step: jax.Array, sample: Any) -> View:
+    """What a request's policy sees at a step."""
+    sigmas = [row[step] for row in settings.sigmas]
+    return View(step, jax.tree.unflatten(jax.tree.structure(sample), sigmas), sample)
+
+
+def decided(slot: Slots, decision: Decision) -> Slots:
+    """Notes a decision about the slot's step."""
+    trace, at = slot.trace, slot.step
+    trace = trace._replace(
+        computed=trace.computed.at[at].set(decision.run),
+        ran=None if trace.ran is None else trace.ran.at[at].set(decision.ran),
+        signal=trace.signal.at[at].set(decision.signal),
+        threshold=trace.threshold.at[at].set(decision.threshold),
+    )
+    return slot._replace(cache=decision.state, trace=trace)
+
+
+def stepped(
+    slot: Slots, settings: Settings, solver: Solver, velocity: Any, cache: Any
+) -> Slots:
+    """Takes a solver step with a velocity, computed or forecast."""
+    moved = [
+        solver.step(jax.tree.map(lambda row: row[slot.step], table), state, x, v)
+        for table, state, x, v in zip(
+            settings.tables,
+            slot.solver,
+            jax.tree.leaves(slot.sample),
+            jax.tree.leaves(velocity),
+            strict=True,
+        )
+    ]
+    finite = [jnp.isfinite(v).all() for v in jax.tree.leaves(velocity)]
+    nonfinite = slot.trace.nonfinite | ~jnp.stack(finite).all()
+    structure = jax.tree.structure(slot.sample)
+    return slot._replace(
+        step=slot.step + 1,
+        waits=jnp.zeros((), bool),
+        sample=jax.tree.unflatten(structure, [x for x, _ in moved]),
+        solver=tuple(state for _, state in moved),
+        cache=cache,
+        trace=slot.trace._replace(nonfinite=nonfinite),
+    )
+
+
+def where_slots(which: jax.Array, new: Slots, old: Slots) -> Slots:
+    """Takes some slots from one state and the others from another.
+
+    Args:
+        which: bool[slots].
+        new: state of those.
+        old: state of the others; dtypes stay as they are here.
+
+    Returns:
+        The state.
+    """
+
+    def pick(a: jax.Array, b: jax.Array) -> jax.Array:
+        mask = which.reshape(-1, *(1,) * (b.ndim - 1))
+        return jnp.where(mask, a.astype(b.dtype), b)
+
+    return jax.tree.map(pick, new, old)

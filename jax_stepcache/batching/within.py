@@ -1,0 +1,178 @@
+"""Slots whose policies are within the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jax_stepcache.batching.buckets import run_wanted
+from jax_stepcache.batching.forward import (
+    Network,
+    batches_of_one,
+    rows_of,
+    walking,
+)
+from jax_stepcache.batching.rows import RowAxes, row_axes, take_rows, with_rows
+from jax_stepcache.batching.settings import Settings
+from jax_stepcache.batching.slots import Slots, decided, stepped, view_of, where_slots
+from jax_stepcache.branches import Branches
+from jax_stepcache.forward import like_sample
+from jax_stepcache.span import Span
+from jax_stepcache.view import Inside, View
+
+
+class Decided(NamedTuple):
+    """What one slot has decided; every array has a leading axis of slots.
+
+    Attributes:
+        slot: the slot, its decision noted.
+        ran: bool[branches], for which the span runs.
+        predicted: what leaves the span where it does not, [branches, tokens, dim].
+    """
+
+    slot: Slots
+    ran: jax.Array
+    predicted: Any
+
+
+@dataclass(frozen=True)
+class Within:
+    """Every call takes every slot one step on.
+
+    The blocks before and behind the span run on all rows. The span runs on those rows
+    whose slot and guidance branch miss, gathered into a bucket.
+
+    Attributes:
+        network: what all slots share.
+        span: what may be skipped.
+        axes: the rows of the condition's arrays.
+    """
+
+    network: Network
+    span: Span
+    axes: RowAxes
+
+    def init(self, settings: Settings, sample: Any, condition: Any) -> Any:
+        """See `Forward.init`."""
+        within = self.network.forward(settings, condition, self.span)
+        view = view_of(settings, jnp.zeros((), jnp.int32), sample)
+        return within.init(settings.policy, view, settings.num_steps)
+
+    def walk(self, settings: Settings, slots: Slots) -> Slots:
+        """See `Forward.walk`: what a gate looks at is inside, so all must wait."""
+        return slots._replace(waits=slots.waits | walking(settings, slots))
+
+    def call(self, settings: Settings, slots: Slots, condition: Any) -> Slots:
+        """See `Forward.call`."""
+        within = self.network.forward(settings, condition, self.span)
+        outside = jax.vmap(view_of)(settings, slots.step, slots.sample)
+        rows = View(outside.step, outside.sigma, rows_of(slots.sample))
+        entered, context = within.enter(rows)
+        views = outside._replace(inside=self._apart(entered.inside, settings))
+        each = jax.vmap(self._decide)(settings, slots, views)
+
+        end = within.num_blocks - self.span.last
+        hidden = entered.entering
+        axes = self._context_axes(rows.sample, settings.timesteps, condition)
+
+        def run(index: jax.Array | None) -> Any:
+            some, read = hidden, context
+            if index is not None:
+                some = jax.tree.map(lambda x: x[index], hidden)
+                read = take_rows(context, axes, index)
+            return within.blocks(some, read, self.span.first, end)
+
+        # Idle slots and those that are done ask for nothing.
+        wanted = each.ran & slots.waits[:, None]
+        value = run_wanted(run, self._together(wanted), self._together(each.predicted))
+        recorded = jax.vmap(self._record)(
+            settings, each.slot, views, self._slots_apart(value)
+        )
+        if self.span.last:
+            value = within.blocks(value, context, end, within.num_blocks)
+        velocity = like_sample(rows.sample, within.head(value, context))
+        after = jax.vmap(self._step)(settings, recorded, batches_of_one(velocity))
+        return where_slots(slots.waits, after, slots)
+
+    def _decide(self, settings: Settings, slot: Slots, view: View) -> Decided:
+        branches = self._branches(settings)
+        decision = branches.decide(slot.cache, view)
+        # A request that is not guided has one branch; its other rows are nobody's.
+        ran = decision.state.ran & (jnp.arange(branches.count) < self._own(settings))
+        state = decision.state._replace(ran=ran)
+        decision = decision._replace(
+            run=ran.any(), state=state, ran=ran if branches.count > 1 else None
+        )
+        return Decided(decided(slot, decision), ran, branches.predict(state, view))
+
+    def _record(self, settings: Settings, slot: Slots, view: View, value: Any) -> Slots:
+        cache = self._branches(settings).record(slot.cache, view, value)
+        return slot._replace(cache=cache)
+
+    def _step(self, settings: Settings, slot: Slots, velocity: Any) -> Slots:
+        return stepped(slot, settings, self.network.solver, velocity, slot.cache)
+
+    def _branches(self, settings: Settings) -> Branches:
+        own = self._own(settings)
+        return Branches(settings.policy, self.network.branches, own)
+
+    def _own(self, settings: Settings) -> jax.Array:
+        """Guidance branches of each request."""
+        if not self.network.guided:
+            return jnp.ones_like(settings.num_steps)
+        return jnp.where(settings.scale == 1, 1, 2)
+
+    def _apart(self, inside: Any, settings: Settings) -> Inside:
+        """What all slots see inside, each for itself."""
+        return Inside(
+            hidden=self._slots_apart(inside.hidden),
+            first=self._slots_apart(inside.first),
+            modulated=self._slots_apart(inside.modulated),
+            sigma=inside.sigma,
+            branches=self._own(settings),
+        )
+
+    def _slots_apart(self, tree: Any) -> Any:
+        """Rows of all branches, [branches * slots, ...] to [slots, branches, ...]."""
+
+        def apart(x: jax.Array) -> jax.Array:
+            count = self.network.branches
+            return x.reshape(count, x.shape[0] // count, *x.shape[1:]).swapaxes(0, 1)
+
+        return jax.tree.map(apart, tree)
+
+    def _together(self, tree: Any) -> Any:
+        """The inverse of `_slots_apart`."""
+        return jax.tree.map(
+            lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), tree
+        )
+
+    def _context_axes(self, sample: Any, timesteps: Any, condition: Any) -> RowAxes:
+        """The rows of what blocks read, of any type: asked by tracing for shapes."""
+        slots = jax.tree.leaves(sample)[0].shape[0]
+
+        def context(count: int) -> Any:
+            rows = count * self.network.branches
+
+            def many(x: jax.Array) -> jax.ShapeDtypeStruct:
+                return jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype)
+
+            def embed(weights: Any, sample: Any, t: Any, condition: Any) -> Any:
+                model = self.network.model
+                return model.embed(weights, sample, t, condition)[1]
+
+            t = jax.tree.map(
+                lambda _: jax.ShapeDtypeStruct((rows,), jnp.float32), timesteps
+            )
+            return jax.eval_shape(
+                embed,
+                self.network.weights,
+                jax.tree.map(many, sample),
+                t,
+                with_rows(condition, self.axes, rows),
+            )
+
+        return row_axes(context(slots), context(slots + 1))
