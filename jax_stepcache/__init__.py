@@ -26,6 +26,8 @@ from jax_stepcache.backends import (
     TunedBackend,
     get_cache_backend,
 )
+from jax_stepcache.batching.many import sample_many
+from jax_stepcache.batching.request import Request
 from jax_stepcache.calibration import Calibration, calibrate
 from jax_stepcache.compose import compose
 from jax_stepcache.denoise import denoise
@@ -125,6 +127,7 @@ __all__ = [
     "Params",
     "Pipeline",
     "Policy",
+    "Request",
     "Restarting",
     "SampleResult",
     "SamplingDefaults",
@@ -167,6 +170,7 @@ __all__ = [
     "mask_of_steps",
     "restarting",
     "sample",
+    "sample_many",
     "save_params",
     "sea_cache",
     "static_schedule",

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax_stepcache.forward import Whole, Within
 from jax_stepcache.policy import Policy
 from jax_stepcache.progress import Progress, report
-from jax_stepcache.result import Branches, SampleResult, Stats
+from jax_stepcache.result import SampleResult, stats_of
 from jax_stepcache.schedule import num_steps_of, per_output, sigma_at
 from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.base import row_of
@@ -198,12 +198,7 @@ def _loop(
 
 
 def _result(end: LoopState) -> SampleResult:
-    calls = end.computed.sum(dtype=jnp.int32)
-    branches, signal, threshold = None, end.signal, end.threshold
-    if end.ran is not None:
-        branches = Branches(end.ran, signal, threshold)
-        signal, threshold = signal[:, 0], threshold[:, 0]
-    stats = Stats(end.computed, signal, calls, end.nonfinite, threshold, branches)
+    stats = stats_of(end.computed, end.ran, end.signal, end.threshold, end.nonfinite)
     return SampleResult(end.sample, stats)
 
 

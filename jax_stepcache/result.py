@@ -23,6 +23,23 @@ class Branches(NamedTuple):
     threshold: jax.Array
 
 
+class Batching(NamedTuple):
+    """Where a request ran that decided for itself among others.
+
+    Attributes:
+        slot: int32 scalar, the slot it was in.
+        call: int32[num_steps], how many network calls had been made, for all requests
+            together, when each step was decided. A step that ran was served by the
+            call of this index.
+        network_calls: int32 scalar, how many had been made when the result was fetched:
+            of `sample_many` and of a batch, all of them.
+    """
+
+    slot: jax.Array
+    call: jax.Array
+    network_calls: jax.Array
+
+
 class Stats(NamedTuple):
     """Which steps ran the network.
 
@@ -35,9 +52,9 @@ class Stats(NamedTuple):
         nonfinite: bool scalar, whether any velocity held a NaN or an infinity.
         threshold: float32[num_steps], what the signal was compared with.
         branches: what each guidance branch decided, where they decide apart; or None.
-        network_calls: int32 scalar, how often the network was called for the whole
-            batch, where each sample decides for itself: the other arrays have a leading
-            axis of the batch then. None otherwise.
+        batching: where the request ran, if it decided for itself among others; or None.
+            Of a batch sampled with ``decide="sample"`` all arrays have a leading axis of
+            the batch, but for ``batching.network_calls``.
     """
 
     computed: jax.Array
@@ -46,7 +63,7 @@ class Stats(NamedTuple):
     nonfinite: jax.Array
     threshold: jax.Array | float = float("nan")
     branches: Branches | None = None
-    network_calls: jax.Array | None = None
+    batching: Batching | None = None
 
     def __repr__(self) -> str:
         """One line with the steps as a strip: filled where the network ran."""
@@ -58,6 +75,29 @@ class Stats(NamedTuple):
             f"Stats({strip(self.computed)} {int(self.model_calls)} of "
             f"{len(self.computed)} steps ran the model{warning})"
         )
+
+
+def stats_of(
+    computed: Any, ran: Any, signal: Any, threshold: Any, nonfinite: Any
+) -> Stats:
+    """Makes the statistics of what a loop has noted; arrays may have leading axes.
+
+    Args:
+        computed: bool[num_steps].
+        ran: bool[num_steps, branches], where guidance branches decide apart; or None.
+        signal: float32[num_steps], or [num_steps, branches].
+        threshold: the same.
+        nonfinite: bool scalar.
+
+    Returns:
+        The statistics.
+    """
+    branches = None
+    if ran is not None:
+        branches = Branches(ran, signal, threshold)
+        signal, threshold = signal[..., 0], threshold[..., 0]
+    calls = computed.sum(axis=-1, dtype=np.int32)
+    return Stats(computed, signal, calls, nonfinite, threshold, branches)
 
 
 class SampleResult(NamedTuple):

@@ -95,7 +95,8 @@ def run_slots(
 
     def call(running: Running) -> Slots:
         settings = feed.settings(running)
-        return forward.call(settings, running.slots, running.condition)
+        slots = forward.call(settings, running.slots, running.condition)
+        return slots._replace(clock=slots.clock + 1)
 
     def body(state: tuple[Running, jax.Array, jax.Array]) -> Any:
         running, calls, _ = state

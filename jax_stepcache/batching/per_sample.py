@@ -12,7 +12,7 @@ from jax_stepcache.batching.forward import Forward, Network, batches_of_one, row
 from jax_stepcache.batching.loop import FixedBatch, Running, run_slots
 from jax_stepcache.batching.rows import RowAxes, take_rows
 from jax_stepcache.batching.settings import settings_of
-from jax_stepcache.batching.slots import Trace, begun, empty_trace
+from jax_stepcache.batching.slots import begun, empty_trace
 from jax_stepcache.batching.whole import Whole
 from jax_stepcache.batching.within import Within
 from jax_stepcache.check import batch_size
@@ -20,8 +20,7 @@ from jax_stepcache.inputs import Inputs
 from jax_stepcache.model import FunctionModel
 from jax_stepcache.policy import Policy
 from jax_stepcache.program import Program, begin
-from jax_stepcache.result import SampleResult, Stats
-from jax_stepcache.result import Branches as BranchStats
+from jax_stepcache.result import Batching, SampleResult, stats_of
 from jax_stepcache.schedule import num_steps_of
 from jax_stepcache.span import Span
 
@@ -113,7 +112,7 @@ def denoise_each(
 
     def start(place: jax.Array, sample: Any, rows: Any) -> Any:
         cache = forward.init(one, sample, rows)
-        trace = empty_trace(num_steps, branches)
+        trace = empty_trace(num_steps, branches)._replace(slot=place)
         return begun(place, sample, network.solver, cache, trace)
 
     rows = jnp.arange(network.branches) * batch
@@ -122,21 +121,7 @@ def denoise_each(
     running, calls = run_slots(
         forward, FixedBatch(settings), Running(slots, condition, ())
     )
-    stats = stats_of(running.slots.trace)._replace(network_calls=calls)
+    *noted, slot, call = running.slots.trace
+    batching = Batching(slot, call, calls)
+    stats = stats_of(*noted)._replace(batching=batching)
     return SampleResult(rows_of(running.slots.sample), stats)
-
-
-def stats_of(trace: Trace) -> Stats:
-    """The statistics of what was done; arrays may have leading axes."""
-    branches, signal, threshold = None, trace.signal, trace.threshold
-    if trace.ran is not None:
-        branches = BranchStats(trace.ran, signal, threshold)
-        signal, threshold = signal[..., 0], threshold[..., 0]
-    return Stats(
-        trace.computed,
-        signal,
-        trace.computed.sum(axis=-1, dtype=jnp.int32),
-        trace.nonfinite,
-        threshold,
-        branches,
-    )

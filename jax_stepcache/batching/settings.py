@@ -55,8 +55,12 @@ def settings_of(
 
     Returns:
         The settings. All but ``policy`` and ``scale`` are NumPy arrays.
+
+    Raises:
+        ValueError: if the policy does not fit the step count.
     """
     schedules = per_output(schedule, sample)
+    num_steps = num_steps_of(schedule)
 
     def steps(table: Any) -> np.ndarray:
         table = np.asarray(table, np.float32)[:max_steps]
@@ -64,9 +68,9 @@ def settings_of(
         return np.pad(table, after)
 
     return Settings(
-        num_steps=np.int32(num_steps_of(schedule)),
+        num_steps=np.int32(num_steps),
         scale=scale,
-        policy=jax.tree.map(jnp.asarray, padded(policy, max_steps)),
+        policy=jax.tree.map(jnp.asarray, padded(policy, num_steps, max_steps)),
         sigmas=tuple(steps(s.sigmas[:-1]) for s in schedules),
         timesteps=jax.tree.map(
             lambda s: steps(s.timesteps), schedule, is_leaf=is_schedule

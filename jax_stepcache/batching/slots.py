@@ -22,6 +22,8 @@ class Trace(NamedTuple):
         signal: float32[steps] or [steps, branches].
         threshold: the same.
         nonfinite: bool scalar.
+        slot: int32 scalar, the slot it is in.
+        call: int32[steps], the slots' clock when each step was decided.
     """
 
     computed: jax.Array
@@ -29,6 +31,8 @@ class Trace(NamedTuple):
     signal: jax.Array
     threshold: jax.Array
     nonfinite: jax.Array
+    slot: jax.Array
+    call: jax.Array
 
 
 class Slots(NamedTuple):
@@ -40,6 +44,7 @@ class Slots(NamedTuple):
         place: int32, where the slot's request has its settings; -1 while it is idle.
         step: int32, the request's next step.
         waits: bool, whether it has decided to run the network at that step.
+        clock: int32, network calls so far; the same in all slots.
         sample: a batch of one, [slots, 1, ...] arrays.
         solver: one solver state for each output.
         cache: the policy's state.
@@ -49,6 +54,7 @@ class Slots(NamedTuple):
     place: jax.Array
     step: jax.Array
     waits: jax.Array
+    clock: jax.Array
     sample: Any
     solver: tuple[Any, ...]
     cache: Any
@@ -61,6 +67,7 @@ def begun(place: Any, sample: Any, solver: Solver, cache: Any, trace: Trace) -> 
         jnp.asarray(place, jnp.int32),
         jnp.zeros((), jnp.int32),
         jnp.zeros((), bool),
+        jnp.zeros((), jnp.int32),
         sample,
         tuple(solver.init(x) for x in jax.tree.leaves(sample)),
         cache,
@@ -82,6 +89,8 @@ def empty_trace(max_steps: int, branches: int | None) -> Trace:
         jnp.full(shape, jnp.nan, jnp.float32),
         jnp.full(shape, jnp.nan, jnp.float32),
         jnp.zeros((), bool),
+        jnp.zeros((), jnp.int32),
+        jnp.zeros(max_steps, jnp.int32),
     )
 
 
@@ -99,6 +108,7 @@ def decided(slot: Slots, decision: Decision) -> Slots:
         ran=None if trace.ran is None else trace.ran.at[at].set(decision.ran),
         signal=trace.signal.at[at].set(decision.signal),
         threshold=trace.threshold.at[at].set(decision.threshold),
+        call=trace.call.at[at].set(slot.clock),
     )
     return slot._replace(cache=decision.state, trace=trace)
 

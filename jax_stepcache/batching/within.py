@@ -146,9 +146,7 @@ class Within:
 
     def _together(self, tree: Any) -> Any:
         """The inverse of `_slots_apart`."""
-        return jax.tree.map(
-            lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), tree
-        )
+        return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), tree)
 
     def _context_axes(self, sample: Any, timesteps: Any, condition: Any) -> RowAxes:
         """The rows of what blocks read, of any type: asked by tracing for shapes."""

@@ -92,9 +92,10 @@ class ForcedSteps:
     gate: Gate
     mask: ArrayLike
 
-    def padded(self, num_steps: int) -> ForcedSteps:
+    def padded(self, num_steps: int, length: int) -> ForcedSteps:
         """See `jax_stepcache.gates.padded`."""
-        mask = resized(jnp.asarray(self.mask, bool), num_steps, False)
+        del num_steps
+        mask = resized(jnp.asarray(self.mask, bool), length, False)
         return replace(self, mask=mask)
 
     def init(self, num_steps: int) -> Any:

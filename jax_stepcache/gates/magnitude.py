@@ -47,9 +47,10 @@ class Magnitude:
     max_skip_steps: ArrayLike = 5
     retained: ArrayLike = 0
 
-    def padded(self, num_steps: int) -> Magnitude:
+    def padded(self, num_steps: int, length: int) -> Magnitude:
         """See `jax_stepcache.gates.padded`."""
-        ratios = resized(jnp.asarray(self.ratios, jnp.float32), num_steps, 1.0)
+        del num_steps
+        ratios = resized(jnp.asarray(self.ratios, jnp.float32), length, 1.0)
         return replace(self, ratios=ratios)
 
     def init(self, num_steps: int) -> MagnitudeGateState:

@@ -24,15 +24,18 @@ class Mask:
 
     mask: ArrayLike
 
-    def padded(self, num_steps: int) -> Mask:
+    def padded(self, num_steps: int, length: int) -> Mask:
         """See `jax_stepcache.gates.padded`."""
-        return Mask(resized(jnp.asarray(self.mask, bool), num_steps, True))
+        self.init(num_steps)
+        return Mask(resized(jnp.asarray(self.mask, bool), length, True))
 
     def init(self, num_steps: int) -> tuple[()]:
         """See `Gate.init`."""
-        # An index past the end would be clamped, silently. A number that is traced is
-        # that of a request, whose mask was compared with it before it was padded.
-        if not isinstance(num_steps, Tracer) and jnp.shape(jnp.asarray(self.mask)) != (num_steps,):
+        # An index past the end would be clamped, silently. A count that is traced is a
+        # request's, and was compared before its mask was padded.
+        if isinstance(num_steps, Tracer):
+            return ()
+        if jnp.shape(jnp.asarray(self.mask)) != (num_steps,):
             raise ValueError(
                 f"the mask has shape {jnp.shape(self.mask)}; {num_steps} steps need "
                 f"({num_steps},)"

@@ -1,0 +1,1 @@
+"""Requests side by side: each decides for itself, and none waits for another."""

@@ -1,0 +1,232 @@
+"""Checks requests, and makes entries of them that one compiled program can take."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_stepcache.batching.compiled import Plan
+from jax_stepcache.batching.places import Entry
+from jax_stepcache.batching.request import Request
+from jax_stepcache.batching.settings import settings_of
+from jax_stepcache.check import batch_size, check_count
+from jax_stepcache.errors import unknown_name
+from jax_stepcache.guidance import stack_branches
+from jax_stepcache.inputs import Inputs
+from jax_stepcache.model import FunctionModel
+from jax_stepcache.program import draw_noise
+from jax_stepcache.sample import Resolved, resolved, sample
+
+# What makes no sense for many requests: each decides, and is somewhere of its own.
+_NOT_SHARED = ("params", "decide", "progress")
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Lets requests in that fit one plan.
+
+    Attributes:
+        params: see `sample`.
+        shared: options of `sample` that all requests share.
+        plan: the static part of the program.
+        weights: the model's.
+        like: structs of an entry, which all others must have; None before the first.
+    """
+
+    params: Any
+    shared: Mapping[str, Any]
+    plan: Plan
+    weights: Any
+    like: Entry | None = None
+
+    def resolve(self, request: Request) -> Resolved:
+        """Checks a request as `sample` does."""
+        return resolve(self.params, self.shared, request)
+
+    def entry(self, request: Resolved) -> Entry:
+        """Makes the entry of a request.
+
+        Args:
+            request: checked by `resolve`.
+
+        Returns:
+            The entry.
+
+        Raises:
+            ValueError: if it does not fit the plan, or the shapes of other requests.
+        """
+        plan, program = self.plan, request.program
+        if program.guided and not plan.guided:
+            raise ValueError(
+                "a guidance scale other than 1 needs rows for both branches, and the "
+                "requests before had one; give guidance_scale= for all, too"
+            )
+        if program.num_steps > plan.max_steps:
+            raise ValueError(
+                f"the request takes {program.num_steps} steps; max_inference_steps is "
+                f"{plan.max_steps}"
+            )
+        if getattr(request.policy, "span", None) != plan.span:
+            raise ValueError(_other_cache(request.policy))
+        noise = request.noise
+        if noise is None:
+            noise = _draw(program.model, request.key)
+        rows = batch_size(noise, "noise")
+        if rows != 1:
+            raise ValueError(f"a request is a batch of one; its noise has {rows} rows")
+        settings = settings_of(
+            program.schedule,
+            plan.solver,
+            request.policy,
+            request.scale,
+            noise,
+            plan.max_steps,
+        )
+        entry = Entry(settings, self._inputs(request), noise)
+        if self.like is not None:
+            _check_alike(entry, self.like)
+        return entry
+
+    def with_example(self, entry: Entry) -> Admission:
+        """Lets in only what has the shapes of an entry."""
+        return replace(self, like=jax.tree.map(_struct, entry))
+
+    def _inputs(self, request: Resolved) -> Inputs:
+        inputs, guided = request.inputs, request.program.guided
+        if inputs.observation is None and isinstance(
+            request.program.model, FunctionModel
+        ):
+            condition = inputs.condition
+            for x in jax.tree.leaves(condition):
+                if jnp.shape(x)[:1] != ((2,) if guided else (1,)):
+                    raise ValueError(
+                        f"condition has an array of shape {jnp.shape(x)}; a request is "
+                        "a batch of one, so each has a leading dimension of 1"
+                    )
+            if self.plan.guided and not guided:
+                # At a scale of 1 the other branch's rows are never looked at.
+                condition = stack_branches(condition, condition)
+            return Inputs(None, condition)
+        if inputs.observation is not None:
+            rows = batch_size(inputs.observation, "observation")
+            if rows != 1:
+                raise ValueError(
+                    f"a request is a batch of one; its observation has {rows} rows"
+                )
+        return inputs
+
+
+def resolve(params: Any, shared: Mapping[str, Any], request: Request) -> Resolved:
+    """Checks a request as `sample` does; what it leaves open is shared.
+
+    Args:
+        params: see `sample`.
+        shared: options of `sample`.
+        request: the request.
+
+    Returns:
+        The arguments of the compiled sampler.
+
+    Raises:
+        ValueError: see `sample`.
+        TypeError: likewise.
+    """
+    return resolved(params, **{**shared, **request.options()})
+
+
+def admission_for(
+    params: Any,
+    shared: Mapping[str, Any],
+    requests: list[Resolved],
+    slots: int,
+    max_steps: int | None,
+) -> Admission:
+    """Lets in requests that go with given ones.
+
+    Args:
+        params: see `sample`.
+        shared: options that all share.
+        requests: one or more; guidance is on where one of them has it.
+        slots: how many run side by side.
+        max_steps: steps that any may take; None for the most of these.
+
+    Returns:
+        The admission.
+
+    Raises:
+        ValueError: for counts that do not fit.
+    """
+    check_count("slots", slots, 1)
+    longest = max(request.program.num_steps for request in requests)
+    if max_steps is not None:
+        check_count("max_inference_steps", max_steps, 1)
+    first = requests[0]
+    plan = Plan(
+        first.program.model,
+        first.program.solver,
+        any(request.program.guided for request in requests),
+        getattr(first.policy, "span", None),
+        slots,
+        longest if max_steps is None else max_steps,
+    )
+    return Admission(params, shared, plan, first.weights)
+
+
+def check_shared(shared: Mapping[str, Any]) -> None:
+    """Checks the names of options that requests share.
+
+    Raises:
+        TypeError: for a name that there is not, as Python does.
+    """
+    known = [name for name in inspect.signature(sample).parameters]
+    known = [name for name in known if name not in _NOT_SHARED]
+    for name in shared:
+        if name not in known:
+            raise TypeError(unknown_name("option", name, known))
+
+
+def _check_alike(entry: Entry, like: Entry) -> None:
+    structure, wanted = jax.tree.structure(entry), jax.tree.structure(like)
+    if structure != wanted:
+        if jax.tree.structure(entry.settings.policy) != jax.tree.structure(
+            like.settings.policy
+        ):
+            raise ValueError(_other_cache(entry.settings.policy))
+        raise ValueError(
+            "this request has arrays that others do not have, or lacks some: "
+            f"{structure}, where those before have {wanted}"
+        )
+    for (path, x), y in zip(
+        jax.tree_util.tree_leaves_with_path(entry), jax.tree.leaves(like), strict=True
+    ):
+        x = _struct(x)
+        if (x.shape, x.dtype) != (y.shape, y.dtype):
+            raise ValueError(
+                f"the request's {jax.tree_util.keystr(path)[1:]} is {x.dtype}"
+                f"{list(x.shape)}; other requests have {y.dtype}{list(y.shape)}, and "
+                "they share one program"
+            )
+
+
+def _other_cache(policy: Any) -> str:
+    return (
+        f"the request's cache, {type(policy).__name__}, has another structure than "
+        "those of other requests: they may differ in numbers, but share the kind of "
+        "signal, gate, forecast and span"
+    )
+
+
+def _struct(x: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(np.shape(x), jnp.result_type(x))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _draw(model: Any, key: jax.Array) -> Any:
+    return draw_noise(key, model.noise_struct(1))

@@ -1,0 +1,190 @@
+"""What is compiled for requests in slots: one program for all of the same shapes."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jax_stepcache.batching.condition import condition_axes
+from jax_stepcache.batching.forward import Network
+from jax_stepcache.batching.loop import Running, run_slots
+from jax_stepcache.batching.per_sample import forward_for
+from jax_stepcache.batching.places import Entry, Places, Queue, QueueFeed
+from jax_stepcache.batching.rows import with_rows
+from jax_stepcache.batching.slots import Slots, Trace, empty_trace
+from jax_stepcache.solvers import Solver
+from jax_stepcache.span import Span
+
+
+class Plan(NamedTuple):
+    """What a program depends on besides shapes: static and hashable.
+
+    Attributes:
+        model: the model.
+        solver: the solver.
+        guided: whether both branches run.
+        span: what the policies may skip inside the network; None for all of it.
+        slots: how many requests run side by side.
+        max_steps: steps that any request may take.
+    """
+
+    model: Any
+    solver: Solver
+    guided: bool
+    span: Span | None
+    slots: int
+    max_steps: int
+
+    @property
+    def traced_branches(self) -> int | None:
+        """Guidance branches that decide apart, or None."""
+        return 2 if self.guided and self.span is not None else None
+
+
+class State(NamedTuple):
+    """Places and slots between two programs. All of it is donated to the next one.
+
+    Attributes:
+        places: requests and results.
+        slots: the slots.
+        condition: the rows of their conditions.
+    """
+
+    places: Places
+    slots: Slots
+    condition: Any
+
+
+class Moved(NamedTuple):
+    """What a program has done.
+
+    Attributes:
+        state: after it.
+        taken: int32 scalar, how many waiting requests have been taken into slots.
+        calls: int32 scalar, network calls.
+    """
+
+    state: State
+    taken: jax.Array
+    calls: jax.Array
+
+
+@functools.partial(jax.jit, static_argnames=("plan", "places"))
+def empty_state(plan: Plan, weights: Any, entry: Entry, places: int) -> State:
+    """Makes idle slots, and empty places for requests like one.
+
+    Args:
+        plan: the static part.
+        weights: the model's.
+        entry: any request; only its shapes matter.
+        places: how many places.
+
+    Returns:
+        The state.
+    """
+    feed = _feed(plan, weights, entry.inputs)
+    slot, condition = jax.eval_shape(
+        lambda: feed.load(jax.tree.map(jnp.asarray, entry), 0)
+    )
+    many = _zeros(slot, plan.slots)
+    rows = plan.slots * feed.network.branches
+    return State(
+        Places(
+            *(_zeros(tree, places) for tree in entry),
+            _zeros(empty_trace(plan.max_steps, plan.traced_branches), places),
+            jnp.zeros(places, bool),
+        ),
+        many._replace(place=jnp.full(plan.slots, -1, jnp.int32)),
+        jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype),
+            with_rows(condition, feed.axes, rows),
+        ),
+    )
+
+
+@functools.partial(jax.jit, donate_argnames=("state",))
+def put(state: State, place: jax.Array, entry: Entry) -> State:
+    """Puts a request into a place."""
+    places = state.places
+
+    def at(there: Any, new: Any) -> Any:
+        return jax.tree.map(lambda x, n: x.at[place].set(n), there, new)
+
+    return state._replace(
+        places=places._replace(
+            settings=at(places.settings, entry.settings),
+            inputs=at(places.inputs, entry.inputs),
+            sample=at(places.sample, entry.sample),
+            finished=places.finished.at[place].set(False),
+        )
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("plan",), donate_argnames=("state",))
+def advance(
+    plan: Plan,
+    weights: Any,
+    state: State,
+    order: jax.Array,
+    count: jax.Array,
+    dropped: jax.Array,
+    limit: jax.Array,
+) -> Moved:
+    """Runs slots and turns them over.
+
+    Args:
+        plan: the static part.
+        weights: the model's.
+        state: where to begin.
+        order: int32[n], places whose requests wait, the next one first.
+        count: int32 scalar, how many.
+        dropped: bool[places], requests that are to be left where they are; their slots
+            are free.
+        limit: int32 scalar, network calls to make at most.
+
+    Returns:
+        What has been done.
+    """
+    slots = state.slots
+    gone = (slots.place >= 0) & dropped[slots.place]
+    slots = slots._replace(
+        place=jnp.where(gone, -1, slots.place), waits=slots.waits & ~gone
+    )
+    feed = _feed(plan, weights, state.places.inputs, stacked=True)
+    queue = Queue(state.places, order, count, jnp.zeros((), jnp.int32))
+    running, calls = run_slots(
+        feed.forward, feed, Running(slots, state.condition, queue), limit
+    )
+    after = State(running.queue.places, running.slots, running.condition)
+    return Moved(after, running.queue.taken, calls)
+
+
+@jax.jit
+def result_at(state: State, place: jax.Array) -> tuple[Any, Trace]:
+    """Fetches the sample of a place, a batch of one, and what was done for it."""
+    return jax.tree.map(lambda x: x[place], (state.places.sample, state.places.trace))
+
+
+def _feed(plan: Plan, weights: Any, inputs: Any, stacked: bool = False) -> QueueFeed:
+    if stacked:
+        inputs = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs
+        )
+    network = Network(plan.model, weights, plan.solver, plan.guided)
+    axes = condition_axes(plan.model, weights, inputs, plan.guided)
+    return QueueFeed(
+        network,
+        forward_for(network, plan.span, axes),
+        axes,
+        plan.max_steps,
+        plan.traced_branches,
+    )
+
+
+def _zeros(tree: Any, count: int) -> Any:
+    return jax.tree.map(
+        lambda x: jnp.zeros((count, *jnp.shape(x)), jnp.result_type(x)), tree
+    )

@@ -1,0 +1,38 @@
+"""From what a slot has noted to a result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from jax_stepcache.batching.settings import Settings
+from jax_stepcache.batching.slots import Trace
+from jax_stepcache.result import Batching, SampleResult, stats_of
+
+
+def finished_result(
+    sample: Any, trace: Trace, settings: Settings, network_calls: int
+) -> SampleResult:
+    """The result of a request, as `sample` would give it.
+
+    Args:
+        sample: its sample.
+        trace: what was done, NumPy arrays with as many steps as any request may take.
+        settings: the request's.
+        network_calls: for all requests, so far.
+
+    Returns:
+        The result; statistics are NumPy arrays.
+    """
+    steps = int(settings.num_steps)
+    computed, signal, threshold, call = (
+        x[:steps] for x in (trace.computed, trace.signal, trace.threshold, trace.call)
+    )
+    ran = None if trace.ran is None else trace.ran[:steps]
+    if ran is not None and float(settings.scale) == 1:
+        # Alone it has one branch, and its decisions are the request's.
+        ran, signal, threshold = None, signal[:, 0], threshold[:, 0]
+    stats = stats_of(computed, ran, signal, threshold, trace.nonfinite)
+    batching = Batching(trace.slot, call, np.int32(network_calls))
+    return SampleResult(sample, stats._replace(batching=batching))
