@@ -71,6 +71,7 @@ from jax_stepcache.registry import load_model, load_params, save_params
 from jax_stepcache.result import SampleResult, Stats
 from jax_stepcache.sample import sample
 from jax_stepcache.schedule import Schedule, explicit_schedule, flow_schedule
+from jax_stepcache.serving import DeadlineExceeded, Outcome, Server, Stream, serve
 from jax_stepcache.signals import (
     Cosine,
     FirstBlocks,
@@ -84,6 +85,7 @@ from jax_stepcache.solvers import Euler, Solver, UniPC, get_solver
 from jax_stepcache.span import Span
 from jax_stepcache.stages import StagedDenoiser, Stages
 from jax_stepcache.summary import Summary, summary
+from jax_stepcache.summary.timeline import Timeline, timeline
 from jax_stepcache.view import View
 
 __version__ = "0.1.0"
@@ -101,6 +103,7 @@ __all__ = [
     "Calibration",
     "Composed",
     "Cosine",
+    "DeadlineExceeded",
     "DiffusionCacheConfig",
     "Euler",
     "FirstBlockCacheBackend",
@@ -124,6 +127,7 @@ __all__ = [
     "ModulatedInput",
     "Newton",
     "Nothing",
+    "Outcome",
     "Params",
     "Pipeline",
     "Policy",
@@ -133,6 +137,7 @@ __all__ = [
     "SamplingDefaults",
     "Schedule",
     "SeaCacheBackend",
+    "Server",
     "Signal",
     "Solver",
     "Span",
@@ -144,12 +149,14 @@ __all__ = [
     "StepCacheBackend",
     "StepCacheConfig",
     "StepCacheState",
+    "Stream",
     "Summary",
     "Taylor",
     "TaylorSeerBackend",
     "TaylorSeerCacheConfig",
     "TeaCacheBackend",
     "Tiers",
+    "Timeline",
     "TunedBackend",
     "Uncached",
     "UniPC",
@@ -173,10 +180,12 @@ __all__ = [
     "sample_many",
     "save_params",
     "sea_cache",
+    "serve",
     "static_schedule",
     "step_cache",
     "steps_mask",
     "summary",
     "taylor_seer",
     "tea_cache",
+    "timeline",
 ]

@@ -58,18 +58,22 @@ class State(NamedTuple):
     condition: Any
 
 
-class Moved(NamedTuple):
-    """What a program has done.
+class Report(NamedTuple):
+    """What a program has done, for the host to read.
 
     Attributes:
-        state: after it.
         taken: int32 scalar, how many waiting requests have been taken into slots.
         calls: int32 scalar, network calls.
+        finished: bool[places], where results are.
+        running: int32[slots], the place of each slot's request; -1 where it is idle.
+        nonfinite: bool[slots], whether that had a NaN or an infinity in a velocity.
     """
 
-    state: State
     taken: jax.Array
     calls: jax.Array
+    finished: jax.Array
+    running: jax.Array
+    nonfinite: jax.Array
 
 
 @functools.partial(jax.jit, static_argnames=("plan", "places"))
@@ -132,7 +136,7 @@ def advance(
     count: jax.Array,
     dropped: jax.Array,
     limit: jax.Array,
-) -> Moved:
+) -> tuple[State, Report]:
     """Runs slots and turns them over.
 
     Args:
@@ -146,7 +150,7 @@ def advance(
         limit: int32 scalar, network calls to make at most.
 
     Returns:
-        What has been done.
+        The state after it, and what has been done.
     """
     slots = state.slots
     gone = (slots.place >= 0) & dropped[slots.place]
@@ -159,7 +163,14 @@ def advance(
         feed.forward, feed, Running(slots, state.condition, queue), limit
     )
     after = State(running.queue.places, running.slots, running.condition)
-    return Moved(after, running.queue.taken, calls)
+    report = Report(
+        running.queue.taken,
+        calls,
+        after.places.finished,
+        after.slots.place,
+        after.slots.trace.nonfinite,
+    )
+    return after, report
 
 
 @jax.jit

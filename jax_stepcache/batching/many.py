@@ -78,7 +78,7 @@ def sample_many(
     state = empty_state(plan, weights, entries[0], places)
     for place, entry in enumerate(entries):
         state = put(state, np.int32(place), entry)
-    moved = advance(
+    state, report = advance(
         plan,
         weights,
         state,
@@ -87,11 +87,11 @@ def sample_many(
         np.zeros(places, bool),
         NO_LIMIT,
     )
-    calls = int(moved.calls)
-    traces = jax.device_get(moved.state.places.trace)
+    calls = int(report.calls)
+    traces = jax.device_get(state.places.trace)
     results = []
     for place, entry in enumerate(entries):
-        sample, _ = result_at(moved.state, np.int32(place))
+        sample, _ = result_at(state, np.int32(place))
         trace = jax.tree.map(lambda x, at=place: x[at], traces)
         results.append(finished_result(sample, trace, entry.settings, calls))
     return results

@@ -1,0 +1,7 @@
+"""Requests that come while others run: a stream of them, and a front for threads."""
+
+from jax_stepcache.serving.outcome import DeadlineExceeded, Outcome
+from jax_stepcache.serving.server import Server
+from jax_stepcache.serving.stream import Stream, serve
+
+__all__ = ["DeadlineExceeded", "Outcome", "Server", "Stream", "serve"]

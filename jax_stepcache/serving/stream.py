@@ -1,0 +1,372 @@
+"""A stream of requests: the host adds and takes between compiled chunks of calls."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from jax_stepcache.batching.admission import (
+    Admission,
+    admission_for,
+    check_shared,
+    resolve,
+)
+from jax_stepcache.batching.compiled import (
+    Report,
+    State,
+    advance,
+    empty_state,
+    put,
+    result_at,
+)
+from jax_stepcache.batching.finished import finished_result
+from jax_stepcache.batching.places import Entry
+from jax_stepcache.batching.request import Request, as_request
+from jax_stepcache.check import check_count
+from jax_stepcache.serving.outcome import DeadlineExceeded, Outcome
+
+
+def serve(
+    params: Any,
+    *,
+    slots: int = 8,
+    capacity: int | None = None,
+    calls_per_chunk: int = 4,
+    max_inference_steps: int = 50,
+    example: Request | Mapping[str, Any] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    **options: Any,
+) -> Stream:
+    """Opens a stream of requests.
+
+    ``for outcome in stream`` runs it and yields outcomes as requests finish; more may be
+    submitted all the while. One thread at a time may use it; `Server` is for several.
+
+    Args:
+        params: see `sample`.
+        slots: how many requests run side by side.
+        capacity: how many may be in the stream, waiting and running; None for four
+            times the slots. One more is refused.
+        calls_per_chunk: network calls of a compiled chunk, at most. Between chunks the
+            host puts new requests in, takes results out, and drops what is cancelled
+            or late.
+        max_inference_steps: steps that any request may take.
+        example: a request to fix shapes and guidance by, and to compile for, now
+            rather than at the first request.
+        clock: tells the seconds that deadlines are counted in.
+        **options: options of `sample` that all requests share.
+
+    Returns:
+        The stream.
+
+    Raises:
+        ValueError: for settings or an example that do not fit.
+        TypeError: where an argument is of the wrong kind.
+    """
+    check_shared(options)
+    check_count("slots", slots, 1)
+    check_count("calls_per_chunk", calls_per_chunk, 1)
+    check_count("max_inference_steps", max_inference_steps, 1)
+    capacity = 4 * slots if capacity is None else capacity
+    check_count("capacity", capacity, 1)
+    stream = Stream(
+        params, options, slots, capacity, calls_per_chunk, max_inference_steps, clock
+    )
+    if example is not None:
+        stream.check(example)
+        stream.compile()
+    return stream
+
+
+@dataclass
+class _Held:
+    """A request in the stream.
+
+    Attributes:
+        ticket: its number.
+        place: where it is.
+        entry: what was put there.
+        priority: larger ones go first.
+        deadline: of the stream's clock; infinite for none.
+        waiting: whether no slot has taken it yet.
+    """
+
+    ticket: int
+    place: int
+    entry: Entry
+    priority: float
+    deadline: float
+    waiting: bool = True
+
+    @property
+    def urgency(self) -> tuple[float, float, int]:
+        """What waits is sorted by this."""
+        return -self.priority, self.deadline, self.ticket
+
+
+class Stream:
+    """Requests through slots, in chunks; `serve` opens one.
+
+    Memory is taken at the first request, or the example, and does not grow.
+
+    Attributes:
+        capacity: how many requests may be in it.
+        network_calls: how many there have been.
+        clock: tells the seconds that deadlines are counted in.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        options: Mapping[str, Any],
+        slots: int,
+        capacity: int,
+        calls_per_chunk: int,
+        max_inference_steps: int,
+        clock: Callable[[], float],
+    ) -> None:
+        """Makes a stream; see `serve`, which checks what is given."""
+        self.capacity = capacity
+        self.network_calls = 0
+        self._params = params
+        self._options = options
+        self._slots = slots
+        self._limit = np.int32(calls_per_chunk)
+        self._max_steps = max_inference_steps
+        self.clock = clock
+        self._opening = threading.Lock()
+        self._admission: Admission | None = None
+        self._state: State | None = None
+        self._tickets = itertools.count()
+        self._held: dict[int, _Held] = {}
+        self._free = list(range(capacity))
+        self._dropped = np.zeros(capacity, bool)
+        self._settled: list[Outcome] = []
+
+    def __len__(self) -> int:
+        """How many requests are in it, waiting and running."""
+        return len(self._held)
+
+    def check(self, request: Request | Mapping[str, Any]) -> Entry:
+        """Checks a request; any thread may.
+
+        Args:
+            request: the request.
+
+        Returns:
+            What `submit` takes in its place, to save another check.
+
+        Raises:
+            ValueError: if it does not fit, or not the shapes of those before.
+            TypeError: where something is of the wrong kind.
+        """
+        checked = resolve(self._params, self._options, as_request(request))
+        with self._opening:
+            if self._admission is None:
+                return self._open(checked)
+        return self._admission.entry(checked)
+
+    def submit(
+        self,
+        request: Request | Mapping[str, Any] | Entry,
+        *,
+        priority: float = 0.0,
+        deadline: float | None = None,
+    ) -> int:
+        """Puts a request in.
+
+        Args:
+            request: the request, or what `check` made of it.
+            priority: larger ones go first; then the earlier deadline, then the earlier
+                request.
+            deadline: seconds from now; a request that is not finished by then fails.
+
+        Returns:
+            Its ticket, for `cancel` and to know its outcome by.
+
+        Raises:
+            queue.Full: if the stream is at its capacity; take outcomes first.
+            ValueError: see `check`; or if the deadline is no number.
+            TypeError: likewise.
+        """
+        check_deadline(deadline)
+        if not self._free:
+            raise queue.Full(
+                f"the stream holds {len(self)} requests, its capacity: take outcomes "
+                "before submitting more"
+            )
+        entry = request if isinstance(request, Entry) else self.check(request)
+        place = self._free.pop()
+        try:
+            self._state = put(self._state, np.int32(place), entry)
+        except BaseException:
+            self._free.append(place)
+            raise
+        until = math.inf if deadline is None else self.clock() + deadline
+        ticket = next(self._tickets)
+        self._held[ticket] = _Held(ticket, place, entry, priority, until)
+        return ticket
+
+    def cancel(self, ticket: int) -> bool:
+        """Takes a request out; its outcome is a `CancelledError`.
+
+        Returns:
+            Whether it was still in the stream.
+        """
+        held = self._held.get(ticket)
+        if held is None:
+            return False
+        self._fail(held, CancelledError(f"request {ticket} was cancelled"))
+        return True
+
+    def compile(self) -> None:
+        """Compiles the chunk, once there was an example or a request.
+
+        Raises:
+            RuntimeError: if there was none.
+        """
+        if self._admission is None:
+            raise RuntimeError("nothing has been checked yet that gives the shapes")
+        self._run(self._admission)
+
+    def step(self) -> list[Outcome]:
+        """Runs one chunk.
+
+        Returns:
+            The outcomes of requests that are done with, however that came about.
+        """
+        self._expire()
+        if self._admission is not None and self._held:
+            self._run(self._admission)
+        settled, self._settled = self._settled, []
+        return settled
+
+    def __iter__(self) -> Iterator[Outcome]:
+        """Runs until the stream is empty, and yields outcomes as they come."""
+        while self._held or self._settled:
+            yield from self.step()
+
+    def feed(
+        self, requests: Iterable[Request | Mapping[str, Any]]
+    ) -> Iterator[Outcome]:
+        """Runs requests that come one after the other, as room is made for them.
+
+        Args:
+            requests: any iterable, also one without an end; it is asked for a request
+                when there is a place.
+
+        Yields:
+            Outcomes as requests finish. Tickets count the requests. One that does not
+            fit has its error for an outcome.
+        """
+        coming = iter(requests)
+        more = True
+        while more or self._held or self._settled:
+            while more and self._free:
+                try:
+                    request = next(coming)
+                except StopIteration:
+                    more = False
+                    break
+                try:
+                    self.submit(request)
+                except (TypeError, ValueError) as error:
+                    yield Outcome(next(self._tickets), None, error)
+            yield from self.step()
+
+    def _open(self, first: Any) -> Entry:
+        """Fixes shapes and guidance by the first request, and takes the memory."""
+        admission = admission_for(
+            self._params, self._options, [first], self._slots, self._max_steps
+        )
+        entry = admission.entry(first)
+        self._state = empty_state(
+            admission.plan, admission.weights, entry, self.capacity
+        )
+        self._admission = admission.with_example(entry)
+        return entry
+
+    def _run(self, admission: Admission) -> None:
+        waiting = [held for held in self._held.values() if held.waiting]
+        waiting.sort(key=lambda held: held.urgency)
+        order = np.zeros(self.capacity, np.int32)
+        order[: len(waiting)] = [held.place for held in waiting]
+        # A copy: the program may read it after this returns.
+        dropped = self._dropped.copy()
+        self._state, report = advance(
+            admission.plan,
+            admission.weights,
+            self._state,
+            order,
+            np.int32(len(waiting)),
+            dropped,
+            self._limit,
+        )
+        self._dropped[:] = False
+        report = jax.device_get(report)
+        self.network_calls += int(report.calls)
+        for held in waiting[: int(report.taken)]:
+            held.waiting = False
+        self._collect(report)
+
+    def _collect(self, report: Report) -> None:
+        poisoned = set(report.running[report.nonfinite & (report.running >= 0)])
+        for held in list(self._held.values()):
+            if held.waiting:
+                continue
+            if report.finished[held.place]:
+                self._deliver(held)
+            elif held.place in poisoned:
+                self._fail(held, _not_finite(held.ticket))
+
+    def _deliver(self, held: _Held) -> None:
+        sample, trace = result_at(self._state, np.int32(held.place))
+        trace = jax.device_get(trace)
+        del self._held[held.ticket]
+        self._free.append(held.place)
+        outcome = Outcome(held.ticket, None, _not_finite(held.ticket))
+        if not trace.nonfinite:
+            result = finished_result(
+                sample, trace, held.entry.settings, self.network_calls
+            )
+            outcome = Outcome(held.ticket, result, None)
+        self._settled.append(outcome)
+
+    def _expire(self) -> None:
+        now = self.clock()
+        for held in [held for held in self._held.values() if held.deadline <= now]:
+            late = f"request {held.ticket} was not finished by its deadline"
+            self._fail(held, DeadlineExceeded(late))
+
+    def _fail(self, held: _Held, error: BaseException) -> None:
+        del self._held[held.ticket]
+        # Its slot, if it has one, is freed before the place's next request can start.
+        self._dropped[held.place] = True
+        self._free.append(held.place)
+        self._settled.append(Outcome(held.ticket, None, error))
+
+
+def check_deadline(deadline: float | None) -> None:
+    """Checks a deadline in seconds from now.
+
+    Raises:
+        ValueError: if it is not finite.
+    """
+    if deadline is not None and not math.isfinite(deadline):
+        raise ValueError(f"deadline is {deadline}; give seconds from now, or None")
+
+
+def _not_finite(ticket: int) -> FloatingPointError:
+    return FloatingPointError(
+        f"request {ticket} had a NaN or an infinity in a velocity of the network"
+    )
