@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 def unknown_name(kind: str, given: object, allowed: Iterable[str]) -> str:
@@ -21,3 +22,22 @@ def unknown_name(kind: str, given: object, allowed: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(given), names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"unknown {kind} {given!r}.{hint} Supported: {names}"
+
+
+@contextlib.contextmanager
+def naming(what: str, index: int) -> Iterator[None]:
+    """Says in errors about bad input which one of several it is.
+
+    Args:
+        what: what there are several of.
+        index: which one.
+
+    Raises:
+        ValueError: where the block raises one, with ``what[index]`` before its words.
+        TypeError: likewise.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{what}[{index}]: {error}") from error

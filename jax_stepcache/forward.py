@@ -100,6 +100,14 @@ class Within:
         return like_sample(view.sample, self.head(hidden, context)), decision
 
     def enter(self, view: View) -> tuple[View, Any]:
+        """Goes up to the span.
+
+        Args:
+            view: where the sampler stands, outside.
+
+        Returns:
+            The view with what there is to see inside, and what the stages read besides.
+        """
         start, context = self.embed(view.sample, view.step)
         hidden = start
         if self.span.first:

@@ -35,9 +35,9 @@ class Batching(NamedTuple):
             of `sample_many` and of a batch, all of them.
     """
 
-    slot: jax.Array
-    call: jax.Array
-    network_calls: jax.Array
+    slot: jax.Array | np.ndarray
+    call: jax.Array | np.ndarray
+    network_calls: jax.Array | np.ndarray
 
 
 class Stats(NamedTuple):
@@ -52,9 +52,9 @@ class Stats(NamedTuple):
         nonfinite: bool scalar, whether any velocity held a NaN or an infinity.
         threshold: float32[num_steps], what the signal was compared with.
         branches: what each guidance branch decided, where they decide apart; or None.
-        batching: where the request ran, if it decided for itself among others; or None.
-            Of a batch sampled with ``decide="sample"`` all arrays have a leading axis of
-            the batch, but for ``batching.network_calls``.
+        batching: where the request ran, if it decided for itself among others; or
+            None. Of a batch sampled with ``decide="sample"`` all arrays have a leading
+            axis of the batch, but for ``batching.network_calls``.
     """
 
     computed: jax.Array

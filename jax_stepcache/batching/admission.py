@@ -163,7 +163,6 @@ def admission_for(
     Raises:
         ValueError: for counts that do not fit.
     """
-    check_count("slots", slots, 1)
     longest = max(request.program.num_steps for request in requests)
     if max_steps is not None:
         check_count("max_inference_steps", max_steps, 1)
@@ -185,8 +184,8 @@ def check_shared(shared: Mapping[str, Any]) -> None:
     Raises:
         TypeError: for a name that there is not, as Python does.
     """
-    known = [name for name in inspect.signature(sample).parameters]
-    known = [name for name in known if name not in _NOT_SHARED]
+    names = inspect.signature(sample).parameters
+    known = [name for name in names if name not in _NOT_SHARED]
     for name in shared:
         if name not in known:
             raise TypeError(unknown_name("option", name, known))
@@ -203,10 +202,8 @@ def _check_alike(entry: Entry, like: Entry) -> None:
             "this request has arrays that others do not have, or lacks some: "
             f"{structure}, where those before have {wanted}"
         )
-    for (path, x), y in zip(
-        jax.tree_util.tree_leaves_with_path(entry), jax.tree.leaves(like), strict=True
-    ):
-        x = _struct(x)
+    given = jax.tree_util.tree_leaves_with_path(jax.tree.map(_struct, entry))
+    for (path, x), y in zip(given, jax.tree.leaves(like), strict=True):
         if (x.shape, x.dtype) != (y.shape, y.dtype):
             raise ValueError(
                 f"the request's {jax.tree_util.keystr(path)[1:]} is {x.dtype}"

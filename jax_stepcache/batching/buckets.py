@@ -1,4 +1,4 @@
-"""Run a part of a network on the rows that want it, for one of a few numbers of rows."""
+"""Run a part of a network on the rows that want it, gathered into a bucket."""
 
 from __future__ import annotations
 

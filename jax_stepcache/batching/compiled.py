@@ -97,7 +97,9 @@ def empty_state(plan: Plan, weights: Any, entry: Entry, places: int) -> State:
     rows = plan.slots * feed.network.branches
     return State(
         Places(
-            *(_zeros(tree, places) for tree in entry),
+            _zeros(entry.settings, places),
+            _zeros(entry.inputs, places),
+            _zeros(entry.sample, places),
             _zeros(empty_trace(plan.max_steps, plan.traced_branches), places),
             jnp.zeros(places, bool),
         ),

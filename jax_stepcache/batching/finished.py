@@ -34,5 +34,5 @@ def finished_result(
         # Alone it has one branch, and its decisions are the request's.
         ran, signal, threshold = None, signal[:, 0], threshold[:, 0]
     stats = stats_of(computed, ran, signal, threshold, trace.nonfinite)
-    batching = Batching(trace.slot, call, np.int32(network_calls))
+    batching = Batching(trace.slot, call, np.asarray(network_calls, np.int32))
     return SampleResult(sample, stats._replace(batching=batching))

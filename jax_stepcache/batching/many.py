@@ -12,6 +12,8 @@ from jax_stepcache.batching.admission import admission_for, check_shared, resolv
 from jax_stepcache.batching.compiled import advance, empty_state, put, result_at
 from jax_stepcache.batching.finished import finished_result
 from jax_stepcache.batching.request import Request, as_request
+from jax_stepcache.check import check_count
+from jax_stepcache.errors import naming
 from jax_stepcache.result import SampleResult
 
 NO_LIMIT = np.int32(np.iinfo(np.int32).max)
@@ -59,21 +61,23 @@ def sample_many(
         raise TypeError("requests is one request; give a list of them")
     checked = []
     for index, request in enumerate(requests):
-        with _naming(index):
+        with naming("requests", index):
             checked.append(resolve(params, options, as_request(request)))
     if not checked:
         return []
+    count = len(checked)
+    # So that few other numbers of requests are another program.
+    places = 1 << (count - 1).bit_length()
+    check_count("slots", slots, 1)
+    slots = min(slots, places)
     admission = admission_for(params, options, checked, slots, max_inference_steps)
     entries = []
     for index, request in enumerate(checked):
-        with _naming(index):
+        with naming("requests", index):
             entries.append(admission.entry(request))
         if not index:
             admission = admission.with_example(entries[0])
 
-    count = len(entries)
-    # So that few other numbers of requests are another program.
-    places = 1 << (count - 1).bit_length()
     plan, weights = admission.plan, admission.weights
     state = empty_state(plan, weights, entries[0], places)
     for place, entry in enumerate(entries):
@@ -95,17 +99,3 @@ def sample_many(
         trace = jax.tree.map(lambda x, at=place: x[at], traces)
         results.append(finished_result(sample, trace, entry.settings, calls))
     return results
-
-
-class _naming:
-    """Puts a request's index into errors about it."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        if isinstance(error, ValueError | TypeError):
-            raise type(error)(f"requests[{self.index}]: {error}") from error

@@ -55,13 +55,13 @@ class Queue(NamedTuple):
     Attributes:
         places: all of them.
         order: int32[n], places whose requests wait, the next one first.
-        count: int32 scalar, how many of these there are.
+        waiting: int32 scalar, how many of these there are.
         taken: int32 scalar, how many have been taken.
     """
 
     places: Places
     order: jax.Array
-    count: jax.Array
+    waiting: jax.Array
     taken: jax.Array
 
 
@@ -100,7 +100,7 @@ class QueueFeed:
         turned = jnp.argmax(pending)
         slot = jax.tree.map(lambda x: x[turned], slots)
         retires = pending[turned] & (slot.place >= 0)
-        takes = pending[turned] & (queue.taken < queue.count)
+        takes = pending[turned] & (queue.taken < queue.waiting)
         places = _put_away(queue.places, slot, retires)
         rows = turned + len(slots.place) * jnp.arange(self.network.branches)
         at = queue.order[jnp.minimum(queue.taken, len(queue.order) - 1)]
@@ -156,7 +156,7 @@ class QueueFeed:
         slots, queue = running.slots, running.queue
         idle = slots.place < 0
         done = ~idle & (slots.step >= self.settings(running).num_steps)
-        return done | (idle & (queue.taken < queue.count))
+        return done | (idle & (queue.taken < queue.waiting))
 
 
 def _put_away(places: Places, slot: Slots, when: jax.Array) -> Places:

@@ -1,8 +1,8 @@
 """Rows of a batch in trees whose arrays do not all have them along the same axis.
 
-A network's condition may hold keys and values as (layers, rows, ...), and what its blocks
-read besides the tokens is of any shape. So the axis is found, not assumed: the shapes for
-one batch size are compared with those for another.
+A network's condition may hold keys and values as (layers, rows, ...), and what its
+blocks read besides the tokens is of any shape. So the axis is found, not assumed: the
+shapes for one batch size are compared with those for another.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a request brings along in numbers: arrays, so that others run the same program."""
+"""The numbers of a request: arrays, so that others run the same program."""
 
 from __future__ import annotations
 

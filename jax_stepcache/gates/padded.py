@@ -28,8 +28,9 @@ def padded(part: Any, num_steps: int, length: int) -> Any:
     """
     if not dataclasses.is_dataclass(part) or isinstance(part, type):
         return part
-    if hasattr(part, "padded"):
-        part = part.padded(num_steps, length)
+    own = getattr(part, "padded", None)
+    if own is not None:
+        part = own(num_steps, length)
     inner = {
         field.name: padded(getattr(part, field.name), num_steps, length)
         for field in dataclasses.fields(part)

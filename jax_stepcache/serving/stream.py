@@ -49,8 +49,8 @@ def serve(
 ) -> Stream:
     """Opens a stream of requests.
 
-    ``for outcome in stream`` runs it and yields outcomes as requests finish; more may be
-    submitted all the while. One thread at a time may use it; `Server` is for several.
+    ``for outcome in stream`` runs it and yields outcomes as requests finish; more may
+    be submitted all the while. One thread at a time may use it; `Server` is for more.
 
     Args:
         params: see `sample`.

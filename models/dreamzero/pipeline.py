@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,11 +15,14 @@ from jax.core import Tracer
 from jax.sharding import Mesh
 
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
+from jax_stepcache.batching.many import sample_many
+from jax_stepcache.batching.request import as_request
 from jax_stepcache.check import check_arrays
+from jax_stepcache.errors import naming
 from jax_stepcache.params import Params
 from jax_stepcache.pipeline import CachedSampler
 from jax_stepcache.program import draw_noise
-from jax_stepcache.result import Stats
+from jax_stepcache.result import SampleResult, Stats
 from jax_stepcache.sample import check_sampling
 
 from . import session as sessions
@@ -64,6 +67,18 @@ class ControlStep(NamedTuple):
         return jnp.concatenate([self.first[robot], video], axis=1)
 
 
+class _Shown(NamedTuple):
+    """What a control step is shown, checked.
+
+    Attributes:
+        observation: complete, with a normalised state.
+        raw: the state as it was given.
+    """
+
+    observation: Observation
+    raw: Any
+
+
 class DreamZeroPipeline(CachedSampler):
     """Steps robots through windows of frames, with any cache.
 
@@ -72,7 +87,8 @@ class DreamZeroPipeline(CachedSampler):
     one is full, reads what has been observed into the KV caches, imagines the next
     frames and actions together, and moves the window on. A batch of sessions may stand
     at different positions; each gets what it would get alone, as long as the cache's
-    decisions are the same (a dynamic cache decides by the mean over the batch).
+    decisions are the same (a dynamic cache decides by the mean over the batch, unless
+    ``decide="sample"`` lets each robot decide). `step_many` takes separate sessions.
 
     Attributes:
         params: the weights.
@@ -217,60 +233,92 @@ class DreamZeroPipeline(CachedSampler):
             ValueError: for what does not fit. The session is unchanged then.
             TypeError: for arguments of the wrong kind; likewise.
         """
-        self._check_session(session)
-        given, raw = self._in_model_units(observation, session.batch)
-        complete_observation = complete(self.model.size, session.position, given)
-        if noise is not None:
-            if not isinstance(noise, Mapping):
-                raise TypeError(
-                    f"noise is a {type(noise).__name__}; give a mapping with "
-                    "'video' and 'action'"
-                )
-            wanted = self.model.noise_struct(session.batch)
-            check_arrays(dict(noise), wanted, "noise")
-        if "guidance_scale" in options:
-            raise TypeError(
-                "the guidance scale is the pipeline's, for sessions have rows for it; "
-                "give guidance_scale= where the pipeline is made"
-            )
-        for name in ("condition", "negative_condition", "observation", "model"):
-            if name in options:
-                raise TypeError(f"{name}= is no option here: the session is it")
-        options["guidance_scale"] = self.guidance_scale
-        # Whatever is wrong with the options is told before the session is taken over.
-        check_sampling(
-            self.params,
-            condition=(),
-            noise=self.model.noise_struct(session.batch),
-            **{**getattr(self.sampler, "keywords", {}), **options},
-        )
-        run = _observe_in_place if donate else _observe
-        observed, drawn = run(
-            self.model,
-            self._mesh,
-            self.params.weights,
-            session,
-            complete_observation,
-            jax.random.key(0) if key is None else key,
-        )
+        # Whatever is wrong is told before the session is taken over.
+        shown = self._checked(session, observation, noise)
+        options = self._checked_options(options, session.batch)
+        observed, drawn = self._observe(session, shown, noise, key, donate)
         result = self.sampler(
+            self.params, condition=observed.condition, noise=drawn, **options
+        )
+        return self._control_step(observed, shown, result)
+
+    def step_many(
+        self,
+        sessions: Sequence[Session],
+        observations: Sequence[Mapping[str, Any]],
+        *,
+        noises: Sequence[Mapping[str, jax.Array] | None] | None = None,
+        keys: Sequence[jax.Array | None] | None = None,
+        each: Sequence[Mapping[str, Any]] | None = None,
+        slots: int = 8,
+        donate: bool = True,
+        **options: Any,
+    ) -> list[ControlStep]:
+        """Takes a control step with many robots, each as if it were alone.
+
+        Each has its own KV cache and stands anywhere in its window; each one's cache
+        decides for itself. See `jax_stepcache.sample_many`: ``slots`` robots are
+        denoised side by side, and whoever is done makes room for the next. For robots
+        that always step together, one session of them all (`stack_sessions`) and
+        ``pipeline(session, observation, decide="sample")`` saves the copies of their KV
+        caches: here the requests hold one, and the slots another.
+
+        Args:
+            sessions: one of each robot.
+            observations: what each sees; see `__call__`.
+            noises: each one's noise, or None.
+            keys: each one's key, or None.
+            each: each one's own options, fields of `jax_stepcache.Request` such as
+                ``num_inference_steps`` and ``cache_config``.
+            slots: robots side by side.
+            donate: see `__call__`.
+            **options: options that all share; see `__call__`.
+
+        Returns:
+            The steps, in the order of the sessions.
+
+        Raises:
+            ValueError: for what does not fit, with the robot's index. All sessions are
+                unchanged then.
+            TypeError: for arguments of the wrong kind; likewise.
+        """
+        robots = len(sessions)
+        own = {"observations": observations, "noises": noises, "keys": keys}
+        for name, given in (own | {"each": each}).items():
+            if given is not None and len(given) != robots:
+                raise ValueError(f"{name} has {len(given)} entries for {robots} robots")
+        noises = [None] * robots if noises is None else noises
+        keys = [None] * robots if keys is None else keys
+        each = [{}] * robots if each is None else each
+        shown = []
+        for i, session in enumerate(sessions):
+            with naming("sessions", i):
+                shown.append(self._checked(session, observations[i], noises[i]))
+                if session.batch != 1:
+                    raise ValueError(
+                        f"it holds {session.batch} robots; take it apart with "
+                        "split_sessions"
+                    )
+                as_request(each[i])
+                self._checked_options({**options, **each[i]}, 1)
+        observed = [
+            self._observe(session, shown[i], noises[i], keys[i], donate)
+            for i, session in enumerate(sessions)
+        ]
+        results = sample_many(
             self.params,
-            condition=observed.condition,
-            noise=drawn if noise is None else dict(noise),
-            **options,
+            [
+                {**each[i], "condition": one.condition, "noise": noise}
+                for i, (one, noise) in enumerate(observed)
+            ],
+            slots=slots,
+            **{**getattr(self.sampler, "keywords", {}), **options},
+            guidance_scale=self.guidance_scale,
         )
-        action = result.sample["action"]
-        return ControlStep(
-            observed.session,
-            result.sample["video"],
-            action,
-            None
-            if self.statistics is None
-            else _to_robot(self.statistics, action, raw),
-            observed.begins,
-            observed.first,
-            result.stats,
-        )
+        return [
+            self._control_step(one, seen, result)
+            for (one, _), seen, result in zip(observed, shown, results, strict=True)
+        ]
 
     def save_session(self, path: str | os.PathLike[str], session: Session) -> None:
         """Writes a session to a file, under a temporary name first."""
@@ -292,6 +340,81 @@ class DreamZeroPipeline(CachedSampler):
     @property
     def _mesh(self) -> Mesh | None:
         return mesh_of(self.params.weights)
+
+    def _checked(
+        self,
+        session: Session,
+        observation: Mapping[str, Any],
+        noise: Mapping[str, jax.Array] | None,
+    ) -> _Shown:
+        """Checks what a control step is given, and completes the observation."""
+        self._check_session(session)
+        given, raw = self._in_model_units(observation, session.batch)
+        whole = complete(self.model.size, session.position, given)
+        if noise is not None:
+            if not isinstance(noise, Mapping):
+                raise TypeError(
+                    f"noise is a {type(noise).__name__}; give a mapping with "
+                    "'video' and 'action'"
+                )
+            wanted = self.model.noise_struct(session.batch)
+            check_arrays(dict(noise), wanted, "noise")
+        return _Shown(whole, raw)
+
+    def _checked_options(self, options: dict[str, Any], batch: int) -> dict[str, Any]:
+        """Checks options of `sample`, and adds the pipeline's own."""
+        if "guidance_scale" in options:
+            raise TypeError(
+                "the guidance scale is the pipeline's, for sessions have rows for it; "
+                "give guidance_scale= where the pipeline is made"
+            )
+        for name in ("condition", "negative_condition", "observation", "model"):
+            if name in options:
+                raise TypeError(f"{name}= is no option here: the session is it")
+        options = {**options, "guidance_scale": self.guidance_scale}
+        check_sampling(
+            self.params,
+            condition=(),
+            noise=self.model.noise_struct(batch),
+            **{**getattr(self.sampler, "keywords", {}), **options},
+        )
+        return options
+
+    def _observe(
+        self,
+        session: Session,
+        shown: _Shown,
+        noise: Mapping[str, jax.Array] | None,
+        key: jax.Array | None,
+        donate: bool,
+    ) -> tuple[Observed, dict[str, jax.Array]]:
+        """Reads the observation into the cache; and the noise, given or drawn."""
+        run = _observe_in_place if donate else _observe
+        observed, drawn = run(
+            self.model,
+            self._mesh,
+            self.params.weights,
+            session,
+            shown.observation,
+            jax.random.key(0) if key is None else key,
+        )
+        return observed, drawn if noise is None else dict(noise)
+
+    def _control_step(
+        self, observed: Observed, shown: _Shown, result: SampleResult
+    ) -> ControlStep:
+        action = result.sample["action"]
+        return ControlStep(
+            observed.session,
+            result.sample["video"],
+            action,
+            None
+            if self.statistics is None
+            else _to_robot(self.statistics, action, shown.raw),
+            observed.begins,
+            observed.first,
+            result.stats,
+        )
 
     def _in_model_units(
         self, observation: Mapping[str, Any], batch: int

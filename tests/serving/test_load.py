@@ -78,9 +78,7 @@ def test_each_of_10000_requests_gets_its_own_answer_or_error_once() -> None:
         for number in range(first, REQUESTS, THREADS):
             poisoned = bool(draw.random() < POISONED)
             future = server.submit(asked(number, poisoned))
-            future.add_done_callback(
-                lambda _, number=number: answers.update([number])
-            )
+            future.add_done_callback(lambda _, number=number: answers.update([number]))
             if draw.random() < CANCELLED:
                 future.cancel()
             mine.append((number, poisoned, future))

@@ -1,0 +1,40 @@
+"""Each request gets what it would get alone, whoever else is there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jax_stepcache import sample_many
+
+from ..staged import WEIGHTS
+from .requests import SETTINGS, SHARED, STEPS, alone, assert_alike, drawn
+
+REQUESTS = 256
+# Another number of slots is another program; both kinds of span are tried with two.
+SLOTS = dict.fromkeys(SETTINGS, (5,)) | {"step_cache": (1, 8), "cache_dit": (3, 8)}
+
+
+@pytest.mark.parametrize("cache", SETTINGS)
+@given(data=st.data(), order=st.permutations(range(REQUESTS)))
+@settings(max_examples=3)
+def test_requests_are_sampled_as_if_alone(
+    cache: str, data: st.DataObject, order: list[int]
+) -> None:
+    """Rule: decisions and output of `sample`, whatever slots, order and companions."""
+    slots = data.draw(st.sampled_from(SLOTS[cache]))
+    results = sample_many(
+        WEIGHTS,
+        [drawn(cache, seed) for seed in order],
+        cache=cache,
+        slots=slots,
+        max_inference_steps=max(STEPS),
+        **SHARED,
+    )
+    for seed, result in zip(order, results, strict=True):
+        assert_alike(result, alone(cache, seed), (cache, seed))
+    ran = np.concatenate([result.stats.computed for result in results])
+    assert ran.any()
+    assert cache == "none" or not ran.all()
