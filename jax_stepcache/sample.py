@@ -132,6 +132,9 @@ def sample(
     )
 
 
+_SIGNATURE = inspect.signature(sample)
+
+
 def check_sampling(params: Any, **options: Any) -> None:
     """Raises what `sample` would raise for bad input, and does nothing else.
 
@@ -163,7 +166,7 @@ def resolved(params: Any, **options: Any) -> Resolved:
         ValueError: see `sample`.
         TypeError: likewise.
     """
-    given = inspect.signature(sample).bind(params, **options)
+    given = _SIGNATURE.bind(params, **options)
     given.apply_defaults()
     return _resolve(**given.arguments)
 

@@ -11,6 +11,11 @@ import jax
 
 def primitives(function: Callable[..., Any], *args: Any) -> Counter[str]:
     """How often each primitive occurs in a function's jaxpr, nested ones included."""
+    return primitives_of(jax.make_jaxpr(function)(*args))
+
+
+def primitives_of(jaxpr: Any) -> Counter[str]:
+    """How often each primitive occurs in a jaxpr, nested ones included."""
     counts: Counter[str] = Counter()
 
     def walk(node: Any) -> None:
@@ -24,5 +29,5 @@ def primitives(function: Callable[..., Any], *args: Any) -> Counter[str]:
             for part in node:
                 walk(part)
 
-    walk(jax.make_jaxpr(function)(*args))
+    walk(jaxpr)
     return counts

@@ -57,6 +57,7 @@ def sample_many(
         TypeError: where an argument is of the wrong kind.
     """
     check_shared(options)
+    check_count("slots", slots, 1)
     if isinstance(requests, Request | Mapping):
         raise TypeError("requests is one request; give a list of them")
     checked = []
@@ -68,7 +69,6 @@ def sample_many(
     count = len(checked)
     # So that few other numbers of requests are another program.
     places = 1 << (count - 1).bit_length()
-    check_count("slots", slots, 1)
     slots = min(slots, places)
     admission = admission_for(params, options, checked, slots, max_inference_steps)
     entries = []
@@ -82,11 +82,14 @@ def sample_many(
     state = empty_state(plan, weights, entries[0], places)
     for place, entry in enumerate(entries):
         state = put(state, np.int32(place), entry)
+    # The longest first: at the end, when slots run dry, only short ones are left.
+    steps = np.zeros(places, np.int32)
+    steps[:count] = [entry.settings.num_steps for entry in entries]
     state, report = advance(
         plan,
         weights,
         state,
-        np.arange(places, dtype=np.int32),
+        np.argsort(-steps, kind="stable").astype(np.int32),
         np.int32(count),
         np.zeros(places, bool),
         NO_LIMIT,

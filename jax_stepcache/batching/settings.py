@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 
 from jax_stepcache.gates.padded import padded
 from jax_stepcache.policy import Policy
-from jax_stepcache.schedule import is_schedule, num_steps_of, per_output
+from jax_stepcache.schedule import Schedule, is_schedule, num_steps_of, per_output
 from jax_stepcache.solvers import Solver
 
 
@@ -61,19 +62,39 @@ def settings_of(
     """
     schedules = per_output(schedule, sample)
     num_steps = num_steps_of(schedule)
-
-    def steps(table: Any) -> np.ndarray:
-        table = np.asarray(table, np.float32)[:max_steps]
-        after = [(0, max_steps - len(table))] + [(0, 0)] * (table.ndim - 1)
-        return np.pad(table, after)
-
+    rows = [_rows(one, solver, max_steps) for one in schedules]
     return Settings(
         num_steps=np.int32(num_steps),
         scale=scale,
         policy=jax.tree.map(jnp.asarray, padded(policy, num_steps, max_steps)),
-        sigmas=tuple(steps(s.sigmas[:-1]) for s in schedules),
+        sigmas=tuple(row.sigmas for row in rows),
         timesteps=jax.tree.map(
-            lambda s: steps(s.timesteps), schedule, is_leaf=is_schedule
+            lambda one: _rows(one, solver, max_steps).timesteps,
+            schedule,
+            is_leaf=is_schedule,
         ),
-        tables=tuple(jax.tree.map(steps, solver.tables(s.sigmas)) for s in schedules),
+        tables=tuple(row.tables for row in rows),
+    )
+
+
+class _Rows(NamedTuple):
+    sigmas: np.ndarray
+    timesteps: np.ndarray
+    tables: Any
+
+
+# Requests have few schedules among them, and a solver's coefficients take their time.
+@functools.lru_cache(maxsize=256)
+def _rows(schedule: Schedule, solver: Solver, length: int) -> _Rows:
+    """What a schedule says of each step, padded."""
+
+    def padded(table: Any) -> np.ndarray:
+        table = np.asarray(table, np.float32)[:length]
+        after = [(0, length - len(table))] + [(0, 0)] * (table.ndim - 1)
+        return np.pad(table, after)
+
+    return _Rows(
+        padded(schedule.sigmas[:-1]),
+        padded(schedule.timesteps),
+        jax.tree.map(padded, solver.tables(schedule.sigmas)),
     )
