@@ -91,7 +91,7 @@ def test_another_batch_runs_the_same_program() -> None:
 
 @pytest.mark.parametrize("cache", CACHES)
 def test_there_is_no_host_callback_and_one_call_site(cache: str) -> None:
-    """The loop stays on the device; the network is compiled once, the span by bucket."""
+    """The loop stays on the device; the network is there once, the span by bucket."""
     found = primitives_of(program(cache).jaxpr)
     assert not any("callback" in name for name in found)
     # The network's matrix products: one in, one a block, one out.

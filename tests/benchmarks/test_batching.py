@@ -51,7 +51,7 @@ def test_it_counts_calls_and_writes_them(batching, monkeypatch, tmp_path, capsys
     batching.main([*options, "--params", "small", "--json", str(file)])
 
     written = json.loads(file.read_text())
-    assert written.keys() == REQUIRED | {"models"}
+    assert written.keys() == REQUIRED | {"sorted_groups_calls", "models"}
     row = written["models"]["small"]
     assert row.keys() >= REQUIRED
     assert {name: row[name] for name in REQUIRED} == {
@@ -61,7 +61,9 @@ def test_it_counts_calls_and_writes_them(batching, monkeypatch, tmp_path, capsys
     alone = batching.sample_alone(small_params(), requests)
     work = [int(one.stats.model_calls) for one in alone]
     assert row["ideal_calls"] == sum(work) / 2
-    assert row["calls"] == greedy(work, 2)
+    steps = [one.num_inference_steps for one in requests]
+    longest_first = sorted(range(4), key=lambda i: -steps[i])
+    assert row["calls"] == greedy([work[i] for i in longest_first], 2)
     assert row["waiting_groups_calls"] == max(work[:2]) + max(work[2:])
     assert row["many_redecided"] == 0
     assert row["many_max_difference"] < 1e-4
@@ -88,7 +90,7 @@ def test_the_mix_is_drawn_from_the_seed(batching):
 
 def test_totals_and_the_smallest_gain(batching):
     """Counts add up over the models; of the gains the smallest is told."""
-    row = dict.fromkeys(REQUIRED, 3) | {"throughput_gain": 1.5, "slots": 8}
+    row = dict.fromkeys(REQUIRED | {"sorted_groups_calls"}, 3) | {"throughput_gain": 1.5, "slots": 8}
     told = batching.summary({"a": row, "b": row | {"throughput_gain": 2.0}})
     assert (told["calls"], told["slots"], told["throughput_gain"]) == (6, 8, 1.5)
 
