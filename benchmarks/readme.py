@@ -115,10 +115,58 @@ def overhead_table(rows: dict[str, dict[str, Any]], device: str) -> str:
     return "\n".join(lines)
 
 
+def batching_table(result: dict[str, Any], device: str) -> str:
+    """Network calls of the ways to batch, as Markdown."""
+    ways = {
+        "the ideal: all calls, shared out over the slots": "ideal_calls",
+        "`sample_many`": "calls",
+        "groups that wait for their slowest": "waiting_groups_calls",
+        "the same, sorted by step count": "sorted_groups_calls",
+        "groups by step count that decide together": "batch_mean_calls",
+    }
+    models = result["models"]
+    each = [f"{row['requests']} requests" for row in models.values()]
+    lines = [
+        f"Measured on {device}, {result['slots']} slots:",
+        "",
+        f"| network calls | {' | '.join(f'`{name}`' for name in models)} |",
+        f"|---|{'--:|' * len(models)}",
+        f"| | {' | '.join(each)} |",
+    ]
+    for label, name in ways.items():
+        figures = [
+            f"{row[name]:g} ({row[name] / row['ideal_calls']:.2f})"
+            for row in models.values()
+        ]
+        lines.append(f"| {label} | {' | '.join(figures)} |")
+    gains = {
+        "throughput, against groups that wait": "waiting_groups_seconds",
+        "throughput, against one by one": "one_by_one_seconds",
+    }
+    for label, name in gains.items():
+        figures = [
+            f"{row[name] / row['many_seconds']:.2f}x" for row in models.values()
+        ]
+        lines.append(f"| {label} | {' | '.join(figures)} |")
+    redecided = [
+        f"{row['batch_mean_redecided']}, {row['batch_mean_psnr']:.0f} dB"
+        for row in models.values()
+    ]
+    lines.append(
+        "| requests that deciding together changes, and how near the samples stay "
+        f"| {' | '.join(redecided)} |"
+    )
+    return "\n".join(lines)
+
+
 def tables() -> dict[str, str]:
     """All tables, by the marker that they stand behind."""
     about = json.loads((RESULTS / "overhead.about.json").read_text())
+    batched = json.loads((RESULTS / "batching.about.json").read_text())
     return {
+        "batching": batching_table(
+            json.loads((RESULTS / "batching.json").read_text()), batched["device"]
+        ),
         "frontier": frontier_tables(
             json.loads((RESULTS / "frontier.json").read_text())
         ),

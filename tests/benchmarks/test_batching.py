@@ -90,7 +90,10 @@ def test_the_mix_is_drawn_from_the_seed(batching):
 
 def test_totals_and_the_smallest_gain(batching):
     """Counts add up over the models; of the gains the smallest is told."""
-    row = dict.fromkeys(REQUIRED | {"sorted_groups_calls"}, 3) | {"throughput_gain": 1.5, "slots": 8}
+    row = dict.fromkeys(REQUIRED | {"sorted_groups_calls"}, 3) | {
+        "throughput_gain": 1.5,
+        "slots": 8,
+    }
     told = batching.summary({"a": row, "b": row | {"throughput_gain": 2.0}})
     assert (told["calls"], told["slots"], told["throughput_gain"]) == (6, 8, 1.5)
 
