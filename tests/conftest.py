@@ -13,6 +13,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("repeatable")
 
+_MANY_MAPS = 30_000
+
 # Float32 matrix products in full, as in the recorded runs.
 jax.config.update("jax_default_matmul_precision", "highest")
 
@@ -37,3 +39,16 @@ def full_compilation() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs() -> Iterator[None]:
+    """Lets go of compiled programs before there are too many for one process.
+
+    Each is a handful of memory maps, of which Linux grants 65,530; XLA's compiler then
+    fails with a segmentation fault.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > _MANY_MAPS:
+        jax.clear_caches()
