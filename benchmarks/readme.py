@@ -144,9 +144,7 @@ def batching_table(result: dict[str, Any], device: str) -> str:
         "throughput, against one by one": "one_by_one_seconds",
     }
     for label, name in gains.items():
-        figures = [
-            f"{row[name] / row['many_seconds']:.2f}x" for row in models.values()
-        ]
+        figures = [f"{row[name] / row['many_seconds']:.2f}x" for row in models.values()]
         lines.append(f"| {label} | {' | '.join(figures)} |")
     redecided = [
         f"{row['batch_mean_redecided']}, {row['batch_mean_psnr']:.0f} dB"

@@ -26,8 +26,6 @@ from jax_stepcache.backends import (
     TunedBackend,
     get_cache_backend,
 )
-from jax_stepcache.batching.many import sample_many
-from jax_stepcache.batching.request import Request
 from jax_stepcache.calibration import Calibration, calibrate
 from jax_stepcache.compose import compose
 from jax_stepcache.denoise import denoise
@@ -68,6 +66,8 @@ from jax_stepcache.policies import (
 )
 from jax_stepcache.policy import Composed, Policy
 from jax_stepcache.registry import load_model, load_params, save_params
+from jax_stepcache.requests.many import sample_many
+from jax_stepcache.requests.request import Request
 from jax_stepcache.result import SampleResult, Stats
 from jax_stepcache.sample import sample
 from jax_stepcache.schedule import Schedule, explicit_schedule, flow_schedule

@@ -14,7 +14,7 @@ from jax_stepcache.progress import Progress, report
 from jax_stepcache.result import SampleResult, stats_of
 from jax_stepcache.schedule import num_steps_of, per_output, sigma_at
 from jax_stepcache.solvers import Solver
-from jax_stepcache.solvers.base import row_of
+from jax_stepcache.solvers.base import row_of, step_outputs
 from jax_stepcache.view import View
 
 
@@ -152,28 +152,22 @@ def _loop(
     def advance(loop: LoopState) -> tuple[LoopState, Any]:
         view = view_at(loop.step, loop.sample)
         velocity, decision = forward(policy, loop.cache, view)
-        stepped = [
-            solver.step(row_of(table, loop.step), state, x, v)
-            for table, state, x, v in zip(
-                tables,
-                loop.solver,
-                jax.tree.leaves(loop.sample),
-                jax.tree.leaves(velocity),
-                strict=True,
-            )
-        ]
+        rows = [row_of(table, loop.step) for table in tables]
+        sample, states, finite = step_outputs(
+            solver, rows, loop.solver, loop.sample, velocity
+        )
         if progress is not None:
             report(progress, loop.step, num_steps, decision.run)
         after = LoopState(
             step=loop.step + 1,
-            sample=jax.tree.unflatten(structure, [x for x, _ in stepped]),
-            solver=tuple(state for _, state in stepped),
+            sample=sample,
+            solver=states,
             cache=decision.state,
             computed=loop.computed.at[loop.step].set(decision.run),
             ran=None if loop.ran is None else loop.ran.at[loop.step].set(decision.ran),
             signal=loop.signal.at[loop.step].set(decision.signal),
             threshold=loop.threshold.at[loop.step].set(decision.threshold),
-            nonfinite=loop.nonfinite | ~_all_finite(velocity),
+            nonfinite=loop.nonfinite | ~finite,
         )
         return after, velocity
 
@@ -200,7 +194,3 @@ def _loop(
 def _result(end: LoopState) -> SampleResult:
     stats = stats_of(end.computed, end.ran, end.signal, end.threshold, end.nonfinite)
     return SampleResult(end.sample, stats)
-
-
-def _all_finite(tree: Any) -> jax.Array:
-    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()

@@ -50,7 +50,10 @@ class Policy(Protocol):
     """
 
     def init(self, view: View, num_steps: int) -> Any:
-        """Makes the empty state for a view of these shapes and so many steps."""
+        """Makes the empty state for a view of these shapes and so many steps.
+
+        The count may be traced; see `Gate.init`.
+        """
         ...
 
     def decide(self, state: Any, view: View) -> Decision:

@@ -33,11 +33,14 @@ class Batching(NamedTuple):
             call of this index.
         network_calls: int32 scalar, how many had been made when the result was fetched:
             of `sample_many` and of a batch, all of them.
+        inside: bool scalar, whether the cache is inside the network: then every call
+            takes each slot one step, and a skipped step is in a call, too.
     """
 
     slot: jax.Array | np.ndarray
     call: jax.Array | np.ndarray
     network_calls: jax.Array | np.ndarray
+    inside: jax.Array | np.ndarray
 
 
 class Stats(NamedTuple):

@@ -25,7 +25,8 @@ from jax_stepcache.result import SampleResult
 from jax_stepcache.schedule import Schedule, num_steps_of
 from jax_stepcache.solvers import Solver, get_solver
 
-_DECIDE = ("batch", "sample")
+# Who decides in a batch.
+_DECIDE = {"batch": sampled, "sample": sampled_each}
 
 
 def sample(
@@ -96,7 +97,8 @@ def sample(
         decide: who decides in a batch: ``"batch"``, all together, by the mean of what
             the samples' signals say, as the originals do; or ``"sample"``, each for
             itself, with the decisions and the output it would get alone. Arrays in the
-            statistics have a leading axis of the batch then.
+            statistics have a leading axis of the batch then. (Of your own condition,
+            arrays with as many leading entries as rows are taken to be rows.)
 
     Returns:
         The sample and its statistics.
@@ -107,6 +109,7 @@ def sample(
         TypeError: where an argument is of the wrong kind.
     """
     return _run(
+        decide,
         *_resolve(
             params,
             model=model,
@@ -128,7 +131,6 @@ def sample(
             progress=progress,
             decide=decide,
         ),
-        decide=decide,
     )
 
 
@@ -171,19 +173,9 @@ def resolved(params: Any, **options: Any) -> Resolved:
     return _resolve(**given.arguments)
 
 
-@functools.partial(jax.jit, static_argnames=("program", "decide"))
-def _run(
-    program: Program,
-    weights: Any,
-    policy: Policy,
-    inputs: Inputs,
-    noise: Any,
-    key: jax.Array | None,
-    scale: jax.Array,
-    decide: str,
-) -> SampleResult:
-    run = sampled if decide == "batch" else sampled_each
-    return run(program, weights, policy, inputs, noise, key, scale)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _run(decide: str, program: Program, *arguments: Any) -> SampleResult:
+    return _DECIDE[decide](program, *arguments)
 
 
 class Resolved(NamedTuple):

@@ -18,11 +18,14 @@ from jax_stepcache.result import Batching
 NAN = np.float32("nan")
 
 
-def result(strip, slot, calls, network_calls):
+def result(strip, slot, calls, network_calls, within=False):
     """A request's result: ``#`` in the strip for a step that was computed."""
     computed = np.array([x == "#" for x in strip])
     batching = Batching(
-        np.int32(slot), np.asarray(calls, np.int32), np.int32(network_calls)
+        np.int32(slot),
+        np.asarray(calls, np.int32),
+        np.int32(network_calls),
+        np.bool_(within),
     )
     stats = Stats(
         computed,
@@ -47,9 +50,9 @@ def around():
 def inside():
     """A cache inside the network: each call takes a slot one step."""
     return [
-        result("##.#", 0, [0, 1, 2, 3], 6),
-        result("#.", 0, [4, 5], 6),
-        result("#..#.", 1, [0, 1, 2, 3, 4], 6),
+        result("##.#", 0, [0, 1, 2, 3], 6, within=True),
+        result("#.", 0, [4, 5], 6, within=True),
+        result("#..#.", 1, [0, 1, 2, 3, 4], 6, within=True),
     ]
 
 
@@ -137,16 +140,12 @@ def test_names_begin_again_after_the_last_letter():
     assert lines[1][6:][31:33] == "02"
 
 
-@pytest.mark.parametrize(("results", "within"), [(around(), False), (inside(), True)])
-def test_a_cache_inside_the_network_is_known_by_its_calls(results, within):
-    """There, no two steps of a slot share a call."""
-    assert timeline(results).inside is within
-
-
-def test_a_step_walked_past_the_last_call_took_none():
-    """A lone reused step at the end is told from one that a call served."""
-    assert not timeline([result("##.", 0, [0, 1, 2], 2)]).inside
-    assert timeline([result("##.", 0, [0, 1, 2], 3)]).inside
+def test_a_last_step_around_the_network_takes_no_call():
+    """Where the cache is is told by the result, not guessed from its steps."""
+    steps = ("##.", 0, [0, 1, 2], 4)
+    assert str(timeline([result(*steps)])).splitlines()[1] == "   0  00"
+    within = str(timeline([result(*steps, within=True)]))
+    assert within.splitlines()[1] == "   0  00-"
 
 
 def test_calls_begin_where_the_requests_do():

@@ -15,7 +15,10 @@ def bucket_sizes(rows: int) -> tuple[int, ...]:
 
 
 def run_wanted(
-    run: Callable[[jax.Array | None], Any], wanted: jax.Array, otherwise: Any
+    run: Callable[[jax.Array | None], Any],
+    wanted: jax.Array,
+    otherwise: Any,
+    sizes: tuple[int, ...],
 ) -> Any:
     """Runs a function of rows on those that want it.
 
@@ -26,12 +29,12 @@ def run_wanted(
         run: takes int32[n], which rows (None for all), to a pytree of [n, ...] arrays.
         wanted: bool[rows].
         otherwise: pytree of [rows, ...] arrays, the values of the other rows.
+        sizes: of the buckets, see `bucket_sizes`; the largest holds all rows.
 
     Returns:
         A pytree like ``otherwise``.
     """
     rows = wanted.shape[0]
-    sizes = bucket_sizes(rows)
     count = wanted.sum(dtype=jnp.int32)
     # Those who want it first; whoever else fills the bucket up, its value is dropped.
     order = jnp.argsort(~wanted, stable=True)

@@ -50,7 +50,8 @@ def condition_axes(model: Any, weights: Any, inputs: Inputs, guided: bool) -> Ro
             f"the condition is not what {model.name} prepares: "
             f"{jax.tree.structure(inputs.condition)}, not {jax.tree.structure(one)}"
         )
-    return row_axes(one, prepared(2))
+    branches = 2 if guided else 1
+    return row_axes(one, prepared(2), (branches, 2 * branches))
 
 
 def _structs(tree: Any) -> Any:

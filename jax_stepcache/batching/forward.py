@@ -62,7 +62,7 @@ class Network:
         )
 
 
-class Forward(Protocol):
+class SlotForward(Protocol):
     """How slots come by their velocities."""
 
     def init(self, settings: Settings, sample: Any, condition: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.batching.forward import Forward, walking
+from jax_stepcache.batching.forward import SlotForward, walking
 from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots
 
@@ -69,7 +69,10 @@ class FixedBatch:
 
 
 def run_slots(
-    forward: Forward, feed: Feed, running: Running, limit: jax.Array | int | None = None
+    forward: SlotForward,
+    feed: Feed,
+    running: Running,
+    limit: jax.Array | int | None = None,
 ) -> tuple[Running, jax.Array]:
     """Runs until no slot wants the network any more.
 

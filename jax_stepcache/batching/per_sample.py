@@ -7,14 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.batching.around import SlotsAround
 from jax_stepcache.batching.condition import condition_axes
-from jax_stepcache.batching.forward import Forward, Network, batches_of_one, rows_of
+from jax_stepcache.batching.forward import Network, SlotForward, batches_of_one, rows_of
 from jax_stepcache.batching.loop import FixedBatch, Running, run_slots
 from jax_stepcache.batching.rows import RowAxes, take_rows
 from jax_stepcache.batching.settings import settings_of
 from jax_stepcache.batching.slots import begun, empty_trace
-from jax_stepcache.batching.whole import Whole
-from jax_stepcache.batching.within import Within
+from jax_stepcache.batching.within import SlotsWithin
 from jax_stepcache.check import batch_size
 from jax_stepcache.inputs import Inputs
 from jax_stepcache.model import FunctionModel
@@ -25,9 +25,9 @@ from jax_stepcache.schedule import num_steps_of
 from jax_stepcache.span import Span
 
 
-def forward_for(network: Network, span: Span | None, axes: RowAxes) -> Forward:
+def forward_for(network: Network, span: Span | None, axes: RowAxes) -> SlotForward:
     """How slots come by their velocities under a policy of this span."""
-    return Whole(network) if span is None else Within(network, span, axes)
+    return SlotsAround(network) if span is None else SlotsWithin(network, span, axes)
 
 
 def sampled_each(
@@ -91,7 +91,7 @@ def denoise_each(
         noise: pytree of [batch, ...] arrays.
         schedule: a schedule, or one for each output.
         policy: the cache policy, the same for all.
-        scale: float32 scalar, the guidance scale.
+        scale: the guidance scale, a float32 scalar or float32[batch].
 
     Returns:
         The samples [batch, ...], and the statistics with a leading axis of the batch.
@@ -102,9 +102,10 @@ def denoise_each(
     num_steps = num_steps_of(schedule)
     one = jax.tree.map(
         jnp.asarray,
-        settings_of(schedule, network.solver, policy, scale, noise, num_steps),
+        settings_of(schedule, network.solver, policy, 0.0, noise, num_steps),
     )
     settings = jax.tree.map(lambda x: jnp.broadcast_to(x, (batch, *x.shape)), one)
+    settings = settings._replace(scale=jnp.broadcast_to(scale, (batch,)))
     # Static here, so that a mask of another length is told.
     one = one._replace(num_steps=num_steps)
     samples = batches_of_one(noise)
@@ -122,6 +123,6 @@ def denoise_each(
         forward, FixedBatch(settings), Running(slots, condition, ())
     )
     *noted, slot, call = running.slots.trace
-    batching = Batching(slot, call, calls)
+    batching = Batching(slot, call, calls, jnp.asarray(span is not None))
     stats = stats_of(*noted)._replace(batching=batching)
     return SampleResult(rows_of(running.slots.sample), stats)

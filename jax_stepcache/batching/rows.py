@@ -16,19 +16,21 @@ import jax.numpy as jnp
 RowAxes = tuple[int | None, ...]
 
 
-def row_axes(some: Any, more: Any) -> RowAxes:
+def row_axes(some: Any, more: Any, counts: tuple[int, int]) -> RowAxes:
     """Finds the rows by comparing shapes for two numbers of them.
 
     Args:
         some: pytree of arrays or structs for a number of rows. Leaves without a shape,
             as Python numbers, have none.
         more: the same for another number.
+        counts: the two numbers.
 
     Returns:
         The axis of each leaf.
 
     Raises:
-        ValueError: if the trees differ otherwise, or in more than one axis of a leaf.
+        ValueError: if the trees differ otherwise, or not just by the length of one axis
+            of a leaf, which is the number of rows.
     """
     if jax.tree.structure(some) != jax.tree.structure(more):
         raise ValueError("the structure depends on the number of rows")
@@ -37,10 +39,12 @@ def row_axes(some: Any, more: Any) -> RowAxes:
         shapes = [getattr(x, "shape", ()) for x in (a, b)]
         pairs = zip(*shapes, strict=False)
         differ = [i for i, (m, n) in enumerate(pairs) if m != n]
-        if len(shapes[0]) != len(shapes[1]) or len(differ) > 1:
+        lengths = {(shapes[0][i], shapes[1][i]) for i in differ}
+        odd = len(differ) > 1 or not lengths <= {counts}
+        if len(shapes[0]) != len(shapes[1]) or odd:
             raise ValueError(
-                f"shapes {shapes[0]} and {shapes[1]} for two numbers of rows differ in "
-                "more than one axis; which holds the rows cannot be told"
+                f"shapes {shapes[0]} and {shapes[1]} for {counts[0]} and {counts[1]} "
+                "rows; which axis holds the rows cannot be told"
             )
         axes.append(differ[0] if differ else None)
     return tuple(axes)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax_stepcache.batching.settings import Settings
 from jax_stepcache.policy import Decision
 from jax_stepcache.solvers import Solver
+from jax_stepcache.solvers.base import step_outputs
 from jax_stepcache.view import View
 
 
@@ -117,26 +118,19 @@ def stepped(
     slot: Slots, settings: Settings, solver: Solver, velocity: Any, cache: Any
 ) -> Slots:
     """Takes a solver step with a velocity, computed or forecast."""
-    moved = [
-        solver.step(jax.tree.map(lambda row: row[slot.step], table), state, x, v)
-        for table, state, x, v in zip(
-            settings.tables,
-            slot.solver,
-            jax.tree.leaves(slot.sample),
-            jax.tree.leaves(velocity),
-            strict=True,
-        )
+    rows = [
+        jax.tree.map(lambda row: row[slot.step], table) for table in settings.tables
     ]
-    finite = [jnp.isfinite(v).all() for v in jax.tree.leaves(velocity)]
-    nonfinite = slot.trace.nonfinite | ~jnp.stack(finite).all()
-    structure = jax.tree.structure(slot.sample)
+    sample, states, finite = step_outputs(
+        solver, rows, slot.solver, slot.sample, velocity
+    )
     return slot._replace(
         step=slot.step + 1,
         waits=jnp.zeros((), bool),
-        sample=jax.tree.unflatten(structure, [x for x, _ in moved]),
-        solver=tuple(state for _, state in moved),
+        sample=sample,
+        solver=states,
         cache=cache,
-        trace=slot.trace._replace(nonfinite=nonfinite),
+        trace=slot.trace._replace(nonfinite=slot.trace.nonfinite | ~finite),
     )
 
 

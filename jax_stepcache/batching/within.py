@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jax_stepcache.batching.buckets import run_wanted
+from jax_stepcache.batching.buckets import bucket_sizes, run_wanted
 from jax_stepcache.batching.forward import (
     Network,
     batches_of_one,
@@ -22,6 +23,9 @@ from jax_stepcache.branches import Branches
 from jax_stepcache.forward import like_sample
 from jax_stepcache.span import Span
 from jax_stepcache.view import Inside, View
+
+# What a context can hold that has rows, or certainly has none.
+_KNOWN = (jax.Array, np.ndarray, np.generic, bool, int, float, complex, str, bytes)
 
 
 class Decided(NamedTuple):
@@ -39,7 +43,7 @@ class Decided(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Within:
+class SlotsWithin:
     """Every call takes every slot one step on.
 
     The blocks before and behind the span run on all rows. The span runs on those rows
@@ -56,17 +60,17 @@ class Within:
     axes: RowAxes
 
     def init(self, settings: Settings, sample: Any, condition: Any) -> Any:
-        """See `Forward.init`."""
+        """See `SlotForward.init`."""
         within = self.network.forward(settings, condition, self.span)
         view = view_of(settings, jnp.zeros((), jnp.int32), sample)
         return within.init(settings.policy, view, settings.num_steps)
 
     def walk(self, settings: Settings, slots: Slots) -> Slots:
-        """See `Forward.walk`: what a gate looks at is inside, so all must wait."""
+        """See `SlotForward.walk`: what a gate looks at is inside, so all must wait."""
         return slots._replace(waits=slots.waits | walking(settings, slots))
 
     def call(self, settings: Settings, slots: Slots, condition: Any) -> Slots:
-        """See `Forward.call`."""
+        """See `SlotForward.call`."""
         within = self.network.forward(settings, condition, self.span)
         outside = jax.vmap(view_of)(settings, slots.step, slots.sample)
         rows = View(outside.step, outside.sigma, rows_of(slots.sample))
@@ -76,18 +80,19 @@ class Within:
 
         end = within.num_blocks - self.span.last
         hidden = entered.entering
+        wanted = self._together(each.ran & slots.waits[:, None])
         axes = self._context_axes(rows.sample, settings.timesteps, condition)
+        # Where the context cannot be taken apart, all rows go through or none.
+        sizes = (len(wanted),) if axes is None else bucket_sizes(len(wanted))
 
         def run(index: jax.Array | None) -> Any:
             some, read = hidden, context
-            if index is not None:
+            if index is not None and axes is not None:
                 some = jax.tree.map(lambda x: x[index], hidden)
                 read = take_rows(context, axes, index)
             return within.blocks(some, read, self.span.first, end)
 
-        # Idle slots and those that are done ask for nothing.
-        wanted = each.ran & slots.waits[:, None]
-        value = run_wanted(run, self._together(wanted), self._together(each.predicted))
+        value = run_wanted(run, wanted, self._together(each.predicted), sizes)
         recorded = jax.vmap(self._record)(
             settings, each.slot, views, self._slots_apart(value)
         )
@@ -148,8 +153,14 @@ class Within:
         """The inverse of `_slots_apart`."""
         return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), tree)
 
-    def _context_axes(self, sample: Any, timesteps: Any, condition: Any) -> RowAxes:
-        """The rows of what blocks read, of any type: asked by tracing for shapes."""
+    def _context_axes(
+        self, sample: Any, timesteps: Any, condition: Any
+    ) -> RowAxes | None:
+        """The rows of what blocks read, asked by tracing for shapes.
+
+        It may be of any type. None where its rows cannot be told, or it holds
+        something that arrays may be hidden in.
+        """
         slots = jax.tree.leaves(sample)[0].shape[0]
 
         def context(count: int) -> Any:
@@ -160,7 +171,10 @@ class Within:
 
             def embed(weights: Any, sample: Any, t: Any, condition: Any) -> Any:
                 model = self.network.model
-                return model.embed(weights, sample, t, condition)[1]
+                context = model.embed(weights, sample, t, condition)[1]
+                leaves = jax.tree.leaves(context)
+                opaque.extend(x for x in leaves if not isinstance(x, _KNOWN))
+                return [x if hasattr(x, "shape") else 0 for x in leaves]
 
             t = jax.tree.map(
                 lambda _: jax.ShapeDtypeStruct((rows,), jnp.float32), timesteps
@@ -173,4 +187,13 @@ class Within:
                 with_rows(condition, self.axes, rows),
             )
 
-        return row_axes(context(slots), context(slots + 1))
+        opaque: list[Any] = []
+        branches = self.network.branches
+        counts = slots * branches, (slots + 1) * branches
+        structs = [context(slots), context(slots + 1)]
+        if opaque:
+            return None
+        try:
+            return row_axes(structs[0], structs[1], counts)
+        except ValueError:
+            return None

@@ -35,6 +35,10 @@ class Gate(Protocol):
     def init(self, num_steps: int) -> Any:
         """Makes the state before the first of so many steps.
 
+        Requests that share a program have traced counts, so the state's shapes must not
+        depend on it; for rows over steps in the gate itself see
+        `jax_stepcache.gates.padded`.
+
         Raises:
             ValueError: if the gate does not fit that many.
         """

@@ -10,10 +10,10 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from jax_stepcache.batching.places import Entry
-from jax_stepcache.batching.request import Request
+from jax_stepcache.requests.places import Entry
+from jax_stepcache.requests.request import Request
 from jax_stepcache.serving.outcome import Outcome
-from jax_stepcache.serving.stream import Stream, check_deadline
+from jax_stepcache.serving.stream import Stream, check_urgency
 
 
 class _Asked(NamedTuple):
@@ -44,12 +44,17 @@ class Server:
 
         Raises:
             TypeError: if it is something else.
-            ValueError: if there are requests in it already.
+            ValueError: if there are requests in it already, or there was no example to
+                fix the shapes by: some thread's first request would, right or wrong.
         """
         if not isinstance(stream, Stream):
             raise TypeError(f"a server runs what serve() opened; got {stream!r:.80}")
         if len(stream):
             raise ValueError("the stream holds requests already; give a new one")
+        if not stream.is_open:
+            raise ValueError(
+                "a server needs to know what requests look like: serve(example=...)"
+            )
         self.stream = stream
         # Requests and cancellations that the thread has not seen yet.
         self._asked: collections.deque[_Asked] = collections.deque()
@@ -58,6 +63,7 @@ class Server:
         self._room = threading.BoundedSemaphore(stream.capacity)
         self._closing = False
         self._cancels = False
+        self._failure: BaseException | None = None
         self._thread = threading.Thread(
             target=self._run, name="jax-stepcache-server", daemon=True
         )
@@ -78,7 +84,8 @@ class Server:
             request: the request; it is checked here, in the caller's thread.
             priority: see `Stream.submit`.
             deadline: likewise, seconds from now.
-            block: whether to wait for room where the server is full.
+            block: whether to wait for room where the server is full; a callback of a
+                future never does.
             timeout: seconds to wait for it at most.
 
         Returns:
@@ -89,11 +96,14 @@ class Server:
             queue.Full: if there is no room.
             ValueError: for a request that does not fit; nothing else is touched by it.
             TypeError: likewise.
-            RuntimeError: if the server is closed.
+            RuntimeError: if the server is closed, because of the failure that is its
+                cause where there was one.
         """
-        check_deadline(deadline)
+        check_urgency(priority, deadline)
         entry = self.stream.check(request)
         until = None if deadline is None else self.stream.clock() + deadline
+        # A future's callback runs in the thread that makes room: it must not wait.
+        block = block and threading.current_thread() is not self._thread
         if not self._room.acquire(blocking=block, timeout=timeout if block else None):
             raise queue.Full(
                 f"{self.stream.capacity} requests are in the server, its capacity"
@@ -102,7 +112,7 @@ class Server:
         with self._wake:
             if self._closing:
                 self._room.release()
-                raise RuntimeError("the server is closed")
+                raise RuntimeError("the server is closed") from self._failure
             self._asked.append(_Asked(entry, priority, until, future))
             self._wake.notify()
         future.add_done_callback(self._notice_cancelled)
@@ -118,7 +128,8 @@ class Server:
             self._closing = True
             self._cancels = self._cancels or cancel
             self._wake.notify()
-        self._thread.join()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
     def __enter__(self) -> Self:
         """The server."""
@@ -144,7 +155,7 @@ class Server:
         except BaseException as error:
             # The device has failed, or this code: nobody may wait for ever.
             with self._wake:
-                self._closing = True
+                self._closing, self._failure = True, error
                 left = [one.future for one in self._asked]
                 self._asked.clear()
             for future in [*under_way.values(), *left]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import math
 import queue
@@ -15,24 +16,24 @@ from typing import Any
 import jax
 import numpy as np
 
-from jax_stepcache.batching.admission import (
+from jax_stepcache.check import check_count, check_numbers
+from jax_stepcache.requests.admission import (
     Admission,
     admission_for,
     check_shared,
     resolve,
 )
-from jax_stepcache.batching.compiled import (
+from jax_stepcache.requests.compiled import (
     Report,
     State,
     advance,
-    empty_state,
+    at_place,
+    opened_state,
     put,
-    result_at,
 )
-from jax_stepcache.batching.finished import finished_result
-from jax_stepcache.batching.places import Entry
-from jax_stepcache.batching.request import Request, as_request
-from jax_stepcache.check import check_count
+from jax_stepcache.requests.finished import finished_result
+from jax_stepcache.requests.places import Entry
+from jax_stepcache.requests.request import Request, as_request
 from jax_stepcache.serving.outcome import DeadlineExceeded, Outcome
 
 
@@ -62,7 +63,7 @@ def serve(
             or late.
         max_inference_steps: steps that any request may take.
         example: a request to fix shapes and guidance by, and to compile for, now
-            rather than at the first request.
+            rather than at the first request, which does so without one.
         clock: tells the seconds that deadlines are counted in.
         **options: options of `sample` that all requests share.
 
@@ -151,7 +152,13 @@ class Stream:
         self._held: dict[int, _Held] = {}
         self._free = list(range(capacity))
         self._dropped = np.zeros(capacity, bool)
-        self._settled: list[Outcome] = []
+        # Outcomes that nobody has been given yet.
+        self._settled: collections.deque[Outcome] = collections.deque()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an example, or a request, has fixed the shapes."""
+        return self._admission is not None
 
     def __len__(self) -> int:
         """How many requests are in it, waiting and running."""
@@ -189,17 +196,18 @@ class Stream:
             request: the request, or what `check` made of it.
             priority: larger ones go first; then the earlier deadline, then the earlier
                 request.
-            deadline: seconds from now; a request that is not finished by then fails.
+            deadline: seconds from now; a request that is not finished by then fails. It
+                is looked at between chunks.
 
         Returns:
             Its ticket, for `cancel` and to know its outcome by.
 
         Raises:
             queue.Full: if the stream is at its capacity; take outcomes first.
-            ValueError: see `check`; or if the deadline is no number.
+            ValueError: see `check`; or if priority or deadline is no number.
             TypeError: likewise.
         """
-        check_deadline(deadline)
+        check_urgency(priority, deadline)
         if not self._free:
             raise queue.Full(
                 f"the stream holds {len(self)} requests, its capacity: take outcomes "
@@ -245,16 +253,15 @@ class Stream:
         Returns:
             The outcomes of requests that are done with, however that came about.
         """
-        self._expire()
-        if self._admission is not None and self._held:
-            self._run(self._admission)
-        settled, self._settled = self._settled, []
-        return settled
+        self._advance()
+        return list(self._drained())
 
     def __iter__(self) -> Iterator[Outcome]:
         """Runs until the stream is empty, and yields outcomes as they come."""
         while self._held or self._settled:
-            yield from self.step()
+            if not self._settled:
+                self._advance()
+            yield from self._drained()
 
     def feed(
         self, requests: Iterable[Request | Mapping[str, Any]]
@@ -281,8 +288,22 @@ class Stream:
                 try:
                     self.submit(request)
                 except (TypeError, ValueError) as error:
-                    yield Outcome(next(self._tickets), None, error)
-            yield from self.step()
+                    outcome = Outcome(next(self._tickets), None, error)
+                    self._settled.append(outcome)
+                    break
+            self._advance()
+            yield from self._drained()
+
+    def _drained(self) -> Iterator[Outcome]:
+        # One by one: who stops in the middle finds the others there afterwards.
+        while self._settled:
+            yield self._settled.popleft()
+
+    def _advance(self) -> None:
+        """Runs a chunk, where there is something to run."""
+        self._expire(self._held.values())
+        if self._admission is not None and self._held:
+            self._run(self._admission)
 
     def _open(self, first: Any) -> Entry:
         """Fixes shapes and guidance by the first request, and takes the memory."""
@@ -290,7 +311,7 @@ class Stream:
             self._params, self._options, [first], self._slots, self._max_steps
         )
         entry = admission.entry(first)
-        self._state = empty_state(
+        self._state = opened_state(
             admission.plan, admission.weights, entry, self.capacity
         )
         self._admission = admission.with_example(entry)
@@ -303,7 +324,7 @@ class Stream:
         order[: len(waiting)] = [held.place for held in waiting]
         # A copy: the program may read it after this returns.
         dropped = self._dropped.copy()
-        self._state, report = advance(
+        state, report = advance(
             admission.plan,
             admission.weights,
             self._state,
@@ -312,41 +333,51 @@ class Stream:
             dropped,
             self._limit,
         )
+        self._state = state
         self._dropped[:] = False
         report = jax.device_get(report)
         self.network_calls += int(report.calls)
         for held in waiting[: int(report.taken)]:
             held.waiting = False
-        self._collect(report)
+        self._collect(admission, state, report)
 
-    def _collect(self, report: Report) -> None:
+    def _collect(self, admission: Admission, state: State, report: Report) -> None:
         poisoned = set(report.running[report.nonfinite & (report.running >= 0)])
-        for held in list(self._held.values()):
-            if held.waiting:
-                continue
+        started = [held for held in self._held.values() if not held.waiting]
+        for held in self._expire(started):
             if report.finished[held.place]:
-                self._deliver(held)
+                self._deliver(admission, state, held)
             elif held.place in poisoned:
                 self._fail(held, _not_finite(held.ticket))
 
-    def _deliver(self, held: _Held) -> None:
-        sample, trace = result_at(self._state, np.int32(held.place))
+    def _deliver(self, admission: Admission, state: State, held: _Held) -> None:
+        there = state.places.sample, state.places.trace
+        sample, trace = at_place(there, np.int32(held.place))
         trace = jax.device_get(trace)
         del self._held[held.ticket]
         self._free.append(held.place)
         outcome = Outcome(held.ticket, None, _not_finite(held.ticket))
         if not trace.nonfinite:
             result = finished_result(
-                sample, trace, held.entry.settings, self.network_calls
+                sample,
+                trace,
+                held.entry.settings,
+                self.network_calls,
+                admission.plan.span is not None,
             )
             outcome = Outcome(held.ticket, result, None)
         self._settled.append(outcome)
 
-    def _expire(self) -> None:
-        now = self.clock()
-        for held in [held for held in self._held.values() if held.deadline <= now]:
+    def _expire(self, some: Iterable[_Held]) -> list[_Held]:
+        """Fails those who are late, and returns the others."""
+        now, in_time = self.clock(), []
+        for held in list(some):
+            if held.deadline > now:
+                in_time.append(held)
+                continue
             late = f"request {held.ticket} was not finished by its deadline"
             self._fail(held, DeadlineExceeded(late))
+        return in_time
 
     def _fail(self, held: _Held, error: BaseException) -> None:
         del self._held[held.ticket]
@@ -356,14 +387,16 @@ class Stream:
         self._settled.append(Outcome(held.ticket, None, error))
 
 
-def check_deadline(deadline: float | None) -> None:
-    """Checks a deadline in seconds from now.
+def check_urgency(priority: float, deadline: float | None) -> None:
+    """Checks what requests are sorted by.
 
     Raises:
-        ValueError: if it is not finite.
+        ValueError: if the priority or the deadline, in seconds from now, is no finite
+            number.
     """
-    if deadline is not None and not math.isfinite(deadline):
-        raise ValueError(f"deadline is {deadline}; give seconds from now, or None")
+    check_numbers("priority", priority)
+    if deadline is not None:
+        check_numbers("deadline", deadline)
 
 
 def _not_finite(ticket: int) -> FloatingPointError:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -45,9 +46,40 @@ class Solver(Protocol):
         ...
 
 
+def step_outputs(
+    solver: Solver,
+    rows: Sequence[Any],
+    states: Sequence[Any],
+    sample: Any,
+    velocity: Any,
+) -> tuple[Any, tuple[Any, ...], jax.Array]:
+    """Steps every output of a sample, each with its own coefficients and state.
+
+    Args:
+        solver: the solver.
+        rows: for each output, the tables' entry of this step.
+        states: for each output, the solver's state.
+        sample: pytree of arrays, the outputs.
+        velocity: the same structure.
+
+    Returns:
+        The sample at the next sigma, the new states, and whether all of the velocity
+        was finite, a bool scalar.
+    """
+    leaves, structure = jax.tree.flatten(sample)
+    velocities = jax.tree.leaves(velocity)
+    stepped = [
+        solver.step(row, state, x, v)
+        for row, state, x, v in zip(rows, states, leaves, velocities, strict=True)
+    ]
+    finite = jnp.stack([jnp.isfinite(v).all() for v in velocities]).all()
+    after = jax.tree.unflatten(structure, [x for x, _ in stepped])
+    return after, tuple(state for _, state in stepped), finite
+
+
 def row_of(tables: Any, step: jax.Array) -> Any:
     """Picks one step's coefficients from a solver's tables, as float32."""
     return jax.tree.map(
-        lambda table: jax.numpy.asarray(np.asarray(table), jax.numpy.float32)[step],
+        lambda table: jnp.asarray(np.asarray(table), jnp.float32)[step],
         tables,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import string
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -154,19 +153,13 @@ def timeline(results: Any) -> Timeline:
             with others, or is of another run than the rest.
     """
     rows: list[Segment] = []
-    network_calls = 0
+    inside = False
     for request, (ran, batching) in enumerate(_apart(results)):
         calls = np.asarray(batching.call).tolist()
         steps = tuple(map(Step, calls, np.asarray(ran).tolist()))
         rows.append(Segment(request, int(batching.slot), calls[0], steps))
-        network_calls = max(network_calls, int(batching.network_calls))
+        inside = bool(batching.inside)
     _check_one_run(rows)
-    taken = Counter((row.slot, step.call) for row in rows for step in row.steps)
-    # Inside the network, a call takes a slot one step. A cache around it lets slots
-    # walk on to the next call, or past the last one.
-    inside = all(
-        count == 1 and call < network_calls for (_, call), count in taken.items()
-    )
     return Timeline(tuple(rows), inside)
 
 
@@ -186,10 +179,10 @@ def _apart(results: Any) -> list[tuple[Any, Batching]]:
             "a batch has calls of its own: give timeline(result) one result of "
             'sample(..., decide="sample") at a time'
         )
-    ((ran, (slot, call, made)),) = found
+    ((ran, batching),) = found
     return [
-        (computed, Batching(at, calls, made))
-        for computed, at, calls in zip(ran, slot, call, strict=True)
+        (computed, batching._replace(slot=at, call=calls))
+        for computed, at, calls in zip(ran, batching.slot, batching.call, strict=True)
     ]
 
 

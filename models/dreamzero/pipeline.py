@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,13 +15,13 @@ from jax.core import Tracer
 from jax.sharding import Mesh
 
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
-from jax_stepcache.batching.many import sample_many
-from jax_stepcache.batching.request import as_request
 from jax_stepcache.check import check_arrays
 from jax_stepcache.errors import naming
 from jax_stepcache.params import Params
 from jax_stepcache.pipeline import CachedSampler
 from jax_stepcache.program import draw_noise
+from jax_stepcache.requests.many import Checked, check_many, run_many
+from jax_stepcache.requests.request import as_request
 from jax_stepcache.result import SampleResult, Stats
 from jax_stepcache.sample import check_sampling
 
@@ -290,6 +290,8 @@ class DreamZeroPipeline(CachedSampler):
         noises = [None] * robots if noises is None else noises
         keys = [None] * robots if keys is None else keys
         each = [{}] * robots if each is None else each
+        if not robots:
+            return []
         shown = []
         for i, session in enumerate(sessions):
             with naming("sessions", i):
@@ -299,21 +301,37 @@ class DreamZeroPipeline(CachedSampler):
                         f"it holds {session.batch} robots; take it apart with "
                         "split_sessions"
                     )
+                if donate and any(session.cache.k is x.cache.k for x in sessions[:i]):
+                    raise ValueError(
+                        "it was given before; step it once, or give donate=False"
+                    )
                 as_request(each[i])
                 self._checked_options({**options, **each[i]}, 1)
+        shared = {**getattr(self.sampler, "keywords", {}), **options}
+        shared["guidance_scale"] = self.guidance_scale
+
+        def checked(conditions: Iterable[Any], drawn: Iterable[Any]) -> Checked:
+            given = [
+                {**own, "condition": condition, "noise": noise}
+                for own, condition, noise in zip(each, conditions, drawn, strict=True)
+            ]
+            return check_many(
+                self.params, given, slots=slots, what="sessions", **shared
+            )
+
+        # All that could be wrong is told before any session is taken over.
+        checked(
+            map(self._condition_struct, sessions, shown),
+            [self.model.noise_struct(1)] * robots,
+        )
         observed = [
             self._observe(session, shown[i], noises[i], keys[i], donate)
             for i, session in enumerate(sessions)
         ]
-        results = sample_many(
-            self.params,
-            [
-                {**each[i], "condition": one.condition, "noise": noise}
-                for i, (one, noise) in enumerate(observed)
-            ],
-            slots=slots,
-            **{**getattr(self.sampler, "keywords", {}), **options},
-            guidance_scale=self.guidance_scale,
+        conditions = [one.condition for one, _ in observed]
+        # As many places as robots: each holds a KV cache.
+        results = run_many(
+            checked(conditions, [noise for _, noise in observed]), places=robots
         )
         return [
             self._control_step(one, seen, result)
@@ -371,6 +389,9 @@ class DreamZeroPipeline(CachedSampler):
         for name in ("condition", "negative_condition", "observation", "model"):
             if name in options:
                 raise TypeError(f"{name}= is no option here: the session is it")
+        for name in ("noise", "key"):
+            if name in options:
+                raise TypeError(f"{name}= is each robot's own: give {name}s=[...]")
         options = {**options, "guidance_scale": self.guidance_scale}
         check_sampling(
             self.params,
@@ -379,6 +400,15 @@ class DreamZeroPipeline(CachedSampler):
             **{**getattr(self.sampler, "keywords", {}), **options},
         )
         return options
+
+    def _condition_struct(self, session: Session, shown: _Shown) -> Any:
+        """Shapes of what a robot will be denoised under."""
+        return jax.eval_shape(
+            functools.partial(sessions.observe, self.model.size),
+            self.params.weights,
+            session,
+            shown.observation,
+        ).condition
 
     def _observe(
         self,

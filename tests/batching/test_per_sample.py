@@ -9,7 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_stepcache import SampleResult, sample, sample_many, static_schedule
+from jax_stepcache import (
+    SampleResult,
+    StagedDenoiser,
+    flow_schedule,
+    sample,
+    sample_many,
+    static_schedule,
+    step_cache,
+)
 from jax_stepcache.guidance import mix_branches
 
 from ..staged import SKIPPING, UNROLLED, WEIGHTS, run
@@ -113,6 +121,65 @@ def test_a_poisoned_sample_leaves_the_others_alone() -> None:
         assert_row(together, run("step_cache", **row(shown, i)), i)
 
 
+@pytest.mark.parametrize("kind", ["text", "function", "object", "flat"])
+def test_a_context_may_be_of_any_type(kind: str) -> None:
+    """What cannot be taken apart by rows is not: then all rows go through."""
+
+    class Opaque:
+        def __init__(self, time: jax.Array) -> None:
+            self.time = time
+
+    def embed(weights: Any, x: Any, t: Any, condition: Any) -> Any:
+        hidden, time = UNROLLED.embed(weights, x, t, condition)
+        context = {
+            "text": lambda: {"time": time, "mode": "tanh", "layers": 3},
+            "function": lambda: {"time": lambda: time},
+            "object": lambda: Opaque(time),
+            "flat": lambda: {"time": jnp.repeat(time, 2, axis=0)},
+        }
+        return hidden, context[kind]()
+
+    def blocks(weights: Any, h: Any, context: Any, start: int, stop: int) -> Any:
+        time = context.time if kind == "object" else context["time"]
+        time = time() if callable(time) else time
+        time = time[::2] if kind == "flat" else time
+        return UNROLLED.blocks(weights, h, time, start, stop)
+
+    model = StagedDenoiser(UNROLLED.num_blocks, embed, blocks, UNROLLED.head)
+    config, shown = SKIPPING["cache_dit"], batch(guided=False)
+    together = run("cache_dit", config, model=model, decide="sample", **shown)
+    wanted = run("cache_dit", config, decide="sample", **shown)
+    np.testing.assert_array_equal(together.stats.computed, wanted.stats.computed)
+    np.testing.assert_allclose(together.sample, wanted.sample, atol=1e-5)
+
+
+def test_what_a_request_says_takes_the_place_of_what_is_shared() -> None:
+    """A schedule for shared steps, a cache for shared settings, a scale of 1."""
+    shown = row(batch(guided=True), 0)
+    own = {
+        "noise": shown["noise"],
+        "condition": shown["condition"],
+        "schedule": flow_schedule(4, 2.0),
+        "cache": step_cache((0.9, 0.6)),
+        "guidance_scale": 1.0,
+    }
+    shared = {
+        "model": UNROLLED,
+        "num_inference_steps": 8,
+        "cache": "step_cache",
+        "cache_config": {"velocity_sim_thresholds": (0.99, 0.98)},
+        "negative_condition": shown["negative_condition"],
+        "guidance_scale": 2.0,
+    }
+    both = [own, {k: own[k] for k in ("noise", "condition")}]
+    ours, other = sample_many(WEIGHTS, both, **shared)
+    for result, options in ((ours, own), (other, both[1] | shared)):
+        alone = sample(WEIGHTS, **({"model": UNROLLED} | options))
+        np.testing.assert_array_equal(result.stats.computed, alone.stats.computed)
+        np.testing.assert_allclose(result.sample, alone.sample, atol=1e-5)
+    assert len(ours.stats.computed) == 4
+
+
 def test_each_row_has_its_guidance_scale() -> None:
     """A row's own scale mixes it; a scale of 1 is the conditional branch, exactly."""
     draw = np.random.default_rng(1).normal
@@ -136,8 +203,13 @@ def test_bad_options_are_told() -> None:
             model=UNROLLED,
             cache="step_cache",
         )
-    with pytest.raises(TypeError, match="give a list"):
-        sample_many(WEIGHTS, shown, model=UNROLLED)
+    for no_list in (shown, 3):
+        with pytest.raises(TypeError, match="give a list"):
+            sample_many(WEIGHTS, no_list, model=UNROLLED)
+    with pytest.raises(TypeError, match="is being traced"):
+        jax.jit(lambda x: sample_many(WEIGHTS, [shown | {"noise": x}], model=UNROLLED))(
+            shown["noise"]
+        )
     with pytest.raises(ValueError, match="slots is 0"):
         sample_many(WEIGHTS, [shown], slots=0, model=UNROLLED)
     mask = static_schedule([True, False])

@@ -26,16 +26,17 @@ def tree(rows: int) -> dict[str, Any]:
     }
 
 
-AXES = row_axes(tree(5), tree(6))
+AXES = row_axes(tree(5), tree(6), (5, 6))
 
 
 def test_the_axis_of_rows_is_that_which_differs() -> None:
     """An axis of as many layers as there are rows is not mistaken for them."""
-    assert row_axes(tree(3), tree(4)) == (0, 1, None, None)
-    with pytest.raises(ValueError, match="more than one axis"):
-        row_axes(jnp.zeros((2, 2)), jnp.zeros((3, 3)))
+    assert row_axes(tree(3), tree(4), (3, 4)) == (0, 1, None, None)
+    for two, three in (((2, 2), (3, 3)), ((4, 1), (6, 1))):
+        with pytest.raises(ValueError, match="cannot be told"):
+            row_axes(jnp.zeros(two), jnp.zeros(three), (2, 3))
     with pytest.raises(ValueError, match="structure"):
-        row_axes({"a": jnp.zeros(2)}, {"b": jnp.zeros(3)})
+        row_axes({"a": jnp.zeros(2)}, {"b": jnp.zeros(3)}, (2, 3))
     arrays = {name: x for name, x in tree(5).items() if name != "static"}
     assert with_rows(arrays, AXES[:3], 9)["layers"].shape == (3, 9, 2)
 
@@ -75,7 +76,9 @@ def test_a_bucket_runs_who_wants_it_and_no_more_than_it_must(
         jax.debug.callback(lambda n: ran.append(int(n)), some.shape[0])
         return some * 10
 
-    given = jax.jit(lambda mask: run_wanted(run, mask, -x))(jnp.asarray(wanted))
+    given = jax.jit(lambda mask: run_wanted(run, mask, -x, bucket_sizes(rows)))(
+        jnp.asarray(wanted)
+    )
     np.testing.assert_array_equal(given, np.where(wanted, x * 10, -x))
     jax.effects_barrier()
     count = sum(wanted)

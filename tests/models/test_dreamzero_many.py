@@ -84,4 +84,20 @@ def test_what_is_wrong_with_one_robot_is_told_and_takes_no_session() -> None:
         pipe.step_many([stack_sessions(sessions)], [observation(2, 0)])
     with pytest.raises(ValueError, match=r"sessions\[1\].*'shift'"):
         pipe.step_many(sessions, shown, each=[{}, {"shif": 2.0}])
+    for options, words in (
+        ({"slots": 0}, "slots is 0"),
+        ({"each": [{}, {"forecast": "linear"}]}, r"sessions\[1\].*structure"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            pipe.step_many(sessions, shown, **{"cache": "step_cache"} | options)
+    for options, words in (
+        ({"decide": "sample"}, "unknown option 'decide'"),
+        ({"key": jax.random.key(1)}, r"give keys=\[...\]"),
+        ({"each": [{}, {"noise": None}]}, r"sessions\[1\].*noises="),
+    ):
+        with pytest.raises(TypeError, match=words):
+            pipe.step_many(sessions, shown, **options)
+    with pytest.raises(ValueError, match=r"sessions\[1\]: it was given before"):
+        pipe.step_many(sessions[:1] * 2, shown)
+    assert pipe.step_many([], []) == []
     assert_same_bits(sessions, kept)

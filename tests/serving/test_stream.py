@@ -91,6 +91,16 @@ def test_an_endless_iterable_is_asked_only_when_there_is_room() -> None:
         )
 
 
+def test_who_stops_listening_finds_the_other_outcomes_later() -> None:
+    """No outcome is lost where a loop over them ends early."""
+    stream = opened(calls_per_chunk=50)
+    tickets = {stream.submit(asked(seed)) for seed in range(6)}
+    first = next(iter(stream))
+    rest = [outcome.ticket for outcome in stream]
+    assert len(rest) == 5
+    assert {first.ticket, *rest} == tickets
+
+
 def test_a_full_stream_refuses() -> None:
     """Back-pressure: one more than the capacity is an error, until there is room."""
     stream = opened()
@@ -189,8 +199,9 @@ def test_requests_that_do_not_fit_are_told_and_change_nothing() -> None:
             stream.submit(request)
     with pytest.raises(TypeError, match="a request is a Request"):
         stream.submit(3)  # pyright: ignore
-    with pytest.raises(ValueError, match="deadline is inf"):
-        stream.submit(good, deadline=np.inf)
+    for name, value in (("deadline", np.inf), ("priority", "high"), ("priority", None)):
+        with pytest.raises(ValueError, match=f"{name} is {value!r}"):
+            stream.submit(good, **{name: value})
     outcomes = list(stream.feed([good | {"nois": 0}, good]))
     assert isinstance(outcomes[0].error, ValueError)
     assert_alike(outcomes[1].unwrap(), alone("step_cache", 1), 1)
@@ -208,6 +219,8 @@ def test_settings_of_a_stream_are_checked() -> None:
         serve(WEIGHTS, model=UNROLLED, decide="sample")
     with pytest.raises(TypeError, match="a server runs"):
         Server(WEIGHTS)  # pyright: ignore
+    with pytest.raises(ValueError, match="example="):
+        Server(serve(WEIGHTS, model=UNROLLED))
 
 
 def test_a_server_closes_as_it_is_told() -> None:
@@ -224,6 +237,31 @@ def test_a_server_closes_as_it_is_told() -> None:
     server.close(cancel=True)
     assert all(future.done() for future in futures)
     assert any(future.cancelled() for future in futures)
+
+
+def test_one_bad_priority_harms_nobody_else() -> None:
+    """It is refused at submit; the server goes on."""
+    with Server(opened()) as server:
+        for bad in ("high", None, np.nan):
+            with pytest.raises(ValueError, match="priority is"):
+                server.submit(asked(0), priority=bad)  # pyright: ignore
+        result = server.submit(asked(0)).result()
+    assert_alike(result, alone("step_cache", 0), 0)
+
+
+def test_a_callback_may_use_the_server() -> None:
+    """It runs in the thread that makes room, so it neither waits nor joins."""
+    answers: queue.Queue[Any] = queue.Queue()
+
+    def again(_: Any) -> None:
+        answers.put(server.submit(asked(1)))
+        server.close()
+
+    server = Server(opened())
+    server.submit(asked(0)).add_done_callback(again)
+    second = answers.get(timeout=60)
+    assert_alike(second.result(timeout=60), alone("step_cache", 1), 1)
+    server.close()
 
 
 def test_a_failing_device_leaves_nobody_waiting(

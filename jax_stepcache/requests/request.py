@@ -12,7 +12,7 @@ import jax
 from jax_stepcache.errors import unknown_name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Request:
     """One sample to be made. Its result is what `sample` gives for it alone.
 
@@ -25,6 +25,8 @@ class Request:
         negative_condition: of the unconditional branch.
         noise: the sample at the first sigma.
         key: draws the noise where none is given.
+        cache: a backend, a policy, or a name; all requests have the same parts in it,
+            with other numbers.
         cache_config: the cache's settings.
         budget: model calls, for ``cache="tuned"``.
         forecast: what a skipped step uses.
@@ -40,6 +42,7 @@ class Request:
     negative_condition: Any = None
     noise: Any = None
     key: jax.Array | None = None
+    cache: Any = None
     cache_config: Any = None
     budget: int | None = None
     forecast: Any = None

@@ -12,9 +12,9 @@ from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.forward import Network
 from jax_stepcache.batching.loop import Running, run_slots
 from jax_stepcache.batching.per_sample import forward_for
-from jax_stepcache.batching.places import Entry, Places, Queue, QueueFeed
 from jax_stepcache.batching.rows import with_rows
-from jax_stepcache.batching.slots import Slots, Trace, empty_trace
+from jax_stepcache.batching.slots import Slots, empty_trace
+from jax_stepcache.requests.places import Entry, Places, Queue, QueueFeed
 from jax_stepcache.solvers import Solver
 from jax_stepcache.span import Span
 
@@ -175,10 +175,30 @@ def advance(
     return after, report
 
 
+def opened_state(plan: Plan, weights: Any, entry: Entry, places: int) -> State:
+    """`empty_state`, where the weights are.
+
+    Committed to their devices, so that a request's arrays, wherever they come from,
+    never make another program of it.
+    """
+    state = empty_state(plan, weights, entry, places)
+    return jax.device_put(state, _beside(weights))
+
+
 @jax.jit
-def result_at(state: State, place: jax.Array) -> tuple[Any, Trace]:
-    """Fetches the sample of a place, a batch of one, and what was done for it."""
-    return jax.tree.map(lambda x: x[place], (state.places.sample, state.places.trace))
+def at_place(tree: Any, place: jax.Array) -> Any:
+    """Fetches what is in a place from arrays with a leading axis of places."""
+    return jax.tree.map(lambda x: x[place], tree)
+
+
+def _beside(weights: Any) -> jax.sharding.Sharding:
+    for x in jax.tree.leaves(weights):
+        if isinstance(x, jax.Array):
+            if isinstance(x.sharding, jax.sharding.NamedSharding):
+                every = jax.sharding.PartitionSpec()
+                return jax.sharding.NamedSharding(x.sharding.mesh, every)
+            return x.sharding
+    return jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
 
 def _feed(plan: Plan, weights: Any, inputs: Any, stacked: bool = False) -> QueueFeed:

@@ -11,10 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from jax_stepcache.batching.compiled import Plan
-from jax_stepcache.batching.places import Entry
-from jax_stepcache.batching.request import Request
+from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.settings import settings_of
 from jax_stepcache.check import batch_size, check_count
 from jax_stepcache.errors import unknown_name
@@ -22,10 +21,21 @@ from jax_stepcache.guidance import stack_branches
 from jax_stepcache.inputs import Inputs
 from jax_stepcache.model import FunctionModel
 from jax_stepcache.program import draw_noise
+from jax_stepcache.requests.compiled import Plan
+from jax_stepcache.requests.places import Entry
+from jax_stepcache.requests.request import Request
 from jax_stepcache.sample import Resolved, resolved, sample
 
 # What makes no sense for many requests: each decides, and is somewhere of its own.
 _NOT_SHARED = ("params", "decide", "progress")
+
+
+_STEPS = ("num_inference_steps", "shift", "final_noise")
+_INSTEAD_OF = {
+    "schedule": _STEPS,
+    **dict.fromkeys(_STEPS, ("schedule",)),
+    "cache": ("cache_config", "budget", "forecast"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,10 +73,15 @@ class Admission:
             ValueError: if it does not fit the plan, or the shapes of other requests.
         """
         plan, program = self.plan, request.program
+        if any(isinstance(x, Tracer) for x in jax.tree.leaves(request[2:])):
+            raise TypeError(
+                "the host puts requests into slots, and this one is being traced; "
+                'inside jax.jit there is sample(..., decide="sample") for a batch'
+            )
         if program.guided and not plan.guided:
             raise ValueError(
-                "a guidance scale other than 1 needs rows for both branches, and the "
-                "requests before had one; give guidance_scale= for all, too"
+                "a guidance scale other than 1 needs rows for both branches, and this "
+                "stream was opened without: give serve an example that is guided"
             )
         if program.num_steps > plan.max_steps:
             raise ValueError(
@@ -114,13 +129,28 @@ class Admission:
                 # At a scale of 1 the other branch's rows are never looked at.
                 condition = stack_branches(condition, condition)
             return Inputs(None, condition)
-        if inputs.observation is not None:
-            rows = batch_size(inputs.observation, "observation")
-            if rows != 1:
-                raise ValueError(
-                    f"a request is a batch of one; its observation has {rows} rows"
-                )
+        if inputs.observation is None:
+            self._check_prepared(inputs)
+            return inputs
+        rows = batch_size(inputs.observation, "observation")
+        if rows != 1:
+            raise ValueError(
+                f"a request is a batch of one; its observation has {rows} rows"
+            )
         return inputs
+
+    def _check_prepared(self, inputs: Inputs) -> None:
+        """Checks that a condition the model has prepared has the rows of a request."""
+        plan = self.plan
+        axes = condition_axes(plan.model, self.weights, inputs, plan.guided)
+        rows = 2 if plan.guided else 1
+        for x, axis in zip(jax.tree.leaves(inputs.condition), axes, strict=True):
+            given = np.shape(x)
+            if axis is not None and given[axis : axis + 1] != (rows,):
+                raise ValueError(
+                    f"condition has an array of shape {given}; of a request it has "
+                    f"{rows} rows, {'both branches' if rows > 1 else 'a batch of one'}"
+                )
 
 
 def resolve(params: Any, shared: Mapping[str, Any], request: Request) -> Resolved:
@@ -138,7 +168,15 @@ def resolve(params: Any, shared: Mapping[str, Any], request: Request) -> Resolve
         ValueError: see `sample`.
         TypeError: likewise.
     """
-    return resolved(params, **{**shared, **request.options()})
+    own = request.options()
+    left = dict(shared)
+    # What a request says takes the place of whatever says the same.
+    for name in own:
+        for other in _INSTEAD_OF.get(name, ()):
+            left.pop(other, None)
+    if own.get("guidance_scale") == 1:
+        left.pop("negative_condition", None)
+    return resolved(params, **{**left, **own})
 
 
 def admission_for(
@@ -153,7 +191,8 @@ def admission_for(
     Args:
         params: see `sample`.
         shared: options that all share.
-        requests: one or more; guidance is on where one of them has it.
+        requests: one or more; both branches run where one of them is guided, or those
+            to come may be, by what is shared or the model's default.
         slots: how many run side by side.
         max_steps: steps that any may take; None for the most of these.
 
@@ -167,10 +206,12 @@ def admission_for(
     if max_steps is not None:
         check_count("max_inference_steps", max_steps, 1)
     first = requests[0]
+    usual = shared.get("guidance_scale", first.program.model.defaults.guidance_scale)
+    guided = [usual != 1, *(request.program.guided for request in requests)]
     plan = Plan(
         first.program.model,
         first.program.solver,
-        any(request.program.guided for request in requests),
+        any(guided),
         getattr(first.policy, "span", None),
         slots,
         longest if max_steps is None else max_steps,

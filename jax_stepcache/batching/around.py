@@ -20,7 +20,7 @@ from jax_stepcache.forward import like_sample
 
 
 @dataclass(frozen=True)
-class Whole:
+class SlotsAround:
     """A slot walks through its skipped steps by itself, and waits where it must run.
 
     Attributes:
@@ -30,18 +30,18 @@ class Whole:
     network: Network
 
     def init(self, settings: Settings, sample: Any, condition: Any) -> Any:
-        """See `Forward.init`."""
+        """See `SlotForward.init`."""
         del condition
         view = view_of(settings, jnp.zeros((), jnp.int32), sample)
         return settings.policy.init(view, settings.num_steps)
 
     def walk(self, settings: Settings, slots: Slots) -> Slots:
-        """See `Forward.walk`."""
+        """See `SlotForward.walk`."""
         after = jax.vmap(self._decide)(settings, slots)
         return where_slots(walking(settings, slots), after, slots)
 
     def call(self, settings: Settings, slots: Slots, condition: Any) -> Slots:
-        """See `Forward.call`."""
+        """See `SlotForward.call`."""
         network = self.network.forward(settings, condition, span=None)
         sample = rows_of(slots.sample)
         velocity = like_sample(sample, network(sample, slots.step))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.batching.forward import Forward, Network
+from jax_stepcache.batching.forward import Network, SlotForward
 from jax_stepcache.batching.loop import Running
 from jax_stepcache.batching.rows import RowAxes, put_rows, take_rows
 from jax_stepcache.batching.settings import Settings
@@ -78,7 +78,7 @@ class QueueFeed:
     """
 
     network: Network
-    forward: Forward
+    forward: SlotForward
     axes: RowAxes
     max_steps: int
     traced_branches: int | None

@@ -12,7 +12,7 @@ from jax_stepcache.result import Batching, SampleResult, stats_of
 
 
 def finished_result(
-    sample: Any, trace: Trace, settings: Settings, network_calls: int
+    sample: Any, trace: Trace, settings: Settings, network_calls: int, inside: bool
 ) -> SampleResult:
     """The result of a request, as `sample` would give it.
 
@@ -21,18 +21,21 @@ def finished_result(
         trace: what was done, NumPy arrays with as many steps as any request may take.
         settings: the request's.
         network_calls: for all requests, so far.
+        inside: whether the cache is inside the network.
 
     Returns:
-        The result; statistics are NumPy arrays.
+        The result; statistics are NumPy arrays, of this request alone.
     """
     steps = int(settings.num_steps)
     computed, signal, threshold, call = (
-        x[:steps] for x in (trace.computed, trace.signal, trace.threshold, trace.call)
+        x[:steps].copy()
+        for x in (trace.computed, trace.signal, trace.threshold, trace.call)
     )
-    ran = None if trace.ran is None else trace.ran[:steps]
+    ran = None if trace.ran is None else trace.ran[:steps].copy()
     if ran is not None and float(settings.scale) == 1:
         # Alone it has one branch, and its decisions are the request's.
         ran, signal, threshold = None, signal[:, 0], threshold[:, 0]
     stats = stats_of(computed, ran, signal, threshold, trace.nonfinite)
-    batching = Batching(trace.slot, call, np.asarray(network_calls, np.int32))
+    calls = np.asarray(network_calls, np.int32)
+    batching = Batching(trace.slot.copy(), call, calls, np.asarray(inside))
     return SampleResult(sample, stats._replace(batching=batching))

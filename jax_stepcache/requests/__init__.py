@@ -1,0 +1,1 @@
+"""Many requests through a fixed number of slots, in one compiled loop."""

@@ -1,0 +1,172 @@
+"""`sample_many`: any number of requests through a fixed number of slots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jax_stepcache.check import check_count
+from jax_stepcache.errors import naming
+from jax_stepcache.requests.admission import (
+    Admission,
+    admission_for,
+    check_shared,
+    resolve,
+)
+from jax_stepcache.requests.compiled import advance, at_place, opened_state, put
+from jax_stepcache.requests.finished import finished_result
+from jax_stepcache.requests.places import Entry
+from jax_stepcache.requests.request import Request, as_request
+from jax_stepcache.result import SampleResult
+
+NO_LIMIT = np.int32(np.iinfo(np.int32).max)
+
+
+def sample_many(
+    params: Any,
+    requests: Iterable[Request | Mapping[str, Any]],
+    *,
+    slots: int = 8,
+    max_inference_steps: int | None = None,
+    **options: Any,
+) -> list[SampleResult]:
+    """Samples many requests, each as if it were alone, at nearly full use of the batch.
+
+    The compiled loop goes over network calls. Each slot walks through its skipped steps
+    by itself, until it needs the network; then one call serves all slots, each at its
+    own step. A slot whose request is finished takes the next one inside the loop, those
+    with most steps first. A cache inside the network decides in every call for each
+    slot, and what it may skip runs on those that miss.
+
+    Compiles once for requests of the same shapes: conditions, keys, step counts,
+    schedules, thresholds and guidance scales are data. Another program are: the next
+    power of two of requests, another longest step count where ``max_inference_steps``
+    is not given, and guidance where there was none. It puts requests in and takes
+    results out on the host, so it cannot be called inside `jax.jit`.
+
+    Args:
+        params: see `sample`.
+        requests: `Request`s, or mappings with their fields; arrays are batches of one.
+        slots: how many run side by side; memory beside the requests' own grows with it.
+        max_inference_steps: steps that any request may take; None for the most of them.
+        **options: options of `sample` that all requests share, such as ``cache``,
+            ``model`` and ``solver``; what a request has of its own takes their place.
+
+    Returns:
+        The results in the order of the requests, each with its own statistics. Their
+        ``batching`` says where and when each ran.
+
+    Raises:
+        ValueError: for a request that does not fit, with its index, before anything is
+            compiled.
+        TypeError: where an argument is of the wrong kind.
+    """
+    if isinstance(requests, Request | Mapping) or not isinstance(requests, Iterable):
+        raise TypeError(f"requests is {requests!r:.80}; give a list of requests")
+    given = list(requests)
+    if not given:
+        return []
+    checked = check_many(
+        params, given, slots=slots, max_inference_steps=max_inference_steps, **options
+    )
+    # So that few other numbers of requests are another program.
+    return run_many(checked, places=1 << (len(checked.entries) - 1).bit_length())
+
+
+class Checked(NamedTuple):
+    """Requests that go together.
+
+    Attributes:
+        admission: what lets them in.
+        entries: what is put into places, one for each.
+    """
+
+    admission: Admission
+    entries: list[Entry]
+
+
+def check_many(
+    params: Any,
+    requests: list[Any],
+    *,
+    slots: int,
+    max_inference_steps: int | None = None,
+    what: str = "requests",
+    **options: Any,
+) -> Checked:
+    """Checks requests as `sample_many` does; arrays may be structs.
+
+    Args:
+        params: see `sample_many`; so are the others.
+        requests: likewise; at least one.
+        slots: likewise.
+        max_inference_steps: likewise.
+        what: the name of the requests, for errors.
+        **options: likewise.
+
+    Returns:
+        The requests, to run.
+
+    Raises:
+        ValueError: see `sample_many`.
+        TypeError: likewise.
+    """
+    check_shared(options)
+    check_count("slots", slots, 1)
+    resolved = []
+    for index, request in enumerate(requests):
+        with naming(what, index):
+            resolved.append(resolve(params, options, as_request(request)))
+    slots = min(slots, 1 << (len(resolved) - 1).bit_length())
+    admission = admission_for(params, options, resolved, slots, max_inference_steps)
+    entries = []
+    for index, request in enumerate(resolved):
+        with naming(what, index):
+            entries.append(admission.entry(request))
+        if not index:
+            admission = admission.with_example(entries[0])
+    return Checked(admission, entries)
+
+
+def run_many(checked: Checked, places: int) -> list[SampleResult]:
+    """Runs requests that have been checked.
+
+    Args:
+        checked: the requests.
+        places: room for them, at least as many as there are.
+
+    Returns:
+        The results in the order of the requests.
+    """
+    plan, weights = checked.admission.plan, checked.admission.weights
+    entries = checked.entries
+    state = opened_state(plan, weights, entries[0], places)
+    for place, entry in enumerate(entries):
+        state = put(state, np.int32(place), entry)
+    # The longest first: at the end, when slots run dry, only short ones are left.
+    steps = np.zeros(places, np.int32)
+    steps[: len(entries)] = [entry.settings.num_steps for entry in entries]
+    state, report = advance(
+        plan,
+        weights,
+        state,
+        np.argsort(-steps, kind="stable").astype(np.int32),
+        np.int32(len(entries)),
+        np.zeros(places, bool),
+        NO_LIMIT,
+    )
+    calls = int(report.calls)
+    traces = jax.device_get(state.places.trace)
+    return [
+        finished_result(
+            at_place(state.places.sample, np.int32(place)),
+            jax.tree.map(lambda x, at=place: x[at], traces),
+            entry.settings,
+            calls,
+            plan.span is not None,
+        )
+        for place, entry in enumerate(entries)
+    ]
