@@ -66,7 +66,7 @@ def settings_of(
     return Settings(
         num_steps=np.int32(num_steps),
         scale=scale,
-        policy=jax.tree.map(jnp.asarray, padded(policy, num_steps, max_steps)),
+        policy=jax.tree.map(_array, padded(policy, num_steps, max_steps)),
         sigmas=tuple(row.sigmas for row in rows),
         timesteps=jax.tree.map(
             lambda one: _rows(one, solver, max_steps).timesteps,
@@ -75,6 +75,13 @@ def settings_of(
         ),
         tables=tuple(row.tables for row in rows),
     )
+
+
+def _array(x: Any) -> Any:
+    """An array of what may be a Python number, without sending it to a device."""
+    if isinstance(x, jax.Array):
+        return x
+    return np.asarray(x, jnp.result_type(x))
 
 
 class _Rows(NamedTuple):

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from jax_stepcache import Server, serve
+from jax_stepcache import Server, serve, step_cache
 from jax_stepcache.serving.stream import Stream
 
 REQUESTS, THREADS = 10_000, 16
@@ -32,7 +32,7 @@ def opened(capacity: int) -> Stream:
     return serve(
         np.float32(0),
         model=straight,
-        cache="step_cache",
+        cache=step_cache(),
         solver="euler",
         slots=8,
         capacity=capacity,
