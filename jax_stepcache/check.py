@@ -10,6 +10,13 @@ import numpy as np
 from jax.core import Tracer
 
 
+def structs_of(tree: Any) -> Any:
+    """Shapes and dtypes of a tree of arrays, or of structs."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(np.shape(x), jnp.result_type(x)), tree
+    )
+
+
 def check_arrays(given: Any, wanted: Any, what: str) -> None:
     """Compares structure, shapes and dtypes with what a model takes.
 

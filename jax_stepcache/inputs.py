@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from jax_stepcache.check import batch_size, check_arrays, check_floating
+from jax_stepcache.check import batch_size, check_arrays, check_floating, structs_of
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.guidance import stack_branches
 from jax_stepcache.model import Denoiser, FunctionModel, StagedModel
@@ -146,7 +145,7 @@ def _own_condition(condition: Any, negative: Any, batch: int, guided: bool) -> A
         raise ValueError(
             "a guidance scale other than 1 needs condition= and negative_condition="
         )
-    check_arrays(negative, _struct(condition), "negative_condition")
+    check_arrays(negative, structs_of(condition), "negative_condition")
     rows = batch_size(condition, "condition")
     if rows != batch:
         raise ValueError(
@@ -154,9 +153,3 @@ def _own_condition(condition: Any, negative: Any, batch: int, guided: bool) -> A
             "branches along the batch"
         )
     return stack_branches(condition, negative)
-
-
-def _struct(tree: Any) -> Any:
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), tree
-    )

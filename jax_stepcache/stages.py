@@ -17,8 +17,10 @@ class Stages(Protocol):
     ``head(blocks(embed(...), 0, num_blocks))`` is the whole network. ``hidden`` is what
     the blocks work on, a pytree of [rows, tokens, dim] arrays; ``context`` is whatever
     blocks and head read besides (a time embedding, keys and values of a prompt), of any
-    type: nobody looks into it. A class that has these methods need not derive from
-    this one. ``modulated`` is asked for by TeaCache only.
+    type. Where samples decide each for itself, rows are picked from its arrays; where
+    it is no pytree of arrays with rows, all of them go through the span or none. A
+    class that has these methods need not derive from this one. ``modulated`` is asked
+    for by TeaCache only.
     """
 
     @property

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jax_stepcache.batching.rows import RowAxes, leading_axes, row_axes, with_rows
+from jax_stepcache.check import structs_of
 from jax_stepcache.inputs import Inputs
 from jax_stepcache.model import FunctionModel
 
@@ -33,28 +34,32 @@ def condition_axes(model: Any, weights: Any, inputs: Inputs, guided: bool) -> Ro
     shown = inputs.observation
     if shown is None:
         shown = jax.eval_shape(model.example, jax.random.key(0))
-
-    def prepared(batch: int) -> Any:
-        observation = with_rows(_structs(shown), leading_axes(shown), batch)
-        return jax.eval_shape(
-            lambda weights, observation: model.prepare(weights, observation, guided),
-            weights,
-            observation,
-        )
-
-    one = prepared(1)
-    if inputs.observation is None and jax.tree.structure(one) != jax.tree.structure(
-        inputs.condition
-    ):
-        raise ValueError(
-            f"the condition is not what {model.name} prepares: "
-            f"{jax.tree.structure(inputs.condition)}, not {jax.tree.structure(one)}"
-        )
-    branches = 2 if guided else 1
-    return row_axes(one, prepared(2), (branches, 2 * branches))
+    leaves, structure = jax.tree.flatten(structs_of((weights, shown)))
+    axes, prepared = _prepared(model, guided, structure, tuple(leaves))
+    if inputs.observation is None:
+        given = jax.tree.structure(inputs.condition)
+        if given != prepared:
+            raise ValueError(
+                f"the condition is not what {model.name} prepares: {given}, not "
+                f"{prepared}"
+            )
+    return axes
 
 
-def _structs(tree: Any) -> Any:
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), tree
+# Asked at every control step of a robot, and traced once.
+@functools.lru_cache(maxsize=64)
+def _prepared(
+    model: Any, guided: bool, structure: Any, leaves: tuple[Any, ...]
+) -> tuple[RowAxes, Any]:
+    """The rows of what a model prepares, and its structure."""
+    weights, shown = jax.tree.unflatten(structure, leaves)
+
+    def prepare(weights: Any, observation: Any) -> Any:
+        return model.prepare(weights, observation, guided)
+
+    one, two = (
+        jax.eval_shape(prepare, weights, with_rows(shown, leading_axes(shown), batch))
+        for batch in (1, 2)
     )
+    branches = 2 if guided else 1
+    return row_axes(one, two, (branches, 2 * branches)), jax.tree.structure(one)

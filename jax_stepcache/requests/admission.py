@@ -15,7 +15,7 @@ from jax.core import Tracer
 
 from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.settings import settings_of
-from jax_stepcache.check import batch_size, check_count
+from jax_stepcache.check import batch_size, check_count, structs_of
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.guidance import stack_branches
 from jax_stepcache.inputs import Inputs
@@ -111,7 +111,7 @@ class Admission:
 
     def with_example(self, entry: Entry) -> Admission:
         """Lets in only what has the shapes of an entry."""
-        return replace(self, like=jax.tree.map(_struct, entry))
+        return replace(self, like=structs_of(entry))
 
     def _inputs(self, request: Resolved) -> Inputs:
         inputs, guided = request.inputs, request.program.guided
@@ -130,7 +130,8 @@ class Admission:
                 condition = stack_branches(condition, condition)
             return Inputs(None, condition)
         if inputs.observation is None:
-            self._check_prepared(inputs)
+            if self.like is None:
+                self._check_prepared(inputs)
             return inputs
         rows = batch_size(inputs.observation, "observation")
         if rows != 1:
@@ -243,7 +244,7 @@ def _check_alike(entry: Entry, like: Entry) -> None:
             "this request has arrays that others do not have, or lacks some: "
             f"{structure}, where those before have {wanted}"
         )
-    given = jax.tree_util.tree_leaves_with_path(jax.tree.map(_struct, entry))
+    given = jax.tree_util.tree_leaves_with_path(structs_of(entry))
     for (path, x), y in zip(given, jax.tree.leaves(like), strict=True):
         if (x.shape, x.dtype) != (y.shape, y.dtype):
             raise ValueError(
@@ -259,10 +260,6 @@ def _other_cache(policy: Any) -> str:
         "those of other requests: they may differ in numbers, but share the kind of "
         "signal, gate, forecast and span"
     )
-
-
-def _struct(x: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(np.shape(x), jnp.result_type(x))
 
 
 @functools.partial(jax.jit, static_argnums=0)

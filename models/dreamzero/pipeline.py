@@ -26,6 +26,7 @@ from jax_stepcache.result import SampleResult, Stats
 from jax_stepcache.sample import check_sampling
 
 from . import session as sessions
+from .denoiser import DreamZeroCondition
 from .model import DreamZeroModel
 from .observation import Observation, begins_window, complete
 from .session import Observed, Session
@@ -321,7 +322,7 @@ class DreamZeroPipeline(CachedSampler):
 
         # All that could be wrong is told before any session is taken over.
         checked(
-            map(self._condition_struct, sessions, shown),
+            map(self._condition_struct, sessions),
             [self.model.noise_struct(1)] * robots,
         )
         observed = [
@@ -401,14 +402,18 @@ class DreamZeroPipeline(CachedSampler):
         )
         return options
 
-    def _condition_struct(self, session: Session, shown: _Shown) -> Any:
-        """Shapes of what a robot will be denoised under."""
-        return jax.eval_shape(
-            functools.partial(sessions.observe, self.model.size),
-            self.params.weights,
-            session,
-            shown.observation,
-        ).condition
+    def _condition_struct(self, session: Session) -> Any:
+        """Shapes of what a robot will be denoised under; nothing is traced for it."""
+        c, rows = self.model.dit, session.text.shape[0]
+        struct: Any = jax.ShapeDtypeStruct
+        state = (rows, c.num_state_per_block, c.max_state_dim)
+        y = (rows, c.y_dim, c.num_frame_per_block, *self.model.latent_size)
+        return DreamZeroCondition(
+            session.context,
+            session.cache,
+            struct(state, jnp.float32),
+            None if session.y is None else struct(y, jnp.float32),
+        )
 
     def _observe(
         self,
