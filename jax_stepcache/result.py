@@ -57,7 +57,7 @@ class Stats(NamedTuple):
         branches: what each guidance branch decided, where they decide apart; or None.
         batching: where the request ran, if it decided for itself among others; or
             None. Of a batch sampled with ``decide="sample"`` all arrays have a leading
-            axis of the batch, but for ``batching.network_calls``.
+            axis of the batch.
     """
 
     computed: jax.Array

@@ -123,6 +123,7 @@ def denoise_each(
         forward, FixedBatch(settings), Running(slots, condition, ())
     )
     *noted, slot, call = running.slots.trace
-    batching = Batching(slot, call, calls, jnp.asarray(span is not None))
+    calls, inside = (jnp.full(batch, x) for x in (calls, span is not None))
+    batching = Batching(slot, call, calls, inside)
     stats = stats_of(*noted)._replace(batching=batching)
     return SampleResult(rows_of(running.slots.sample), stats)

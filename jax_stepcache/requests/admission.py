@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jax_stepcache.backends import get_cache_backend
 from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.settings import settings_of
 from jax_stepcache.check import batch_size, check_count, structs_of
@@ -25,6 +26,7 @@ from jax_stepcache.requests.compiled import Plan
 from jax_stepcache.requests.places import Entry
 from jax_stepcache.requests.request import Request
 from jax_stepcache.sample import Resolved, resolved, sample
+from jax_stepcache.span import Span
 
 # What makes no sense for many requests: each decides, and is somewhere of its own.
 _NOT_SHARED = ("params", "decide", "progress")
@@ -89,7 +91,8 @@ class Admission:
                 f"{plan.max_steps}"
             )
         if getattr(request.policy, "span", None) != plan.span:
-            raise ValueError(_other_cache(request.policy))
+            given = getattr(request.policy, "span", None)
+            raise ValueError(_another("span", given, plan.span))
         noise = request.noise
         if noise is None:
             noise = _draw(program.model, request.key)
@@ -220,17 +223,25 @@ def admission_for(
     return Admission(params, shared, plan, first.weights)
 
 
-def check_shared(shared: Mapping[str, Any]) -> None:
-    """Checks the names of options that requests share.
+def check_shared(shared: Mapping[str, Any], others: Iterable[str] = ()) -> None:
+    """Checks the names of options that requests share, and of the cache.
+
+    Args:
+        shared: the options.
+        others: names of the caller's own, for the error.
 
     Raises:
         TypeError: for a name that there is not, as Python does.
+        ValueError: for an unknown cache, or a setting that there is not.
     """
     names = inspect.signature(sample).parameters
     known = [name for name in names if name not in _NOT_SHARED]
     for name in shared:
         if name not in known:
-            raise TypeError(unknown_name("option", name, known))
+            raise TypeError(unknown_name("option", name, [*known, *others]))
+    cache, config = shared.get("cache"), shared.get("cache_config")
+    if isinstance(cache, str) and isinstance(config, Mapping | None):
+        get_cache_backend(cache, dict(config or {}))
 
 
 def _check_alike(entry: Entry, like: Entry) -> None:
@@ -239,10 +250,14 @@ def _check_alike(entry: Entry, like: Entry) -> None:
         if jax.tree.structure(entry.settings.policy) != jax.tree.structure(
             like.settings.policy
         ):
-            raise ValueError(_other_cache(entry.settings.policy))
+            raise ValueError(_other_cache(entry.settings.policy, like.settings.policy))
+        names, others = (
+            {jax.tree_util.keystr(path)[1:] for path, _ in leaves}
+            for leaves in map(jax.tree_util.tree_leaves_with_path, (entry, like))
+        )
         raise ValueError(
-            "this request has arrays that others do not have, or lacks some: "
-            f"{structure}, where those before have {wanted}"
+            f"this request lacks {sorted(others - names)}, which the first one has, "
+            f"and has {sorted(names - others)}, which that one lacks"
         )
     given = jax.tree_util.tree_leaves_with_path(structs_of(entry))
     for (path, x), y in zip(given, jax.tree.leaves(like), strict=True):
@@ -250,16 +265,28 @@ def _check_alike(entry: Entry, like: Entry) -> None:
             raise ValueError(
                 f"the request's {jax.tree_util.keystr(path)[1:]} is {x.dtype}"
                 f"{list(x.shape)}; other requests have {y.dtype}{list(y.shape)}, and "
-                "they share one program"
+                "they share one program: give all of them one shape and dtype"
             )
 
 
-def _other_cache(policy: Any) -> str:
+def _other_cache(policy: Any, like: Any) -> str:
+    for part in ("signal", "gate", "forecast"):
+        given, wanted = (getattr(x, part, None) for x in (policy, like))
+        if jax.tree.structure(given) != jax.tree.structure(wanted):
+            return _another(part, given, wanted)
+    return _another("policy", policy, like)
+
+
+def _another(part: str, given: Any, wanted: Any) -> str:
+    names = [
+        x if isinstance(x, Span | None) else str(jax.tree.map(lambda _: ..., x))
+        for x in (given, wanted)
+    ]
     return (
-        f"the request's cache, {type(policy).__name__}, has another structure than "
-        "those of other requests: they may differ in numbers, but share the kind of "
-        "signal, gate, forecast and span"
-    )
+        f"the {part} of the request's cache has another structure than that of other "
+        f"requests: {names[0]}, not {names[1]}. Thresholds, masks, steps and other "
+        "numbers may differ; the parts of the cache are one program"
+    ).replace("Ellipsis", "...")
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -42,10 +42,10 @@ def sample_many(
     slot, and what it may skip runs on those that miss.
 
     Compiles once for requests of the same shapes: conditions, keys, step counts,
-    schedules, thresholds and guidance scales are data. Another program are: the next
-    power of two of requests, another longest step count where ``max_inference_steps``
-    is not given, and guidance where there was none. It puts requests in and takes
-    results out on the host, so it cannot be called inside `jax.jit`.
+    schedules, thresholds and guidance scales are data. What compiles again is a number
+    of requests beyond the next power of two, another longest step count where
+    ``max_inference_steps`` is not given, and guidance where no request had any. It
+    works on the host, so it cannot be called inside `jax.jit`.
 
     Args:
         params: see `sample`.
@@ -114,7 +114,7 @@ def check_many(
         ValueError: see `sample_many`.
         TypeError: likewise.
     """
-    check_shared(options)
+    check_shared(options, ("slots", "max_inference_steps"))
     check_count("slots", slots, 1)
     resolved = []
     for index, request in enumerate(requests):

@@ -22,7 +22,7 @@ class Request:
     Attributes:
         observation: what a bundled model is shown.
         condition: what a model of one's own is told.
-        negative_condition: of the unconditional branch.
+        negative_condition: what it is told in the unconditional branch.
         noise: the sample at the first sigma.
         key: draws the noise where none is given.
         cache: a backend, a policy, or a name; all requests have the same parts in it,
@@ -33,7 +33,8 @@ class Request:
         num_inference_steps: solver steps.
         shift: timestep shift.
         final_noise: sigma at which the schedule stops.
-        schedule: a schedule, instead of these three.
+        schedule: a schedule, instead of ``num_inference_steps``, ``shift`` and
+            ``final_noise``.
         guidance_scale: classifier-free guidance.
     """
 

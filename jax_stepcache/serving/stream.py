@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import inspect
 import itertools
 import math
 import queue
@@ -74,7 +75,7 @@ def serve(
         ValueError: for settings or an example that do not fit.
         TypeError: where an argument is of the wrong kind.
     """
-    check_shared(options)
+    check_shared(options, inspect.signature(serve).parameters)
     check_count("slots", slots, 1)
     check_count("calls_per_chunk", calls_per_chunk, 1)
     check_count("max_inference_steps", max_inference_steps, 1)

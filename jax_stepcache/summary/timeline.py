@@ -98,7 +98,8 @@ class Timeline:
                 f"slot  {len(calls)} network calls from {calls.start} on, "
                 f"{served} of {cells} places served",
                 *(f"{slot:>4}  {''.join(line)}" for slot, line in enumerate(lines)),
-                f"      0, 1, ...: computed for that request{reused}, {_IDLE} idle",
+                f"      0 1 ... a ... Z 0 ...: computed for that request{reused}, "
+                f"{_IDLE} idle",
             ]
         )
 
@@ -171,7 +172,7 @@ def _apart(results: Any) -> list[tuple[Any, Batching]]:
         raise TypeError(_no_result(results))
     found = [_checked(index, result) for index, result in enumerate(results)]
     if not found:
-        raise ValueError("there is nothing to show: give timeline(results)")
+        raise ValueError("there is nothing to show: the list of results is empty")
     if all(np.ndim(ran) == 1 for ran, _ in found):
         return found
     if len(found) > 1 or np.ndim(found[0][0]) != 2:
@@ -181,8 +182,7 @@ def _apart(results: Any) -> list[tuple[Any, Batching]]:
         )
     ((ran, batching),) = found
     return [
-        (computed, batching._replace(slot=at, call=calls))
-        for computed, at, calls in zip(ran, batching.slot, batching.call, strict=True)
+        (one, jax.tree.map(lambda x, i=i: x[i], batching)) for i, one in enumerate(ran)
     ]
 
 

@@ -270,7 +270,8 @@ class DreamZeroPipeline(CachedSampler):
             noises: each one's noise, or None.
             keys: each one's key, or None.
             each: each one's own options, fields of `jax_stepcache.Request` such as
-                ``num_inference_steps`` and ``cache_config``.
+                ``num_inference_steps``; or ``cache_config``, with a ``cache=`` given
+                here by name, for the pipeline's backend has its own settings.
             slots: robots side by side.
             donate: see `__call__`.
             **options: options that all share; see `__call__`.
@@ -283,6 +284,10 @@ class DreamZeroPipeline(CachedSampler):
                 unchanged then.
             TypeError: for arguments of the wrong kind; likewise.
         """
+        if isinstance(sessions, Session):
+            raise TypeError("sessions is one session; give a list of them")
+        if isinstance(each, Mapping):
+            raise TypeError("each is one mapping; give a list, one for each robot")
         robots = len(sessions)
         own = {"observations": observations, "noises": noises, "keys": keys}
         for name, given in (own | {"each": each}).items():

@@ -17,6 +17,7 @@ from jax_stepcache import (
     sample_many,
     static_schedule,
     step_cache,
+    summary,
 )
 from jax_stepcache.guidance import mix_branches
 
@@ -64,6 +65,9 @@ def test_each_sample_gets_what_it_gets_alone(cache: str, guided: bool) -> None:
     assert computed.any()
     assert not computed.all()
     assert together.stats.batching.slot.tolist() == [0, 1, 2]
+    # Every array has the batch's axis, so that one sample's account can be taken out.
+    one = jax.tree.map(lambda x: x[1], together)
+    assert str(int(one.stats.model_calls)) in str(summary(one))
 
 
 def test_the_batchs_mean_changes_outputs_and_each_for_itself_does_not() -> None:
@@ -196,7 +200,9 @@ def test_bad_options_are_told() -> None:
     with pytest.raises(ValueError, match="step of its own"):
         run("step_cache", decide="sample", progress=True)
     shown = row(batch(guided=False), 0)
-    with pytest.raises(ValueError, match=r"requests\[1\]: .*another structure"):
+    with pytest.raises(
+        ValueError, match=r"requests\[1\]: the forecast .*Linear.*not Hold"
+    ):
         sample_many(
             WEIGHTS,
             [shown, shown | {"forecast": "linear"}],
