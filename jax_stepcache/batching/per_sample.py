@@ -56,11 +56,12 @@ def sampled_each(
     condition, noise = begin(program, weights, inputs, noise, key)
     network = Network(program.model, weights, program.solver, program.guided)
     rows = network.branches * batch_size(noise, "noise")
-    axes = condition_axes(program.model, weights, inputs, program.guided)
     if isinstance(program.model, FunctionModel):
         # What is no batch is the same for every row.
         shapes = [jnp.shape(x)[:1] for x in jax.tree.leaves(condition)]
         axes = tuple(0 if shape == (rows,) else None for shape in shapes)
+    else:
+        axes = condition_axes(program.model, weights, inputs, program.guided)
     return denoise_each(
         network,
         condition,

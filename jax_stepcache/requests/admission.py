@@ -45,22 +45,14 @@ class Admission:
     """Lets requests in that fit one plan.
 
     Attributes:
-        params: see `sample`.
-        shared: options of `sample` that all requests share.
         plan: the static part of the program.
         weights: the model's.
         like: structs of an entry, which all others must have; None before the first.
     """
 
-    params: Any
-    shared: Mapping[str, Any]
     plan: Plan
     weights: Any
     like: Entry | None = None
-
-    def resolve(self, request: Request) -> Resolved:
-        """Checks a request as `sample` does."""
-        return resolve(self.params, self.shared, request)
 
     def entry(self, request: Resolved) -> Entry:
         """Makes the entry of a request.
@@ -184,7 +176,6 @@ def resolve(params: Any, shared: Mapping[str, Any], request: Request) -> Resolve
 
 
 def admission_for(
-    params: Any,
     shared: Mapping[str, Any],
     requests: list[Resolved],
     slots: int,
@@ -193,7 +184,6 @@ def admission_for(
     """Lets in requests that go with given ones.
 
     Args:
-        params: see `sample`.
         shared: options that all share.
         requests: one or more; both branches run where one of them is guided, or those
             to come may be, by what is shared or the model's default.
@@ -220,7 +210,7 @@ def admission_for(
         slots,
         longest if max_steps is None else max_steps,
     )
-    return Admission(params, shared, plan, first.weights)
+    return Admission(plan, first.weights)
 
 
 def check_shared(shared: Mapping[str, Any], others: Iterable[str] = ()) -> None:

@@ -121,7 +121,7 @@ def check_many(
         with naming(what, index):
             resolved.append(resolve(params, options, as_request(request)))
     slots = min(slots, 1 << (len(resolved) - 1).bit_length())
-    admission = admission_for(params, options, resolved, slots, max_inference_steps)
+    admission = admission_for(options, resolved, slots, max_inference_steps)
     entries = []
     for index, request in enumerate(resolved):
         with naming(what, index):

@@ -85,6 +85,7 @@ class QueueFeed:
 
     def settings(self, running: Running) -> Settings:
         """See `Feed.settings`."""
+        # Looked up anew in each round: a copy for the slots would have to be kept up.
         place = running.slots.place
         return jax.tree.map(lambda x: x[place], running.queue.places.settings)
 
@@ -95,7 +96,6 @@ class QueueFeed:
     def turn(self, running: Running) -> Running:
         """See `Feed.turn`."""
         slots, queue = running.slots, running.queue
-        # The settings are looked up anew in each round: cheaper than a copy for slots.
         pending = self._pending(running)
         turned = jnp.argmax(pending)
         slot = jax.tree.map(lambda x: x[turned], slots)

@@ -308,9 +308,7 @@ class Stream:
 
     def _open(self, first: Any) -> Entry:
         """Fixes shapes and guidance by the first request, and takes the memory."""
-        admission = admission_for(
-            self._params, self._options, [first], self._slots, self._max_steps
-        )
+        admission = admission_for(self._options, [first], self._slots, self._max_steps)
         entry = admission.entry(first)
         self._state = opened_state(
             admission.plan, admission.weights, entry, self.capacity

@@ -31,7 +31,7 @@ def program(cache: str, slots: int = 4, places: int = 8, tokens: int = 4) -> Any
     )
     options = {**SHARED, "cache": cache, "num_inference_steps": 8}
     checked = resolve(WEIGHTS, options, request)
-    admission = admission_for(WEIGHTS, options, [checked], slots, None)
+    admission = admission_for(options, [checked], slots, None)
     plan = admission.plan
     state = jax.eval_shape(
         lambda weights, entry: empty_state(plan, weights, entry, places),
