@@ -33,6 +33,7 @@ import numpy as np
 from report import device_name, print_table, write_json
 
 from jax_stepcache import Params
+from jax_stepcache.loop.result import Stats
 from jax_stepcache.models.dreamzero import (
     ControlStep,
     DreamZeroConfig,
@@ -46,8 +47,7 @@ from jax_stepcache.models.dreamzero.flops import count_flops
 from jax_stepcache.models.dreamzero.kv_cache import slots
 from jax_stepcache.models.dreamzero.observation import complete
 from jax_stepcache.models.dreamzero.session import Observed, observe
-from jax_stepcache.registry import load_model
-from jax_stepcache.result import Stats
+from jax_stepcache.network.registry import load_model
 
 NUM_STEPS = 16
 CONFIGS = ("droid-14b", "wan22-5b", "tabletop", "small")

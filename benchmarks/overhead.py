@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from report import device_name, print_table, write_json
 
 import jax_stepcache
-from jax_stepcache.flops import forward_flops
+from jax_stepcache.measure.flops import forward_flops
 
 MIN_CALL_SECONDS = 0.020
 NUM_STEPS = 16

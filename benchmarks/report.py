@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from jax_stepcache.table import table
+from jax_stepcache.measure.table import table
 
 
 def device_name() -> str:

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import jax_stepcache
-from jax_stepcache.flops import ForwardFlops, forward_flops
-from jax_stepcache.metrics import psnr, rmse
-from jax_stepcache.policy import Policy
-from jax_stepcache.result import Stats
+from jax_stepcache.loop.result import Stats
+from jax_stepcache.measure.flops import ForwardFlops, forward_flops
+from jax_stepcache.measure.metrics import psnr, rmse
+from jax_stepcache.policy.policy import Policy
 
 NUM_STEPS = 16
 

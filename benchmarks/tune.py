@@ -27,7 +27,7 @@ BUDGETS = (4, 5, 6, 8)
 SEED = 1
 # Where a threshold is calibrated; what is kept does not depend on it.
 _TARGET = {"model_calls": 6}
-_KEPT = {"tea_cache": ("coefficients", "r_squared"), "mag_cache": ("mag_ratios",)}
+_SETTINGS = {"tea_cache": "coefficients", "mag_cache": "mag_ratios"}
 
 
 def search(
@@ -73,19 +73,24 @@ def kept(
     }
 
 
-def fit_settings(params: jax_stepcache.Params, samples: int) -> dict[str, Any]:
-    """Fits what backends inside the network need to know of a model."""
-    found = {}
-    for cache, kept in _KEPT.items():
+def fit(
+    params: jax_stepcache.Params, samples: int
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Fits what backends inside the network need to know of a model.
+
+    Returns:
+        By backend, its settings; and how good their fit was, where that is known.
+    """
+    settings, fits = {}, {}
+    for cache, name in _SETTINGS.items():
         calibration = calibrate(
             params, samples=samples, target=_TARGET, cache=cache, key=_key()
         )
         print(calibration, flush=True)
-        found[cache] = {
-            name: list(fit) if isinstance(fit := calibration.fit[name], tuple) else fit
-            for name in kept
-        }
-    return found
+        settings[cache] = {name: list(calibration.fit[name])}
+        if "r_squared" in calibration.fit:
+            fits[cache] = {"r_squared": calibration.fit["r_squared"]}
+    return settings, fits
 
 
 def _key() -> jax.Array:
@@ -112,10 +117,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         drawn = make_samples(params, None, given.samples, _key(), {}).measured()
         schedules = search(drawn, BUDGETS, given.replay)
-    settings = fit_settings(params, given.samples)
+    settings, fits = fit(params, given.samples)
     if given.write:
         num_steps = params.model.defaults.num_inference_steps
-        result = {"num_steps": num_steps, "schedules": schedules, "settings": settings}
+        result = {
+            "num_steps": num_steps,
+            "schedules": schedules,
+            "settings": settings,
+            "fits": fits,
+        }
         write_json(given.write, result)
 
 

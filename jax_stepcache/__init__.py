@@ -27,10 +27,26 @@ from jax_stepcache.backends import (
     get_cache_backend,
 )
 from jax_stepcache.calibration import Calibration, calibrate
-from jax_stepcache.compose import compose
-from jax_stepcache.denoise import denoise
-from jax_stepcache.forecasts import Forecast, Hold, Linear, LinearX0, Newton, Taylor
-from jax_stepcache.gates import (
+from jax_stepcache.loop.denoise import denoise
+from jax_stepcache.loop.result import SampleResult, Stats
+from jax_stepcache.measure.summary import Summary, summary
+from jax_stepcache.measure.summary.timeline import Timeline, timeline
+from jax_stepcache.network.own import FunctionModel
+from jax_stepcache.network.params import Params
+from jax_stepcache.network.protocol import Model, SamplingDefaults
+from jax_stepcache.network.registry import load_model, load_params, save_params
+from jax_stepcache.network.stages import StagedDenoiser, Stages
+from jax_stepcache.pipeline import Pipeline
+from jax_stepcache.policy.compose import compose
+from jax_stepcache.policy.forecasts import (
+    Forecast,
+    Hold,
+    Linear,
+    LinearX0,
+    Newton,
+    Taylor,
+)
+from jax_stepcache.policy.gates import (
     Accumulate,
     Always,
     Below,
@@ -44,10 +60,7 @@ from jax_stepcache.gates import (
     Tiers,
     WarmUp,
 )
-from jax_stepcache.model import FunctionModel, Model, SamplingDefaults
-from jax_stepcache.params import Params
-from jax_stepcache.pipeline import Pipeline
-from jax_stepcache.policies import (
+from jax_stepcache.policy.named import (
     DREAMZERO_SCHEDULES,
     TEACACHE_COEFFICIENTS,
     Restarting,
@@ -64,15 +77,8 @@ from jax_stepcache.policies import (
     taylor_seer,
     tea_cache,
 )
-from jax_stepcache.policy import Composed, Policy
-from jax_stepcache.registry import load_model, load_params, save_params
-from jax_stepcache.requests.many import sample_many
-from jax_stepcache.requests.request import Request
-from jax_stepcache.result import SampleResult, Stats
-from jax_stepcache.sample import sample
-from jax_stepcache.schedule import Schedule, explicit_schedule, flow_schedule
-from jax_stepcache.serving import DeadlineExceeded, Outcome, Server, Stream, serve
-from jax_stepcache.signals import (
+from jax_stepcache.policy.policy import Composed, Policy
+from jax_stepcache.policy.signals import (
     Cosine,
     FirstBlocks,
     MagnitudeRatio,
@@ -81,12 +87,14 @@ from jax_stepcache.signals import (
     Signal,
     Spectrum,
 )
+from jax_stepcache.policy.span import Span
+from jax_stepcache.policy.view import View
+from jax_stepcache.requests.many import sample_many
+from jax_stepcache.requests.request import Request
+from jax_stepcache.sampling import sample
+from jax_stepcache.serving import DeadlineExceeded, Outcome, Server, Stream, serve
 from jax_stepcache.solvers import Euler, Solver, UniPC, get_solver
-from jax_stepcache.span import Span
-from jax_stepcache.stages import StagedDenoiser, Stages
-from jax_stepcache.summary import Summary, summary
-from jax_stepcache.summary.timeline import Timeline, timeline
-from jax_stepcache.view import View
+from jax_stepcache.solvers.schedule import Schedule, explicit_schedule, flow_schedule
 
 __version__ = "0.1.0"
 

@@ -11,12 +11,12 @@ from jax_stepcache.backends import (
     backend_from_environment,
     get_cache_backend,
 )
-from jax_stepcache.inputs import function_model
-from jax_stepcache.model import Denoiser
-from jax_stepcache.params import Params
-from jax_stepcache.result import SampleResult
-from jax_stepcache.sample import sample
-from jax_stepcache.stages import has_stages
+from jax_stepcache.loop.result import SampleResult
+from jax_stepcache.network.own import function_model
+from jax_stepcache.network.params import Params
+from jax_stepcache.network.protocol import Denoiser
+from jax_stepcache.network.stages import has_stages
+from jax_stepcache.sampling import sample
 
 
 class CachedSampler:

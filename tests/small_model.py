@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jax_stepcache import Params, SamplingDefaults
 from jax_stepcache.check import batch_size, check_arrays
-from jax_stepcache.model import TunedSchedule
+from jax_stepcache.network.protocol import TunedSchedule
 
 _VIDEO, _ACTION, _TEXT = 6, 3, 4
 _DEFAULTS = SamplingDefaults(guidance_scale=2.0, solver="euler")
@@ -81,7 +81,7 @@ def small_noise(batch: int = 1) -> dict[str, jax.Array]:
 
 
 def model_from_config(config: dict[str, Any]) -> SmallModel:
-    """What the registry of models asks of a module; see `jax_stepcache.registry`."""
+    """What the registry of models asks of a module; see `jax_stepcache.network.registry`."""
     return SmallModel(**config)
 
 

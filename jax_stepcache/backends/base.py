@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jax_stepcache.backends.config import DiffusionCacheConfig, wrong_config
-from jax_stepcache.model import Model
-from jax_stepcache.policy import Policy
+from jax_stepcache.network.protocol import Model
+from jax_stepcache.policy.policy import Policy
 
 _log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ import numpy as np
 from jax_stepcache.backends.inside import InsideBackend
 from jax_stepcache.check import check_count
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.forecasts import Taylor
-from jax_stepcache.model import Model
-from jax_stepcache.policies import db_cache, restarting, steps_mask
-from jax_stepcache.policy import Policy
+from jax_stepcache.network.protocol import Model
+from jax_stepcache.policy.forecasts import Taylor
+from jax_stepcache.policy.named import db_cache, restarting, steps_mask
+from jax_stepcache.policy.policy import Policy
 
 # cache-dit's TaylorSeer keeps no derivative of what is computed before this step.
 _FIRST_DIFFERENCE = 3

@@ -8,9 +8,9 @@ from typing import Any
 
 from jax_stepcache.backends.config import DiffusionCacheConfig
 from jax_stepcache.backends.inside import InsideBackend
-from jax_stepcache.model import Model
-from jax_stepcache.policies import first_block_cache, taylor_seer
-from jax_stepcache.policy import Policy
+from jax_stepcache.network.protocol import Model
+from jax_stepcache.policy.named import first_block_cache, taylor_seer
+from jax_stepcache.policy.policy import Policy
 
 
 @dataclass(frozen=True)

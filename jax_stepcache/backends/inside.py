@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from jax_stepcache.backends.base import CacheBackend
-from jax_stepcache.model import Model
-from jax_stepcache.policy import Policy
-from jax_stepcache.stages import check_stages
+from jax_stepcache.network.protocol import Model
+from jax_stepcache.network.stages import check_stages
+from jax_stepcache.policy.policy import Policy
 
 
 class InsideBackend(CacheBackend):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from jax_stepcache.backends.inside import InsideBackend, calibrated
-from jax_stepcache.model import Model
-from jax_stepcache.policies import mag_cache
-from jax_stepcache.policies.mag_cache import magnitude_calibration, resampled_ratios
-from jax_stepcache.policy import Policy
+from jax_stepcache.network.protocol import Model
+from jax_stepcache.policy.named import mag_cache
+from jax_stepcache.policy.named.mag_cache import magnitude_calibration, resampled_ratios
+from jax_stepcache.policy.policy import Policy
 
 
 class MagCacheBackend(InsideBackend):

@@ -11,8 +11,8 @@ from jax_stepcache.backends.config import DiffusionCacheConfig, wrong_config
 from jax_stepcache.backends.inside import check_policy
 from jax_stepcache.backends.selector import get_cache_backend
 from jax_stepcache.backends.static_schedule import TunedBackend
-from jax_stepcache.policies import Uncached
-from jax_stepcache.policy import Policy
+from jax_stepcache.policy.named import Uncached
+from jax_stepcache.policy.policy import Policy
 
 
 def resolve_policy(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from jax_stepcache.backends.inside import InsideBackend
-from jax_stepcache.forecasts import Newton
-from jax_stepcache.model import Model
-from jax_stepcache.policies import sea_cache
-from jax_stepcache.policy import Policy
+from jax_stepcache.network.protocol import Model
+from jax_stepcache.policy.forecasts import Newton
+from jax_stepcache.policy.named import sea_cache
+from jax_stepcache.policy.policy import Policy
 
 
 class SeaCacheBackend(InsideBackend):

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from jax_stepcache.backends.base import CacheBackend
-from jax_stepcache.model import Model
-from jax_stepcache.policies import (
+from jax_stepcache.network.protocol import Model
+from jax_stepcache.policy.named import (
     DREAMZERO_SCHEDULES,
     mask_of_steps,
     static_schedule,
 )
-from jax_stepcache.policy import Policy
+from jax_stepcache.policy.policy import Policy
 
 _DREAMZERO_STEPS = 16
 

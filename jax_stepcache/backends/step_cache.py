@@ -11,12 +11,12 @@ import jax.numpy as jnp
 
 from jax_stepcache.backends.base import CacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
-from jax_stepcache.gates import Tiers, TiersState
-from jax_stepcache.model import Model
-from jax_stepcache.policies import Uncached, step_cache
-from jax_stepcache.policies.step_cache import check_tiers
-from jax_stepcache.policy import Policy
-from jax_stepcache.signals.cosine import cosine_per_sample
+from jax_stepcache.network.protocol import Model
+from jax_stepcache.policy.gates import Tiers, TiersState
+from jax_stepcache.policy.named import Uncached, step_cache
+from jax_stepcache.policy.named.step_cache import check_tiers
+from jax_stepcache.policy.policy import Policy
+from jax_stepcache.policy.signals.cosine import cosine_per_sample
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class StepCacheConfig:
     skip_countdowns: Any = (4, 2)
 
     def __post_init__(self) -> None:
-        """Checks the settings; see `jax_stepcache.policies.step_cache`."""
+        """Checks the settings; see `jax_stepcache.policy.named.step_cache`."""
         check_tiers(
             self.sim_thresholds,
             self.skip_countdowns,

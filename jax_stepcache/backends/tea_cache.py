@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from jax_stepcache.backends.inside import InsideBackend, calibrated
-from jax_stepcache.model import Model
-from jax_stepcache.policies import tea_cache
-from jax_stepcache.policies.tea_cache import IDENTITY
-from jax_stepcache.policy import Policy
+from jax_stepcache.network.protocol import Model
+from jax_stepcache.policy.named import tea_cache
+from jax_stepcache.policy.named.tea_cache import IDENTITY
+from jax_stepcache.policy.policy import Policy
 
 
 class TeaCacheBackend(InsideBackend):

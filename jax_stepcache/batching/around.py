@@ -16,7 +16,7 @@ from jax_stepcache.batching.forward import (
 )
 from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots, decided, stepped, view_of, where_slots
-from jax_stepcache.forward import like_sample
+from jax_stepcache.loop.forward import like_sample
 
 
 @dataclass(frozen=True)

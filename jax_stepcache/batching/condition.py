@@ -9,8 +9,8 @@ import jax
 
 from jax_stepcache.batching.rows import RowAxes, leading_axes, row_axes, with_rows
 from jax_stepcache.check import structs_of
-from jax_stepcache.inputs import Inputs
-from jax_stepcache.model import FunctionModel
+from jax_stepcache.network.inputs import Inputs
+from jax_stepcache.network.own import FunctionModel
 
 
 def condition_axes(model: Any, weights: Any, inputs: Inputs, guided: bool) -> RowAxes:

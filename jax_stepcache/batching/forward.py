@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots
-from jax_stepcache.program import guided_forward
+from jax_stepcache.loop.program import guided_forward
+from jax_stepcache.policy.span import Span
 from jax_stepcache.solvers import Solver
-from jax_stepcache.span import Span
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from jax_stepcache.batching.settings import settings_of
 from jax_stepcache.batching.slots import begun, empty_trace
 from jax_stepcache.batching.within import SlotsWithin
 from jax_stepcache.check import batch_size
-from jax_stepcache.inputs import Inputs
-from jax_stepcache.model import FunctionModel
-from jax_stepcache.policy import Policy
-from jax_stepcache.program import Program, begin
-from jax_stepcache.result import Batching, SampleResult, stats_of
-from jax_stepcache.schedule import num_steps_of
-from jax_stepcache.span import Span
+from jax_stepcache.loop.program import Program, begin
+from jax_stepcache.loop.result import Batching, SampleResult, stats_of
+from jax_stepcache.network.inputs import Inputs
+from jax_stepcache.network.own import FunctionModel
+from jax_stepcache.policy.policy import Policy
+from jax_stepcache.policy.span import Span
+from jax_stepcache.solvers.schedule import num_steps_of
 
 
 def forward_for(network: Network, span: Span | None, axes: RowAxes) -> SlotForward:
@@ -39,7 +39,7 @@ def sampled_each(
     key: jax.Array | None,
     scale: jax.Array,
 ) -> SampleResult:
-    """Samples as `jax_stepcache.program.sampled` does; each sample decides for itself.
+    """Samples as `loop.program.sampled` does; each sample decides for itself.
 
     Args:
         program: the static part.

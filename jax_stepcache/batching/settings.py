@@ -9,10 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_stepcache.gates.padded import padded
-from jax_stepcache.policy import Policy
-from jax_stepcache.schedule import Schedule, is_schedule, num_steps_of, per_output
+from jax_stepcache.policy.gates.padded import padded
+from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers import Solver
+from jax_stepcache.solvers.schedule import (
+    Schedule,
+    is_schedule,
+    num_steps_of,
+    per_output,
+)
 
 
 class Settings(NamedTuple):

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.batching.settings import Settings
-from jax_stepcache.policy import Decision
+from jax_stepcache.policy.policy import Decision
+from jax_stepcache.policy.view import View
 from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.base import step_outputs
-from jax_stepcache.view import View
 
 
 class Trace(NamedTuple):

@@ -19,10 +19,10 @@ from jax_stepcache.batching.forward import (
 from jax_stepcache.batching.rows import RowAxes, row_axes, take_rows, with_rows
 from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots, decided, stepped, view_of, where_slots
-from jax_stepcache.branches import Branches
-from jax_stepcache.forward import like_sample
-from jax_stepcache.span import Span
-from jax_stepcache.view import Inside, View
+from jax_stepcache.loop.branches import Branches
+from jax_stepcache.loop.forward import like_sample
+from jax_stepcache.policy.span import Span
+from jax_stepcache.policy.view import Inside, View
 
 # What a context can hold that has rows, or certainly has none.
 _KNOWN = (jax.Array, np.ndarray, np.generic, bool, int, float, complex, str, bytes)

@@ -18,8 +18,8 @@ from jax_stepcache.calibration.thresholds import (
 )
 from jax_stepcache.check import check_numbers
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.model import Denoiser
-from jax_stepcache.sample import resolved
+from jax_stepcache.network.protocol import Denoiser
+from jax_stepcache.sampling import resolved
 
 _TARGETS = ("model_calls", "psnr")
 _ALIASES = {"stepcache": "step_cache", "step_cache_dit": "step_cache"}

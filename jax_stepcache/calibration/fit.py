@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jax_stepcache.calibration.trajectory import Trajectory
-from jax_stepcache.schedule import per_output
+from jax_stepcache.solvers.schedule import per_output
 
 _DEGREE = 4
 

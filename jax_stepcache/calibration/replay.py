@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.calibration.trajectory import Trajectory
-from jax_stepcache.denoise import denoise
-from jax_stepcache.gates.base import chosen
-from jax_stepcache.policy import Policy
-from jax_stepcache.program import Program
-from jax_stepcache.result import SampleResult
-from jax_stepcache.schedule import per_output
-from jax_stepcache.signals.first_blocks import BRANCHES
-from jax_stepcache.view import Inside, View
+from jax_stepcache.loop.denoise import denoise
+from jax_stepcache.loop.program import Program
+from jax_stepcache.loop.result import SampleResult
+from jax_stepcache.policy.gates.base import chosen
+from jax_stepcache.policy.policy import Policy
+from jax_stepcache.policy.signals.first_blocks import BRANCHES
+from jax_stepcache.policy.view import Inside, View
+from jax_stepcache.solvers.schedule import per_output
 
 
 @functools.partial(jax.jit, static_argnames=("program",))

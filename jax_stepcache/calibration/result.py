@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jax_stepcache.calibration.quality import ahead
-from jax_stepcache.table import table
+from jax_stepcache.measure.table import table
 
 
 class CurvePoint(NamedTuple):

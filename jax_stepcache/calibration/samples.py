@@ -12,9 +12,9 @@ import numpy as np
 from jax_stepcache.calibration.quality import decibels, decoded
 from jax_stepcache.check import batch_size, check_count
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.params import Params
-from jax_stepcache.program import draw_noise
-from jax_stepcache.sample import sample
+from jax_stepcache.loop.program import draw_noise
+from jax_stepcache.network.params import Params
+from jax_stepcache.sampling import sample
 
 _PER_SAMPLE = ("noise", "observation", "condition", "negative_condition")
 

@@ -9,9 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jax_stepcache.forecasts import Hold, Linear, LinearX0, get_forecast, is_forecast
-from jax_stepcache.policies import mask_of_steps, static_schedule
-from jax_stepcache.policy import Composed
+from jax_stepcache.policy.forecasts import (
+    Hold,
+    Linear,
+    LinearX0,
+    get_forecast,
+    is_forecast,
+)
+from jax_stepcache.policy.named import mask_of_steps, static_schedule
+from jax_stepcache.policy.policy import Composed
 
 FORECASTS: Mapping[str, Any] = MappingProxyType(
     {

@@ -23,8 +23,8 @@ from jax_stepcache.calibration.schedule_search import (
     settings_of,
 )
 from jax_stepcache.calibration.trajectory import follow
-from jax_stepcache.policies import mask_of_steps
-from jax_stepcache.sample import resolved
+from jax_stepcache.policy.named import mask_of_steps
+from jax_stepcache.sampling import resolved
 
 _MOST_ROUNDS = 8
 _IDLE_ROUNDS = 2

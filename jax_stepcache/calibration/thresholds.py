@@ -17,9 +17,9 @@ from jax_stepcache.calibration.replay import replay_inside, replay_whole
 from jax_stepcache.calibration.result import Calibration, CurvePoint
 from jax_stepcache.calibration.samples import Samples
 from jax_stepcache.calibration.trajectory import Trajectory, watch
-from jax_stepcache.policy import Policy
-from jax_stepcache.sample import Resolved, resolved
-from jax_stepcache.span import Span
+from jax_stepcache.policy.policy import Policy
+from jax_stepcache.policy.span import Span
+from jax_stepcache.sampling import Resolved, resolved
 
 # The setting that is swept, and between which values.
 SWEPT: Mapping[str, tuple[str, np.ndarray]] = MappingProxyType(

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import jax
 
 from jax_stepcache.calibration.watch import Seen, Watch
-from jax_stepcache.denoise import walk
-from jax_stepcache.program import sampled
-from jax_stepcache.sample import Resolved, resolved
-from jax_stepcache.span import Span
+from jax_stepcache.loop.denoise import walk
+from jax_stepcache.loop.program import sampled
+from jax_stepcache.policy.span import Span
+from jax_stepcache.sampling import Resolved, resolved
 
 
 class Trajectory(NamedTuple):

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.policy import Decision
-from jax_stepcache.signals.magnitude_ratio import mean_ratio, token_norms
-from jax_stepcache.signals.relative_l1 import relative_l1
-from jax_stepcache.span import Span
-from jax_stepcache.view import Inside, View
+from jax_stepcache.policy.policy import Decision
+from jax_stepcache.policy.signals.magnitude_ratio import mean_ratio, token_norms
+from jax_stepcache.policy.signals.relative_l1 import relative_l1
+from jax_stepcache.policy.span import Span
+from jax_stepcache.policy.view import Inside, View
 
 
 class Seen(NamedTuple):

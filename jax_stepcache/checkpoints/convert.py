@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jax_stepcache.weights import require_fit
+from jax_stepcache.checkpoints.weights import require_fit
 
 from .folder import FolderWriter, parts_of
 from .streaming import StreamedCheckpoint

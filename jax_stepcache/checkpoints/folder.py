@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
-from jax_stepcache.weights import differences, flat, nested, require_fit
+from jax_stepcache.checkpoints.weights import differences, flat, nested, require_fit
 
 from .placement import is_stacked, placed_struct
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from jax_stepcache.weights import differences, nested, require_fit
+from jax_stepcache.checkpoints.weights import differences, nested, require_fit
 
 from .placement import is_stacked, placement
 from .shards import Shards

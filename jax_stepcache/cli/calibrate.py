@@ -11,7 +11,7 @@ import jax
 from jax_stepcache.calibration import calibrate
 from jax_stepcache.calibration.thresholds import SWEPT
 from jax_stepcache.cli.options import add_params_option, json_object
-from jax_stepcache.registry import load_params
+from jax_stepcache.network.registry import load_params
 
 
 def add_parser(commands: Any) -> None:

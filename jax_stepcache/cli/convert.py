@@ -11,7 +11,7 @@ from typing import Any
 
 from jax_stepcache.checkpoints.precision import DTYPES
 from jax_stepcache.checkpoints.streaming import StreamedCheckpoint
-from jax_stepcache.registry import description, in_dtype, open_checkpoint
+from jax_stepcache.network.registry import description, in_dtype, open_checkpoint
 
 
 def add_parser(commands: Any) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from jax_stepcache.registry import load_params, offered, save_params
+from jax_stepcache.network.registry import load_params, offered, save_params
 
 
 def add_parser(commands: Any) -> None:

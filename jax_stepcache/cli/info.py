@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from jax_stepcache.registry import load_model, offered
+from jax_stepcache.network.registry import load_model, offered
 
 _PREFIXES = ["", "k", "M", "G", "T", "P"]
 

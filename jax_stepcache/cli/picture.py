@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jax_stepcache.compare import Comparison
+from jax_stepcache.measure.compare import Comparison
 
 
 def save_comparison(

@@ -14,10 +14,10 @@ from jax_stepcache.cli.options import (
     solver_options,
 )
 from jax_stepcache.cli.picture import save_gif
-from jax_stepcache.compare import Contender, contenders, policy_of
-from jax_stepcache.params import Params
-from jax_stepcache.registry import load_module, load_params
-from jax_stepcache.table import table
+from jax_stepcache.measure.compare import Contender, contenders, policy_of
+from jax_stepcache.measure.table import table
+from jax_stepcache.network.params import Params
+from jax_stepcache.network.registry import load_module, load_params
 
 _SHOWN = 4  # episodes in the GIF, side by side
 

@@ -14,12 +14,12 @@ from jax_stepcache.cli.options import (
     solver_options,
 )
 from jax_stepcache.cli.picture import save_comparison
-from jax_stepcache.compare import Comparison, compare, contenders
-from jax_stepcache.registry import load_params
-from jax_stepcache.result import strip
-from jax_stepcache.sample import sample
-from jax_stepcache.summary import summary
-from jax_stepcache.table import table
+from jax_stepcache.loop.result import strip
+from jax_stepcache.measure.compare import Comparison, compare, contenders
+from jax_stepcache.measure.summary import summary
+from jax_stepcache.measure.table import table
+from jax_stepcache.network.registry import load_params
+from jax_stepcache.sampling import sample
 
 
 def add_parser(commands: Any) -> None:

@@ -18,15 +18,15 @@ from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.settings import settings_of
 from jax_stepcache.check import batch_size, check_count, structs_of
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.guidance import stack_branches
-from jax_stepcache.inputs import Inputs
-from jax_stepcache.model import FunctionModel
-from jax_stepcache.program import draw_noise
+from jax_stepcache.loop.program import draw_noise
+from jax_stepcache.network.guidance import stack_branches
+from jax_stepcache.network.inputs import Inputs
+from jax_stepcache.network.own import FunctionModel
+from jax_stepcache.policy.span import Span
 from jax_stepcache.requests.compiled import Plan
 from jax_stepcache.requests.places import Entry
 from jax_stepcache.requests.request import Request
-from jax_stepcache.sample import Resolved, resolved, sample
-from jax_stepcache.span import Span
+from jax_stepcache.sampling import Resolved, resolved, sample
 
 # What makes no sense for many requests: each decides, and is somewhere of its own.
 _NOT_SHARED = ("params", "decide", "progress")

@@ -14,9 +14,9 @@ from jax_stepcache.batching.loop import Running, run_slots
 from jax_stepcache.batching.per_sample import forward_for
 from jax_stepcache.batching.rows import with_rows
 from jax_stepcache.batching.slots import Slots, empty_trace
+from jax_stepcache.policy.span import Span
 from jax_stepcache.requests.places import Entry, Places, Queue, QueueFeed
 from jax_stepcache.solvers import Solver
-from jax_stepcache.span import Span
 
 
 class Plan(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 
 from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Trace
-from jax_stepcache.result import Batching, SampleResult, stats_of
+from jax_stepcache.loop.result import Batching, SampleResult, stats_of
 
 
 def finished_result(

@@ -10,6 +10,7 @@ import numpy as np
 
 from jax_stepcache.check import check_count
 from jax_stepcache.errors import naming
+from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.requests.admission import (
     Admission,
     admission_for,
@@ -20,7 +21,6 @@ from jax_stepcache.requests.compiled import advance, at_place, opened_state, put
 from jax_stepcache.requests.finished import finished_result
 from jax_stepcache.requests.places import Entry
 from jax_stepcache.requests.request import Request, as_request
-from jax_stepcache.result import SampleResult
 
 NO_LIMIT = np.int32(np.iinfo(np.int32).max)
 

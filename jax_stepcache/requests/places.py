@@ -13,7 +13,7 @@ from jax_stepcache.batching.loop import Running
 from jax_stepcache.batching.rows import RowAxes, put_rows, take_rows
 from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots, Trace, begun, empty_trace
-from jax_stepcache.inputs import Inputs
+from jax_stepcache.network.inputs import Inputs
 
 
 class Entry(NamedTuple):

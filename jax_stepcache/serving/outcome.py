@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from jax_stepcache.result import SampleResult
+from jax_stepcache.loop.result import SampleResult
 
 
 class DeadlineExceeded(TimeoutError):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from jax_stepcache.checkpoints.shards import INDEX, SINGLE, Shards, TensorHeader
 from jax_stepcache.checkpoints.streaming import StreamedCheckpoint
+from jax_stepcache.checkpoints.weights import require_fit
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.weights import require_fit
 
 from .config import DiTConfig
 from .configs import CONFIGS, HEADS

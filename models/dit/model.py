@@ -14,9 +14,9 @@ from jax.core import Tracer
 
 from jax_stepcache.check import batch_size, check_arrays
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.guidance import stack_branches
-from jax_stepcache.model import SamplingDefaults, TunedSchedule
-from jax_stepcache.tuned import TunedFile
+from jax_stepcache.network.guidance import stack_branches
+from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule
+from jax_stepcache.network.tuned import TunedFile
 
 from .config import DiTConfig
 from .configs import DIGITS
@@ -28,7 +28,7 @@ TUNED = TunedFile(Path(__file__).with_name("tuned.json"))
 
 @dataclass(frozen=True)
 class DiTModel:
-    """Implements `jax_stepcache.model.Model` over `DiT`, and its stages.
+    """Implements `jax_stepcache.network.protocol.Model` over `DiT`, and its stages.
 
     The network has SiT's convention: it says data minus noise at a time that is 1 at
     the data. The library's is ``x = (1 - sigma) * x0 + sigma * noise`` and ``velocity =
@@ -206,7 +206,7 @@ class DiTModel:
         return TUNED.schedule(budget)
 
     def calibrated(self, backend: str, num_steps: int) -> dict[str, Any]:
-        """See `jax_stepcache.model.Calibrated`."""
+        """See `jax_stepcache.network.protocol.Calibrated`."""
         del num_steps
         return TUNED.settings(backend) if self._is_bundled else {}
 

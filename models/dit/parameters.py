@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jax_stepcache.weights import differences, flat, require_fit
+from jax_stepcache.checkpoints.weights import differences, flat, require_fit
 
 from .config import DiTConfig
 from .network import DiT

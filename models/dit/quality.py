@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jax_stepcache.params import Params
-from jax_stepcache.sample import sample
+from jax_stepcache.network.params import Params
+from jax_stepcache.sampling import sample
 
 from .digits import Digits
 from .model import DiTModel

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.checkpoints.streaming import Recipe, as_it_is
-from jax_stepcache.weights import differences, flat, nested, require_fit
+from jax_stepcache.checkpoints.weights import differences, flat, nested, require_fit
 
 from .config import DiTConfig
 from .network import FREQUENCIES

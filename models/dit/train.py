@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax_stepcache.weights import save_weights
+from jax_stepcache.checkpoints.weights import save_weights
 
 from ..dreamzero.training.fit import TrainState, fit
 from .configs import DIGITS

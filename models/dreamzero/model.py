@@ -12,7 +12,7 @@ import numpy as np
 
 from jax_stepcache.check import batch_size, check_arrays
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.model import SamplingDefaults, TunedSchedule
+from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule
 
 from . import denoiser
 from .config import DreamZeroConfig
@@ -27,7 +27,7 @@ _PREDICTIONS = ("velocity", "sample")
 
 @dataclass(frozen=True)
 class DreamZeroModel:
-    """Implements `jax_stepcache.model.Model` over `CausalWanModel`.
+    """Implements `jax_stepcache.network.protocol.Model` over `CausalWanModel`.
 
     Attributes:
         dit: the transformer's sizes.

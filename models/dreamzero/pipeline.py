@@ -17,13 +17,13 @@ from jax.sharding import Mesh
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.check import check_arrays
 from jax_stepcache.errors import naming
-from jax_stepcache.params import Params
+from jax_stepcache.loop.program import draw_noise
+from jax_stepcache.loop.result import SampleResult, Stats
+from jax_stepcache.network.params import Params
 from jax_stepcache.pipeline import CachedSampler
-from jax_stepcache.program import draw_noise
 from jax_stepcache.requests.many import Checked, check_many, run_many
 from jax_stepcache.requests.request import as_request
-from jax_stepcache.result import SampleResult, Stats
-from jax_stepcache.sample import check_sampling
+from jax_stepcache.sampling import check_sampling
 
 from . import session as sessions
 from .denoiser import DreamZeroCondition

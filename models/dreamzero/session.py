@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_stepcache.guidance import stack_branches
+from jax_stepcache.network.guidance import stack_branches
 
 from .attention import Context, KeysValues
 from .configs import Size

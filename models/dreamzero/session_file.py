@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.check import check_arrays
-from jax_stepcache.weights import load_weights, save_weights
+from jax_stepcache.checkpoints.weights import load_weights, save_weights
 
 from .configs import Size
 from .session import Session, session_struct

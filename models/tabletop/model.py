@@ -17,9 +17,9 @@ import jax.numpy as jnp
 
 from jax_stepcache.check import batch_size, check_arrays
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.guidance import stack_branches
-from jax_stepcache.model import SamplingDefaults, TunedSchedule
-from jax_stepcache.tuned import TunedFile
+from jax_stepcache.network.guidance import stack_branches
+from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule
+from jax_stepcache.network.tuned import TunedFile
 
 from ..dreamzero import (
     DreamZeroCondition,
@@ -169,7 +169,7 @@ class TabletopModel(DreamZeroModel):
         return TUNED.schedule(budget)
 
     def calibrated(self, backend: str, num_steps: int) -> dict[str, Any]:
-        """See `jax_stepcache.model.Calibrated`."""
+        """See `jax_stepcache.network.protocol.Calibrated`."""
         del num_steps
         return TUNED.settings(backend) if self.dit == tabletop_config() else {}
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 import jax_stepcache
-from jax_stepcache.params import Params
+from jax_stepcache.network.params import Params
 
 from .render import render
 from .world import DEADLINE, WorldState, observe, reached, reset, step

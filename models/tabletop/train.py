@@ -24,8 +24,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax_stepcache.registry import load_params
-from jax_stepcache.weights import save_weights
+from jax_stepcache.checkpoints.weights import save_weights
+from jax_stepcache.network.registry import load_params
 
 from ..dreamzero import init_weights
 from ..dreamzero.training import Chunks, FlowMatching, TrainState, fit

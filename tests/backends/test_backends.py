@@ -22,7 +22,7 @@ from jax_stepcache.backends import (
     enable_dreamzero_stepcache,
     resolve_policy,
 )
-from jax_stepcache.model import FunctionModel
+from jax_stepcache.network.own import FunctionModel
 
 from ..networks import constant, counted_steps
 from ..small_model import SmallModel

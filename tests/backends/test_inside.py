@@ -19,7 +19,7 @@ from jax_stepcache import (
     get_cache_backend,
     steps_mask,
 )
-from jax_stepcache.inputs import function_model
+from jax_stepcache.network.own import function_model
 
 from ..networks import constant
 from ..staged import (

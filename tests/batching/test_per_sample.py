@@ -19,7 +19,7 @@ from jax_stepcache import (
     step_cache,
     summary,
 )
-from jax_stepcache.guidance import mix_branches
+from jax_stepcache.network.guidance import mix_branches
 
 from ..staged import SKIPPING, UNROLLED, WEIGHTS, run
 

@@ -13,7 +13,7 @@ from jax_stepcache.requests.admission import admission_for, resolve
 from jax_stepcache.requests.compiled import advance, empty_state
 from jax_stepcache.requests.many import NO_LIMIT
 from jax_stepcache.requests.request import Request
-from jax_stepcache.schedule import flow_schedule
+from jax_stepcache.solvers.schedule import flow_schedule
 
 from ..jaxprs import primitives_of
 from ..staged import TRACED, UNROLLED, WEIGHTS, conditions, noise

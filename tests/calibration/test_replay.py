@@ -11,7 +11,7 @@ from jax_stepcache import StagedDenoiser, explicit_schedule, sample
 from jax_stepcache.calibration.fit import fit_response
 from jax_stepcache.calibration.replay import replay_inside, replay_whole
 from jax_stepcache.calibration.trajectory import follow, watch
-from jax_stepcache.sample import resolved
+from jax_stepcache.sampling import resolved
 
 from ..staged import (
     COMPUTING,

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from jax_stepcache.models.dreamzero import DreamZeroConfig, state_dict_shapes
 
-from ..models.dreamzero_small import SMALL
+from ..models.dreamzero.small import SMALL
 
 PREFIX = "action_head.model."
 OTHERS = {

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from jax_stepcache import FunctionModel, Params, load_model, load_params, save_params
 from jax_stepcache.checkpoints import folder
 from jax_stepcache.checkpoints.folder import FolderWriter, parts_of
+from jax_stepcache.checkpoints.weights import flat
 from jax_stepcache.models.dreamzero import (
     DreamZeroModel,
     import_state_dict,
     weights_struct,
 )
-from jax_stepcache.weights import flat
 
-from ..models.dreamzero_small import SMALL
+from ..models.dreamzero.small import SMALL
 from .original import state_dict
 from .test_released import assert_equal
 

@@ -16,10 +16,10 @@ from safetensors.numpy import save_file
 from jax_stepcache import load_model, load_params
 from jax_stepcache.checkpoints import streaming
 from jax_stepcache.models.dreamzero import import_state_dict
-from jax_stepcache.registry import open_checkpoint
+from jax_stepcache.network.registry import open_checkpoint
 
-from ..models.dreamzero_small import SMALL
-from ..models.test_dreamzero_dit import I2V
+from ..models.dreamzero.small import SMALL
+from ..models.dreamzero.test_dit import I2V
 from .original import OTHERS, PREFIX, config_json, state_dict, write_original
 
 

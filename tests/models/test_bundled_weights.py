@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jax_stepcache
-from jax_stepcache.metrics import psnr, rmse
+from jax_stepcache.measure.metrics import psnr, rmse
 from jax_stepcache.models import tabletop
 
 

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 
 from jax_stepcache import Pipeline, Policy, View, get_cache_backend, steps_mask
-from jax_stepcache.branches import Branches
-from jax_stepcache.gated import gated
-from jax_stepcache.guidance import mix_branches
-from jax_stepcache.inputs import function_model
-from jax_stepcache.view import Inside
+from jax_stepcache.loop.branches import Branches
+from jax_stepcache.loop.gated import gated
+from jax_stepcache.network.guidance import mix_branches
+from jax_stepcache.network.own import function_model
+from jax_stepcache.policy.view import Inside
 
 from .cases import caches_files, parametrize
 from .toy import Toy

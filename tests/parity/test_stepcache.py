@@ -28,8 +28,8 @@ from jax_stepcache import (
     View,
     sample,
 )
-from jax_stepcache.gated import gated
-from jax_stepcache.model import FunctionModel
+from jax_stepcache.loop.gated import gated
+from jax_stepcache.network.own import FunctionModel
 
 from ..networks import counted_steps
 from ..plain_step_cache import plain_cosine, plain_step_cache

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jax_stepcache.params import Params
+from jax_stepcache.network.params import Params
 
 from ..model import DreamZeroModel
 from .chunks import Chunks, load_chunks

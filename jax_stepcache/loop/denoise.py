@@ -1,0 +1,196 @@
+"""The denoise loop: one `lax.while_loop` over solver steps, with a gate in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jax_stepcache.loop.forward import Whole, Within
+from jax_stepcache.loop.progress import Progress, report
+from jax_stepcache.loop.result import SampleResult, stats_of
+from jax_stepcache.policy.policy import Policy
+from jax_stepcache.policy.view import View
+from jax_stepcache.solvers import Solver
+from jax_stepcache.solvers.base import row_of, step_outputs
+from jax_stepcache.solvers.schedule import num_steps_of, per_output, sigma_at
+
+
+class LoopState(NamedTuple):
+    """The loop's carry.
+
+    Attributes:
+        step: int32 scalar, the index of the next step.
+        sample: the sample there.
+        solver: one solver state for each leaf of the sample.
+        cache: the policy's state.
+        computed: bool[num_steps], filled as the loop goes.
+        ran: bool[num_steps, branches], likewise, where branches decide apart; or None.
+        signal: float32[num_steps] or [num_steps, branches], likewise.
+        threshold: the same.
+        nonfinite: bool scalar.
+    """
+
+    step: jax.Array
+    sample: Any
+    solver: tuple[Any, ...]
+    cache: Any
+    computed: jax.Array
+    ran: jax.Array | None
+    signal: jax.Array
+    threshold: jax.Array
+    nonfinite: jax.Array
+
+
+class Step(NamedTuple):
+    """What one iteration saw and did, for `walk`.
+
+    Attributes:
+        sample: the sample before it.
+        velocity: the velocity it stepped with, computed or not.
+        seen: what was kept of the policy's state after it.
+    """
+
+    sample: Any
+    velocity: Any
+    seen: Any
+
+
+def denoise(
+    network: Callable[[Any, jax.Array], Any] | Within,
+    noise: Any,
+    *,
+    schedule: Any,
+    solver: Solver,
+    policy: Policy,
+    progress: Progress | None = None,
+) -> SampleResult:
+    """Samples by walking a schedule, asking the network where the policy says so.
+
+    The solver steps at every iteration, whether the velocity is computed or forecast.
+    The cache's state lives in the loop's carry and starts clean, so nothing leaks from
+    one generation into the next.
+
+    Args:
+        network: ``(sample, step) -> velocity``; the velocity has the sample's
+            structure and shapes. Called once while tracing. Or a `Within`, for a policy
+            with a span inside the network.
+        noise: pytree of [batch, ...] arrays, the sample at the first sigma.
+        schedule: a `Schedule`, or a tree of them that is a prefix of ``noise``.
+        solver: the solver; each output steps with its own coefficients.
+        policy: the cache policy.
+        progress: where to report each step; None compiles no host callback.
+
+    Returns:
+        The sample at the last sigma, and the statistics.
+    """
+    start, advance = _loop(network, noise, schedule, solver, policy, progress)
+    num_steps = num_steps_of(schedule)
+    # A static bound: XLA sees a known trip count, and a GPU's host need not read the
+    # predicate back at every iteration.
+    end = jax.lax.while_loop(
+        lambda loop: loop.step < num_steps, lambda loop: advance(loop)[0], start
+    )
+    return _result(end)
+
+
+def walk(
+    network: Callable[[Any, jax.Array], Any] | Within,
+    noise: Any,
+    *,
+    schedule: Any,
+    solver: Solver,
+    policy: Policy,
+    progress: Progress | None = None,
+    keep: Callable[[Any], Any] = lambda cache: None,
+) -> tuple[SampleResult, Step]:
+    """Samples as `denoise` does, and keeps what every step saw.
+
+    Args:
+        network: see `denoise`; so are the others.
+        noise: likewise.
+        schedule: likewise.
+        solver: likewise.
+        policy: likewise.
+        progress: likewise.
+        keep: picks what is to be kept of the policy's state.
+
+    Returns:
+        The result, and all steps, their arrays with a leading axis of num_steps.
+    """
+    start, advance = _loop(network, noise, schedule, solver, policy, progress)
+
+    def step(loop: LoopState, _: None) -> tuple[LoopState, Step]:
+        after, velocity = advance(loop)
+        return after, Step(loop.sample, velocity, keep(after.cache))
+
+    end, steps = jax.lax.scan(step, start, length=num_steps_of(schedule))
+    return _result(end), steps
+
+
+def _loop(
+    network: Any,
+    noise: Any,
+    schedule: Any,
+    solver: Solver,
+    policy: Policy,
+    progress: Progress | None,
+) -> tuple[LoopState, Callable[[LoopState], tuple[LoopState, Any]]]:
+    """The loop's first state, and the function that takes a step."""
+    num_steps = num_steps_of(schedule)
+    leaves, structure = jax.tree.flatten(noise)
+    schedules = per_output(schedule, noise)
+    tables = [solver.tables(s.sigmas) for s in schedules]
+    forward = network if isinstance(network, Within) else Whole(network)
+
+    def view_at(step: jax.Array, sample: Any) -> View:
+        sigmas = [sigma_at(s, step) for s in schedules]
+        return View(step, jax.tree.unflatten(structure, sigmas), sample)
+
+    def advance(loop: LoopState) -> tuple[LoopState, Any]:
+        view = view_at(loop.step, loop.sample)
+        velocity, decision = forward(policy, loop.cache, view)
+        rows = [row_of(table, loop.step) for table in tables]
+        sample, states, finite = step_outputs(
+            solver, rows, loop.solver, loop.sample, velocity
+        )
+        if progress is not None:
+            report(progress, loop.step, num_steps, decision.run)
+        after = LoopState(
+            step=loop.step + 1,
+            sample=sample,
+            solver=states,
+            cache=decision.state,
+            computed=loop.computed.at[loop.step].set(decision.run),
+            ran=None if loop.ran is None else loop.ran.at[loop.step].set(decision.ran),
+            signal=loop.signal.at[loop.step].set(decision.signal),
+            threshold=loop.threshold.at[loop.step].set(decision.threshold),
+            nonfinite=loop.nonfinite | ~finite,
+        )
+        return after, velocity
+
+    first = jnp.zeros((), jnp.int32)
+    shape = (num_steps,)
+    ran = None
+    if isinstance(forward, Within) and forward.branches > 1:
+        shape = (num_steps, forward.branches)
+        ran = jnp.zeros(shape, bool)
+    start = LoopState(
+        step=first,
+        sample=noise,
+        solver=tuple(solver.init(x) for x in leaves),
+        cache=forward.init(policy, view_at(first, noise), num_steps),
+        computed=jnp.zeros(num_steps, bool),
+        ran=ran,
+        signal=jnp.full(shape, jnp.nan, jnp.float32),
+        threshold=jnp.full(shape, jnp.nan, jnp.float32),
+        nonfinite=jnp.zeros((), bool),
+    )
+    return start, advance
+
+
+def _result(end: LoopState) -> SampleResult:
+    stats = stats_of(end.computed, end.ran, end.signal, end.threshold, end.nonfinite)
+    return SampleResult(end.sample, stats)

@@ -1,0 +1,143 @@
+"""One step's forward: the network with a gate around it, or within."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from jax_stepcache.loop.branches import Branches
+from jax_stepcache.loop.gated import gated
+from jax_stepcache.policy.policy import Decision, Policy
+from jax_stepcache.policy.span import Span
+from jax_stepcache.policy.view import Inside, View
+
+
+class Forward(Protocol):
+    """Gives the velocity of a step, computed or not."""
+
+    def init(self, policy: Policy, view: View, num_steps: int) -> Any:
+        """Makes the policy's empty state."""
+        ...
+
+    def __call__(self, policy: Policy, state: Any, view: View) -> tuple[Any, Decision]:
+        """The velocity at a step, and the decision with the new state in it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The gate is around the whole forward.
+
+    Attributes:
+        network: ``(sample, step) -> velocity``, guidance included.
+    """
+
+    network: Callable[[Any, jax.Array], Any]
+
+    def init(self, policy: Policy, view: View, num_steps: int) -> Any:
+        """See `Forward.init`."""
+        return policy.init(view, num_steps)
+
+    def __call__(self, policy: Policy, state: Any, view: View) -> tuple[Any, Decision]:
+        """See `Forward.__call__`."""
+
+        def run() -> Any:
+            return like_sample(view.sample, self.network(view.sample, view.step))
+
+        return gated(policy, state, view, run)
+
+
+@dataclass(frozen=True)
+class Within:
+    """The gate is within the network, around a span of its blocks.
+
+    Each block has one call site: those before the span, those in it and those behind.
+
+    Attributes:
+        embed: ``(sample, step) -> (hidden, context)``, with the rows of all branches.
+        blocks: ``(hidden, context, start, stop) -> hidden``.
+        head: ``(hidden, context) -> velocity``, guidance included.
+        modulated: ``(hidden, context) -> array``, or None.
+        num_blocks: how many blocks there are.
+        span: those that may be skipped.
+        branches: guidance branches, 1 or 2.
+        sigma: picks, of the sigmas of all outputs, that which forecasts go by.
+    """
+
+    embed: Callable[[Any, jax.Array], tuple[Any, Any]]
+    blocks: Callable[[Any, Any, int, int], Any]
+    head: Callable[[Any, Any], Any]
+    modulated: Callable[[Any, Any], jax.Array] | None
+    num_blocks: int
+    span: Span
+    branches: int
+    sigma: Callable[[Any], jax.Array]
+
+    def init(self, policy: Policy, view: View, num_steps: int) -> Any:
+        """See `Forward.init`; the blocks before the span are traced for shapes."""
+        inside = jax.eval_shape(lambda: self.enter(view)[0].inside)
+        view = view._replace(inside=inside)
+        return Branches(policy, self.branches).init(view, num_steps)
+
+    def __call__(self, policy: Policy, state: Any, view: View) -> tuple[Any, Decision]:
+        """See `Forward.__call__`."""
+        view, context = self.enter(view)
+        end = self.num_blocks - self.span.last
+        branches = Branches(policy, self.branches)
+
+        def run() -> Any:
+            return self.blocks(view.entering, context, self.span.first, end)
+
+        hidden, decision = gated(branches, state, view, run)
+        # A branch that reuses has recorded nothing: it predicts now as it did before.
+        hidden = branches.settle(decision.state, view, hidden)
+        if self.span.last:
+            hidden = self.blocks(hidden, context, end, self.num_blocks)
+        return like_sample(view.sample, self.head(hidden, context)), decision
+
+    def enter(self, view: View) -> tuple[View, Any]:
+        """Goes up to the span.
+
+        Args:
+            view: where the sampler stands, outside.
+
+        Returns:
+            The view with what there is to see inside, and what the stages read besides.
+        """
+        start, context = self.embed(view.sample, view.step)
+        hidden = start
+        if self.span.first:
+            hidden = self.blocks(start, context, 0, self.span.first)
+        # What no signal looks at is not compiled.
+        inside = Inside(
+            hidden=hidden,
+            first=jax.tree.map(jnp.subtract, hidden, start),
+            modulated=None
+            if self.modulated is None
+            else self.modulated(start, context),
+            sigma=self.sigma(view.sigma),
+            branches=jnp.asarray(self.branches, jnp.int32),
+        )
+        return view._replace(inside=inside), context
+
+
+def like_sample(sample: Any, velocity: Any) -> Any:
+    """Checks the network's answer while tracing, and casts it to the sample's dtypes.
+
+    Raises:
+        ValueError: if structure or shapes are not the sample's.
+    """
+    wanted, given = (
+        (jax.tree.structure(tree), [tuple(x.shape) for x in jax.tree.leaves(tree)])
+        for tree in (sample, velocity)
+    )
+    if wanted != given:
+        raise ValueError(
+            f"the model's velocity has shapes {given[1]} in {given[0]}; the sample has "
+            f"{wanted[1]} in {wanted[0]}"
+        )
+    return jax.tree.map(lambda x, v: v.astype(x.dtype), sample, velocity)

@@ -1,0 +1,43 @@
+"""The gate: the one `lax.cond` of the project, around one call of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jax_stepcache.policy.policy import Decision, Policy
+from jax_stepcache.policy.view import View
+
+
+def gated(
+    policy: Policy, state: Any, view: View, run: Callable[[], Any]
+) -> tuple[Any, Decision]:
+    """Runs the network, or reuses, as the policy decides.
+
+    Args:
+        policy: the cache policy.
+        state: the policy's state.
+        view: where the sampler stands.
+        run: calls the network. It appears once in the compiled program.
+
+    Returns:
+        The velocity, and the decision with the policy's new state in it.
+    """
+    decision = policy.decide(state, view)
+
+    def compute(state: Any) -> tuple[Any, Any]:
+        velocity = run()
+        return velocity, policy.record(state, view, velocity)
+
+    def reuse(state: Any) -> tuple[Any, Any]:
+        return policy.predict(state, view), state
+
+    if decision.run is True:
+        velocity, state = compute(decision.state)
+    else:
+        # Reuse is the false branch, index 0: the other way round, XLA on the CPU
+        # copied seven buffers at each step instead of five (jax 0.10).
+        velocity, state = jax.lax.cond(decision.run, compute, reuse, decision.state)
+    return velocity, decision._replace(state=state)

@@ -1,0 +1,1 @@
+"""What a run did, what it saved and what that cost."""

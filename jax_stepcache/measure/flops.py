@@ -1,0 +1,125 @@
+"""How much arithmetic a forward takes, and what of it a cache leaves to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from jax_stepcache.loop.forward import Within
+from jax_stepcache.loop.program import begin, forward_of
+from jax_stepcache.loop.result import Stats
+from jax_stepcache.sampling import resolved
+
+
+class ForwardFlops(NamedTuple):
+    """Floating-point operations of one step's matrix products, all branches and rows.
+
+    A product and a sum count two. Everything else is small beside them.
+
+    Attributes:
+        every: what is done at every step, computed or not: of a cache around the whole
+            forward nothing, of one inside the network all but the span.
+        span: what is done where the span runs.
+    """
+
+    every: int
+    span: int
+
+    def of(self, stats: Stats) -> int:
+        """Operations of a whole run."""
+        return len(stats.computed) * self.every + int(stats.model_calls) * self.span
+
+
+def forward_flops(params: Any, **options: Any) -> ForwardFlops:
+    """Counts the matrix products of a step, by tracing; nothing is compiled or run.
+
+    Args:
+        params: see `sample`.
+        **options: likewise; ``cache`` says what is skipped.
+
+    Returns:
+        The counts.
+
+    Raises:
+        ValueError: see `sample`.
+        TypeError: likewise.
+    """
+    program, weights, policy, inputs, noise, key, scale = resolved(params, **options)
+    span = getattr(policy, "span", None)
+
+    def counted(weights: Any, inputs: Any, noise: Any, scale: Any) -> tuple[int, int]:
+        condition, x = begin(program, weights, inputs, noise, key)
+        rows = jax.tree.leaves(x)[0].shape[0]
+        forward = forward_of(program, weights, condition, rows, scale, span)
+        step = jax.numpy.zeros((), jax.numpy.int32)
+        if not isinstance(forward, Within):
+            return 0, matmul_flops(forward, x, step)
+        first, end = forward.span.first, forward.num_blocks - forward.span.last
+        hidden, context = forward.embed(x, step)
+
+        def outside(x: Any) -> Any:
+            hidden, context = forward.embed(x, step)
+            hidden = forward.blocks(hidden, context, 0, first) if first else hidden
+            if forward.span.last:
+                hidden = forward.blocks(hidden, context, end, forward.num_blocks)
+            return forward.head(hidden, context)
+
+        def inside(hidden: Any) -> Any:
+            return forward.blocks(hidden, context, first, end)
+
+        return matmul_flops(outside, x), matmul_flops(inside, hidden)
+
+    found: list[tuple[int, int]] = []
+    jax.eval_shape(
+        lambda *arguments: found.append(counted(*arguments)),
+        weights,
+        inputs,
+        noise,
+        scale,
+    )
+    return ForwardFlops(*found[0])
+
+
+def matmul_flops(function: Callable[..., Any], *arguments: Any) -> int:
+    """Counts a function's matrix products, loops of known length included.
+
+    Args:
+        function: what to trace.
+        *arguments: arrays, tracers or `jax.ShapeDtypeStruct`.
+
+    Returns:
+        Operations, a product and a sum counting two; of a branch, those of the larger
+        side; of a loop of unknown length, one turn.
+    """
+    return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def _count(jaxpr: Any) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        name, settings = equation.primitive.name, equation.params
+        if name == "dot_general":
+            (contracted, _), _ = settings["dimension_numbers"]
+            inner = math.prod(equation.invars[0].aval.shape[i] for i in contracted)
+            total += 2 * inner * math.prod(equation.outvars[0].aval.shape)
+        elif name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape
+            layout = settings["dimension_numbers"].rhs_spec
+            inner = math.prod(kernel) // kernel[layout[0]]
+            total += 2 * inner * math.prod(equation.outvars[0].aval.shape)
+        elif name == "scan":
+            total += settings["length"] * _count(settings["jaxpr"].jaxpr)
+        elif name == "cond":
+            total += max(_count(branch.jaxpr) for branch in settings["branches"])
+        else:
+            total += sum(_count(inner) for inner in _inner(settings))
+    return total
+
+
+def _inner(settings: dict[str, Any]) -> list[Any]:
+    """The programs that an operation calls."""
+    found = [getattr(value, "jaxpr", value) for value in settings.values()]
+    return [jaxpr for jaxpr in found if hasattr(jaxpr, "eqns")]

@@ -1,0 +1,1 @@
+"""What the library asks of a network, and what a network is shown."""

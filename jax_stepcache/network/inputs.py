@@ -1,0 +1,128 @@
+"""What users hand to `sample`, checked before anything is traced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from jax_stepcache.check import batch_size, check_arrays, check_floating, structs_of
+from jax_stepcache.errors import unknown_name
+from jax_stepcache.network.guidance import stack_branches
+from jax_stepcache.network.own import FunctionModel
+from jax_stepcache.solvers.schedule import flow_schedule
+
+
+class Inputs(NamedTuple):
+    """What the condition is made of: an observation still to prepare, or itself.
+
+    Attributes:
+        observation: for the model's ``prepare``, or None.
+        condition: for the network as it is, where there is no observation.
+    """
+
+    observation: Any
+    condition: Any
+
+
+def schedules_of(
+    outputs: tuple[str, ...] | None,
+    num_steps: int,
+    shift: float,
+    final_noise: float | Mapping[str, float] | None,
+) -> Any:
+    """One schedule, or one for each output where the model names its outputs.
+
+    Raises:
+        ValueError: for numbers that do not fit, or an output that there is not.
+    """
+    if isinstance(final_noise, Mapping):
+        for name in final_noise:
+            if name not in (outputs or ()):
+                raise ValueError(unknown_name("output", name, outputs or ()))
+    if outputs is None:
+        return flow_schedule(num_steps, shift, final_noise)  # pyright: ignore
+    each = (
+        final_noise
+        if isinstance(final_noise, Mapping)
+        else dict.fromkeys(outputs, final_noise)
+    )
+    return {name: flow_schedule(num_steps, shift, each.get(name)) for name in outputs}
+
+
+def check_inputs(
+    model: Any,
+    observation: Any,
+    condition: Any,
+    negative_condition: Any,
+    noise: Any,
+    guided: bool,
+) -> Inputs:
+    """Checks what the network will be shown, and stacks a user's two branches.
+
+    Args:
+        model: the model.
+        observation: as given to `sample`.
+        condition: likewise.
+        negative_condition: likewise.
+        noise: likewise.
+        guided: whether both branches run.
+
+    Returns:
+        The observation, one of the model's own where none is given, or the condition.
+
+    Raises:
+        ValueError: for shapes, dtypes and combinations that do not fit.
+        TypeError: for arguments that this kind of model does not take.
+    """
+    batch = 1
+    if noise is not None:
+        check_floating(noise, "noise")
+        batch = batch_size(noise, "noise")
+    if isinstance(model, FunctionModel):
+        if observation is not None:
+            raise TypeError("a model of your own takes condition=, not observation=")
+        condition = _own_condition(condition, negative_condition, batch, guided)
+        return Inputs(None, condition)
+    if negative_condition is not None:
+        raise TypeError(
+            f"{model.name} makes its own unconditional branch; leave out "
+            "negative_condition="
+        )
+    if observation is not None and condition is not None:
+        raise TypeError("give an observation or a condition, not both")
+    if condition is not None:
+        if noise is None:
+            raise ValueError("a condition needs noise=, which sets the batch size")
+        check_arrays(noise, model.noise_struct(batch), "noise")
+        return Inputs(None, condition)
+    if observation is None:
+        observation = model.example(jax.random.key(0), batch)
+    observed = model.check_observation(observation)
+    if noise is not None:
+        check_arrays(noise, model.noise_struct(observed), "noise")
+    return Inputs(observation, None)
+
+
+def _own_condition(condition: Any, negative: Any, batch: int, guided: bool) -> Any:
+    """Stacks a user's two branches, or checks that there is only one."""
+    if not guided:
+        if negative is not None:
+            raise ValueError(
+                "negative_condition= is not used at a guidance scale of 1; leave it "
+                "out or set guidance_scale"
+            )
+        return condition
+    if condition is None or negative is None:
+        raise ValueError(
+            "a guidance scale other than 1 needs condition= and negative_condition="
+        )
+    check_arrays(negative, structs_of(condition), "negative_condition")
+    rows = batch_size(condition, "condition")
+    if rows != batch:
+        raise ValueError(
+            f"condition has {rows} rows and the noise {batch}; guidance stacks both "
+            "branches along the batch"
+        )
+    return stack_branches(condition, negative)

@@ -1,0 +1,152 @@
+"""What a model offers the sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+# (params, sample, t, condition) -> velocity, over pytrees of [batch, ...] arrays.
+Denoiser = Callable[[Any, Any, Any, Any], Any]
+
+
+class SamplingDefaults(NamedTuple):
+    """What `sample` uses where the caller says nothing.
+
+    Attributes:
+        num_inference_steps: solver steps.
+        shift: timestep shift of the schedule.
+        guidance_scale: 1 runs the conditional branch only.
+        solver: name of the solver.
+    """
+
+    num_inference_steps: int = 16
+    shift: float = 5.0
+    guidance_scale: float = 1.0
+    solver: str = "unipc"
+
+
+class TunedSchedule(NamedTuple):
+    """A schedule and forecasts that a search found for a number of model calls.
+
+    Attributes:
+        steps: the steps that run.
+        num_steps: of how many.
+        forecast: the `Forecast` of each output.
+    """
+
+    steps: tuple[int, ...]
+    num_steps: int
+    forecast: dict[str, Any]
+
+
+class Model(Protocol):
+    """A model that is sampled by name. Hashable and static; its functions are pure.
+
+    Flow matching throughout: ``x = (1 - sigma) * x0 + sigma * noise`` and
+    ``velocity = noise - x0``.
+    """
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        ...
+
+    @property
+    def defaults(self) -> SamplingDefaults:
+        """The model's sampling defaults."""
+        ...
+
+    @property
+    def guided_outputs(self) -> tuple[str, ...] | None:
+        """Outputs that guidance mixes; None for all."""
+        ...
+
+    @property
+    def signal_output(self) -> str | None:
+        """The output StepCache looks at; None for the lowest cosine over all."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[str, ...] | None:
+        """Names of the outputs where the sample is a mapping, else None.
+
+        Each has a schedule of its own, and ``t`` is a mapping with these names.
+        """
+        ...
+
+    def denoise(self, weights: Any, sample: Any, t: Any, condition: Any) -> Any:
+        """The network.
+
+        Args:
+            weights: nested dict of arrays.
+            sample: pytree of [rows, ...] arrays.
+            t: float32[rows] timesteps; a mapping of such where ``outputs`` has names.
+            condition: what `prepare` made. Under guidance the rows are 2 * batch, the
+                conditional ones first.
+
+        Returns:
+            The velocity, in the sample's structure and shapes.
+        """
+        ...
+
+    def prepare(self, weights: Any, observation: Any, guided: bool) -> Any:
+        """Makes the condition of a whole generation from an observation.
+
+        Args:
+            weights: nested dict of arrays.
+            observation: pytree of [batch, ...] arrays.
+            guided: whether to add the rows of the unconditional branch.
+
+        Returns:
+            The condition, computed once and read at every step.
+        """
+        ...
+
+    def check_observation(self, observation: Any) -> int:
+        """Checks an observation's structure, shapes and dtypes.
+
+        Returns:
+            Its batch size.
+
+        Raises:
+            ValueError: if something is wrong, naming it.
+        """
+        ...
+
+    def example(self, key: jax.Array, batch: int = 1) -> Any:
+        """Makes an observation to try the model on."""
+        ...
+
+    def noise_struct(self, batch: int) -> Any:
+        """Shapes and dtypes of the sample: pytree of `jax.ShapeDtypeStruct`."""
+        ...
+
+    def decode(self, sample: Any) -> Any:
+        """Turns a sample into what people look at: frames, actions in world units."""
+        ...
+
+    def tuned(self, budget: int) -> TunedSchedule:
+        """The tuned schedule for a number of model calls.
+
+        Raises:
+            ValueError: if there is none, naming the budgets that there are.
+        """
+        ...
+
+
+class Calibrated(Protocol):
+    """A model for which caches have been calibrated; optional beside `Model`."""
+
+    def calibrated(self, backend: str, num_steps: int) -> dict[str, Any]:
+        """Settings of a backend that were found for this model; empty if none were.
+
+        Args:
+            backend: such as ``"tea_cache"``.
+            num_steps: the schedule's step count.
+
+        Returns:
+            Settings by the names of `DiffusionCacheConfig`.
+        """
+        ...

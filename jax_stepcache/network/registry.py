@@ -1,0 +1,312 @@
+"""Models and checkpoints by name or path: the library itself knows no model."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
+
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
+
+from jax_stepcache.checkpoints.precision import precision
+from jax_stepcache.checkpoints.shards import Shards
+from jax_stepcache.checkpoints.streaming import Recipe, StreamedCheckpoint, as_it_is
+from jax_stepcache.checkpoints.weights import flat, load_metadata, refuse_pickle
+from jax_stepcache.errors import unknown_name
+from jax_stepcache.network.params import Params
+from jax_stepcache.network.protocol import Model
+
+if TYPE_CHECKING:
+    from jax_stepcache.checkpoints.folder import FolderCheckpoint
+
+# Packages of models, loaded when asked for. Each offers `model_from_config(config)`,
+# `config_of(model)` (JSON) and `weights_struct(model)`. It may offer `WEIGHTS`, the
+# path of a bundled file; `open_checkpoint(path)`, for the checkpoints of others, a
+# `StreamedCheckpoint` or None; `named_model(name)`, for configurations;
+# `with_dtype(model, name)`, the model with other activations; and `describe(model)`,
+# rows for `jax-stepcache info`. What it does not offer, its base class's package may.
+_MODULES = {
+    "tabletop": "jax_stepcache.models.tabletop",
+    "dreamzero": "jax_stepcache.models.dreamzero",
+    "dit": "jax_stepcache.models.dit",
+}
+
+# Configurations that have a name and no bundled weights, and their packages.
+_CONFIGURATIONS = {
+    "droid-14b": "dreamzero",
+    "wan22-5b": "dreamzero",
+    **{f"sit-{x}/{p}": "dit" for x in ("s", "b", "l", "xl") for p in (2, 4, 8)},
+}
+
+DEFAULT_MODEL = "tabletop"
+
+
+def load_params(
+    source: str | os.PathLike[str] = DEFAULT_MODEL,
+    *,
+    dtype: DTypeLike | None = None,
+    mesh: Mesh | None = None,
+) -> Params:
+    """Loads weights, bundled or from disk.
+
+    At a time, the host holds one tensor of safetensors, or one part of an Orbax folder.
+
+    Args:
+        source: the name of a bundled model (``"tabletop"``, ``"dit"``), or a path: a
+            folder as `save_params` and ``jax-stepcache convert`` write it; a
+            safetensors file that names its model and configuration in its header, as
+            the training commands write it; or a released checkpoint of a model that is
+            known, a folder of safetensors files with their index, or one such file.
+        dtype: bfloat16 or float32, to cast weights and the model's activations to;
+            those of the checkpoint unless given.
+        mesh: devices to place the weights on as they arrive. Each weight's longest axis
+            that their number divides is split over all of them; the default device
+            holds everything unless given.
+
+    Returns:
+        The params.
+
+    Raises:
+        FileNotFoundError: if there is neither a model nor a file of that name, or if
+            files of the checkpoint are missing.
+        ValueError: if the name has no bundled weights; if a file is cut short, foreign
+            or a pickle; or if the checkpoint does not fit its model: every tensor that
+            is missing, extra, misshapen or not finite is listed.
+    """
+    name = precision(dtype)
+    checkpoint = open_checkpoint(source)
+    model = in_dtype(checkpoint.model, name)
+    return Params(checkpoint.load(dtype=name, mesh=mesh), model)
+
+
+def load_model(source: str | os.PathLike[str] = DEFAULT_MODEL) -> Model:
+    """Makes a model without weights.
+
+    Args:
+        source: the name of a configuration (``"droid-14b"``, ``"wan22-5b"``,
+            ``"sit-s/2"`` to ``"sit-xl/8"``), or anything that `load_params` takes.
+
+    Returns:
+        The model.
+
+    Raises:
+        FileNotFoundError: if there is neither a model nor a file of that name.
+        ValueError: as `load_params`, as far as it shows without reading weights.
+    """
+    if str(source) in _CONFIGURATIONS:
+        module = load_module(_CONFIGURATIONS[str(source)])
+        return module.named_model(str(source))
+    return open_checkpoint(source).model
+
+
+def save_params(path: str | os.PathLike[str], params: Params) -> None:
+    """Saves weights and what model they belong to, as a folder of Orbax checkpoints.
+
+    Until it is whole the folder is called ``path`` with ``.partial`` behind it.
+
+    Args:
+        path: the folder to be; `load_params` takes it.
+        params: the weights and their model.
+
+    Raises:
+        FileExistsError: if there is something of that name.
+        TypeError: if ``params`` are no `Params`.
+        ValueError: if their model is none that `load_params` could find again.
+    """
+    from jax_stepcache.checkpoints.folder import FolderWriter, parts_of
+
+    if not isinstance(params, Params):
+        raise TypeError(f"params must be a Params, got {type(params).__name__}")
+    name, config = description(params.model)
+    weights = flat(params.weights)
+    writer = FolderWriter(path)
+    for part, names in parts_of(weights).items():
+        writer.write(part, {name: weights[name] for name in names})
+    writer.finish(name, config)
+
+
+def open_checkpoint(
+    source: str | os.PathLike[str],
+) -> FolderCheckpoint | StreamedCheckpoint:
+    """Finds out what a checkpoint is and which model it is for; reads no weights.
+
+    Args:
+        source: as in `load_params`.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        FileNotFoundError: as `load_params`.
+        ValueError: as `load_params`, as far as it shows without reading weights.
+    """
+    path = Path(source)
+    if str(source) in _MODULES:
+        bundled = getattr(load_module(str(source)), "WEIGHTS", None)
+        if bundled is None:
+            raise ValueError(_no_weights(str(source)))
+        path = Path(bundled)
+    elif str(source) in _CONFIGURATIONS and not path.exists():
+        raise ValueError(_no_weights(str(source)))
+    elif not path.exists():
+        # A package that is there for its configurations alone is not a name to load.
+        known = {*_MODULES, *_CONFIGURATIONS} - {
+            name
+            for name in _MODULES
+            if name in _CONFIGURATIONS.values()
+            and not hasattr(load_module(name), "WEIGHTS")
+        }
+        raise FileNotFoundError(
+            f"there is no file or folder {str(source)!r} here, and it is an "
+            f"{unknown_name('model', str(source), known)}"
+        )
+    if path.is_dir():
+        return _open_folder(path)
+    refuse_pickle(path)
+    metadata = load_metadata(path)
+    if metadata.get("model") in _MODULES and "config" in metadata:
+        return _open_file(path, metadata)
+    foreign = _open_foreign(path)
+    if foreign is None:
+        raise ValueError(
+            f"{path} does not say which model it holds; its header has "
+            f"{sorted(metadata)}, and it needs 'model' (one of {sorted(_MODULES)}) and "
+            "'config'"
+        )
+    return foreign
+
+
+def load_module(name: str) -> ModuleType:
+    """Imports the package of a model.
+
+    Args:
+        name: the model's name.
+
+    Returns:
+        The package.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in _MODULES:
+        raise ValueError(unknown_name("model", name, _MODULES))
+    return importlib.import_module(_MODULES[name])
+
+
+def description(model: Model) -> tuple[str, dict[str, Any]]:
+    """What a checkpoint says of its model, so that it is found again.
+
+    Args:
+        model: the model.
+
+    Returns:
+        Its name and its configuration, as JSON.
+
+    Raises:
+        ValueError: if the model is not of a package that is known.
+    """
+    config_of = offered(model, "config_of")
+    if model.name not in _MODULES or config_of is None:
+        raise ValueError(
+            f"{unknown_name('model', model.name, _MODULES)}; only weights of these are "
+            "saved with their model, others with Orbax or safetensors directly"
+        )
+    return model.name, config_of(model)
+
+
+def in_dtype(model: Model, dtype: str | None) -> Model:
+    """A model with other activations, where it lets one choose.
+
+    Args:
+        model: the model.
+        dtype: a dtype's name; None changes nothing.
+
+    Returns:
+        The model.
+    """
+    with_dtype = offered(model, "with_dtype")
+    return model if dtype is None or with_dtype is None else with_dtype(model, dtype)
+
+
+def offered(model: Model, name: str) -> Any:
+    """What the package of a model offers, or else the package of its base class.
+
+    Args:
+        model: the model.
+        name: of the function.
+
+    Returns:
+        The function, or None.
+    """
+    for kind in type(model).__mro__:
+        module = importlib.import_module(kind.__module__)
+        for place in (
+            module,
+            importlib.import_module(module.__package__ or "builtins"),
+        ):
+            if hasattr(place, name):
+                return getattr(place, name)
+    return None
+
+
+def _no_weights(name: str) -> str:
+    return (
+        f"no weights are bundled for {name!r}: give the path of its checkpoint, as "
+        "released or converted. load_model gives the model alone, for "
+        f"{sorted(_CONFIGURATIONS)}"
+    )
+
+
+def _open_folder(path: Path) -> FolderCheckpoint | StreamedCheckpoint:
+    from jax_stepcache.checkpoints.folder import (
+        MODEL,
+        FolderCheckpoint,
+        read_description,
+    )
+
+    if (path / MODEL).is_file():
+        name, config = read_description(path)
+        module = load_module(name)
+        model = module.model_from_config(config)
+        return FolderCheckpoint(path, model, module.weights_struct(model))
+    files = [child for child in path.iterdir() if child.is_file()]
+    if not any(".safetensors" in file.name for file in files):
+        for file in files:
+            refuse_pickle(file)
+    foreign = _open_foreign(path)
+    if foreign is None:
+        has = sorted(child.name for child in path.iterdir())[:8]
+        raise ValueError(
+            f"{path} is no checkpoint of {sorted(_MODULES)}: it has neither {MODEL} "
+            f"nor safetensors files of a known layout, but {has}"
+        )
+    return foreign
+
+
+def _open_file(path: Path, metadata: dict[str, str]) -> StreamedCheckpoint:
+    """A safetensors file of ours: its tensors are the weights."""
+    module = load_module(metadata["model"])
+    try:
+        config = json.loads(metadata["config"])
+    except ValueError as error:
+        raise ValueError(f"{path}: 'config' is not JSON: {error}") from error
+    model = module.model_from_config(config)
+    plan = {
+        name: Recipe((name,), struct.shape, as_it_is, struct.shape)
+        for name, struct in flat(module.weights_struct(model)).items()
+    }
+    return StreamedCheckpoint(model, Shards(path), plan)
+
+
+def _open_foreign(path: Path) -> StreamedCheckpoint | None:
+    """Asks every model whether it knows such checkpoints."""
+    for name in _MODULES:
+        known = getattr(load_module(name), "open_checkpoint", None)
+        found = None if known is None else known(path)
+        if found is not None:
+            return cast("StreamedCheckpoint", found)
+    return None

@@ -1,0 +1,121 @@
+"""Networks in stages, which a cache can look into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+
+from jax_stepcache.policy.span import Span
+
+
+class Stages(Protocol):
+    """A network that can be asked for its parts.
+
+    ``head(blocks(embed(...), 0, num_blocks))`` is the whole network. ``hidden`` is what
+    the blocks work on, a pytree of [rows, tokens, dim] arrays; ``context`` is whatever
+    blocks and head read besides (a time embedding, keys and values of a prompt), of any
+    type. Where samples decide each for itself, rows are picked from its arrays; where
+    it is no pytree of arrays with rows, all of them go through the span or none. A
+    class that has these methods need not derive from this one. ``modulated`` is asked
+    for by TeaCache only.
+    """
+
+    @property
+    def num_blocks(self) -> int:
+        """How many blocks there are."""
+        ...
+
+    def embed(
+        self, weights: Any, sample: Any, t: Any, condition: Any
+    ) -> tuple[Any, Any]:
+        """Makes ``hidden`` and ``context`` of the denoiser's arguments."""
+        ...
+
+    def blocks(
+        self, weights: Any, hidden: Any, context: Any, start: int, stop: int
+    ) -> Any:
+        """Sends ``hidden`` through blocks ``start`` to ``stop - 1``."""
+        ...
+
+    def head(self, weights: Any, hidden: Any, context: Any) -> Any:
+        """Reads the velocity off, in the sample's structure."""
+        ...
+
+    def modulated(self, weights: Any, hidden: Any, context: Any) -> jax.Array:
+        """What block 0 feeds its attention: normalised, scaled and shifted by time."""
+        ...
+
+
+@dataclass(frozen=True)
+class StagedDenoiser:
+    """A denoiser of one's own, given in stages; also callable as a whole.
+
+    Make it once: another object is another program.
+
+    Attributes:
+        num_blocks: how many blocks there are.
+        embed: ``(params, sample, t, condition) -> (hidden, context)``.
+        blocks: ``(params, hidden, context, start, stop) -> hidden``.
+        head: ``(params, hidden, context) -> velocity``.
+        modulated: ``(params, hidden, context) -> array``, for TeaCache; or None.
+    """
+
+    num_blocks: int
+    embed: Callable[[Any, Any, Any, Any], tuple[Any, Any]]
+    blocks: Callable[[Any, Any, Any, int, int], Any]
+    head: Callable[[Any, Any, Any], Any]
+    modulated: Callable[[Any, Any, Any], jax.Array] | None = None
+
+    def __call__(self, params: Any, sample: Any, t: Any, condition: Any) -> Any:
+        """The whole network."""
+        hidden, context = self.embed(params, sample, t, condition)
+        hidden = self.blocks(params, hidden, context, 0, self.num_blocks)
+        return self.head(params, hidden, context)
+
+
+STAGES = ("embed", "blocks", "head", "num_blocks")
+_HOW = (
+    "Give model=StagedDenoiser(num_blocks, embed, blocks, head, modulated), or a model "
+    "with methods of these names; the README's 'Your own model' shows one. step_cache "
+    "and static serve any network as it is"
+)
+
+
+def has_stages(model: Any) -> bool:
+    """Whether a model has parts to be asked for; some may still be missing."""
+    return any(getattr(model, name, None) is not None for name in STAGES)
+
+
+def check_stages(model: Any, span: Span | None, looks_at: str = "") -> None:
+    """Checks that a model can serve a cache that looks into it.
+
+    Args:
+        model: the model.
+        span: what the cache may skip; None where that is not known yet.
+        looks_at: what its signal looks at; see `Signal`.
+
+    Raises:
+        ValueError: naming what is missing and how to add it, or if there are too few
+            blocks.
+    """
+    name = getattr(model, "name", type(model).__name__)
+    missing = [part for part in STAGES if getattr(model, part, None) is None]
+    if missing:
+        raise ValueError(
+            f"this cache skips blocks inside the network, and {name} lacks "
+            f"{', '.join(missing)}. {_HOW}"
+        )
+    if looks_at == "modulated" and getattr(model, "modulated", None) is None:
+        raise ValueError(
+            f"this cache looks at the modulated input of block 0, and {name} lacks "
+            f"'modulated'. {_HOW}"
+        )
+    if span is not None and span.first + span.last >= model.num_blocks:
+        raise ValueError(
+            f"the span leaves out {span.first} first and {span.last} last blocks of "
+            f"{name}'s {model.num_blocks}; at least one must be left to skip "
+            "(Fn_compute_blocks, Bn_compute_blocks)"
+        )

@@ -1,0 +1,21 @@
+"""Forecasts: what a skipped step uses instead of what the network would say."""
+
+from jax_stepcache.policy.forecasts.base import Forecast, Point, is_forecast
+from jax_stepcache.policy.forecasts.hold import Hold
+from jax_stepcache.policy.forecasts.linear import Linear
+from jax_stepcache.policy.forecasts.linear_x0 import LinearX0
+from jax_stepcache.policy.forecasts.named import get_forecast
+from jax_stepcache.policy.forecasts.newton import Newton
+from jax_stepcache.policy.forecasts.taylor import Taylor
+
+__all__ = [
+    "Forecast",
+    "Hold",
+    "Linear",
+    "LinearX0",
+    "Newton",
+    "Point",
+    "Taylor",
+    "get_forecast",
+    "is_forecast",
+]

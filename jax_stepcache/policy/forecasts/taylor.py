@@ -1,0 +1,82 @@
+"""TaylorSeer: a Taylor series in the step, of backward differences."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jax_stepcache.check import check_count
+from jax_stepcache.policy.forecasts.base import Point
+
+
+class TaylorMemory(NamedTuple):
+    """Memory of `Taylor`.
+
+    Attributes:
+        differences: ``order + 1`` arrays, the value and its differences.
+        known: int32 scalar, how many of them there are.
+        last: int32 scalar, the step of the last computed value; -1 before there is one.
+    """
+
+    differences: tuple[jax.Array, ...]
+    known: jax.Array
+    last: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Taylor:
+    """The Taylor series around the last computed value, in steps.
+
+    Liu et al. 2025, "From Reusing to Forecasting: Accelerating Diffusion Models with
+    TaylorSeers". Derivatives are differences of computed values over the steps between
+    them, as cache-dit and diffusers take them. Remembers ``order + 1`` values.
+
+    Attributes:
+        order: of the series; 0 holds the last value.
+        first_step: the first step at which differences are taken. cache-dit's is 3:
+            what is computed before keeps no derivative.
+    """
+
+    order: int = field(default=1, metadata={"static": True})
+    first_step: int = field(default=0, metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        """Checks the order.
+
+        Raises:
+            ValueError: if it is negative or no whole number.
+        """
+        check_count("a Taylor forecast's order", self.order)
+
+    def init(self, like: jax.Array) -> TaylorMemory:
+        """See `Forecast.init`."""
+        empty = tuple(jnp.zeros_like(like) for _ in range(self.order + 1))
+        return TaylorMemory(
+            empty, jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32)
+        )
+
+    def record(
+        self, memory: TaylorMemory, at: Point, velocity: jax.Array
+    ) -> TaylorMemory:
+        """See `Forecast.record`."""
+        spacing = jnp.maximum(at.step - memory.last, 1).astype(velocity.dtype)
+        new = [velocity]
+        for before in memory.differences[:-1]:
+            new.append((new[-1] - before) / spacing)
+        # A difference is known where the one below it was known the time before.
+        known = jnp.where(at.step >= self.first_step, memory.known + 1, 1)
+        return TaylorMemory(tuple(new), jnp.minimum(known, self.order + 1), at.step)
+
+    def predict(self, memory: TaylorMemory, at: Point) -> jax.Array:
+        """See `Forecast.predict`."""
+        reach = (at.step - memory.last).astype(jnp.float32)
+        value = memory.differences[0]
+        for i, difference in enumerate(memory.differences[1:], start=1):
+            weight = jnp.where(i < memory.known, reach**i / math.factorial(i), 0.0)
+            value = value + weight.astype(value.dtype) * difference
+        return value

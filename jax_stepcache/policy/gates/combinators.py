@@ -1,0 +1,209 @@
+"""Gates around gates: each makes the span run at steps where it must.
+
+What is inside is not asked at such a step, and its state stays as it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jax_stepcache.policy.gates.base import NOT_COMPARED, Gate, Verdict, chosen
+from jax_stepcache.policy.gates.padded import resized
+
+
+class Counted(NamedTuple):
+    """State of gates that count.
+
+    Attributes:
+        inner: the state of the gate inside.
+        number: int32 scalar.
+    """
+
+    inner: Any
+    number: jax.Array
+
+
+def forced(when: jax.Array, inner: Any, verdict: Verdict) -> Verdict:
+    """The inner gate's verdict, unless the span must run.
+
+    Args:
+        when: bool scalar, whether it must.
+        inner: the inner gate's state, kept where it must.
+        verdict: the inner gate's.
+
+    Returns:
+        The verdict, with the inner gate's state.
+    """
+    nothing = jnp.float32(NOT_COMPARED)
+    return Verdict(
+        when | verdict.run,
+        jnp.where(when, nothing, verdict.signal),
+        jnp.where(when, nothing, verdict.threshold),
+        chosen(when, inner, verdict.state),
+    )
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class WarmUp:
+    """Runs the first steps.
+
+    Attributes:
+        gate: the gate for the others.
+        steps: int32, how many there are.
+        interval: int32, of these every so many run, the first one included.
+    """
+
+    gate: Gate
+    steps: ArrayLike
+    interval: ArrayLike = 1
+
+    def init(self, num_steps: int) -> Any:
+        """See `Gate.init`."""
+        return self.gate.init(num_steps)
+
+    def decide(self, state: Any, step: jax.Array, signal: jax.Array) -> Verdict:
+        """See `Gate.decide`."""
+        warming = (step < jnp.asarray(self.steps)) & (
+            step % jnp.asarray(self.interval) == 0
+        )
+        return forced(warming, state, self.gate.decide(state, step, signal))
+
+    def record(self, state: Any) -> Any:
+        """See `Gate.record`."""
+        return self.gate.record(state)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ForcedSteps:
+    """Runs the steps of a mask; past its end none is forced.
+
+    Attributes:
+        gate: the gate for the others.
+        mask: bool[steps], true where the span must run.
+    """
+
+    gate: Gate
+    mask: ArrayLike
+
+    def padded(self, num_steps: int, length: int) -> ForcedSteps:
+        """See `jax_stepcache.policy.gates.padded`."""
+        del num_steps
+        mask = resized(jnp.asarray(self.mask, bool), length, False)
+        return replace(self, mask=mask)
+
+    def init(self, num_steps: int) -> Any:
+        """See `Gate.init`."""
+        return self.gate.init(num_steps)
+
+    def decide(self, state: Any, step: jax.Array, signal: jax.Array) -> Verdict:
+        """See `Gate.decide`."""
+        mask = jnp.asarray(self.mask, bool)
+        must = (step < mask.shape[0]) & mask[step]
+        return forced(must, state, self.gate.decide(state, step, signal))
+
+    def record(self, state: Any) -> Any:
+        """See `Gate.record`."""
+        return self.gate.record(state)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LastStep:
+    """Runs the last step.
+
+    Attributes:
+        gate: the gate for the others.
+    """
+
+    gate: Gate
+
+    def init(self, num_steps: int) -> Counted:
+        """See `Gate.init`; the number is that of all steps."""
+        return Counted(self.gate.init(num_steps), jnp.asarray(num_steps, jnp.int32))
+
+    def decide(self, state: Counted, step: jax.Array, signal: jax.Array) -> Verdict:
+        """See `Gate.decide`."""
+        verdict = forced(
+            step == state.number - 1,
+            state.inner,
+            self.gate.decide(state.inner, step, signal),
+        )
+        return verdict._replace(state=Counted(verdict.state, state.number))
+
+    def record(self, state: Counted) -> Counted:
+        """See `Gate.record`."""
+        return Counted(self.gate.record(state.inner), state.number)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class MaxConsecutive:
+    """Runs after so many consecutive skips.
+
+    Attributes:
+        gate: the gate for the other steps.
+        skips: int32; a negative number is no cap.
+    """
+
+    gate: Gate
+    skips: ArrayLike
+
+    def init(self, num_steps: int) -> Counted:
+        """See `Gate.init`; the number is of the skips in a row."""
+        return Counted(self.gate.init(num_steps), jnp.zeros((), jnp.int32))
+
+    def decide(self, state: Counted, step: jax.Array, signal: jax.Array) -> Verdict:
+        """See `Gate.decide`."""
+        verdict = _capped(self.gate, self.skips, state, step, signal)
+        row = jnp.where(verdict.run, 0, state.number + 1)
+        return verdict._replace(state=Counted(verdict.state, row))
+
+    def record(self, state: Counted) -> Counted:
+        """See `Gate.record`."""
+        return Counted(self.gate.record(state.inner), jnp.zeros_like(state.number))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class MaxSkips:
+    """Runs once so many steps have been skipped in all.
+
+    Attributes:
+        gate: the gate until then.
+        skips: int32; a negative number is no cap.
+    """
+
+    gate: Gate
+    skips: ArrayLike
+
+    def init(self, num_steps: int) -> Counted:
+        """See `Gate.init`; the number is of all skips."""
+        return Counted(self.gate.init(num_steps), jnp.zeros((), jnp.int32))
+
+    def decide(self, state: Counted, step: jax.Array, signal: jax.Array) -> Verdict:
+        """See `Gate.decide`."""
+        verdict = _capped(self.gate, self.skips, state, step, signal)
+        count = state.number + ~verdict.run
+        return verdict._replace(state=Counted(verdict.state, count))
+
+    def record(self, state: Counted) -> Counted:
+        """See `Gate.record`."""
+        return Counted(self.gate.record(state.inner), state.number)
+
+
+def _capped(
+    gate: Gate, cap: ArrayLike, state: Counted, step: jax.Array, signal: jax.Array
+) -> Verdict:
+    cap = jnp.asarray(cap, jnp.int32)
+    return forced(
+        (cap >= 0) & (state.number >= cap),
+        state.inner,
+        gate.decide(state.inner, step, signal),
+    )

@@ -1,0 +1,53 @@
+"""A fixed schedule of steps that run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+from jax.typing import ArrayLike
+
+from jax_stepcache.policy.gates.base import NOT_COMPARED, Verdict
+from jax_stepcache.policy.gates.padded import resized
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Mask:
+    """Runs the network where the mask is true.
+
+    Attributes:
+        mask: bool[num_steps]. An array, so that another mask is not another program.
+    """
+
+    mask: ArrayLike
+
+    def padded(self, num_steps: int, length: int) -> Mask:
+        """See `jax_stepcache.policy.gates.padded`."""
+        self.init(num_steps)
+        return Mask(resized(jnp.asarray(self.mask, bool), length, True))
+
+    def init(self, num_steps: int) -> tuple[()]:
+        """See `Gate.init`."""
+        # An index past the end would be clamped, silently. A count that is traced is a
+        # request's, and was compared before its mask was padded.
+        if isinstance(num_steps, Tracer):
+            return ()
+        if jnp.shape(jnp.asarray(self.mask)) != (num_steps,):
+            raise ValueError(
+                f"the mask has shape {jnp.shape(self.mask)}; {num_steps} steps need "
+                f"({num_steps},)"
+            )
+        return ()
+
+    def decide(self, state: tuple[()], step: jax.Array, signal: jax.Array) -> Verdict:
+        """See `Gate.decide`."""
+        del signal
+        nothing = jnp.asarray(NOT_COMPARED, jnp.float32)
+        return Verdict(jnp.asarray(self.mask)[step], nothing, nothing, state)
+
+    def record(self, state: tuple[()]) -> tuple[()]:
+        """See `Gate.record`."""
+        return state

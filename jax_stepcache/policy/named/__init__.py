@@ -1,0 +1,35 @@
+"""Named policies, each a short composition of a signal, a gate and a forecast."""
+
+from jax_stepcache.policy.named.db_cache import db_cache
+from jax_stepcache.policy.named.first_block_cache import first_block_cache
+from jax_stepcache.policy.named.mag_cache import mag_cache
+from jax_stepcache.policy.named.restarting import Restarting, restarting
+from jax_stepcache.policy.named.sea_cache import sea_cache
+from jax_stepcache.policy.named.static_schedule import (
+    DREAMZERO_SCHEDULES,
+    mask_of_steps,
+    static_schedule,
+)
+from jax_stepcache.policy.named.step_cache import step_cache
+from jax_stepcache.policy.named.step_masks import steps_mask
+from jax_stepcache.policy.named.taylor_seer import taylor_seer
+from jax_stepcache.policy.named.tea_cache import TEACACHE_COEFFICIENTS, tea_cache
+from jax_stepcache.policy.named.uncached import Uncached
+
+__all__ = [
+    "DREAMZERO_SCHEDULES",
+    "TEACACHE_COEFFICIENTS",
+    "Restarting",
+    "Uncached",
+    "db_cache",
+    "first_block_cache",
+    "mag_cache",
+    "mask_of_steps",
+    "restarting",
+    "sea_cache",
+    "static_schedule",
+    "step_cache",
+    "steps_mask",
+    "taylor_seer",
+    "tea_cache",
+]

@@ -1,0 +1,38 @@
+"""FirstBlockCache: skip the other blocks while the first one does the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jax_stepcache.check import check_numbers
+from jax_stepcache.policy.compose import compose
+from jax_stepcache.policy.gates import Below
+from jax_stepcache.policy.policy import Composed
+from jax_stepcache.policy.signals import FirstBlocks
+from jax_stepcache.policy.span import Span
+
+
+def first_block_cache(
+    threshold: float | jax.Array = 0.05, *, forecast: Any = "hold"
+) -> Composed:
+    """FirstBlockCache, as in diffusers; no warm-up, no cap.
+
+    Args:
+        threshold: relative change of the first block's residual up to which the others
+            are skipped.
+        forecast: what skipped steps use of their residual.
+
+    Returns:
+        The policy. NaN computes, where diffusers' reuses.
+
+    Raises:
+        ValueError: for a threshold that is no number.
+    """
+    check_numbers("threshold", threshold)
+    gate = Below(jnp.asarray(threshold, jnp.float32), inclusive=True)
+    return compose(
+        signal=FirstBlocks(), gate=gate, forecast=forecast, span=Span(first=1)
+    )

@@ -1,0 +1,55 @@
+"""SeaCache: skip all blocks while the filtered sample has changed little."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jax_stepcache.check import check_count, check_numbers
+from jax_stepcache.policy.compose import compose
+from jax_stepcache.policy.forecasts import Newton
+from jax_stepcache.policy.gates import Accumulate, LastStep, MaxConsecutive
+from jax_stepcache.policy.policy import Composed
+from jax_stepcache.policy.signals import Spectrum
+
+
+def sea_cache(
+    threshold: float | jax.Array = 0.25,
+    max_consecutive_cached: int | jax.Array = 2,
+    power_exp: float = 3.0,
+    *,
+    axes: tuple[int, ...] | None = None,
+    output: str | None = None,
+    forecast: Any = None,
+) -> Composed:
+    """SeaCache, as in vLLM-Omni; see `Spectrum`. The last step always runs.
+
+    Args:
+        threshold: what the changes since the last computed step must stay below.
+        max_consecutive_cached: consecutive steps that may be skipped; 0 for any number.
+        power_exp: how fast an image's power falls with frequency.
+        axes: the sample's axes over space and time; None for all but the first and the
+            last.
+        output: which output is looked at, where the sample is a mapping.
+        forecast: what skipped steps use of the residual; None for `Newton`, order 1.
+
+    Returns:
+        The policy.
+
+    Raises:
+        ValueError: for numbers that do not fit.
+    """
+    check_numbers("sea_threshold", threshold)
+    check_numbers("sea_power_exp", power_exp, above=0.0)
+    check_count("sea_max_consecutive_cached", max_consecutive_cached)
+    gate = Accumulate(jnp.asarray(threshold, jnp.float32))
+    cap = jnp.asarray(max_consecutive_cached, jnp.int32)
+    cap = jnp.where(cap == 0, -1, cap)
+    return compose(
+        signal=Spectrum(jnp.asarray(power_exp, jnp.float32), axes, output),
+        gate=LastStep(MaxConsecutive(gate, cap)),
+        forecast=Newton() if forecast is None else forecast,
+        span="blocks",
+    )

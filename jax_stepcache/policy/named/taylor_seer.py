@@ -1,0 +1,57 @@
+"""TaylorSeer at fixed intervals: skip all blocks and extrapolate what they add."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from jax_stepcache.check import check_count
+from jax_stepcache.policy.compose import compose
+from jax_stepcache.policy.forecasts import Taylor
+from jax_stepcache.policy.gates import Mask
+from jax_stepcache.policy.policy import Composed
+
+
+def taylor_seer(
+    num_steps: int,
+    cache_interval: int = 5,
+    disable_cache_before_step: int = 3,
+    disable_cache_after_step: int | None = None,
+    max_order: int = 1,
+    *,
+    forecast: Any = None,
+) -> Composed:
+    """TaylorSeer (Liu et al. 2025), as in diffusers' ``TaylorSeerCacheConfig``.
+
+    diffusers extrapolates every module of every block; what they add to the tokens is
+    extrapolated here in one piece, which is the same series and one buffer an order.
+
+    Args:
+        num_steps: the schedule's step count.
+        cache_interval: from the second skipped step on, every so many run.
+        disable_cache_before_step: steps that run first, at least 1.
+        disable_cache_after_step: the step from which all run again, or None.
+        max_order: of the series.
+        forecast: another forecast than the series.
+
+    Returns:
+        The policy.
+
+    Raises:
+        ValueError: for numbers that do not fit.
+    """
+    check_count("cache_interval", cache_interval, 1)
+    check_count("disable_cache_before_step", disable_cache_before_step, 1)
+    check_count("max_order", max_order)
+    before, after = disable_cache_before_step, disable_cache_after_step
+    if after is not None:
+        check_count("disable_cache_after_step", after, before)
+    mask = [
+        step < before
+        or (step - before - 1) % cache_interval == 0
+        or (after is not None and step >= after)
+        for step in range(num_steps)
+    ]
+    forecast = Taylor(max_order) if forecast is None else forecast
+    return compose(gate=Mask(jnp.asarray(mask)), forecast=forecast, span="blocks")
