@@ -81,7 +81,7 @@ def small_noise(batch: int = 1) -> dict[str, jax.Array]:
 
 
 def model_from_config(config: dict[str, Any]) -> SmallModel:
-    """What the registry of models asks of a module; see `jax_stepcache.network.registry`."""
+    """What the registry of models asks of a module; see `network.registry`."""
     return SmallModel(**config)
 
 
