@@ -4,196 +4,37 @@
 which steps ran the network. The pieces, from the outside in: `Pipeline` and the
 backends (vLLM-Omni's names), `sample`, `denoise` (the loop), policies (a signal, a gate
 and a forecast), solvers and schedules.
+
+The names stand in `jax_stepcache.public`. It is imported, and JAX with it, when one of
+them is first asked for: ``jax-stepcache --help`` needs none.
 """
 
-from jax_stepcache.backends import (
-    CUSTOM_STEPCACHE_ENABLERS,
-    DIFFUSION_CACHE_BACKEND,
-    CacheBackend,
-    CacheDiTBackend,
-    DiffusionCacheConfig,
-    FirstBlockCacheBackend,
-    FirstBlockCacheConfig,
-    MagCacheBackend,
-    SeaCacheBackend,
-    StaticBackend,
-    StepCacheBackend,
-    StepCacheConfig,
-    StepCacheState,
-    TaylorSeerBackend,
-    TaylorSeerCacheConfig,
-    TeaCacheBackend,
-    TunedBackend,
-    get_cache_backend,
-)
-from jax_stepcache.calibration import Calibration, calibrate
-from jax_stepcache.loop.denoise import denoise
-from jax_stepcache.loop.result import SampleResult, Stats
-from jax_stepcache.measure.summary import Summary, summary
-from jax_stepcache.measure.summary.timeline import Timeline, timeline
-from jax_stepcache.network.own import FunctionModel
-from jax_stepcache.network.params import Params
-from jax_stepcache.network.protocol import Model, SamplingDefaults
-from jax_stepcache.network.registry import load_model, load_params, save_params
-from jax_stepcache.network.stages import StagedDenoiser, Stages
-from jax_stepcache.pipeline import Pipeline
-from jax_stepcache.policy.compose import compose
-from jax_stepcache.policy.forecasts import (
-    Forecast,
-    Hold,
-    Linear,
-    LinearX0,
-    Newton,
-    Taylor,
-)
-from jax_stepcache.policy.gates import (
-    Accumulate,
-    Always,
-    Below,
-    ForcedSteps,
-    Gate,
-    LastStep,
-    Magnitude,
-    Mask,
-    MaxConsecutive,
-    MaxSkips,
-    Tiers,
-    WarmUp,
-)
-from jax_stepcache.policy.named import (
-    DREAMZERO_SCHEDULES,
-    TEACACHE_COEFFICIENTS,
-    Restarting,
-    Uncached,
-    db_cache,
-    first_block_cache,
-    mag_cache,
-    mask_of_steps,
-    restarting,
-    sea_cache,
-    static_schedule,
-    step_cache,
-    steps_mask,
-    taylor_seer,
-    tea_cache,
-)
-from jax_stepcache.policy.policy import Composed, Policy
-from jax_stepcache.policy.signals import (
-    Cosine,
-    FirstBlocks,
-    MagnitudeRatio,
-    ModulatedInput,
-    Nothing,
-    Signal,
-    Spectrum,
-)
-from jax_stepcache.policy.span import Span
-from jax_stepcache.policy.view import View
-from jax_stepcache.requests.many import sample_many
-from jax_stepcache.requests.request import Request
-from jax_stepcache.sampling import sample
-from jax_stepcache.serving import DeadlineExceeded, Outcome, Server, Stream, serve
-from jax_stepcache.solvers import Euler, Solver, UniPC, get_solver
-from jax_stepcache.solvers.schedule import Schedule, explicit_schedule, flow_schedule
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from jax_stepcache.errors import nearest
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "CUSTOM_STEPCACHE_ENABLERS",
-    "DIFFUSION_CACHE_BACKEND",
-    "DREAMZERO_SCHEDULES",
-    "TEACACHE_COEFFICIENTS",
-    "Accumulate",
-    "Always",
-    "Below",
-    "CacheBackend",
-    "CacheDiTBackend",
-    "Calibration",
-    "Composed",
-    "Cosine",
-    "DeadlineExceeded",
-    "DiffusionCacheConfig",
-    "Euler",
-    "FirstBlockCacheBackend",
-    "FirstBlockCacheConfig",
-    "FirstBlocks",
-    "ForcedSteps",
-    "Forecast",
-    "FunctionModel",
-    "Gate",
-    "Hold",
-    "LastStep",
-    "Linear",
-    "LinearX0",
-    "MagCacheBackend",
-    "Magnitude",
-    "MagnitudeRatio",
-    "Mask",
-    "MaxConsecutive",
-    "MaxSkips",
-    "Model",
-    "ModulatedInput",
-    "Newton",
-    "Nothing",
-    "Outcome",
-    "Params",
-    "Pipeline",
-    "Policy",
-    "Request",
-    "Restarting",
-    "SampleResult",
-    "SamplingDefaults",
-    "Schedule",
-    "SeaCacheBackend",
-    "Server",
-    "Signal",
-    "Solver",
-    "Span",
-    "Spectrum",
-    "StagedDenoiser",
-    "Stages",
-    "StaticBackend",
-    "Stats",
-    "StepCacheBackend",
-    "StepCacheConfig",
-    "StepCacheState",
-    "Stream",
-    "Summary",
-    "Taylor",
-    "TaylorSeerBackend",
-    "TaylorSeerCacheConfig",
-    "TeaCacheBackend",
-    "Tiers",
-    "Timeline",
-    "TunedBackend",
-    "Uncached",
-    "UniPC",
-    "View",
-    "WarmUp",
-    "calibrate",
-    "compose",
-    "db_cache",
-    "denoise",
-    "explicit_schedule",
-    "first_block_cache",
-    "flow_schedule",
-    "get_cache_backend",
-    "get_solver",
-    "load_model",
-    "load_params",
-    "mag_cache",
-    "mask_of_steps",
-    "restarting",
-    "sample",
-    "sample_many",
-    "save_params",
-    "sea_cache",
-    "serve",
-    "static_schedule",
-    "step_cache",
-    "steps_mask",
-    "summary",
-    "taylor_seer",
-    "tea_cache",
-    "timeline",
-]
+if TYPE_CHECKING:
+    from jax_stepcache.public import *  # noqa: F403
+    from jax_stepcache.public import __all__ as __all__
+else:
+    # Hidden from type checkers, who would take it for a promise of any name at all.
+    def __getattr__(name: str) -> Any:
+        # Tools ask every module for names of their own, such as `__wrapped__`.
+        if name == "__all__" or not name.startswith("_"):
+            # Not `from jax_stepcache import public`, which asks this function for it.
+            public = importlib.import_module("jax_stepcache.public")
+            for each in ("__all__", *public.__all__):
+                globals().setdefault(each, getattr(public, each))
+        # Importing sets modules too: `jax_stepcache.loop`.
+        if name in globals():
+            return globals()[name]
+        hint = nearest(name, globals())
+        message = f"module {__name__!r} has no attribute {name!r}{hint and f'.{hint}'}"
+        # Given its name, Python adds no hint of its own.
+        raise AttributeError(message, name=name)
+
+    def __dir__() -> list[str]:
+        return sorted({*__getattr__("__all__"), *globals()})

@@ -19,9 +19,21 @@ def unknown_name(kind: str, given: object, allowed: Iterable[str]) -> str:
         One sentence, with the nearest allowed name if one is near.
     """
     names = sorted(allowed)
-    near = difflib.get_close_matches(str(given), names, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown {kind} {given!r}.{hint} Supported: {names}"
+    return f"unknown {kind} {given!r}.{nearest(given, names)} Supported: {names}"
+
+
+def nearest(given: object, allowed: Iterable[str]) -> str:
+    """Asks whether a name that is near was meant.
+
+    Args:
+        given: the name that was given.
+        allowed: the names that would do.
+
+    Returns:
+        `` Did you mean 'name'?``, with the blank before it; ``""`` if none is near.
+    """
+    near = difflib.get_close_matches(str(given), sorted(allowed), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 @contextlib.contextmanager

@@ -1,0 +1,194 @@
+"""The public names, and where each of them lives.
+
+Users import them from `jax_stepcache`, which imports this file at the first of them.
+"""
+
+from jax_stepcache.backends import (
+    CUSTOM_STEPCACHE_ENABLERS,
+    DIFFUSION_CACHE_BACKEND,
+    CacheBackend,
+    CacheDiTBackend,
+    DiffusionCacheConfig,
+    FirstBlockCacheBackend,
+    FirstBlockCacheConfig,
+    MagCacheBackend,
+    SeaCacheBackend,
+    StaticBackend,
+    StepCacheBackend,
+    StepCacheConfig,
+    StepCacheState,
+    TaylorSeerBackend,
+    TaylorSeerCacheConfig,
+    TeaCacheBackend,
+    TunedBackend,
+    get_cache_backend,
+)
+from jax_stepcache.calibration import Calibration, calibrate
+from jax_stepcache.loop.denoise import denoise
+from jax_stepcache.loop.result import SampleResult, Stats
+from jax_stepcache.measure.summary import Summary, summary
+from jax_stepcache.measure.summary.timeline import Timeline, timeline
+from jax_stepcache.network.own import FunctionModel
+from jax_stepcache.network.params import Params
+from jax_stepcache.network.protocol import Model, SamplingDefaults
+from jax_stepcache.network.registry import load_model, load_params, save_params
+from jax_stepcache.network.stages import StagedDenoiser, Stages
+from jax_stepcache.pipeline import Pipeline
+from jax_stepcache.policy.compose import compose
+from jax_stepcache.policy.forecasts import (
+    Forecast,
+    Hold,
+    Linear,
+    LinearX0,
+    Newton,
+    Taylor,
+)
+from jax_stepcache.policy.gates import (
+    Accumulate,
+    Always,
+    Below,
+    ForcedSteps,
+    Gate,
+    LastStep,
+    Magnitude,
+    Mask,
+    MaxConsecutive,
+    MaxSkips,
+    Tiers,
+    WarmUp,
+)
+from jax_stepcache.policy.named import (
+    DREAMZERO_SCHEDULES,
+    TEACACHE_COEFFICIENTS,
+    Restarting,
+    Uncached,
+    db_cache,
+    first_block_cache,
+    mag_cache,
+    mask_of_steps,
+    restarting,
+    sea_cache,
+    static_schedule,
+    step_cache,
+    steps_mask,
+    taylor_seer,
+    tea_cache,
+)
+from jax_stepcache.policy.policy import Composed, Policy
+from jax_stepcache.policy.signals import (
+    Cosine,
+    FirstBlocks,
+    MagnitudeRatio,
+    ModulatedInput,
+    Nothing,
+    Signal,
+    Spectrum,
+)
+from jax_stepcache.policy.span import Span
+from jax_stepcache.policy.view import View
+from jax_stepcache.requests.many import sample_many
+from jax_stepcache.requests.request import Request
+from jax_stepcache.sampling import sample
+from jax_stepcache.serving import DeadlineExceeded, Outcome, Server, Stream, serve
+from jax_stepcache.solvers import Euler, Solver, UniPC, get_solver
+from jax_stepcache.solvers.schedule import Schedule, explicit_schedule, flow_schedule
+
+__all__ = [
+    "CUSTOM_STEPCACHE_ENABLERS",
+    "DIFFUSION_CACHE_BACKEND",
+    "DREAMZERO_SCHEDULES",
+    "TEACACHE_COEFFICIENTS",
+    "Accumulate",
+    "Always",
+    "Below",
+    "CacheBackend",
+    "CacheDiTBackend",
+    "Calibration",
+    "Composed",
+    "Cosine",
+    "DeadlineExceeded",
+    "DiffusionCacheConfig",
+    "Euler",
+    "FirstBlockCacheBackend",
+    "FirstBlockCacheConfig",
+    "FirstBlocks",
+    "ForcedSteps",
+    "Forecast",
+    "FunctionModel",
+    "Gate",
+    "Hold",
+    "LastStep",
+    "Linear",
+    "LinearX0",
+    "MagCacheBackend",
+    "Magnitude",
+    "MagnitudeRatio",
+    "Mask",
+    "MaxConsecutive",
+    "MaxSkips",
+    "Model",
+    "ModulatedInput",
+    "Newton",
+    "Nothing",
+    "Outcome",
+    "Params",
+    "Pipeline",
+    "Policy",
+    "Request",
+    "Restarting",
+    "SampleResult",
+    "SamplingDefaults",
+    "Schedule",
+    "SeaCacheBackend",
+    "Server",
+    "Signal",
+    "Solver",
+    "Span",
+    "Spectrum",
+    "StagedDenoiser",
+    "Stages",
+    "StaticBackend",
+    "Stats",
+    "StepCacheBackend",
+    "StepCacheConfig",
+    "StepCacheState",
+    "Stream",
+    "Summary",
+    "Taylor",
+    "TaylorSeerBackend",
+    "TaylorSeerCacheConfig",
+    "TeaCacheBackend",
+    "Tiers",
+    "Timeline",
+    "TunedBackend",
+    "Uncached",
+    "UniPC",
+    "View",
+    "WarmUp",
+    "calibrate",
+    "compose",
+    "db_cache",
+    "denoise",
+    "explicit_schedule",
+    "first_block_cache",
+    "flow_schedule",
+    "get_cache_backend",
+    "get_solver",
+    "load_model",
+    "load_params",
+    "mag_cache",
+    "mask_of_steps",
+    "restarting",
+    "sample",
+    "sample_many",
+    "save_params",
+    "sea_cache",
+    "serve",
+    "static_schedule",
+    "step_cache",
+    "steps_mask",
+    "summary",
+    "taylor_seer",
+    "tea_cache",
+    "timeline",
+]
