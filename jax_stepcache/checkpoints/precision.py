@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
-from jax.typing import DTypeLike
+from typing import TYPE_CHECKING
 
 from jax_stepcache.errors import unknown_name
+
+if TYPE_CHECKING:
+    from jax.typing import DTypeLike
 
 DTYPES = ("bfloat16", "float32")
 
@@ -22,6 +24,9 @@ def precision(dtype: DTypeLike | None) -> str | None:
     Raises:
         ValueError: for any other than bfloat16 and float32.
     """
+    # Here, because the help of ``jax-stepcache`` lists the dtypes without JAX.
+    import jax.numpy as jnp
+
     if dtype is None:
         return None
     try:

@@ -6,31 +6,9 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
-from jax_stepcache.checkpoints.precision import DTYPES
 from jax_stepcache.checkpoints.streaming import StreamedCheckpoint
 from jax_stepcache.network.registry import description, in_dtype, open_checkpoint
-
-
-def add_parser(commands: Any) -> None:
-    """Adds the command to a parser's commands."""
-    parser = commands.add_parser(
-        "convert",
-        help="a released checkpoint to a folder that loads faster, part by part",
-        description=f"{__doc__} Interrupted, it goes on when called again.",
-    )
-    parser.add_argument(
-        "source",
-        metavar="SRC",
-        help="folder of safetensors files, their index and config.json; or one file",
-    )
-    parser.add_argument("target", metavar="DST", type=Path, help="folder to be made")
-    parser.add_argument(
-        "--dtype", choices=DTYPES, help="cast to it (default: as the checkpoint is)"
-    )
-    parser.set_defaults(run=run)
 
 
 def run(parsed: argparse.Namespace) -> None:

@@ -13,21 +13,6 @@ from jax_stepcache.network.registry import load_model, offered
 _PREFIXES = ["", "k", "M", "G", "T", "P"]
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command to a parser's commands."""
-    parser = commands.add_parser(
-        "info",
-        help="parameters, bytes, KV cache and FLOPs of a model or checkpoint",
-        description=f"{__doc__} No weights are read.",
-    )
-    parser.add_argument(
-        "source",
-        metavar="NAME|PATH",
-        help="tabletop, dit, droid-14b, wan22-5b, sit-xl/2, ..., or a checkpoint",
-    )
-    parser.set_defaults(run=run)
-
-
 def run(parsed: argparse.Namespace) -> None:
     """Runs the command."""
     model = load_model(parsed.source)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 
-from jax_stepcache.cli import calibrate, convert, finetune, info, rollout, sample
+from jax_stepcache.cli.parser import parse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,13 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0; 1 after bad input, which is told in one line; 130 after an
         interruption.
     """
-    parser = argparse.ArgumentParser(prog="jax-stepcache", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (sample, rollout, calibrate, convert, info, finetune):
-        command.add_parser(commands)
-    parsed = parser.parse_args(arguments)
+    parsed = parse(sys.argv[1:] if arguments is None else arguments)
     try:
-        parsed.run(parsed)
+        importlib.import_module(f"jax_stepcache.cli.{parsed.command}").run(parsed)
     except (
         ValueError,
         TypeError,

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from jax_stepcache.cli.options import (
-    add_sampling_options,
     cache_options,
     solver_options,
 )
@@ -20,20 +19,6 @@ from jax_stepcache.network.params import Params
 from jax_stepcache.network.registry import load_module, load_params
 
 _SHOWN = 4  # episodes in the GIF, side by side
-
-
-def add_parser(commands: Any) -> None:
-    """Adds the command to a parser's commands."""
-    parser = commands.add_parser(
-        "rollout",
-        help="closed-loop success rates of cache, tuned schedule and fewer steps",
-        description=__doc__,
-    )
-    add_sampling_options(parser)
-    parser.add_argument(
-        "--episodes", type=int, default=128, help="paired episodes of each row"
-    )
-    parser.set_defaults(run=run)
 
 
 def run(parsed: argparse.Namespace) -> None:

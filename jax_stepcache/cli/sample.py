@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import Any
 
 import jax
 
 from jax_stepcache.cli.options import (
-    add_sampling_options,
     cache_options,
     solver_options,
 )
@@ -20,29 +18,6 @@ from jax_stepcache.measure.summary import summary
 from jax_stepcache.measure.table import table
 from jax_stepcache.network.registry import load_params
 from jax_stepcache.sampling import sample
-
-
-def add_parser(commands: Any) -> None:
-    """Adds the command to a parser's commands."""
-    parser = commands.add_parser(
-        "sample",
-        help="predict video and actions, and say which steps ran the network",
-        description=__doc__,
-    )
-    add_sampling_options(parser)
-    parser.add_argument("--batch", type=int, default=1, help="scenes at once")
-    parser.add_argument(
-        "--compare",
-        action="store_true",
-        help="beside it: uncached, the tuned schedule, and plain fewer steps",
-    )
-    parser.add_argument(
-        "--summary",
-        action="store_true",
-        help="steps cached and quantiles of the signal (without --compare)",
-    )
-    parser.add_argument("--progress", action="store_true", help="show a bar")
-    parser.set_defaults(run=run)
 
 
 def run(parsed: argparse.Namespace) -> None:

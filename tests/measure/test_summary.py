@@ -14,6 +14,7 @@ import pytest
 
 import jax_stepcache
 from jax_stepcache import SampleResult, StagedDenoiser, Stats, summary
+from jax_stepcache.cli import sample as command
 from jax_stepcache.cli.main import main
 from jax_stepcache.loop.result import Branches
 
@@ -317,7 +318,6 @@ def test_a_real_run_inside_a_network():
 def test_the_command_prints_it(capsys, monkeypatch):
     """`sample --summary` prints the table below the result."""
     result = SampleResult(jnp.zeros(1), stats())
-    command = sys.modules["jax_stepcache.cli.sample"]
     params = SimpleNamespace(model=SimpleNamespace(example=lambda key, batch: None))
     monkeypatch.setattr(command, "load_params", lambda name: params)
     monkeypatch.setattr(command, "sample", lambda *_, **__: result)

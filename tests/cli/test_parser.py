@@ -1,0 +1,76 @@
+"""What ``jax-stepcache`` answers without running anything."""
+
+import subprocess
+import sys
+
+import pytest
+
+import jax_stepcache
+from jax_stepcache.calibration.thresholds import SWEPT
+from jax_stepcache.cli.main import main
+from jax_stepcache.cli.parser import THRESHOLDS
+
+# Run with the options of one command line; afterwards the modules are looked at.
+_WATCH = """
+import runpy, sys
+sys.argv = ["jax-stepcache", *sys.argv[1:]]
+try:
+    runpy.run_module("jax_stepcache", run_name="__main__")
+except SystemExit as ended:
+    status = ended.code or 0
+sys.stderr.write(" ".join({"jax", "flax", "numpy"} & set(sys.modules)))
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["sample", "--help"], ["convert", "--help"]],
+    ids=" ".join,
+)
+def test_help_and_version_need_no_jax(arguments):
+    """They are there at once: neither JAX nor Flax, nor even NumPy, is imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", _WATCH, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "jax-stepcache" in done.stdout
+    assert done.stderr == ""
+
+
+def test_the_version_is_the_librarys(capsys):
+    """`--version` prints it behind the command's name and ends well."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert not ended.value.code
+    assert capsys.readouterr().out == f"jax-stepcache {jax_stepcache.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["smaple", "--steps", "4"], "Did you mean 'sample'?"),
+        (["xyz"], "invalid choice: 'xyz' (choose from "),
+        ([], "the following arguments are required: COMMAND"),
+        (["sample", "--stepz", "4"], "unrecognized arguments: --stepz 4"),
+        (["info"], "the following arguments are required: NAME|PATH"),
+    ],
+)
+def test_a_wrong_command_line(arguments, words, capsys):
+    """It ends with status 2 and argparse's words; an unknown command with the nearest.
+
+    No other mistake is answered with the name of a command.
+    """
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert ("Did you mean" in told) == (arguments[:1] == ["smaple"])
+
+
+def test_the_help_names_what_can_be_calibrated():
+    """Its list stands apart from the ranges, which are arrays, and must not differ."""
+    assert tuple(SWEPT) == THRESHOLDS
