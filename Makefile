@@ -1,13 +1,14 @@
 # Each target makes its own virtual environment, so either works in a fresh clone.
 PYTHON ?= python3
 
-.PHONY: help sample rollout test check notebooks benchmarks train train-digits clean
+.PHONY: help sample rollout test check installed notebooks benchmarks train train-digits clean
 
 help:
 	@echo "make sample      sample the bundled model: a table and a picture in out/"
 	@echo "make rollout     closed-loop success rates and a GIF in out/"
 	@echo "make test        run the tests"
 	@echo "make check       format, lint and types"
+	@echo "make installed   build the wheel, and use it in environments of its own"
 	@echo "make notebooks   execute the notebooks in place"
 	@echo "make benchmarks  run every benchmark; JSON goes to benchmarks/results/"
 
@@ -32,6 +33,9 @@ check: .venv-dev/stamp
 	.venv-dev/bin/ruff check .
 	.venv-dev/bin/pyright --pythonpath .venv-dev/bin/python
 
+installed: .venv-dev/stamp
+	.ci/installed/run .venv-dev/bin/python
+
 notebooks: .venv-dev/stamp
 	.venv-dev/bin/python notebooks/execute.py notebooks/*.ipynb
 
@@ -41,6 +45,7 @@ benchmarks: .venv-plot/stamp
 	.venv-plot/bin/python benchmarks/batching.py --json benchmarks/results/batching.json
 	.venv-plot/bin/python benchmarks/dreamzero.py --config small --json benchmarks/results/dreamzero.json
 	.venv-plot/bin/python benchmarks/compile_time.py --json benchmarks/results/compile_time.json
+	.venv-plot/bin/python benchmarks/import_time.py --json benchmarks/results/import_time.json
 
 # First single chunks, then sequences of four as in a session.
 train: .venv-plot/stamp
