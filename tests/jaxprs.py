@@ -19,9 +19,7 @@ def primitives_of(jaxpr: Any) -> Counter[str]:
     counts: Counter[str] = Counter()
 
     def walk(node: Any) -> None:
-        if hasattr(node, "jaxpr"):
-            walk(node.jaxpr)
-        elif hasattr(node, "eqns"):
+        if hasattr(node, "eqns"):  # closed or not
             for equation in node.eqns:
                 counts[equation.primitive.name] += 1
                 walk(list(equation.params.values()))
