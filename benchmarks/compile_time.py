@@ -35,7 +35,7 @@ from jax_stepcache.models.dreamzero import (
     DreamZeroModel,
     weight_shapes,
 )
-from jax_stepcache.models.dreamzero.session import session_struct
+from jax_stepcache.models.dreamzero.session.session import session_struct
 
 LAYERS = (4, 40)
 MAX_RATIO = 1.5

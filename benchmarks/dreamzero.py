@@ -43,10 +43,10 @@ from jax_stepcache.models.dreamzero import (
     Session,
     weight_shapes,
 )
-from jax_stepcache.models.dreamzero.flops import count_flops
-from jax_stepcache.models.dreamzero.kv_cache import slots
-from jax_stepcache.models.dreamzero.observation import complete
-from jax_stepcache.models.dreamzero.session import Observed, observe
+from jax_stepcache.models.dreamzero.network.flops import count_flops
+from jax_stepcache.models.dreamzero.network.kv_cache import slots
+from jax_stepcache.models.dreamzero.session.observation import complete
+from jax_stepcache.models.dreamzero.session.session import Observed, observe
 from jax_stepcache.network.registry import load_model
 
 NUM_STEPS = 16

@@ -6,14 +6,14 @@ a cache looks inside; the bundled weights draw handwritten digits.
 
 from pathlib import Path
 
-from .checkpoint import named_model, open_checkpoint, with_dtype
-from .config import DiTConfig
-from .configs import CONFIGS, DIGITS
+from .checkpoint.name_map import import_state_dict, state_dict_shapes
+from .checkpoint.released import named_model, open_checkpoint, with_dtype
 from .describe import describe
 from .model import DiTModel, config_of, model_from_config, weights_struct
-from .network import Context, DiT
-from .parameters import bind, init_weights, weight_shapes
-from .state_dict import import_state_dict, state_dict_shapes
+from .network.config import DiTConfig
+from .network.parameters import bind, init_weights, weight_shapes
+from .network.published import CONFIGS, DIGITS
+from .network.transformer import Context, DiT
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 

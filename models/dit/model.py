@@ -18,10 +18,11 @@ from jax_stepcache.network.guidance import stack_branches
 from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule
 from jax_stepcache.network.tuned import TunedFile
 
-from .config import DiTConfig
-from .configs import DIGITS
-from .network import Context
-from .parameters import bind, weight_shapes
+from ..observations import require_parts
+from .network.config import DiTConfig
+from .network.parameters import bind, weight_shapes
+from .network.published import DIGITS
+from .network.transformer import Context
 
 TUNED = TunedFile(Path(__file__).with_name("tuned.json"))
 
@@ -146,13 +147,7 @@ class DiTModel:
 
     def check_observation(self, observation: Any) -> int:
         """See `Model.check_observation`."""
-        if not isinstance(observation, Mapping) or set(observation) != {"label"}:
-            given = (
-                sorted(observation)
-                if isinstance(observation, Mapping)
-                else type(observation).__name__
-            )
-            raise ValueError(f"observation is {given}; the model takes ['label']")
+        require_parts(observation, {"label"})
         label, what = observation["label"], "observation['label']"
         if not hasattr(label, "shape"):
             raise ValueError(

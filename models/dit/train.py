@@ -9,11 +9,7 @@ averaged weights are written as one safetensors file that `load_params` takes.
 
 from __future__ import annotations
 
-import argparse
 import functools
-import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,15 +17,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax_stepcache.checkpoints.weights import save_weights
-
-from ..dreamzero.training.fit import TrainState, fit
-from .configs import DIGITS
-from .digits import Digits, load_digits
-from .loss import FlowMatching
+from ..training.command import command_line, run_parser, told
+from ..training.export import export_run
+from ..training.loop import fit
+from ..training.optimizer import clipped_adamw, warmup_cosine
+from ..training.step import TrainState
 from .model import DiTModel, config_of
-from .parameters import init_weights
-from .quality import Quality, measure
+from .network.parameters import init_weights
+from .network.published import DIGITS
+from .training.digits import Digits, load_digits
+from .training.loss import FlowMatching
+from .training.quality import Quality, measure
 
 
 class Settings(NamedTuple):
@@ -61,13 +59,8 @@ class Settings(NamedTuple):
 @functools.cache
 def make_optimizer(settings: Settings) -> optax.GradientTransformation:
     """AdamW with clipped gradients, a warm-up and a cosine to zero."""
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, settings.warmup, settings.steps
-    )
-    return optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adamw(rate, weight_decay=settings.weight_decay, mask=_matrices),
-    )
+    rate = warmup_cosine(settings.learning_rate, settings.warmup, settings.steps)
+    return clipped_adamw(rate, settings.weight_decay, _matrices)
 
 
 def train(
@@ -80,13 +73,13 @@ def train(
         model: the model.
         digits: what it learns.
         folder: where checkpoints go.
-        **options: see `dreamzero.training.fit`.
+        **options: see `training.loop.fit`.
 
     Returns:
         The state at the end.
 
     Raises:
-        ValueError: see `dreamzero.training.fit`.
+        ValueError: see `training.loop.fit`.
     """
     rows = settings.batch // settings.accumulate
     fresh = jax.jit(init_weights, static_argnums=0)
@@ -121,42 +114,27 @@ def export(
         command: the command line that made them.
         quality: what was measured of them.
     """
-    account = {
-        "model": model.name,
-        "config": config_of(model),
-        "command": command,
-        "settings": settings._asdict(),
-        "steps_taken": int(state.step),
-        "quality": None if quality is None else quality._asdict(),
-    }
-    metadata = {"model": model.name, "config": json.dumps(account["config"])}
-    save_weights(path, state.averaged, metadata)
-    path.with_suffix(".json").write_text(json.dumps(account, indent=2) + "\n")
+    export_run(
+        path,
+        state,
+        model=model.name,
+        config=config_of(model),
+        command=command,
+        settings=settings,
+        quality=None if quality is None else quality._asdict(),
+    )
 
 
 def main() -> None:
     """Trains from the command line."""
-    default = Settings()
-    parser = argparse.ArgumentParser(description="Train the digits' model.")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--steps", type=int, default=default.steps)
-    parser.add_argument("--batch", type=int, default=default.batch)
-    parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument("--learning-rate", type=float, default=default.learning_rate)
-    parser.add_argument("--resume", action="store_true", help="continue a run")
-    parser.add_argument("--stop-after", type=int, help="stop at this step")
+    parser = run_parser("Train the digits' model.", Settings())
     parser.add_argument(
         "--report",
         action="store_true",
         help="measure at the end whether samples show the digit they should",
     )
     arguments = parser.parse_args()
-    settings = Settings(
-        steps=arguments.steps,
-        batch=arguments.batch,
-        seed=arguments.seed,
-        learning_rate=arguments.learning_rate,
-    )
+    settings = told(arguments, Settings())
     model, digits = DiTModel(DIGITS), load_digits()
     state = train(
         settings,
@@ -170,7 +148,7 @@ def main() -> None:
     if arguments.report:
         quality = measure(state.averaged, model, digits)
         print(quality)
-    command = shlex.join(["python", "-m", f"{__spec__.name}", *sys.argv[1:]])
+    command = command_line(__spec__.name)
     path = arguments.out / "weights.safetensors"
     export(state, settings, model, path, command, quality=quality)
 

@@ -6,28 +6,27 @@ what it remembers of the frames before, and `denoise` the function a sampler cal
 
 from typing import Any
 
-from .attention import Context, KeysValues
-from .checkpoint import named_model, open_checkpoint, with_dtype
-from .config import DreamZeroConfig
-from .configs import CONFIGS, Size
-from .denoiser import DreamZeroCondition, denoise
+from ..layers.attention import KeysValues
+from .checkpoint.name_map import import_state_dict, state_dict_shapes
+from .checkpoint.released import named_model, open_checkpoint, with_dtype
+from .control.pipeline import DreamZeroPipeline
+from .control.step import ControlStep
 from .describe import describe
-from .dit import CausalWanModel, Outputs
-from .embodiments import EMBODIMENTS, Embodiment, get_embodiment
-from .kv_cache import KVCache
 from .model import DreamZeroModel, config_of, model_from_config, weights_struct
-from .observation import Observation
-from .parameters import bind, init_weights, weight_shapes
-from .pipeline import ControlStep, DreamZeroPipeline
-from .session import Session, split_sessions, stack_sessions
-from .state_dict import import_state_dict, state_dict_shapes
-from .statistics import (
-    Statistics,
-    actions_to_robot,
-    load_statistics,
-    normalise_state,
-    robot_to_actions,
-)
+from .network.attention import Context
+from .network.config import DreamZeroConfig
+from .network.kv_cache import KVCache
+from .network.parameters import bind, init_weights, weight_shapes
+from .network.published import CONFIGS, Size
+from .network.stages import DreamZeroCondition, denoise
+from .network.tokens import Outputs
+from .network.transformer import CausalWanModel
+from .robot.embodiments import EMBODIMENTS, Embodiment, get_embodiment
+from .robot.statistics import Statistics, load_statistics
+from .robot.units import actions_to_robot, normalise_state, robot_to_actions
+from .session.batch import split_sessions, stack_sessions
+from .session.observation import Observation
+from .session.session import Session
 
 __all__ = [
     "CONFIGS",

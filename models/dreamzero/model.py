@@ -14,13 +14,14 @@ from jax_stepcache.check import batch_size, check_arrays
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule
 
-from . import denoiser
-from .config import DreamZeroConfig
-from .configs import Size
-from .denoiser import DreamZeroCondition, Stage
-from .observation import complete
-from .parameters import weight_shapes
-from .session import observe, start
+from ..observations import named
+from .network import stages
+from .network.config import DreamZeroConfig
+from .network.parameters import weight_shapes
+from .network.published import Size
+from .network.stages import DreamZeroCondition, Stage
+from .session.observation import complete
+from .session.session import observe, start
 
 _PREDICTIONS = ("velocity", "sample")
 
@@ -109,24 +110,24 @@ class DreamZeroModel:
         condition: DreamZeroCondition,
     ) -> tuple[jax.Array, Stage]:
         """Video, action and state tokens (rows, tokens, D), and what else is read."""
-        return denoiser.embed(self.dit, weights, sample, t, condition)
+        return stages.embed(self.dit, weights, sample, t, condition)
 
     def blocks(
         self, weights: Any, hidden: jax.Array, context: Stage, start: int, stop: int
     ) -> jax.Array:
         """Sends tokens through blocks ``start`` to ``stop - 1``."""
-        return denoiser.blocks(self.dit, weights, hidden, context, start, stop)
+        return stages.blocks(self.dit, weights, hidden, context, start, stop)
 
     def head(
         self, weights: Any, hidden: jax.Array, context: Stage
     ) -> dict[str, jax.Array]:
         """The velocities of video and action."""
-        said = denoiser.head(self.dit, weights, hidden, context)
+        said = stages.head(self.dit, weights, hidden, context)
         return self.velocity(said, context.sample, context.t)
 
     def modulated(self, weights: Any, hidden: jax.Array, context: Stage) -> jax.Array:
         """Block 0's modulated input, (rows, tokens, D)."""
-        return denoiser.modulated(self.dit, weights, hidden, context)
+        return stages.modulated(self.dit, weights, hidden, context)
 
     def velocity(
         self,
@@ -185,7 +186,7 @@ class DreamZeroModel:
         if not isinstance(observation, Mapping) or "text" not in observation:
             raise ValueError(
                 "observation must be a mapping with 'text', the encoded prompt, and "
-                f"what DreamZeroPipeline is shown; got {_named(observation)}"
+                f"what DreamZeroPipeline is shown; got {named(observation)}"
             )
         shown = dict(observation)
         batch = batch_size(shown["text"], "observation['text']")
@@ -243,11 +244,6 @@ class DreamZeroModel:
             f"{self.name} has no tuned schedule of {budget} model calls; use "
             "cache='static' with a steps_mask of your own, or num_dit_steps 5 to 8"
         )
-
-
-def _named(observation: Any) -> str:
-    kind = type(observation).__name__
-    return str(sorted(observation)) if isinstance(observation, Mapping) else kind
 
 
 def model_from_config(config: Mapping[str, Any]) -> DreamZeroModel:

@@ -29,6 +29,7 @@ from ..dreamzero import (
     bind,
 )
 from ..dreamzero import config_of as dreamzero_config_of
+from ..observations import require_parts
 from . import latent
 from .render import COLOUR_NAMES, IMAGE_SIZE
 from .world import MAX_STEP, observe, reset
@@ -125,16 +126,7 @@ class TabletopModel(DreamZeroModel):
 
     def check_observation(self, observation: Any) -> int:
         """See `Model.check_observation`."""
-        wanted = self.observation_struct(1)
-        if not isinstance(observation, Mapping) or observation.keys() != wanted.keys():
-            given = (
-                sorted(observation)
-                if isinstance(observation, Mapping)
-                else type(observation).__name__
-            )
-            raise ValueError(
-                f"observation is {given}; the model takes {sorted(wanted)}"
-            )
+        require_parts(observation, self.observation_struct(1).keys())
         batch = batch_size(observation, "observation")
         wanted = self.observation_struct(batch)
         if jnp.result_type(observation["image"]) == jnp.uint8:

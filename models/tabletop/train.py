@@ -10,12 +10,9 @@ takes.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
-import shlex
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,12 +21,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax_stepcache.checkpoints.weights import save_weights
 from jax_stepcache.network.registry import load_params
 
 from ..dreamzero import init_weights
-from ..dreamzero.training import Chunks, FlowMatching, TrainState, fit
+from ..dreamzero.training import Chunks, FlowMatching
 from ..dreamzero.training.loss import unrolled
+from ..training.command import command_line, run_parser, told
+from ..training.export import export_run
+from ..training.loop import fit
+from ..training.optimizer import clipped, warmup_cosine
+from ..training.step import TrainState
 from . import latent
 from .episodes import demonstrate
 from .model import (
@@ -83,9 +84,7 @@ def make_optimizer(settings: Settings) -> optax.GradientTransformation:
     Matrices of all blocks are stacked; each layer's is orthogonalised by itself.
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
     """
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, settings.warmup, settings.steps
-    )
+    rate = warmup_cosine(settings.learning_rate, settings.warmup, settings.steps)
 
     def matrices(weights: Any) -> Any:
         def kind(path: Any, x: jax.Array) -> Any:
@@ -96,13 +95,12 @@ def make_optimizer(settings: Settings) -> optax.GradientTransformation:
 
         return jax.tree_util.tree_map_with_path(kind, weights)
 
-    return optax.chain(
-        optax.clip_by_global_norm(1.0),
+    return clipped(
         optax.contrib.muon(
             rate,
             adam_learning_rate=lambda count: 0.1 * rate(count),
             muon_weight_dimension_numbers=matrices,
-        ),
+        )
     )
 
 
@@ -168,13 +166,13 @@ def train(
         model: the model.
         folder: where checkpoints go.
         init: weights to begin from; None for fresh ones.
-        **options: see `dreamzero.training.fit`.
+        **options: see `training.loop.fit`.
 
     Returns:
         The state at the end.
 
     Raises:
-        ValueError: see `dreamzero.training.fit`.
+        ValueError: see `training.loop.fit`.
     """
     weights = init_weights(model.dit, jax.random.key(settings.seed))
     return fit(
@@ -209,42 +207,27 @@ def export(
         commit: of the code that ran.
         init: the account of the weights that the run began from.
     """
-    account = {
-        "model": model.name,
-        "config": config_of(model),
-        "command": command,
-        "settings": settings._asdict(),
-        "steps_taken": int(state.step),
-        "commit": commit,
-        "init": init,
-    }
-    metadata = {"model": model.name, "config": json.dumps(account["config"])}
-    save_weights(path, state.averaged, metadata)
-    path.with_suffix(".json").write_text(json.dumps(account, indent=2) + "\n")
+    export_run(
+        path,
+        state,
+        model=model.name,
+        config=config_of(model),
+        command=command,
+        settings=settings,
+        commit=commit,
+        init=init,
+    )
 
 
 def main() -> None:
     """Trains from the command line."""
-    parser = argparse.ArgumentParser(description="Train the tabletop's model.")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--steps", type=int, default=Settings().steps)
-    parser.add_argument("--batch", type=int, default=Settings().batch)
-    parser.add_argument("--seed", type=int, default=Settings().seed)
+    parser = run_parser("Train the tabletop's model.", Settings())
     parser.add_argument(
         "--blocks", type=int, default=Settings().blocks, help="chunks a demonstration"
     )
-    parser.add_argument("--learning-rate", type=float, default=Settings().learning_rate)
     parser.add_argument("--init", type=Path, help="weights file to begin from")
-    parser.add_argument("--resume", action="store_true", help="continue a run")
-    parser.add_argument("--stop-after", type=int, help="stop at this step")
     arguments = parser.parse_args()
-    settings = Settings(
-        steps=arguments.steps,
-        batch=arguments.batch,
-        blocks=arguments.blocks,
-        learning_rate=arguments.learning_rate,
-        seed=arguments.seed,
-    )
+    settings = told(arguments, Settings())
     weights, init, commit = None, None, _commit()
     model = TabletopModel(tabletop_config())
     if arguments.init is not None:
@@ -262,7 +245,7 @@ def main() -> None:
         resume=arguments.resume,
         stop_after=arguments.stop_after,
     )
-    command = shlex.join(["python", "-m", f"{__spec__.name}", *sys.argv[1:]])
+    command = command_line(__spec__.name)
     path = arguments.out / "weights.safetensors"
     export(state, settings, model, path, command, commit=commit, init=init)
 

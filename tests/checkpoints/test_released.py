@@ -18,8 +18,7 @@ from jax_stepcache.checkpoints import streaming
 from jax_stepcache.models.dreamzero import import_state_dict
 from jax_stepcache.network.registry import open_checkpoint
 
-from ..models.dreamzero.small import SMALL
-from ..models.dreamzero.test_dit import I2V
+from ..models.dreamzero.small import I2V, SMALL
 from .original import OTHERS, PREFIX, config_json, state_dict, write_original
 
 

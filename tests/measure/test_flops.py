@@ -12,8 +12,8 @@ import pytest
 from jax_stepcache import Params, load_model
 from jax_stepcache.loop.result import Stats
 from jax_stepcache.measure.flops import ForwardFlops, forward_flops, matmul_flops
-from jax_stepcache.models.dit.flops import count_flops as count_dit
-from jax_stepcache.models.dreamzero.flops import count_flops as count_dreamzero
+from jax_stepcache.models.dit.network.flops import count_flops as count_dit
+from jax_stepcache.models.dreamzero.network.flops import count_flops as count_dreamzero
 
 from ..staged import NUM_BLOCKS, UNROLLED, WEIGHTS, options
 

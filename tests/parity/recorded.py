@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jax_stepcache.models.dreamzero import DreamZeroConfig, import_state_dict
-from jax_stepcache.models.dreamzero.parameters import Weights
+from jax_stepcache.models.sizes.parameters import Weights
 
 TOLERANCE = 1e-4  # absolute, float32
 

@@ -16,8 +16,8 @@ from jax_stepcache.models.dreamzero import (
     Outputs,
     bind,
 )
-from jax_stepcache.models.dreamzero.kv_cache import append
-from jax_stepcache.models.dreamzero.parameters import Weights
+from jax_stepcache.models.dreamzero.network.kv_cache import append
+from jax_stepcache.models.sizes.parameters import Weights
 
 from . import recorded
 from .cases import dreamzero_files, parametrize

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 import pytest
 
-from jax_stepcache.models.dreamzero import DreamZeroConfig, bind, teacher_forcing
-from jax_stepcache.models.dreamzero.parameters import Weights
+from jax_stepcache.models.dreamzero import DreamZeroConfig, bind
+from jax_stepcache.models.dreamzero.network import teacher_forcing
+from jax_stepcache.models.sizes.parameters import Weights
 
 from . import recorded
 from .cases import dreamzero_files, parametrize

@@ -1,8 +1,8 @@
 """Flow-matching training of DreamZero: from scratch, in full or by LoRA."""
 
+from ...training import TrainState, fit
 from .chunks import Chunks, load_chunks, save_chunks
 from .finetune import FinetuneSettings, finetune
-from .fit import TrainState, fit
 from .lora import init_lora, merge_lora
 from .loss import FlowMatching
 from .noise import TrainingNoise, training_noise

@@ -15,9 +15,10 @@ import optax
 
 from jax_stepcache.network.params import Params
 
+from ...training.loop import fit
+from ...training.optimizer import clipped_adamw, warmup_cosine
 from ..model import DreamZeroModel
 from .chunks import Chunks, load_chunks
-from .fit import fit
 from .lora import init_lora, merge_lora
 from .loss import FlowMatching
 from .noise import training_noise
@@ -166,16 +167,9 @@ def rows_at(step: int, count: int, settings: FinetuneSettings) -> np.ndarray:
 
 @functools.cache
 def _optimizer(settings: FinetuneSettings) -> optax.GradientTransformation:
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0,
-        settings.learning_rate,
-        round(settings.warmup * settings.steps),
-        settings.steps,
-    )
-    return optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adamw(rate, weight_decay=settings.weight_decay),
-    )
+    warmup = round(settings.warmup * settings.steps)
+    rate = warmup_cosine(settings.learning_rate, warmup, settings.steps)
+    return clipped_adamw(rate, settings.weight_decay)
 
 
 def _merged(trained: Any, frozen: Any, alpha: float | None) -> Any:

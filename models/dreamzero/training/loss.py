@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .. import teacher_forcing
 from ..model import DreamZeroModel
-from ..parameters import bind
+from ..network import teacher_forcing
+from ..network.parameters import bind
 from .chunks import Chunks
 from .noise import training_noise
 

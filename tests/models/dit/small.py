@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jax_stepcache.models.dit import DiTConfig, DiTModel, weight_shapes
-from jax_stepcache.models.dit.parameters import Weights
+from jax_stepcache.models.sizes.parameters import Weights
 
 SMALL = DiTConfig(
     input_size=4,

@@ -17,7 +17,7 @@ from jax_stepcache.cli.info import run as info
 from jax_stepcache.models import dit
 from jax_stepcache.models.dit import DIGITS, DiTConfig, DiTModel, init_weights
 from jax_stepcache.models.dit import model as adapter
-from jax_stepcache.models.dit.flops import count_flops
+from jax_stepcache.models.dit.network.flops import count_flops
 from jax_stepcache.network.tuned import TunedFile
 
 from .small import SMALL, random_sample, random_weights, velocity

@@ -11,9 +11,9 @@ import pytest
 
 from jax_stepcache import load_params
 from jax_stepcache.models.dit import DiTModel, init_weights
-from jax_stepcache.models.dit.digits import Digits
-from jax_stepcache.models.dit.loss import FlowMatching
 from jax_stepcache.models.dit.train import Settings, export, train
+from jax_stepcache.models.dit.training.digits import Digits
+from jax_stepcache.models.dit.training.loss import FlowMatching
 
 from .small import SMALL, velocity
 

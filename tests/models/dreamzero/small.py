@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -18,7 +19,7 @@ from jax_stepcache.models.dreamzero import (
     denoise,
     weight_shapes,
 )
-from jax_stepcache.models.dreamzero.parameters import Weights
+from jax_stepcache.models.sizes.parameters import Weights
 
 SMALL = DreamZeroConfig(
     model_type="ti2v",
@@ -39,6 +40,16 @@ SMALL = DreamZeroConfig(
     hidden_size=8,
     concat_first_frame_latent=False,
     image_dim=None,
+)
+
+
+I2V = replace(
+    SMALL,
+    model_type="i2v",
+    in_dim=7,
+    concat_first_frame_latent=True,
+    image_dim=6,
+    image_len=5,
 )
 
 

@@ -1,0 +1,102 @@
+"""What becomes of one tensor of a checkpoint, or of those of a PyTorch module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jax_stepcache.checkpoints.streaming import as_it_is
+
+Shape = tuple[int, ...]
+
+Table = dict[str, Any]
+"""Nested dict like the weights', with a `Tensor` for each of them."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """How one tensor of the checkpoint becomes one of ours, or a layer of it.
+
+    Attributes:
+        source: its name in the checkpoint, ``{layer}`` standing for the block.
+        shape: its shape there, for a target of a given shape (without layers).
+        convert: makes ours of it, of NumPy's or JAX's arrays. These are functions of
+            the module, so that programs made of them are compiled once.
+    """
+
+    source: str
+    shape: Callable[[Shape], Shape]
+    convert: Callable[[Any], Any]
+
+
+def same(source: str) -> Tensor:
+    """A tensor that is ours as it is."""
+    return Tensor(source, lambda ours: ours, as_it_is)
+
+
+def turned(source: str) -> Tensor:
+    """A matrix that is ours transposed."""
+    return Tensor(source, lambda ours: ours[::-1], _turned)
+
+
+def only(source: str) -> Tensor:
+    """A tensor with an axis of length 1 before those of ours."""
+    return Tensor(source, lambda ours: (1, *ours), _only)
+
+
+def patches(source: str, inner: Shape) -> Tensor:
+    """The kernel of a convolution whose stride is its size: a matrix of ours.
+
+    Args:
+        source: the tensor's name.
+        inner: its axes after that of the output channels.
+
+    Returns:
+        The tensor.
+    """
+    return Tensor(source, lambda ours: (ours[1], *inner), _patches)
+
+
+def linear(name: str) -> Table:
+    """A linear map; PyTorch keeps matrices as (out, in)."""
+    return {"kernel": turned(f"{name}.weight"), "bias": same(f"{name}.bias")}
+
+
+def mlp(name: str, first: str, second: str) -> Table:
+    """Two linear maps.
+
+    Args:
+        name: the module's.
+        first: the name of the first in it.
+        second: that of the second. An ``nn.Sequential`` counts activations too.
+
+    Returns:
+        The table.
+    """
+    return {
+        "layer1": linear(f"{name}.{first}"),
+        "layer2": linear(f"{name}.{second}"),
+    }
+
+
+def norm(name: str) -> Table:
+    """A normalisation with scale and bias."""
+    return {"scale": same(f"{name}.weight"), "bias": same(f"{name}.bias")}
+
+
+def rms_norm(name: str) -> Table:
+    """A normalisation with a scale alone."""
+    return {"scale": same(f"{name}.weight")}
+
+
+def _turned(tensor: Any) -> Any:
+    return tensor.T
+
+
+def _only(tensor: Any) -> Any:
+    return tensor[0]
+
+
+def _patches(tensor: Any) -> Any:
+    return tensor.reshape(tensor.shape[0], -1).T

@@ -1,0 +1,1 @@
+"""The transformer: its sizes, its parts, its weights."""

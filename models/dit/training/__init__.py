@@ -1,0 +1,1 @@
+"""What the bundled model learns, and how well it has learned it."""

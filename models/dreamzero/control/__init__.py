@@ -1,0 +1,1 @@
+"""DreamZero in a control loop: `pipeline` is called, `step` is what it returns."""

@@ -1,0 +1,98 @@
+"""One transformer block, modulated by the timestep of each token."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ...layers.activations import gelu_tanh
+from ...layers.attention import KeysValues
+from ...layers.linear import MLP
+from ...layers.modulation import Spans, modulate, per_token
+from ...layers.norms import LayerNorm
+from ...layers.rotary import Rotation
+from .attention import Context, CrossAttention, SelfAttention
+from .config import DreamZeroConfig
+
+
+class Block(nnx.Module):
+    """Self-attention, cross-attention and feed-forward, each with a residual.
+
+    Attributes:
+        modulation: (6, D) added to the timestep's; shift, scale and gate of the
+            self-attention, then those of the feed-forward.
+        self_attn: over the window.
+        norm3: before the cross-attention.
+        cross_attn: to the prompt; it has neither shift nor gate.
+        ffn: feed-forward.
+        eps: of the normalisations.
+    """
+
+    def __init__(self, config: DreamZeroConfig, *, rngs: nnx.Rngs):
+        # Zero gates make a fresh block a near-identity ("adaLN-Zero").
+        self.modulation = nnx.Param(jnp.zeros((6, config.dim)))
+        self.self_attn = SelfAttention(config, rngs=rngs)
+        self.norm3 = LayerNorm(config.dim, config.eps)
+        self.cross_attn = CrossAttention(config, rngs=rngs)
+        self.ffn = MLP(
+            config.dim, config.ffn_dim, config.dim, activation=gelu_tanh, rngs=rngs
+        )
+        self.eps = config.eps
+
+    def __call__(
+        self,
+        x: jax.Array,
+        modulation: jax.Array,
+        rotation: Rotation,
+        context: Context,
+        cached: KeysValues | None,
+        mask: jax.Array,
+        *,
+        spans: Spans,
+    ) -> tuple[jax.Array, KeysValues]:
+        """Applies the block.
+
+        Args:
+            x: (B, L, D) tokens.
+            modulation: (B, rows, 6, D), one row for each timestep.
+            rotation: of the tokens.
+            context: of this layer.
+            cached: keys and values of earlier frames, of this layer, or None.
+            mask: (B or 1, 1, 1 or L, K + L) bool.
+            spans: which tokens each row of ``modulation`` is for.
+
+        Returns:
+            Tokens like ``x``, and their keys and values.
+        """
+        added = self.modulation.get_value()
+        m = modulation + added.astype(modulation.dtype)
+        gate1, shift2, scale2, gate2 = (
+            per_token(m[:, :, j], spans) for j in range(2, 6)
+        )
+        u = modulated_input(x, modulation, added, spans, self.eps)
+        y, new = self.self_attn(u, rotation, cached, mask)
+        x = x + y * gate1
+        x = x + self.cross_attn(self.norm3(x), context)
+        x = x + self.ffn(modulate(x, shift2, scale2, self.eps)) * gate2
+        return x, new
+
+
+def modulated_input(
+    x: jax.Array, modulation: jax.Array, added: jax.Array, spans: Spans, eps: float
+) -> jax.Array:
+    """Normalises tokens, and scales and shifts them by their timestep.
+
+    Args:
+        x: (B, L, D) tokens.
+        modulation: (B, rows, 6, D), one row for each timestep.
+        added: (6, D) of a block.
+        spans: which tokens each row of ``modulation`` is for.
+        eps: of the normalisation.
+
+    Returns:
+        (B, L, D), what the block's self-attention sees.
+    """
+    m = modulation[:, :, :2] + added[:2].astype(modulation.dtype)
+    shift, scale = (per_token(m[:, :, j], spans) for j in range(2))
+    return modulate(x, shift, scale, eps)

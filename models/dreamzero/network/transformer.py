@@ -1,0 +1,399 @@
+"""DreamZero's causal transformer over video, action and state tokens.
+
+After `CausalWanModel` of https://github.com/dreamzero0/dreamzero (Apache-2.0): one
+denoising forward sees the frames before it through a `KVCache`, and a prefill
+writes frames that have been observed into it. Everything is a pure function of
+its arguments, so the same methods serve sampling and training.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ...layers.activations import gelu_tanh
+from ...layers.attention import KeysValues
+from ...layers.linear import MLP, Linear
+from ...layers.patches import patchify_video, unpatchify_video
+from ...layers.rotary import rotation
+from ...layers.stack import run_stack, stacked_blocks
+from ...layers.timesteps import timestep_embedding
+from . import kv_cache, positions
+from .attention import Context, per_layer
+from .block import Block, modulated_input
+from .config import DreamZeroConfig
+from .embeddings import ActionEncoder, ImageEmbedding
+from .head import Head
+from .kv_cache import KVCache
+from .shapes import (
+    check_cache,
+    check_image,
+    check_registers,
+    require_shape,
+    start_frames,
+    token_grid,
+    with_condition,
+)
+from .tokens import Embedded, Outputs
+
+
+class CausalWanModel(nnx.Module):
+    """The transformer.
+
+    Attributes:
+        config: sizes and switches.
+        patch_embedding: patch to token.
+        text_embedding: prompt features to context tokens.
+        img_emb: image features to context tokens, or None.
+        time_embedding: sinusoids to the time embedding.
+        time_projection: time embedding to the blocks' modulation.
+        state_encoder: robot state to token.
+        action_encoder: noisy action to token.
+        action_decoder: token to action velocity.
+        blocks: all blocks, each parameter with a leading layer axis.
+        head: video tokens to patches of velocity.
+    """
+
+    def __init__(self, config: DreamZeroConfig, *, rngs: nnx.Rngs):
+        zeros = nnx.initializers.zeros_init()
+        dim = config.dim
+        patch = config.in_dim * config.patch_size[1] * config.patch_size[2]
+        self.config = config
+        self.patch_embedding = Linear(patch, dim, rngs=rngs)
+        self.text_embedding = MLP(
+            config.text_dim, dim, dim, activation=gelu_tanh, rngs=rngs
+        )
+        self.img_emb = (
+            None
+            if config.image_dim is None
+            else ImageEmbedding(config.image_dim, dim, rngs=rngs)
+        )
+        self.time_embedding = MLP(
+            config.freq_dim, dim, dim, activation=jax.nn.silu, rngs=rngs
+        )
+        self.time_projection = Linear(dim, 6 * dim, rngs=rngs, init=zeros)
+        self.state_encoder = MLP(
+            config.max_state_dim,
+            config.hidden_size,
+            dim,
+            activation=jax.nn.relu,
+            rngs=rngs,
+        )
+        self.action_encoder = ActionEncoder(config.action_dim, dim, rngs=rngs)
+        self.action_decoder = MLP(
+            dim,
+            config.hidden_size,
+            config.action_dim,
+            activation=jax.nn.relu,
+            rngs=rngs,
+            out_init=zeros,
+        )
+        self.blocks = stacked_blocks(
+            lambda keys: Block(config, rngs=keys), config.num_layers, rngs
+        )
+        self.head = Head(config, rngs=rngs)
+
+    def encode_context(
+        self, text: jax.Array, image: jax.Array | None = None
+    ) -> Context:
+        """Prepares a prompt for all layers; once per prompt is enough.
+
+        Args:
+            text: (B, text_len, text_dim) encoded prompt, zero past its length.
+            image: (B, image_len, image_dim) image features; None exactly where
+                the model has no image branch.
+
+        Returns:
+            Keys and values of the cross-attentions.
+
+        Raises:
+            ValueError: for a shape that does not fit the configuration.
+        """
+        return Context(self.encode_text(text), self.encode_image(image))
+
+    def encode_text(self, text: jax.Array) -> KeysValues:
+        """The text's part of `encode_context`."""
+        c = self.config
+        require_shape("text", text, (text.shape[0], c.text_len, c.text_dim))
+        tokens = self.text_embedding(text.astype(c.dtype))
+        return per_layer(self.blocks.cross_attn.text, tokens)
+
+    def encode_image(self, image: jax.Array | None) -> KeysValues | None:
+        """The image's part of `encode_context`; None without an image branch."""
+        image = check_image(self.config, image)
+        projection = self.blocks.cross_attn.image
+        if image is None or self.img_emb is None or projection is None:
+            return None
+        return per_layer(projection, self.img_emb(image.astype(self.config.dtype)))
+
+    def prefill(
+        self,
+        video: jax.Array,
+        context: Context,
+        cache: KVCache,
+        *,
+        y: jax.Array | None = None,
+        start_frame: jax.Array | int | None = None,
+        num_frames: jax.Array | None = None,
+    ) -> KVCache:
+        """Writes observed frames into the cache.
+
+        Args:
+            video: (B, out_dim, f, H, W) latents of the frames, free of noise.
+            context: of the prompt.
+            cache: of the frames before them.
+            y: (B, y_dim, f, H, W) conditioning latent where the model takes one.
+            start_frame: position of the first frame, () or (B,) int; the frames
+                written so far unless given.
+            num_frames: (B,) int, how many of the frames each sequence has; the rest
+                are neither attended to nor written, and may hold anything finite.
+                All of them unless given.
+
+        Returns:
+            The cache with the frames in it.
+
+        Raises:
+            ValueError: for shapes that do not fit the configuration or the cache.
+        """
+        room = kv_cache.slots(self.config, cache)
+        if video.ndim == 5 and video.shape[2] > room:
+            raise ValueError(
+                f"the cache has room for {room} frames, got {video.shape[2]} at once"
+            )
+        embedded = self.embed(
+            video,
+            jnp.zeros(video.shape[0], jnp.float32),
+            y=y,
+            start_frame=cache.length if start_frame is None else start_frame,
+        )
+        _, new = self.run_blocks(embedded, context, cache, num_frames=num_frames)
+        return kv_cache.append(self.config, cache, *new, num_frames)
+
+    def __call__(
+        self,
+        video: jax.Array,
+        action: jax.Array,
+        state: jax.Array,
+        t_video: jax.Array,
+        t_action: jax.Array,
+        context: Context,
+        cache: KVCache,
+        *,
+        y: jax.Array | None = None,
+        start_frame: jax.Array | int | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Predicts the velocities of the next frames and actions.
+
+        Args:
+            video: (B, out_dim, f, H, W) noisy latents.
+            action: (B, num_action_per_block, action_dim) noisy actions.
+            state: (B, num_state_per_block, max_state_dim) robot state.
+            t_video: (B,) timestep of the video in [0, 1000].
+            t_action: (B,) timestep of the actions.
+            context: of the prompt.
+            cache: of the frames before these; at least the first one.
+            y: (B, y_dim, f, H, W) conditioning latent where the model takes one.
+            start_frame: position of the first frame, () or (B,) int, at least 1;
+                the frames written so far unless given.
+
+        Returns:
+            Velocities like ``video`` and ``action``, float32.
+
+        Raises:
+            ValueError: for shapes that do not fit the configuration or the cache.
+        """
+        embedded = self.embed(
+            video,
+            t_video,
+            action=action,
+            state=state,
+            t_action=t_action,
+            y=y,
+            start_frame=cache.length if start_frame is None else start_frame,
+        )
+        x, _ = self.run_blocks(embedded, context, cache, keep_new=False)
+        return self.decode_video(embedded, x), self.decode_action(embedded, x)
+
+    def forward(
+        self,
+        video: jax.Array,
+        t_video: jax.Array,
+        context: Context,
+        cache: KVCache,
+        *,
+        action: jax.Array | None = None,
+        state: jax.Array | None = None,
+        t_action: jax.Array | None = None,
+        y: jax.Array | None = None,
+        start_frame: jax.Array | int | None = None,
+    ) -> Outputs:
+        """Runs the network and returns all it computes.
+
+        Arguments are those of `__call__`; without ``action``, ``state`` and
+        ``t_action`` only the video goes through. The cache is not written.
+        """
+        embedded = self.embed(
+            video,
+            t_video,
+            action=action,
+            state=state,
+            t_action=t_action,
+            y=y,
+            start_frame=cache.length if start_frame is None else start_frame,
+        )
+        x, new = self.run_blocks(embedded, context, cache)
+        return Outputs(
+            self.decode_video(embedded, x),
+            None if action is None else self.decode_action(embedded, x),
+            new,
+        )
+
+    def embed(
+        self,
+        video: jax.Array,
+        t_video: jax.Array,
+        *,
+        action: jax.Array | None = None,
+        state: jax.Array | None = None,
+        t_action: jax.Array | None = None,
+        y: jax.Array | None = None,
+        start_frame: jax.Array | int,
+    ) -> Embedded:
+        """Turns the inputs into tokens; arguments are those of `__call__`."""
+        c = self.config
+        grid, batch = token_grid(c, video), video.shape[0]
+        start = start_frames(batch, start_frame)
+        require_shape("t_video", t_video, (batch,))
+        x = self.embed_video(video, y)
+        angles = positions.video_angles(c, start, grid)
+        spans = [(1, x.shape[1])]
+        t = t_video[:, None]
+        if action is not None or state is not None or t_action is not None:
+            action, state, t_action = check_registers(c, batch, action, state, t_action)
+            tokens = self.embed_registers(action, state, t_action[:, None])
+            x = jnp.concatenate([x, tokens], axis=1)
+            spans.append((1, tokens.shape[1]))
+            registers = positions.register_angles(c, start)
+            angles = jnp.concatenate([angles, registers], axis=1)
+            t = jnp.stack([t_video, t_action], axis=1)
+        e, modulation = self.embed_time(t)
+        return Embedded(x, e, modulation, rotation(angles), grid, tuple(spans))
+
+    def embed_video(self, video: jax.Array, y: jax.Array | None) -> jax.Array:
+        """Latents (B, out_dim, f, H, W), and ``y`` beside them, to tokens (B, S, D)."""
+        c = self.config
+        token_grid(c, video)  # which checks it
+        beside = with_condition(c, video, y).astype(c.dtype)
+        return self.patch_embedding(patchify_video(beside, c.patch_size))
+
+    def embed_registers(
+        self, action: jax.Array, state: jax.Array, t_action: jax.Array
+    ) -> jax.Array:
+        """Actions at timesteps (B, 1 or A) and states to tokens (B, A + states, D)."""
+        actions = self.action_encoder(action.astype(self.config.dtype), t_action)
+        states = self.state_encoder(state.astype(self.config.dtype))
+        return jnp.concatenate([actions, states], axis=1)
+
+    def embed_time(self, t: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Timesteps (B, rows) to embedding (B, rows, D) and modulation (.., 6, D)."""
+        c = self.config
+        e = self.time_embedding(timestep_embedding(t, c.freq_dim).astype(c.dtype))
+        modulation = self.time_projection(jax.nn.silu(e))
+        return e, modulation.reshape(*e.shape[:2], 6, c.dim)
+
+    def run_blocks(
+        self,
+        embedded: Embedded,
+        context: Context,
+        cache: KVCache,
+        *,
+        keep_new: bool = True,
+        num_frames: jax.Array | None = None,
+        start: int = 0,
+        stop: int | None = None,
+    ) -> tuple[jax.Array, KeysValues]:
+        """Sends the tokens through the blocks.
+
+        The blocks are one scan, so the program's size does not grow with them.
+
+        Args:
+            embedded: the tokens.
+            context: of the prompt.
+            cache: of earlier frames.
+            keep_new: whether keys and values are wanted. Without, they are not
+                kept, and empty arrays stand for them.
+            num_frames: see `prefill`.
+            start: the first block; 0 unless given.
+            stop: the block to stop before; all of them unless given.
+
+        Returns:
+            Tokens (B, L, D), and keys and values of the new video tokens,
+            (stop - start, B, S, heads, head_dim).
+
+        Raises:
+            ValueError: if context or cache do not fit the tokens.
+        """
+        c, (batch, tokens) = self.config, embedded.x.shape[:2]
+        check_cache(c, cache, batch)
+        require_shape(
+            "context.text.k",
+            context.text.k,
+            (c.num_layers, batch, c.text_len, c.num_heads, c.head_dim),
+        )
+        video = embedded.video_tokens
+        kept = video if keep_new else 0
+        frames = embedded.grid[0]
+        new = jnp.asarray(frames if num_frames is None else num_frames).reshape(-1, 1)
+        mask = kv_cache.attended(c, cache, new, frames, tokens)
+        graph, layers = nnx.split(self.blocks)
+        per_layer = (layers, context, KeysValues(cache.k, cache.v))
+
+        def layer(x, part):
+            state, layer_context, cached = part
+            x, new = nnx.merge(graph, state)(
+                x,
+                embedded.modulation,
+                embedded.rotation,
+                layer_context,
+                cached,
+                mask[:, None, None],
+                spans=embedded.spans,
+            )
+            return x, KeysValues(new.k[:, :kept], new.v[:, :kept])
+
+        stop = c.num_layers if stop is None else stop
+        return run_stack(layer, embedded.x, per_layer, start, stop, c.unroll)
+
+    def first_input(self, embedded: Embedded) -> jax.Array:
+        """What block 0 feeds its self-attention: tokens (B, L, D), modulated."""
+        added = self.blocks.modulation.get_value()[0]
+        return modulated_input(
+            embedded.x, embedded.modulation, added, embedded.spans, self.config.eps
+        )
+
+    def decode_video(
+        self, embedded: Embedded, x: jax.Array, e: jax.Array | None = None
+    ) -> jax.Array:
+        """Reads the video velocity (B, out_dim, f, H, W) off the last tokens.
+
+        ``e`` (B, 1 or f, D) is the time embedding of the frames; the first row of
+        ``embedded.e`` unless given.
+        """
+        e = embedded.e[:, :1] if e is None else e
+        patches = self.head(x[:, : embedded.video_tokens], e)
+        velocity = unpatchify_video(patches, embedded.grid, self.config.patch_size)
+        return velocity.astype(_at_least_float32(velocity))
+
+    def decode_action(self, embedded: Embedded, x: jax.Array) -> jax.Array:
+        """Reads the action velocity (B, A, action_dim) off the last tokens."""
+        c = self.config
+        first = embedded.video_tokens
+        registers = c.num_action_per_block + c.num_state_per_block
+        actions = (x.shape[1] - first) // registers * c.num_action_per_block
+        velocity = self.action_decoder(x[:, first : first + actions])
+        return velocity.astype(_at_least_float32(velocity))
+
+
+def _at_least_float32(x: jax.Array) -> jnp.dtype:
+    return jnp.promote_types(x.dtype, jnp.float32)

@@ -1,0 +1,1 @@
+"""What a robot's control loop remembers from one step to the next, and how."""

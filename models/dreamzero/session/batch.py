@@ -1,0 +1,70 @@
+"""Sessions side by side: put together to step as one, and taken apart again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .session import Session
+
+
+def stack_sessions(sessions: Sequence[Session]) -> Session:
+    """Puts sessions side by side, to step them together.
+
+    Args:
+        sessions: of the same model, all with guidance or all without.
+
+    Returns:
+        One session of all their robots, in this order.
+
+    Raises:
+        ValueError: if there is none, or they do not fit together.
+        TypeError: if it is given a session and not a list of them.
+    """
+    if isinstance(sessions, Session):
+        raise TypeError("stack_sessions takes a list of sessions, got one session")
+    if not sessions:
+        raise ValueError("stack_sessions needs at least one session")
+    if len({session.guided for session in sessions}) > 1:
+        raise ValueError("some of these sessions are guided and some are not")
+    kinds = {
+        (session.text.shape[1:], session.cache.k.shape[2:], session.cache.k.dtype)
+        for session in sessions
+    }
+    if len(kinds) > 1 or len({jax.tree.structure(x) for x in sessions}) > 1:
+        raise ValueError("these sessions are of different models")
+
+    def join(path: Any, *leaves: jax.Array) -> jax.Array:
+        axis, branches = _layout(path, sessions[0])
+        halves = [jnp.split(leaf, branches, axis) for leaf in leaves]
+        return jnp.concatenate(
+            [half[i] for i in range(branches) for half in halves], axis
+        )
+
+    return jax.tree_util.tree_map_with_path(join, *sessions)
+
+
+def split_sessions(session: Session) -> list[Session]:
+    """Takes a session of several robots apart, the inverse of `stack_sessions`."""
+
+    def robot(i: int) -> Session:
+        def take(path: Any, leaf: jax.Array) -> jax.Array:
+            axis, branches = _layout(path, session)
+            rows = [i + branch * session.batch for branch in range(branches)]
+            return jnp.take(leaf, np.array(rows), axis=axis)
+
+        return jax.tree_util.tree_map_with_path(take, session)
+
+    return [robot(i) for i in range(session.batch)]
+
+
+def _layout(path: Any, session: Session) -> tuple[int, int]:
+    """The axis of a leaf's rows, and how many branches lie along it."""
+    names = [getattr(key, "name", None) for key in path]
+    per_layer = "context" in names or names[-1] in ("k", "v")
+    per_robot = names[0] in ("position", "y")
+    return int(per_layer), 1 if per_robot or not session.guided else 2

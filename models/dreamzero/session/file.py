@@ -1,0 +1,65 @@
+"""Sessions on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jax_stepcache.check import check_arrays
+from jax_stepcache.checkpoints.weights import load_weights, save_weights
+
+from ..network.published import Size
+from .session import Session, session_struct
+
+
+def save_session(path: str | os.PathLike[str], session: Session) -> None:
+    """Writes a session to a safetensors file, under a temporary name first.
+
+    Args:
+        path: the file.
+        session: the session, of one robot or several.
+    """
+    metadata = {"kind": "session", "robots": json.dumps(session.batch)}
+    save_weights(path, _named(session), metadata)
+
+
+def load_session(path: str | os.PathLike[str], size: Size, guided: bool) -> Session:
+    """Reads a session, bit for bit.
+
+    Args:
+        path: the file.
+        size: of the model it is for.
+        guided: whether it must have rows of the unconditional branch.
+
+    Returns:
+        The session, on the default device.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is cut short, no session, or one of another model.
+    """
+    arrays, metadata = load_weights(path)
+    if metadata.get("kind") != "session":
+        raise ValueError(f"{path} holds no session; its header has {sorted(metadata)}")
+    wanted = session_struct(size, json.loads(metadata["robots"]), guided)
+    try:
+        check_arrays(arrays, _named(wanted), "session")
+        dtypes = jax.tree.map(lambda a, b: a.dtype == b.dtype, arrays, _named(wanted))
+        if not all(jax.tree.leaves(dtypes)):
+            raise ValueError("its arrays have another dtype than the model's")
+    except ValueError as error:
+        raise ValueError(f"{path} is of another model or guidance: {error}") from error
+    leaves = [jnp.asarray(arrays[name]) for name in _named(wanted)]
+    return jax.tree.unflatten(jax.tree.structure(wanted), leaves)
+
+
+def _named(session: Session) -> dict[str, Any]:
+    """The arrays by name; with slashes, for dots would nest."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(session)
+    }

@@ -1,0 +1,64 @@
+"""Normalisations of the last axis; their statistics are taken in float32 at least."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+
+class LayerNorm(nnx.Module):
+    """`layer_norm` with a learned scale and bias.
+
+    Attributes:
+        scale: (features,).
+        bias: (features,).
+        eps: added to the variance.
+    """
+
+    def __init__(self, features: int, eps: float):
+        self.scale = nnx.Param(jnp.ones(features))
+        self.bias = nnx.Param(jnp.zeros(features))
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalises the last axis of ``x`` (..., features)."""
+        y = layer_norm(x, self.eps)
+        scale, bias = self.scale.get_value(), self.bias.get_value()
+        return y * scale.astype(x.dtype) + bias.astype(x.dtype)
+
+
+class RMSNorm(nnx.Module):
+    """Division by the root mean square of the last axis, then a learned scale.
+
+    Attributes:
+        scale: (features,).
+        eps: added to the mean square.
+    """
+
+    def __init__(self, features: int, eps: float):
+        self.scale = nnx.Param(jnp.ones(features))
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalises the last axis of ``x`` (..., features), in float32 at least."""
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+        y = (wide * jax.lax.rsqrt(mean_square + self.eps)).astype(x.dtype)
+        return y * self.scale.get_value().astype(x.dtype)
+
+
+def layer_norm(x: jax.Array, eps: float) -> jax.Array:
+    """Gives the last axis mean 0 and variance 1, without learned parameters.
+
+    Args:
+        x: (..., features).
+        eps: added to the variance.
+
+    Returns:
+        Array like ``x``; the statistics are taken in float32 at least.
+    """
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+    return (centred * jax.lax.rsqrt(variance + eps)).astype(x.dtype)
