@@ -18,11 +18,12 @@ import jax
 import numpy as np
 
 from jax_stepcache.check import check_count, check_numbers
+from jax_stepcache.options import Request
 from jax_stepcache.requests.admission import (
     Admission,
     admission_for,
     check_shared,
-    resolve,
+    resolve_request,
 )
 from jax_stepcache.requests.compiled import (
     Report,
@@ -34,7 +35,7 @@ from jax_stepcache.requests.compiled import (
 )
 from jax_stepcache.requests.finished import finished_result
 from jax_stepcache.requests.places import Entry
-from jax_stepcache.requests.request import Request, as_request
+from jax_stepcache.requests.request import as_request
 from jax_stepcache.serving.outcome import DeadlineExceeded, Outcome
 
 
@@ -178,7 +179,7 @@ class Stream:
             ValueError: if it does not fit, or not the shapes of those before.
             TypeError: where something is of the wrong kind.
         """
-        checked = resolve(self._params, self._options, as_request(request))
+        checked = resolve_request(self._params, self._options, as_request(request))
         with self._opening:
             if self._admission is None:
                 return self._open(checked)
