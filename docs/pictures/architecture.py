@@ -46,8 +46,8 @@ _PAINT = {
 }
 _KIND = {
     "models": "models",
-    **dict.fromkeys(("cli", "__init__", "pipeline", "sampling", "backends"), "ends"),
-    **dict.fromkeys(("calibration", "measure"), "ends"),
+    **dict.fromkeys(("cli", "__init__", "pipeline", "sampling", "options"), "ends"),
+    **dict.fromkeys(("backends", "calibration", "measure"), "ends"),
     **dict.fromkeys(("serving", "requests", "batching"), "many"),
     **dict.fromkeys(("loop", "policy", "solvers", "network"), "core"),
 }
