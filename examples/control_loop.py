@@ -1,5 +1,8 @@
 """A robot's control loop: DreamZero's pipeline at the bundled tabletop."""
 
+# In a checkout pyright does not find jax_stepcache.models, which is the folder models/.
+# pyright: reportMissingImports=false
+
 import jax
 import jax.numpy as jnp
 

@@ -27,7 +27,5 @@ results = jax_stepcache.sample_many(params, requests, slots=4, cache="step_cache
 for i, result in enumerate(results):
     print(f"request {i:2d}", result.stats)
 
-wanted = sum(int(result.stats.model_calls) for result in results)
-made = int(results[0].stats.batching.network_calls)
-print(f"{wanted} computed steps in {made} network calls of up to 4 requests each")
+# Which request was in which slot at each call of the network.
 print(jax_stepcache.timeline(results))
