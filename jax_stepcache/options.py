@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.backends import resolve_policy
@@ -17,6 +17,7 @@ from jax_stepcache.network.inputs import check_inputs, schedules_of
 from jax_stepcache.network.own import own_model
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Denoiser
+from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.solvers import Solver, get_solver
 from jax_stepcache.solvers.schedule import Schedule, num_steps_of
 
@@ -135,7 +136,7 @@ def resolve(params: Any, options: Options) -> Generation:
         inputs=inputs,
         noise=options.noise,
         key=key,
-        scale=jnp.float32(scale),
+        scale=leaf(scale, np.float32),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jax_stepcache.batching.around import SlotsAround
 from jax_stepcache.batching.condition import condition_axes
@@ -67,7 +68,7 @@ def denoise_each(
     *,
     schedule: Any,
     policy: Policy,
-    scale: jax.Array,
+    scale: ArrayLike,
 ) -> SampleResult:
     """Samples a batch in which each sample decides for itself.
 

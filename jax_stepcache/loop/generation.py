@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
+from jax.typing import ArrayLike
 
 from jax_stepcache.check import batch_size
 from jax_stepcache.loop.progress import Progress
@@ -66,7 +67,7 @@ class Generation:
     inputs: Inputs
     noise: Any
     key: jax.Array | None
-    scale: jax.Array
+    scale: ArrayLike
 
     @property
     def span(self) -> Span | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+from jax.typing import ArrayLike
 
 from jax_stepcache.check import batch_size
 from jax_stepcache.loop.denoise import denoise
@@ -68,7 +69,7 @@ def guided_forward(
     model: Any,
     weights: Any,
     condition: Any,
-    scale: jax.Array | None,
+    scale: ArrayLike | None,
     timesteps: Callable[[Any], Any],
     span: Span | None,
 ) -> Callable[[Any, Any], Any] | Within:

@@ -11,13 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
-from jax_stepcache.check import check_count, check_numbers
+from jax_stepcache.check import check_count
 from jax_stepcache.options import Request
 from jax_stepcache.requests.admission import (
     Admission,
@@ -36,6 +35,7 @@ from jax_stepcache.requests.compiled import (
 from jax_stepcache.requests.finished import finished_result
 from jax_stepcache.requests.places import Entry
 from jax_stepcache.requests.request import as_request
+from jax_stepcache.serving.held import Held, check_urgency
 from jax_stepcache.serving.outcome import DeadlineExceeded, Outcome
 
 
@@ -91,32 +91,6 @@ def serve(
     return stream
 
 
-@dataclass
-class _Held:
-    """A request in the stream.
-
-    Attributes:
-        ticket: its number.
-        place: where it is.
-        entry: what was put there.
-        priority: larger ones go first.
-        deadline: of the stream's clock; infinite for none.
-        waiting: whether no slot has taken it yet.
-    """
-
-    ticket: int
-    place: int
-    entry: Entry
-    priority: float
-    deadline: float
-    waiting: bool = True
-
-    @property
-    def urgency(self) -> tuple[float, float, int]:
-        """What waits is sorted by this."""
-        return -self.priority, self.deadline, self.ticket
-
-
 class Stream:
     """Requests through slots, in chunks; `serve` opens one.
 
@@ -151,7 +125,7 @@ class Stream:
         self._admission: Admission | None = None
         self._state: State | None = None
         self._tickets = itertools.count()
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, Held] = {}
         self._free = list(range(capacity))
         self._dropped = np.zeros(capacity, bool)
         # Outcomes that nobody has been given yet.
@@ -224,7 +198,7 @@ class Stream:
             raise
         until = math.inf if deadline is None else self.clock() + deadline
         ticket = next(self._tickets)
-        self._held[ticket] = _Held(ticket, place, entry, priority, until)
+        self._held[ticket] = Held(ticket, place, entry, priority, until)
         return ticket
 
     def cancel(self, ticket: int) -> bool:
@@ -350,7 +324,7 @@ class Stream:
             elif held.place in poisoned:
                 self._fail(held, _not_finite(held.ticket))
 
-    def _deliver(self, admission: Admission, state: State, held: _Held) -> None:
+    def _deliver(self, admission: Admission, state: State, held: Held) -> None:
         there = state.places.sample, state.places.trace
         sample, trace = at_place(there, np.int32(held.place))
         trace = jax.device_get(trace)
@@ -368,7 +342,7 @@ class Stream:
             outcome = Outcome(held.ticket, result, None)
         self._settled.append(outcome)
 
-    def _expire(self, some: Iterable[_Held]) -> list[_Held]:
+    def _expire(self, some: Iterable[Held]) -> list[Held]:
         """Fails those who are late, and returns the others."""
         now, in_time = self.clock(), []
         for held in list(some):
@@ -379,24 +353,12 @@ class Stream:
             self._fail(held, DeadlineExceeded(late))
         return in_time
 
-    def _fail(self, held: _Held, error: BaseException) -> None:
+    def _fail(self, held: Held, error: BaseException) -> None:
         del self._held[held.ticket]
         # Its slot, if it has one, is freed before the place's next request can start.
         self._dropped[held.place] = True
         self._free.append(held.place)
         self._settled.append(Outcome(held.ticket, None, error))
-
-
-def check_urgency(priority: float, deadline: float | None) -> None:
-    """Checks what requests are sorted by.
-
-    Raises:
-        ValueError: if the priority or the deadline, in seconds from now, is no finite
-            number.
-    """
-    check_numbers("priority", priority)
-    if deadline is not None:
-        check_numbers("deadline", deadline)
 
 
 def _not_finite(ticket: int) -> FloatingPointError:
