@@ -1,13 +1,14 @@
 # Each target makes its own virtual environment, so either works in a fresh clone.
 PYTHON ?= python3
 
-.PHONY: help sample rollout test check notebooks benchmarks train train-digits clean
+.PHONY: help sample rollout test check docs notebooks benchmarks train train-digits clean
 
 help:
 	@echo "make sample      sample the bundled model: a table and a picture in out/"
 	@echo "make rollout     closed-loop success rates and a GIF in out/"
 	@echo "make test        run the tests"
 	@echo "make check       format, lint and types"
+	@echo "make docs        build the documentation's site in site/"
 	@echo "make notebooks   execute the notebooks in place"
 	@echo "make benchmarks  run every benchmark; JSON goes to benchmarks/results/"
 
@@ -32,6 +33,9 @@ check: .venv-dev/stamp
 	.venv-dev/bin/ruff check .
 	.venv-dev/bin/pyright --pythonpath .venv-dev/bin/python
 
+docs: .venv-docs/stamp
+	.venv-docs/bin/mkdocs build --strict
+
 notebooks: .venv-dev/stamp
 	.venv-dev/bin/python notebooks/execute.py notebooks/*.ipynb
 
@@ -53,4 +57,4 @@ train-digits: .venv-train/stamp
 	.venv-train/bin/python -m jax_stepcache.models.dit.train --out out/dit --report
 
 clean:
-	rm -rf .venv-* out build *.egg-info
+	rm -rf .venv-* out build site *.egg-info
