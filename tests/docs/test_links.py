@@ -1,0 +1,49 @@
+"""Links lead somewhere, and pictures are drawn by the script that says so."""
+
+import importlib.util
+import re
+
+import pytest
+
+from tests.docs.pages import PAGES, ROOT, name
+
+_LINKS = [
+    pytest.param(page, target, id=f"{name(page)}: {target}")
+    for page in PAGES
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    if not re.match(r"https?://|mailto:", target)
+]
+
+
+def _anchors(text):
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    words = [re.sub(r"[^\w\s-]", "", h.lower()).strip() for h in headings]
+    return {re.sub(r"\s+", "-", word) for word in words}
+
+
+@pytest.mark.parametrize(("page", "target"), _LINKS)
+def test_links_lead_somewhere(page, target):
+    """A link names a file that is there, and a heading that it has."""
+    path, _, anchor = target.partition("#")
+    # Notebooks come into the site from their own folder, see docs/hooks.
+    file = page.parent / path if path else page
+    if path.startswith("notebooks/") and page.parent.name == "docs":
+        file = ROOT / path
+    assert file.exists()
+    if anchor and file.suffix == ".md":
+        assert anchor in _anchors(file.read_text())
+
+
+def test_every_picture_is_drawn_by_the_script():
+    """Each picture has a function that draws it, and each stands in a page."""
+    spec = importlib.util.spec_from_file_location(
+        "draw", ROOT / "docs" / "pictures" / "draw.py"
+    )
+    draw = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw)
+    folder = ROOT / "docs" / "pictures"
+    text = "".join(page.read_text() for page in PAGES)
+    for one in draw.PICTURES:
+        assert (folder / f"{one}.png").is_file()
+        assert f"pictures/{one}.png" in text
