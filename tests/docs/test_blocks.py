@@ -10,7 +10,6 @@ import contextlib
 import doctest
 import io
 
-import jax
 import pytest
 
 from tests.docs.pages import PAGES, ROOT, blocks, name
@@ -46,8 +45,6 @@ def test_blocks_run(page, tmp_path, monkeypatch):
             assert checker.check_output(
                 block.printed, printed.getvalue(), doctest.ELLIPSIS
             ), f"line {block.line} prints\n{printed.getvalue()}\nnot\n{block.printed}"
-    # The programs of one page are of no use to the next.
-    jax.clear_caches()
 
 
 def test_every_block_is_of_a_language_that_is_looked_at():
