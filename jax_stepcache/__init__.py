@@ -36,6 +36,7 @@ from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Model, SamplingDefaults
 from jax_stepcache.network.registry import load_model, load_params, save_params
 from jax_stepcache.network.stages import StagedDenoiser, Stages
+from jax_stepcache.options import Request
 from jax_stepcache.pipeline import Pipeline
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.forecasts import (
@@ -90,7 +91,6 @@ from jax_stepcache.policy.signals import (
 from jax_stepcache.policy.span import Span
 from jax_stepcache.policy.view import View
 from jax_stepcache.requests.many import sample_many
-from jax_stepcache.requests.request import Request
 from jax_stepcache.sampling import sample
 from jax_stepcache.serving import DeadlineExceeded, Outcome, Server, Stream, serve
 from jax_stepcache.solvers import Euler, Solver, UniPC, get_solver

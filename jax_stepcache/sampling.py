@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax.core import Tracer
 
-from jax_stepcache.backends import CacheBackend, resolve_policy
+from jax_stepcache.backends import CacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
 from jax_stepcache.batching.per_sample import sampled_each
-from jax_stepcache.errors import unknown_name
-from jax_stepcache.loop.program import Program, sampled
-from jax_stepcache.loop.progress import Progress, tqdm_progress
+from jax_stepcache.loop.generation import Generation
+from jax_stepcache.loop.program import sampled
+from jax_stepcache.loop.progress import Progress
 from jax_stepcache.loop.result import SampleResult
-from jax_stepcache.network.inputs import Inputs, check_inputs, schedules_of
-from jax_stepcache.network.own import own_model
-from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Denoiser
+from jax_stepcache.options import Options, resolve
 from jax_stepcache.policy.policy import Policy
-from jax_stepcache.solvers import Solver, get_solver
-from jax_stepcache.solvers.schedule import Schedule, num_steps_of
-
-# Who decides in a batch.
-_DECIDE = {"batch": sampled, "sample": sampled_each}
+from jax_stepcache.solvers import Solver
+from jax_stepcache.solvers.schedule import Schedule
 
 
 def sample(
@@ -109,33 +101,10 @@ def sample(
             given, what is allowed, and the nearest right name.
         TypeError: where an argument is of the wrong kind.
     """
-    return _run(
-        decide,
-        *_resolve(
-            params,
-            model=model,
-            observation=observation,
-            condition=condition,
-            negative_condition=negative_condition,
-            noise=noise,
-            key=key,
-            cache=cache,
-            cache_config=cache_config,
-            budget=budget,
-            forecast=forecast,
-            num_inference_steps=num_inference_steps,
-            solver=solver,
-            shift=shift,
-            final_noise=final_noise,
-            schedule=schedule,
-            guidance_scale=guidance_scale,
-            progress=progress,
-            decide=decide,
-        ),
-    )
-
-
-_SIGNATURE = inspect.signature(sample)
+    # Nothing is bound yet but the arguments, and they are the fields of `Options`.
+    given = dict(locals())
+    generation = resolve(given.pop("params"), Options(**given))
+    return _run(decide, generation)
 
 
 def check_sampling(params: Any, **options: Any) -> None:
@@ -152,122 +121,9 @@ def check_sampling(params: Any, **options: Any) -> None:
         ValueError: see `sample`.
         TypeError: likewise.
     """
-    resolved(params, **options)
+    resolve(params, Options(**options))
 
 
-def resolved(params: Any, **options: Any) -> Resolved:
-    """Checks the arguments of `sample`, and makes of them those of `sampled`.
-
-    Args:
-        params: see `sample`.
-        **options: likewise.
-
-    Returns:
-        The arguments.
-
-    Raises:
-        ValueError: see `sample`.
-        TypeError: likewise.
-    """
-    given = _SIGNATURE.bind(params, **options)
-    given.apply_defaults()
-    return _resolve(**given.arguments)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _run(decide: str, program: Program, *arguments: Any) -> SampleResult:
-    return _DECIDE[decide](program, *arguments)
-
-
-class Resolved(NamedTuple):
-    """The arguments of the compiled sampler."""
-
-    program: Program
-    weights: Any
-    policy: Policy
-    inputs: Inputs
-    noise: Any
-    key: jax.Array | None
-    scale: jax.Array
-
-
-def _resolve(
-    params: Any,
-    *,
-    model: Any,
-    observation: Any,
-    condition: Any,
-    negative_condition: Any,
-    noise: Any,
-    key: Any,
-    cache: Any,
-    cache_config: Any,
-    budget: Any,
-    forecast: Any,
-    num_inference_steps: Any,
-    solver: Any,
-    shift: Any,
-    final_noise: Any,
-    schedule: Any,
-    guidance_scale: Any,
-    progress: Any,
-    decide: Any,
-) -> Resolved:
-    """Checks the arguments of `sample`, and makes of them what is compiled."""
-    if decide not in _DECIDE:
-        raise ValueError(unknown_name("decide", decide, _DECIDE))
-    if decide == "sample" and progress:
-        raise ValueError(
-            "progress reports the step of a whole batch; with decide='sample' each "
-            "sample is at a step of its own"
-        )
-    if isinstance(params, Params):
-        if model is not None:
-            raise TypeError(
-                "params already name their model; with a model of your own, pass "
-                "params.weights"
-            )
-        weights, network = params.weights, params.model
-    else:
-        weights, network = params, own_model(model, noise)
-
-    defaults = network.defaults
-    scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
-    guided = isinstance(scale, Tracer) or float(scale) != 1.0
-    if schedule is None:
-        schedule = schedules_of(
-            network.outputs,
-            defaults.num_inference_steps
-            if num_inference_steps is None
-            else num_inference_steps,
-            defaults.shift if shift is None else shift,
-            final_noise,
-        )
-    elif not (num_inference_steps is None and shift is None and final_noise is None):
-        raise ValueError(
-            "a schedule fixes the steps; give either it or num_inference_steps, shift "
-            "and final_noise"
-        )
-    elif isinstance(schedule, Schedule) and network.outputs is not None:
-        schedule = dict.fromkeys(network.outputs, schedule)
-
-    policy = resolve_policy(
-        cache, network, num_steps_of(schedule), cache_config, budget, forecast
-    )
-    inputs = check_inputs(
-        network, observation, condition, negative_condition, noise, guided
-    )
-    if noise is None:
-        key = jax.random.key(0) if key is None else key
-    schedules, structure = jax.tree.flatten(
-        schedule, is_leaf=lambda node: isinstance(node, Schedule)
-    )
-    program = Program(
-        network,
-        tuple(schedules),
-        structure,
-        get_solver(defaults.solver if solver is None else solver),
-        guided,
-        tqdm_progress() if progress is True else progress or None,
-    )
-    return Resolved(program, weights, policy, inputs, noise, key, jnp.float32(scale))
+@functools.partial(jax.jit, static_argnums=0)
+def _run(decide: str, generation: Generation) -> SampleResult:
+    return (sampled_each if decide == "sample" else sampled)(generation)

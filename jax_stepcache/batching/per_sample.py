@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jax_stepcache.batching.around import SlotsAround
 from jax_stepcache.batching.condition import condition_axes
@@ -16,9 +17,8 @@ from jax_stepcache.batching.settings import settings_of
 from jax_stepcache.batching.slots import begun, empty_trace
 from jax_stepcache.batching.within import SlotsWithin
 from jax_stepcache.check import batch_size
-from jax_stepcache.loop.program import Program, begin
+from jax_stepcache.loop.generation import Generation, begin
 from jax_stepcache.loop.result import Batching, SampleResult, stats_of
-from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import Span
@@ -30,30 +30,17 @@ def forward_for(network: Network, span: Span | None, axes: RowAxes) -> SlotForwa
     return SlotsAround(network) if span is None else SlotsWithin(network, span, axes)
 
 
-def sampled_each(
-    program: Program,
-    weights: Any,
-    policy: Policy,
-    inputs: Inputs,
-    noise: Any,
-    key: jax.Array | None,
-    scale: jax.Array,
-) -> SampleResult:
+def sampled_each(generation: Generation) -> SampleResult:
     """Samples as `loop.program.sampled` does; each sample decides for itself.
 
     Args:
-        program: the static part.
-        weights: the model's.
-        policy: the cache policy.
-        inputs: what the network is shown.
-        noise: the sample at the first sigma, or None.
-        key: draws it, where it is None.
-        scale: float32 scalar, the guidance scale.
+        generation: what to sample.
 
     Returns:
         See `denoise_each`.
     """
-    condition, noise = begin(program, weights, inputs, noise, key)
+    program, weights = generation.program, generation.weights
+    condition, noise = begin(generation)
     network = Network(program.model, weights, program.solver, program.guided)
     rows = network.branches * batch_size(noise, "noise")
     if isinstance(program.model, FunctionModel):
@@ -61,15 +48,15 @@ def sampled_each(
         shapes = [jnp.shape(x)[:1] for x in jax.tree.leaves(condition)]
         axes = tuple(0 if shape == (rows,) else None for shape in shapes)
     else:
-        axes = condition_axes(program.model, weights, inputs, program.guided)
+        axes = condition_axes(program.model, weights, generation.inputs, program.guided)
     return denoise_each(
         network,
         condition,
         axes,
         noise,
         schedule=program.schedule,
-        policy=policy,
-        scale=scale,
+        policy=generation.policy,
+        scale=generation.scale,
     )
 
 
@@ -81,7 +68,7 @@ def denoise_each(
     *,
     schedule: Any,
     policy: Policy,
-    scale: jax.Array,
+    scale: ArrayLike,
 ) -> SampleResult:
     """Samples a batch in which each sample decides for itself.
 

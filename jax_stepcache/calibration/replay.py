@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jax_stepcache.calibration.trajectory import Trajectory
 from jax_stepcache.loop.denoise import denoise
-from jax_stepcache.loop.program import Program
+from jax_stepcache.loop.generation import Program
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.policy.gates.base import chosen
 from jax_stepcache.policy.policy import Policy

@@ -12,7 +12,7 @@ import numpy as np
 from jax_stepcache.calibration.quality import decibels, decoded
 from jax_stepcache.check import batch_size, check_count
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.loop.program import draw_noise
+from jax_stepcache.loop.generation import draw_noise
 from jax_stepcache.network.params import Params
 from jax_stepcache.sampling import sample
 

@@ -23,8 +23,8 @@ from jax_stepcache.calibration.schedule_search import (
     settings_of,
 )
 from jax_stepcache.calibration.trajectory import follow
+from jax_stepcache.options import Options, resolve
 from jax_stepcache.policy.named import mask_of_steps
-from jax_stepcache.sampling import resolved
 
 _MOST_ROUNDS = 8
 _IDLE_ROUNDS = 2
@@ -56,10 +56,10 @@ def calibrate_schedule(
     """
     if "model_calls" in target:
         return _with_calls(samples, int(target["model_calls"]), target, replay, starts)
-    num_steps = resolved(samples.params, **samples.shared, **samples.batch).program
+    generation = resolve(samples.params, Options(**samples.shared, **samples.batch))
     tried: list[CurvePoint] = []
     found: Calibration | None = None
-    for budget in range(2, num_steps.num_steps):
+    for budget in range(2, generation.program.num_steps):
         found = _with_calls(samples, budget, target, replay, starts)
         tried.extend(found.curve)
         if found.met:
@@ -113,15 +113,15 @@ class _Search:
     """
 
     def __init__(self, samples: Samples, budget: int) -> None:
-        arguments = resolved(samples.params, **samples.shared, **samples.batch)
+        generation = resolve(samples.params, Options(**samples.shared, **samples.batch))
         self.samples = samples
         self.budget = budget
-        self.program = arguments.program
+        self.program = generation.program
         self.num_steps = self.program.num_steps
         self.outputs = tuple(self.program.model.outputs or ())
         self.baseline = samples.plain(budget)
         self.sampled: dict[Candidate, tuple[float, dict[str, float]]] = {}
-        self._uncached = follow(arguments)
+        self._uncached = follow(generation)
         self._followed: list[Any] = []
 
     def known(self) -> list[Candidate]:
@@ -140,13 +140,8 @@ class _Search:
         """The candidate's real lead over as many plain steps, in dB."""
         if candidate not in self.sampled:
             policy = candidate.policy(self.num_steps)
-            arguments = resolved(
-                self.samples.params,
-                cache=policy,
-                **self.samples.shared,
-                **self.samples.batch,
-            )
-            trajectory = follow(arguments)
+            options = Options(cache=policy, **self.samples.shared, **self.samples.batch)
+            trajectory = follow(resolve(self.samples.params, options))
             self._followed.append(trajectory)
             self.sampled[candidate] = self._lead(trajectory.end)
         return self.sampled[candidate][0]

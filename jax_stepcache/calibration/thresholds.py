@@ -17,9 +17,10 @@ from jax_stepcache.calibration.replay import replay_inside, replay_whole
 from jax_stepcache.calibration.result import Calibration, CurvePoint
 from jax_stepcache.calibration.samples import Samples
 from jax_stepcache.calibration.trajectory import Trajectory, watch
+from jax_stepcache.loop.generation import Generation
+from jax_stepcache.options import Options, resolve
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import Span
-from jax_stepcache.sampling import Resolved, resolved
 
 # The setting that is swept, and between which values.
 SWEPT: Mapping[str, tuple[str, np.ndarray]] = MappingProxyType(
@@ -44,13 +45,15 @@ class _Setting(NamedTuple):
     calls: float
 
 
-def check_threshold(arguments: Resolved, cache: str, config: Mapping[str, Any]) -> None:
+def check_threshold(
+    generation: Generation, cache: str, config: Mapping[str, Any]
+) -> None:
     """Raises what a cache's other settings, or the model, would be refused for."""
     name, grid = SWEPT[cache]
     given = {**config, name: _as_setting(cache, config, grid[len(grid) // 2])}
     if cache == "mag_cache":
         given.setdefault("mag_ratios", [1.0])
-    _policy(arguments, cache, given)
+    _policy(generation, cache, given)
 
 
 def calibrate_threshold(
@@ -73,7 +76,7 @@ def calibrate_threshold(
     Returns:
         The calibration.
     """
-    arguments = resolved(samples.params, **samples.shared, **samples.one(0))
+    generation = resolve(samples.params, Options(**samples.shared, **samples.one(0)))
     config, fit = dict(cache_config), {}
     name, grid = SWEPT[cache]
     trajectories: list[Trajectory] = []
@@ -84,7 +87,7 @@ def calibrate_threshold(
     if cache == "step_cache":
         grid = np.array([t for t in grid if _as_setting(cache, config, t)[-1] >= -1])
     policies = [
-        _policy(arguments, cache, {**config, name: _as_setting(cache, config, t)})
+        _policy(generation, cache, {**config, name: _as_setting(cache, config, t)})
         for t in grid
     ]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *policies)
@@ -92,7 +95,7 @@ def calibrate_threshold(
     if not trajectories:
         looks_at = getattr(policies[0], "looks_at", "")
         trajectories = _watched(samples, span, looks_at)
-    calls = _replayed_calls(arguments, stacked, trajectories, span)
+    calls = _replayed_calls(generation, stacked, trajectories, span)
     settings = _distinct(grid, calls)
 
     real: dict[_Setting, tuple[float, dict[str, float]]] = {}
@@ -168,9 +171,9 @@ def _watched(samples: Samples, span: Span | None, looks_at: str) -> list[Traject
     return watch(samples.params, each, span, looks_at, **samples.shared)
 
 
-def _policy(arguments: Resolved, cache: str, config: Mapping[str, Any]) -> Policy:
-    model = arguments.program.model
-    return resolve_policy(cache, model, arguments.program.num_steps, config)
+def _policy(generation: Generation, cache: str, config: Mapping[str, Any]) -> Policy:
+    model = generation.program.model
+    return resolve_policy(cache, model, generation.program.num_steps, config)
 
 
 def _as_setting(cache: str, config: Mapping[str, Any], threshold: float) -> Any:
@@ -185,13 +188,13 @@ def _as_setting(cache: str, config: Mapping[str, Any], threshold: float) -> Any:
 
 
 def _replayed_calls(
-    arguments: Resolved,
+    generation: Generation,
     policies: Policy,
     trajectories: list[Trajectory],
     span: Span | None,
 ) -> np.ndarray:
     """Model calls of every setting, mean over the trajectories."""
-    program = arguments.program
+    program = generation.program
     if span is not None:
         computed = [replay_inside(program, policies, t) for t in trajectories]
         return np.mean([np.asarray(c).sum(axis=1) for c in computed], axis=0)

@@ -10,9 +10,10 @@ import jax
 
 from jax_stepcache.calibration.watch import Seen, Watch
 from jax_stepcache.loop.denoise import walk
+from jax_stepcache.loop.generation import Generation
 from jax_stepcache.loop.program import sampled
+from jax_stepcache.options import Options, resolve
 from jax_stepcache.policy.span import Span
-from jax_stepcache.sampling import Resolved, resolved
 
 
 class Trajectory(NamedTuple):
@@ -42,21 +43,20 @@ def _sights(cache: Any) -> Any:
 
 
 _walked = jax.jit(
-    functools.partial(sampled, loop=functools.partial(walk, keep=_sights)),
-    static_argnames=("program",),
+    functools.partial(sampled, loop=functools.partial(walk, keep=_sights))
 )
 
 
-def follow(arguments: Resolved) -> Trajectory:
+def follow(generation: Generation) -> Trajectory:
     """Samples and keeps every step.
 
     Args:
-        arguments: of the compiled sampler; see `resolved`.
+        generation: what to sample.
 
     Returns:
         The trajectory.
     """
-    result, steps = _walked(*arguments)
+    result, steps = _walked(generation)
     return Trajectory(
         steps.sample, steps.velocity, result.stats.computed, result.sample, steps.seen
     )
@@ -82,4 +82,7 @@ def watch(
         One trajectory for each sample.
     """
     cache = None if span is None else Watch(span, looks_at)
-    return [follow(resolved(params, cache=cache, **one, **options)) for one in samples]
+    return [
+        follow(resolve(params, Options(cache=cache, **one, **options)))
+        for one in samples
+    ]

@@ -1,126 +1,67 @@
-"""What `sample` compiles: a model, its schedule and solver, and a policy."""
+"""From a generation to the loop: one step's forward, guidance included."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
+from jax.typing import ArrayLike
 
 from jax_stepcache.check import batch_size
 from jax_stepcache.loop.denoise import denoise
 from jax_stepcache.loop.forward import Within
-from jax_stepcache.loop.progress import Progress
+from jax_stepcache.loop.generation import Generation, begin
 from jax_stepcache.network.guidance import guide, mix_branches, stack_branches
-from jax_stepcache.network.inputs import Inputs
-from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import Span
-from jax_stepcache.solvers import Solver
-from jax_stepcache.solvers.schedule import Schedule, num_steps_of, timesteps_at
+from jax_stepcache.solvers.schedule import timesteps_at
 
 
-class Program(NamedTuple):
-    """What a compiled sampler depends on besides shapes: all static and hashable."""
-
-    model: Any
-    schedules: tuple[Schedule, ...]
-    schedule_structure: Any
-    solver: Solver
-    guided: bool
-    progress: Progress | None
-
-    @property
-    def schedule(self) -> Any:
-        """The schedule, or one for each output."""
-        return jax.tree.unflatten(self.schedule_structure, self.schedules)
-
-    @property
-    def num_steps(self) -> int:
-        """The schedule's step count."""
-        return num_steps_of(self.schedule)
-
-
-def sampled(
-    program: Program,
-    weights: Any,
-    policy: Policy,
-    inputs: Inputs,
-    noise: Any,
-    key: jax.Array | None,
-    scale: jax.Array,
-    loop: Callable[..., Any] = denoise,
-) -> Any:
-    """Samples.
+def sampled(generation: Generation, loop: Callable[..., Any] = denoise) -> Any:
+    """Samples a batch that decides together.
 
     Args:
-        program: the static part.
-        weights: the model's.
-        policy: the cache policy.
-        inputs: what the network is shown.
-        noise: the sample at the first sigma, or None.
-        key: draws it, where it is None.
-        scale: float32 scalar, the guidance scale.
+        generation: what to sample.
         loop: `denoise`, or `walk`.
 
     Returns:
         What the loop returns.
     """
-    condition, noise = begin(program, weights, inputs, noise, key)
-    span = getattr(policy, "span", None)
-    rows = batch_size(noise, "noise")
+    program = generation.program
+    condition, noise = begin(generation)
     return loop(
-        forward_of(program, weights, condition, rows, scale, span),
+        forward_of(generation, condition, batch_size(noise, "noise")),
         noise,
         schedule=program.schedule,
         solver=program.solver,
-        policy=policy,
+        policy=generation.policy,
         progress=program.progress,
     )
 
 
-def begin(
-    program: Program, weights: Any, inputs: Inputs, noise: Any, key: jax.Array | None
-) -> tuple[Any, Any]:
-    """What is made once a generation: the condition, and the noise; see `sampled`."""
-    condition = inputs.condition
-    if inputs.observation is not None:
-        condition = program.model.prepare(weights, inputs.observation, program.guided)
-    if noise is None and key is not None:
-        batch = batch_size(inputs.observation, "observation")
-        noise = draw_noise(key, program.model.noise_struct(batch))
-    return condition, noise
-
-
 def forward_of(
-    program: Program,
-    weights: Any,
-    condition: Any,
-    batch: int,
-    scale: jax.Array,
-    span: Span | None,
+    generation: Generation, condition: Any, batch: int
 ) -> Callable[[Any, jax.Array], Any] | Within:
     """One step's forward, guidance included.
 
     Args:
-        program: the static part.
-        weights: the model's.
-        condition: of the whole generation.
+        generation: what is sampled.
+        condition: of the whole generation, see `begin`.
         batch: rows of the sample.
-        scale: float32 scalar, the guidance scale.
-        span: what may be skipped inside the network; None for all of it.
 
     Returns:
         ``(sample, step) -> velocity``, or the network in stages.
     """
+    program = generation.program
     rows = 2 * batch if program.guided else batch
     return guided_forward(
         program.model,
-        weights,
+        generation.weights,
         condition,
-        scale if program.guided else None,
+        generation.scale if program.guided else None,
         lambda step: timesteps_at(program.schedule, step, rows),
-        span,
+        generation.span,
     )
 
 
@@ -128,7 +69,7 @@ def guided_forward(
     model: Any,
     weights: Any,
     condition: Any,
-    scale: jax.Array | None,
+    scale: ArrayLike | None,
     timesteps: Callable[[Any], Any],
     span: Span | None,
 ) -> Callable[[Any, Any], Any] | Within:
@@ -178,25 +119,6 @@ def guided_forward(
         branches=1 if scale is None else 2,
         sigma=functools.partial(_seen_sigma, model.signal_output),
     )
-
-
-def draw_noise(key: jax.Array, struct: Any) -> Any:
-    """Draws the sample at the first sigma.
-
-    Args:
-        key: a PRNG key.
-        struct: pytree of `jax.ShapeDtypeStruct`.
-
-    Returns:
-        Standard normal arrays, from one key for each output.
-    """
-    leaves, structure = jax.tree.flatten(struct)
-    keys = jax.random.split(key, len(leaves))
-    drawn = [
-        jax.random.normal(k, x.shape, x.dtype)
-        for k, x in zip(keys, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, drawn)
 
 
 def _seen_sigma(output: str | None, sigmas: Any) -> jax.Array:

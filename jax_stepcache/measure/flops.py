@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import jax
 
 from jax_stepcache.loop.forward import Within
-from jax_stepcache.loop.program import begin, forward_of
+from jax_stepcache.loop.generation import Generation, begin
+from jax_stepcache.loop.program import forward_of
 from jax_stepcache.loop.result import Stats
-from jax_stepcache.sampling import resolved
+from jax_stepcache.options import Options, resolve
 
 
 class ForwardFlops(NamedTuple):
@@ -47,13 +48,12 @@ def forward_flops(params: Any, **options: Any) -> ForwardFlops:
         ValueError: see `sample`.
         TypeError: likewise.
     """
-    program, weights, policy, inputs, noise, key, scale = resolved(params, **options)
-    span = getattr(policy, "span", None)
+    generation = resolve(params, Options(**options))
 
-    def counted(weights: Any, inputs: Any, noise: Any, scale: Any) -> tuple[int, int]:
-        condition, x = begin(program, weights, inputs, noise, key)
+    def counted(generation: Generation) -> tuple[int, int]:
+        condition, x = begin(generation)
         rows = jax.tree.leaves(x)[0].shape[0]
-        forward = forward_of(program, weights, condition, rows, scale, span)
+        forward = forward_of(generation, condition, rows)
         step = jax.numpy.zeros((), jax.numpy.int32)
         if not isinstance(forward, Within):
             return 0, matmul_flops(forward, x, step)
@@ -73,13 +73,7 @@ def forward_flops(params: Any, **options: Any) -> ForwardFlops:
         return matmul_flops(outside, x), matmul_flops(inside, hidden)
 
     found: list[tuple[int, int]] = []
-    jax.eval_shape(
-        lambda *arguments: found.append(counted(*arguments)),
-        weights,
-        inputs,
-        noise,
-        scale,
-    )
+    jax.eval_shape(lambda traced: found.append(counted(traced)), generation)
     return ForwardFlops(*found[0])
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 
 def stack_branches(conditional: Any, unconditional: Any) -> Any:
@@ -27,7 +28,7 @@ def stack_branches(conditional: Any, unconditional: Any) -> Any:
 def guide(
     denoise: Callable[[Any], Any],
     sample: Any,
-    scale: jax.Array,
+    scale: ArrayLike,
     outputs: Sequence[str] | None,
 ) -> Any:
     """Asks a denoiser for both branches at once and mixes them.
@@ -49,7 +50,7 @@ def guide(
     return mix_branches(denoise(stack_branches(sample, sample)), scale, outputs)
 
 
-def mix_branches(rows: Any, scale: jax.Array, outputs: Sequence[str] | None) -> Any:
+def mix_branches(rows: Any, scale: ArrayLike, outputs: Sequence[str] | None) -> Any:
     """Mixes what a network has said of both branches; see `guide`.
 
     Args:
@@ -61,6 +62,7 @@ def mix_branches(rows: Any, scale: jax.Array, outputs: Sequence[str] | None) -> 
     Returns:
         The guided velocity, [batch, ...] arrays.
     """
+    scale = jnp.asarray(scale)
 
     def mix(guided: bool, row: jax.Array) -> jax.Array:
         conditional, unconditional = jnp.split(row, 2, axis=0)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import jax
@@ -18,18 +17,17 @@ from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.settings import settings_of
 from jax_stepcache.check import batch_size, check_count, structs_of
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.loop.program import draw_noise
+from jax_stepcache.loop.generation import Generation, draw_noise
 from jax_stepcache.network.guidance import stack_branches
 from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.network.own import FunctionModel
+from jax_stepcache.options import Options, Request, resolve
 from jax_stepcache.policy.span import Span
 from jax_stepcache.requests.compiled import Plan
 from jax_stepcache.requests.places import Entry
-from jax_stepcache.requests.request import Request
-from jax_stepcache.sampling import Resolved, resolved, sample
 
 # What makes no sense for many requests: each decides, and is somewhere of its own.
-_NOT_SHARED = ("params", "decide", "progress")
+_NOT_SHARED = ("decide", "progress")
 
 
 _STEPS = ("num_inference_steps", "shift", "final_noise")
@@ -54,11 +52,11 @@ class Admission:
     weights: Any
     like: Entry | None = None
 
-    def entry(self, request: Resolved) -> Entry:
+    def entry(self, request: Generation) -> Entry:
         """Makes the entry of a request.
 
         Args:
-            request: checked by `resolve`.
+            request: checked by `resolve_request`.
 
         Returns:
             The entry.
@@ -67,7 +65,7 @@ class Admission:
             ValueError: if it does not fit the plan, or the shapes of other requests.
         """
         plan, program = self.plan, request.program
-        if any(isinstance(x, Tracer) for x in jax.tree.leaves(request[2:])):
+        if any(isinstance(x, Tracer) for x in _arrays_of(request)):
             raise TypeError(
                 "the host puts requests into slots, and this one is being traced; "
                 'inside jax.jit there is sample(..., decide="sample") for a batch'
@@ -108,7 +106,7 @@ class Admission:
         """Lets in only what has the shapes of an entry."""
         return replace(self, like=structs_of(entry))
 
-    def _inputs(self, request: Resolved) -> Inputs:
+    def _inputs(self, request: Generation) -> Inputs:
         inputs, guided = request.inputs, request.program.guided
         if inputs.observation is None and isinstance(
             request.program.model, FunctionModel
@@ -149,7 +147,9 @@ class Admission:
                 )
 
 
-def resolve(params: Any, shared: Mapping[str, Any], request: Request) -> Resolved:
+def resolve_request(
+    params: Any, shared: Mapping[str, Any], request: Request
+) -> Generation:
     """Checks a request as `sample` does; what it leaves open is shared.
 
     Args:
@@ -158,7 +158,7 @@ def resolve(params: Any, shared: Mapping[str, Any], request: Request) -> Resolve
         request: the request.
 
     Returns:
-        The arguments of the compiled sampler.
+        The generation.
 
     Raises:
         ValueError: see `sample`.
@@ -172,12 +172,12 @@ def resolve(params: Any, shared: Mapping[str, Any], request: Request) -> Resolve
             left.pop(other, None)
     if own.get("guidance_scale") == 1:
         left.pop("negative_condition", None)
-    return resolved(params, **{**left, **own})
+    return resolve(params, Options(**{**left, **own}))
 
 
 def admission_for(
     shared: Mapping[str, Any],
-    requests: list[Resolved],
+    requests: list[Generation],
     slots: int,
     max_steps: int | None,
 ) -> Admission:
@@ -224,14 +224,18 @@ def check_shared(shared: Mapping[str, Any], others: Iterable[str] = ()) -> None:
         TypeError: for a name that there is not, as Python does.
         ValueError: for an unknown cache, or a setting that there is not.
     """
-    names = inspect.signature(sample).parameters
-    known = [name for name in names if name not in _NOT_SHARED]
+    known = [one.name for one in fields(Options) if one.name not in _NOT_SHARED]
     for name in shared:
         if name not in known:
             raise TypeError(unknown_name("option", name, [*known, *others]))
     cache, config = shared.get("cache"), shared.get("cache_config")
     if isinstance(cache, str) and isinstance(config, Mapping | None):
         get_cache_backend(cache, dict(config or {}))
+
+
+def _arrays_of(request: Generation) -> list[Any]:
+    """Its arrays, but for the weights, which all requests share."""
+    return jax.tree.leaves(replace(request, weights=None))
 
 
 def _check_alike(entry: Entry, like: Entry) -> None:

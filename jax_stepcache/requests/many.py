@@ -11,16 +11,17 @@ import numpy as np
 from jax_stepcache.check import check_count
 from jax_stepcache.errors import naming
 from jax_stepcache.loop.result import SampleResult
+from jax_stepcache.options import Request
 from jax_stepcache.requests.admission import (
     Admission,
     admission_for,
     check_shared,
-    resolve,
+    resolve_request,
 )
 from jax_stepcache.requests.compiled import advance, at_place, opened_state, put
 from jax_stepcache.requests.finished import finished_result
 from jax_stepcache.requests.places import Entry
-from jax_stepcache.requests.request import Request, as_request
+from jax_stepcache.requests.request import as_request
 
 NO_LIMIT = np.int32(np.iinfo(np.int32).max)
 
@@ -119,7 +120,7 @@ def check_many(
     resolved = []
     for index, request in enumerate(requests):
         with naming(what, index):
-            resolved.append(resolve(params, options, as_request(request)))
+            resolved.append(resolve_request(params, options, as_request(request)))
     slots = min(slots, 1 << (len(resolved) - 1).bit_length())
     admission = admission_for(options, resolved, slots, max_inference_steps)
     entries = []

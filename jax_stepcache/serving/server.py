@@ -10,10 +10,11 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from jax_stepcache.options import Request
 from jax_stepcache.requests.places import Entry
-from jax_stepcache.requests.request import Request
+from jax_stepcache.serving.held import check_urgency
 from jax_stepcache.serving.outcome import Outcome
-from jax_stepcache.serving.stream import Stream, check_urgency
+from jax_stepcache.serving.stream import Stream
 
 
 class _Asked(NamedTuple):

@@ -11,18 +11,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
-from jax_stepcache.check import check_count, check_numbers
+from jax_stepcache.check import check_count
+from jax_stepcache.options import Request
 from jax_stepcache.requests.admission import (
     Admission,
     admission_for,
     check_shared,
-    resolve,
+    resolve_request,
 )
 from jax_stepcache.requests.compiled import (
     Report,
@@ -34,7 +34,8 @@ from jax_stepcache.requests.compiled import (
 )
 from jax_stepcache.requests.finished import finished_result
 from jax_stepcache.requests.places import Entry
-from jax_stepcache.requests.request import Request, as_request
+from jax_stepcache.requests.request import as_request
+from jax_stepcache.serving.held import Held, check_urgency
 from jax_stepcache.serving.outcome import DeadlineExceeded, Outcome
 
 
@@ -90,32 +91,6 @@ def serve(
     return stream
 
 
-@dataclass
-class _Held:
-    """A request in the stream.
-
-    Attributes:
-        ticket: its number.
-        place: where it is.
-        entry: what was put there.
-        priority: larger ones go first.
-        deadline: of the stream's clock; infinite for none.
-        waiting: whether no slot has taken it yet.
-    """
-
-    ticket: int
-    place: int
-    entry: Entry
-    priority: float
-    deadline: float
-    waiting: bool = True
-
-    @property
-    def urgency(self) -> tuple[float, float, int]:
-        """What waits is sorted by this."""
-        return -self.priority, self.deadline, self.ticket
-
-
 class Stream:
     """Requests through slots, in chunks; `serve` opens one.
 
@@ -150,7 +125,7 @@ class Stream:
         self._admission: Admission | None = None
         self._state: State | None = None
         self._tickets = itertools.count()
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, Held] = {}
         self._free = list(range(capacity))
         self._dropped = np.zeros(capacity, bool)
         # Outcomes that nobody has been given yet.
@@ -178,7 +153,7 @@ class Stream:
             ValueError: if it does not fit, or not the shapes of those before.
             TypeError: where something is of the wrong kind.
         """
-        checked = resolve(self._params, self._options, as_request(request))
+        checked = resolve_request(self._params, self._options, as_request(request))
         with self._opening:
             if self._admission is None:
                 return self._open(checked)
@@ -223,7 +198,7 @@ class Stream:
             raise
         until = math.inf if deadline is None else self.clock() + deadline
         ticket = next(self._tickets)
-        self._held[ticket] = _Held(ticket, place, entry, priority, until)
+        self._held[ticket] = Held(ticket, place, entry, priority, until)
         return ticket
 
     def cancel(self, ticket: int) -> bool:
@@ -349,7 +324,7 @@ class Stream:
             elif held.place in poisoned:
                 self._fail(held, _not_finite(held.ticket))
 
-    def _deliver(self, admission: Admission, state: State, held: _Held) -> None:
+    def _deliver(self, admission: Admission, state: State, held: Held) -> None:
         there = state.places.sample, state.places.trace
         sample, trace = at_place(there, np.int32(held.place))
         trace = jax.device_get(trace)
@@ -367,7 +342,7 @@ class Stream:
             outcome = Outcome(held.ticket, result, None)
         self._settled.append(outcome)
 
-    def _expire(self, some: Iterable[_Held]) -> list[_Held]:
+    def _expire(self, some: Iterable[Held]) -> list[Held]:
         """Fails those who are late, and returns the others."""
         now, in_time = self.clock(), []
         for held in list(some):
@@ -378,24 +353,12 @@ class Stream:
             self._fail(held, DeadlineExceeded(late))
         return in_time
 
-    def _fail(self, held: _Held, error: BaseException) -> None:
+    def _fail(self, held: Held, error: BaseException) -> None:
         del self._held[held.ticket]
         # Its slot, if it has one, is freed before the place's next request can start.
         self._dropped[held.place] = True
         self._free.append(held.place)
         self._settled.append(Outcome(held.ticket, None, error))
-
-
-def check_urgency(priority: float, deadline: float | None) -> None:
-    """Checks what requests are sorted by.
-
-    Raises:
-        ValueError: if the priority or the deadline, in seconds from now, is no finite
-            number.
-    """
-    check_numbers("priority", priority)
-    if deadline is not None:
-        check_numbers("deadline", deadline)
 
 
 def _not_finite(ticket: int) -> FloatingPointError:

@@ -7,6 +7,7 @@ Python floats, hashable, made in float64 at trace time.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -69,11 +70,19 @@ def flow_schedule(
     shift = float(shift)
     if not (math.isfinite(shift) and shift > 0):
         raise ValueError(f"shift is {shift}; it must be a positive number")
-    even = np.linspace(_SIGMA_MAX, 0.0, num_steps + 1)[:-1]
-    sigmas = np.append(shift * even / (1 + (shift - 1) * even), 0.0)
     if final_noise is not None:
         if not 0 <= final_noise < 1:
             raise ValueError(f"final_noise is {final_noise}; it must be in [0, 1)")
+        final_noise = float(final_noise)
+    return _flow_schedule(int(num_steps), shift, final_noise)
+
+
+# Asked for at every call, by few users for more than a few schedules.
+@functools.lru_cache(maxsize=256)
+def _flow_schedule(num_steps: int, shift: float, final_noise: float | None) -> Schedule:
+    even = np.linspace(_SIGMA_MAX, 0.0, num_steps + 1)[:-1]
+    sigmas = np.append(shift * even / (1 + (shift - 1) * even), 0.0)
+    if final_noise is not None:
         # The original squeezes the whole range, the last sigma included.
         sigmas = sigmas * (sigmas[0] - final_noise) / sigmas[0] + final_noise
     return explicit_schedule(sigmas)

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.check import check_arrays
 from jax_stepcache.errors import naming
-from jax_stepcache.loop.program import draw_noise
+from jax_stepcache.loop.generation import draw_noise
 from jax_stepcache.loop.result import SampleResult, Stats
 from jax_stepcache.network.params import Params
 from jax_stepcache.pipeline import CachedSampler

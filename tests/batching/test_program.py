@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jax_stepcache import sample, sample_many
-from jax_stepcache.requests.admission import admission_for, resolve
+from jax_stepcache.requests.admission import admission_for, resolve_request
 from jax_stepcache.requests.compiled import advance, empty_state
 from jax_stepcache.requests.many import NO_LIMIT
 from jax_stepcache.requests.request import Request
@@ -30,7 +30,7 @@ def program(cache: str, slots: int = 4, places: int = 8, tokens: int = 4) -> Any
         condition=draw(size=(1, 8)).astype(np.float32),
     )
     options = {**SHARED, "cache": cache, "num_inference_steps": 8}
-    checked = resolve(WEIGHTS, options, request)
+    checked = resolve_request(WEIGHTS, options, request)
     admission = admission_for(options, [checked], slots, None)
     plan = admission.plan
     state = jax.eval_shape(

@@ -11,7 +11,7 @@ from jax_stepcache import StagedDenoiser, explicit_schedule, sample
 from jax_stepcache.calibration.fit import fit_response
 from jax_stepcache.calibration.replay import replay_inside, replay_whole
 from jax_stepcache.calibration.trajectory import follow, watch
-from jax_stepcache.sampling import resolved
+from jax_stepcache.options import Options, resolve
 
 from ..staged import (
     COMPUTING,
@@ -81,7 +81,10 @@ def test_where_trajectories_agree_replaying_decides_as_the_sampler(name):
     looks_at, config, setting, thresholds, guided = SWEPT[name]
     shared = options(guided) | {"model": AGREEING}
     settings = [COMPUTING[name], *({**config, setting: float(t)} for t in thresholds)]
-    each = [resolved(WEIGHTS, cache=name, cache_config=c, **shared) for c in settings]
+    each = [
+        resolve(WEIGHTS, Options(cache=name, cache_config=c, **shared))
+        for c in settings
+    ]
     policies = jax.tree.map(lambda *x: jnp.stack(x), *[one.policy for one in each])
     (trajectory,) = watch(WEIGHTS, [{}], each[0].policy.span, looks_at, **shared)
     replayed = np.asarray(replay_inside(each[0].program, policies, trajectory))
@@ -111,9 +114,11 @@ def _answering(params, x, t, condition):
     return {n: params[n] * x[n] / sigma + jnp.sin(9 * sigma) for n in x}
 
 
-ask = functools.partial(
-    resolved, RESPONSES, model=_answering, noise=NOISE, schedule=SCHEDULE
-)
+def ask(**cache):
+    asked = Options(model=_answering, noise=NOISE, schedule=SCHEDULE, **cache)
+    return resolve(RESPONSES, asked)
+
+
 STEPS = {"steps_mask": [True, True, False, True, False, False, True, False]}
 
 

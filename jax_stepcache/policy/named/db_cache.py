@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -23,6 +23,7 @@ from jax_stepcache.policy.gates import (
     MaxSkips,
     WarmUp,
 )
+from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.named.static_schedule import check_mask
 from jax_stepcache.policy.policy import Composed
 from jax_stepcache.policy.signals import FirstBlocks
@@ -88,32 +89,41 @@ def db_cache(
         # A mask's leading ones are its warm-up, and no cap applies past it.
         return compose(gate=Mask(mask), forecast=forecast, span=span)
     gate: Gate = Below(_always_from_one(threshold), cap)
-    gate = MaxConsecutive(gate, jnp.asarray(max_continuous_cached_steps, jnp.int32))
-    gate = MaxSkips(gate, jnp.asarray(max_cached_steps, jnp.int32))
-    warmup = jnp.asarray(warmup_steps, jnp.int32)
+    gate = MaxConsecutive(gate, leaf(max_continuous_cached_steps, np.int32))
+    gate = MaxSkips(gate, leaf(max_cached_steps, np.int32))
+    warmup = leaf(warmup_steps, np.int32)
     if mask is not None:
         gate = ForcedSteps(gate, mask)
-        leading = jnp.cumprod(mask.astype(jnp.int32)).sum()
-        warmup = jnp.minimum(warmup, leading)
-    gate = WarmUp(gate, warmup, jnp.asarray(warmup_interval, jnp.int32))
+        warmup = _at_most_leading(warmup, mask)
+    gate = WarmUp(gate, warmup, leaf(warmup_interval, np.int32))
     signal = FirstBlocks(shared=not separate_cfg_diff)
     return compose(signal=signal, gate=gate, forecast=forecast, span=span)
 
 
-def _always_from_one(threshold: float | jax.Array) -> jax.Array:
-    threshold = jnp.asarray(threshold, jnp.float32)
-    return jnp.where(threshold >= 1, jnp.inf, threshold)
+def _at_most_leading(warmup: Any, mask: Any) -> Any:
+    """A warm-up that ends where a mask first skips."""
+    xp = jnp if isinstance(warmup, jax.Array) or isinstance(mask, jax.Array) else np
+    leading = xp.cumprod(mask.astype(np.int32)).sum()
+    return xp.minimum(warmup, leading).astype(np.int32)
 
 
-def _cap(total: float | jax.Array | None) -> jax.Array:
+def _always_from_one(threshold: float | jax.Array) -> jax.Array | np.ndarray:
+    return _infinite_where(leaf(threshold, np.float32), lambda x: x >= 1)
+
+
+def _cap(total: float | jax.Array | None) -> jax.Array | np.ndarray:
     if total is None:
-        return jnp.float32(math.inf)
+        return leaf(math.inf, np.float32)
     check_numbers("max_accumulated_residual_diff_threshold", total)
-    total = jnp.asarray(total, jnp.float32)
-    return jnp.where(total > 0, total, jnp.inf)
+    return _infinite_where(leaf(total, np.float32), lambda x: x <= 0)
 
 
-def _checked(mask: Any) -> jax.Array:
+def _infinite_where(number: Any, unbounded: Callable[[Any], Any]) -> Any:
+    xp = jnp if isinstance(number, jax.Array) else np
+    return xp.where(unbounded(number), np.float32(math.inf), number)
+
+
+def _checked(mask: Any) -> jax.Array | np.ndarray:
     if not isinstance(mask, Tracer):
         check_mask(mask)
-    return jnp.asarray(mask, bool)
+    return leaf(mask, bool)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from jax_stepcache.check import check_numbers
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.gates import Below
+from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.policy import Composed
 from jax_stepcache.policy.signals import FirstBlocks
 from jax_stepcache.policy.span import Span
@@ -32,7 +33,7 @@ def first_block_cache(
         ValueError: for a threshold that is no number.
     """
     check_numbers("threshold", threshold)
-    gate = Below(jnp.asarray(threshold, jnp.float32), inclusive=True)
+    gate = Below(leaf(threshold, np.float32), inclusive=True)
     return compose(
         signal=FirstBlocks(), gate=gate, forecast=forecast, span=Span(first=1)
     )

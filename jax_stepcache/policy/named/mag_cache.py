@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.typing import ArrayLike
 
 from jax_stepcache.check import check_count, check_numbers
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.gates import Always, Magnitude
+from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.policy import Composed
 from jax_stepcache.policy.signals import MagnitudeRatio
 
@@ -49,19 +51,19 @@ def mag_cache(
     check_count("mag_max_skip_steps", max_skip_steps, 1)
     check_numbers("mag_retention_ratio", retention_ratio, least=0.0, most=1.0)
     gate = Magnitude(
-        jnp.asarray(ratios, jnp.float32),
-        jnp.asarray(threshold, jnp.float32),
-        jnp.asarray(max_skip_steps, jnp.int32),
+        leaf(ratios, np.float32),
+        leaf(threshold, np.float32),
+        leaf(max_skip_steps, np.int32),
         _retained(retention_ratio, len(ratios) if num_steps is None else num_steps),
     )
     return compose(gate=gate, forecast=forecast, span="blocks")
 
 
-def _retained(ratio: float | jax.Array, num_steps: int) -> jax.Array:
+def _retained(ratio: float | jax.Array, num_steps: int) -> ArrayLike:
     if isinstance(ratio, Tracer):
         return jnp.floor(ratio * num_steps + 0.5).astype(jnp.int32)
     # In Python's floats, as the original: in float32 0.29 of 50 steps is one more.
-    return jnp.int32(int(float(ratio) * num_steps + 0.5))
+    return np.int32(int(float(ratio) * num_steps + 0.5))
 
 
 def magnitude_calibration() -> Composed:

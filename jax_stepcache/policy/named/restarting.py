@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jax_stepcache.check import check_count
 from jax_stepcache.policy.gates.base import chosen
+from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.policy import Decision, Policy
 from jax_stepcache.policy.span import Span
 from jax_stepcache.policy.view import View
@@ -100,4 +102,4 @@ def restarting(
         ValueError: if the hint is no whole number of at least 1.
     """
     check_count("force_refresh_step_hint", hint, 1)
-    return Restarting(policy, jnp.asarray(hint, jnp.int32), repeat)
+    return Restarting(policy, leaf(hint, np.int32), repeat)

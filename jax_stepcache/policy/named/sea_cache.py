@@ -6,11 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax_stepcache.check import check_count, check_numbers
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.forecasts import Newton
 from jax_stepcache.policy.gates import Accumulate, LastStep, MaxConsecutive
+from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.policy import Composed
 from jax_stepcache.policy.signals import Spectrum
 
@@ -44,11 +46,11 @@ def sea_cache(
     check_numbers("sea_threshold", threshold)
     check_numbers("sea_power_exp", power_exp, above=0.0)
     check_count("sea_max_consecutive_cached", max_consecutive_cached)
-    gate = Accumulate(jnp.asarray(threshold, jnp.float32))
-    cap = jnp.asarray(max_consecutive_cached, jnp.int32)
+    gate = Accumulate(leaf(threshold, np.float32))
+    cap = leaf(max_consecutive_cached, np.int32)
     cap = jnp.where(cap == 0, -1, cap)
     return compose(
-        signal=Spectrum(jnp.asarray(power_exp, jnp.float32), axes, output),
+        signal=Spectrum(leaf(power_exp, np.float32), axes, output),
         gate=LastStep(MaxConsecutive(gate, cap)),
         forecast=Newton() if forecast is None else forecast,
         span="blocks",

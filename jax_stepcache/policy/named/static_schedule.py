@@ -7,12 +7,12 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.policy.forecasts import get_forecast
 from jax_stepcache.policy.gates import Mask
+from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.policy import Composed
 from jax_stepcache.policy.signals import Nothing
 
@@ -44,7 +44,7 @@ def static_schedule(
     """
     if not isinstance(mask, Tracer):
         check_mask(mask)
-    return Composed(Nothing(), Mask(jnp.asarray(mask, bool)), get_forecast(forecast))
+    return Composed(Nothing(), Mask(leaf(mask, bool)), get_forecast(forecast))
 
 
 def mask_of_steps(steps: Sequence[int], num_steps: int) -> np.ndarray:

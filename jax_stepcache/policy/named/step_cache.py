@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.policy.forecasts import get_forecast
 from jax_stepcache.policy.gates import Tiers
+from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.policy import Composed
 from jax_stepcache.policy.signals import Cosine
 
@@ -49,8 +49,8 @@ def step_cache(
     """
     check_tiers(sim_thresholds, skip_countdowns, min_history_steps, max_history)
     gate = Tiers(
-        jnp.asarray(sim_thresholds, jnp.float32),
-        jnp.asarray(skip_countdowns, jnp.int32),
+        leaf(sim_thresholds, np.float32),
+        leaf(skip_countdowns, np.int32),
         min_history_steps,
         max_history,
     )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
-
 from jax_stepcache.check import check_count
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.forecasts import Taylor
 from jax_stepcache.policy.gates import Mask
+from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.policy import Composed
 
 
@@ -54,4 +53,4 @@ def taylor_seer(
         for step in range(num_steps)
     ]
     forecast = Taylor(max_order) if forecast is None else forecast
-    return compose(gate=Mask(jnp.asarray(mask)), forecast=forecast, span="blocks")
+    return compose(gate=Mask(leaf(mask, bool)), forecast=forecast, span="blocks")

@@ -7,11 +7,12 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from jax_stepcache.check import check_numbers
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.gates import Accumulate
+from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.policy import Composed
 from jax_stepcache.policy.signals import ModulatedInput
 
@@ -58,7 +59,5 @@ def tea_cache(
     """
     check_numbers("rel_l1_thresh", threshold, above=0.0)
     check_numbers("coefficients", coefficients, shape=(5,))
-    gate = Accumulate(
-        jnp.asarray(threshold, jnp.float32), jnp.asarray(coefficients, jnp.float32)
-    )
+    gate = Accumulate(leaf(threshold, np.float32), leaf(coefficients, np.float32))
     return compose(signal=ModulatedInput(), gate=gate, forecast=forecast, span="blocks")

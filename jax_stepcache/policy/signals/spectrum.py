@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax_stepcache.policy.signals.relative_l1 import relative_l1
 from jax_stepcache.policy.signals.seen import SeenState
@@ -35,7 +36,7 @@ class Spectrum:
 
     looks_at: ClassVar[str] = "sample"
 
-    power_exp: jax.Array | float = 3.0
+    power_exp: jax.Array | np.ndarray | float = 3.0
     axes: tuple[int, ...] | None = field(default=None, metadata={"static": True})
     output: str | None = field(default=None, metadata={"static": True})
 
@@ -90,7 +91,7 @@ def spectral_filter(
     x: jax.Array,
     sigma: jax.Array,
     axes: tuple[int, ...],
-    power_exp: jax.Array | float,
+    power_exp: jax.Array | np.ndarray | float,
 ) -> jax.Array:
     """Filters a noisy sample for what natural images would have in it.
 

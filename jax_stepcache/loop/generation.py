@@ -1,0 +1,109 @@
+"""One generation: what is compiled of it, and the arrays it runs on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+from jax.typing import ArrayLike
+
+from jax_stepcache.check import batch_size
+from jax_stepcache.loop.progress import Progress
+from jax_stepcache.network.inputs import Inputs
+from jax_stepcache.policy.policy import Policy
+from jax_stepcache.policy.span import Span
+from jax_stepcache.solvers import Solver
+from jax_stepcache.solvers.schedule import Schedule, is_schedule, num_steps_of
+
+
+class Program(NamedTuple):
+    """What a compiled sampler depends on besides shapes: all static and hashable."""
+
+    model: Any
+    schedules: tuple[Schedule, ...]
+    schedule_structure: Any
+    solver: Solver
+    guided: bool
+    progress: Progress | None
+
+    @property
+    def schedule(self) -> Any:
+        """The schedule, or one for each output."""
+        return jax.tree.unflatten(self.schedule_structure, self.schedules)
+
+    @property
+    def num_steps(self) -> int:
+        """The schedule's step count."""
+        return num_steps_of(self.schedule)
+
+
+def program_of(
+    model: Any, schedule: Any, solver: Solver, guided: bool, progress: Progress | None
+) -> Program:
+    """Makes a program of a schedule, or of a tree of them, which has no hash."""
+    schedules, structure = jax.tree.flatten(schedule, is_leaf=is_schedule)
+    return Program(model, tuple(schedules), structure, solver, guided, progress)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Generation:
+    """One generation, ready to run: a pytree whose static part is the program.
+
+    Attributes:
+        program: what is compiled.
+        weights: the model's.
+        policy: the cache policy.
+        inputs: what the network is shown.
+        noise: the sample at the first sigma, a pytree of [batch, ...] arrays; or None.
+        key: draws it, where it is None.
+        scale: float32 scalar, the guidance scale.
+    """
+
+    program: Program = field(metadata={"static": True})
+    weights: Any
+    policy: Policy
+    inputs: Inputs
+    noise: Any
+    key: jax.Array | None
+    scale: ArrayLike
+
+    @property
+    def span(self) -> Span | None:
+        """What the policy may skip inside the network; None for all of it."""
+        return getattr(self.policy, "span", None)
+
+
+def begin(generation: Generation) -> tuple[Any, Any]:
+    """What is made once a generation: the condition, and the noise."""
+    model = generation.program.model
+    inputs, noise = generation.inputs, generation.noise
+    condition = inputs.condition
+    if inputs.observation is not None:
+        condition = model.prepare(
+            generation.weights, inputs.observation, generation.program.guided
+        )
+    if noise is None and generation.key is not None:
+        batch = batch_size(inputs.observation, "observation")
+        noise = draw_noise(generation.key, model.noise_struct(batch))
+    return condition, noise
+
+
+def draw_noise(key: jax.Array, struct: Any) -> Any:
+    """Draws the sample at the first sigma.
+
+    Args:
+        key: a PRNG key.
+        struct: pytree of `jax.ShapeDtypeStruct`.
+
+    Returns:
+        Standard normal arrays, from one key for each output.
+    """
+    leaves, structure = jax.tree.flatten(struct)
+    keys = jax.random.split(key, len(leaves))
+    drawn = [
+        jax.random.normal(k, x.shape, x.dtype)
+        for k, x in zip(keys, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, drawn)

@@ -1,0 +1,185 @@
+"""What `sample` is asked with, checked once and made into a generation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+from jax_stepcache.backends import resolve_policy
+from jax_stepcache.errors import unknown_name
+from jax_stepcache.loop.generation import Generation, program_of
+from jax_stepcache.loop.progress import Progress, tqdm_progress
+from jax_stepcache.network.inputs import check_inputs, schedules_of
+from jax_stepcache.network.own import own_model
+from jax_stepcache.network.params import Params
+from jax_stepcache.network.protocol import Denoiser
+from jax_stepcache.policy.leaf import leaf
+from jax_stepcache.solvers import Solver, get_solver
+from jax_stepcache.solvers.schedule import Schedule, num_steps_of
+
+_DECIDE = ("batch", "sample")
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One sample to be made. Its result is what `sample` gives for it alone.
+
+    Every field is the option of `sample` of that name; None leaves it to what all
+    requests share. Arrays are batches of one, as for `sample`.
+
+    Attributes:
+        observation: what a bundled model is shown.
+        condition: what a model of one's own is told.
+        negative_condition: what it is told in the unconditional branch.
+        noise: the sample at the first sigma.
+        key: draws the noise where none is given.
+        cache: a backend, a policy, or a name; all requests have the same parts in it,
+            with other numbers.
+        cache_config: the cache's settings.
+        budget: model calls, for ``cache="tuned"``.
+        forecast: what a skipped step uses.
+        num_inference_steps: solver steps.
+        shift: timestep shift.
+        final_noise: sigma at which the schedule stops.
+        schedule: a schedule, instead of ``num_inference_steps``, ``shift`` and
+            ``final_noise``.
+        guidance_scale: classifier-free guidance.
+    """
+
+    observation: Any = None
+    condition: Any = None
+    negative_condition: Any = None
+    noise: Any = None
+    key: jax.Array | None = None
+    cache: Any = None
+    cache_config: Any = None
+    budget: int | None = None
+    forecast: Any = None
+    num_inference_steps: int | None = None
+    shift: float | None = None
+    final_noise: Any = None
+    schedule: Any = None
+    guidance_scale: float | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Those that are given."""
+        names = [field.name for field in fields(self)]
+        given = {name: getattr(self, name) for name in names}
+        return {name: x for name, x in given.items() if x is not None}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Options(Request):
+    """All that `sample` is asked with; it documents each option.
+
+    Attributes:
+        model: a denoiser of one's own.
+        solver: the solver.
+        progress: where to report each step.
+        decide: who decides in a batch.
+    """
+
+    model: Denoiser | None = None
+    solver: str | Solver | None = None
+    progress: bool | Progress = False
+    decide: str = "batch"
+
+
+def resolve(params: Any, options: Options) -> Generation:
+    """Checks what `sample` is asked with, and makes of it what is compiled.
+
+    Args:
+        params: see `sample`.
+        options: likewise. Arrays may be `jax.ShapeDtypeStruct`.
+
+    Returns:
+        The generation.
+
+    Raises:
+        ValueError: see `sample`.
+        TypeError: likewise.
+    """
+    _check_who_decides(options)
+    weights, model = _weights_and_model(params, options)
+    scale = _or(options.guidance_scale, model.defaults.guidance_scale)
+    guided = isinstance(scale, Tracer) or float(scale) != 1.0
+    schedule = _schedule(options, model)
+    policy = resolve_policy(
+        options.cache,
+        model,
+        num_steps_of(schedule),
+        options.cache_config,
+        options.budget,
+        options.forecast,
+    )
+    inputs = check_inputs(
+        model,
+        options.observation,
+        options.condition,
+        options.negative_condition,
+        options.noise,
+        guided,
+    )
+    key = options.key
+    if options.noise is None and key is None:
+        key = jax.random.key(0)
+    solver = get_solver(_or(options.solver, model.defaults.solver))
+    progress = tqdm_progress() if options.progress is True else options.progress or None
+    return Generation(
+        program=program_of(model, schedule, solver, guided, progress),
+        weights=weights,
+        policy=policy,
+        inputs=inputs,
+        noise=options.noise,
+        key=key,
+        scale=leaf(scale, np.float32),
+    )
+
+
+def _or(given: Any, default: Any) -> Any:
+    return default if given is None else given
+
+
+def _check_who_decides(options: Options) -> None:
+    if options.decide not in _DECIDE:
+        raise ValueError(unknown_name("decide", options.decide, _DECIDE))
+    if options.decide == "sample" and options.progress:
+        raise ValueError(
+            "progress reports the step of a whole batch; with decide='sample' each "
+            "sample is at a step of its own"
+        )
+
+
+def _weights_and_model(params: Any, options: Options) -> tuple[Any, Any]:
+    if not isinstance(params, Params):
+        return params, own_model(options.model, options.noise)
+    if options.model is not None:
+        raise TypeError(
+            "params already name their model; with a model of your own, pass "
+            "params.weights"
+        )
+    return params.weights, params.model
+
+
+def _schedule(options: Options, model: Any) -> Any:
+    """The schedule, or one for each output where the model names its outputs."""
+    steps = (options.num_inference_steps, options.shift, options.final_noise)
+    if options.schedule is None:
+        return schedules_of(
+            model.outputs,
+            _or(options.num_inference_steps, model.defaults.num_inference_steps),
+            _or(options.shift, model.defaults.shift),
+            options.final_noise,
+        )
+    if any(given is not None for given in steps):
+        raise ValueError(
+            "a schedule fixes the steps; give either it or num_inference_steps, shift "
+            "and final_noise"
+        )
+    if isinstance(options.schedule, Schedule) and model.outputs is not None:
+        return dict.fromkeys(model.outputs, options.schedule)
+    return options.schedule
