@@ -4,7 +4,7 @@
     python docs/pictures/draw.py sample     # one
 
 Nothing in them depends on the speed of the machine, so a picture changes only where
-what it shows does. `rooms.py` beside it draws how the library is laid out.
+what it shows does. `architecture.py` beside it draws how the library is laid out.
 """
 
 from __future__ import annotations

@@ -39,12 +39,22 @@ class Block:
     printed: str | None = None
 
 
+def text(page: Path) -> str:
+    """A page's text, with the files that it includes."""
+    return re.sub(
+        r'^--8<-- "([^"]+)"$',
+        lambda found: (ROOT / found[1]).read_text(),
+        page.read_text(),
+        flags=re.MULTILINE,
+    )
+
+
 def blocks(page: Path) -> list[Block]:
     """All blocks of a page, in order."""
-    text = page.read_text()
+    whole = text(page)
     found: list[Block] = []
     why, last_is_block = "", False
-    for piece in _PIECES.finditer(text):
+    for piece in _PIECES.finditer(whole):
         if piece["why"] is not None:
             why, last_is_block = piece["why"], False
             continue
@@ -57,7 +67,7 @@ def blocks(page: Path) -> list[Block]:
             before = found.pop()
             found.append(Block(before.language, before.code, before.line, why, code))
         else:
-            line = text[: piece.start()].count("\n") + 2
+            line = whole[: piece.start()].count("\n") + 2
             found.append(Block(language, code, line, why))
         why, last_is_block = "", True
     return found

@@ -3,12 +3,12 @@
 import importlib.util
 import re
 
-from tests.docs.pages import PAGES, ROOT, name
+from tests.docs.pages import PAGES, ROOT, name, text
 
 
-def _anchors(text):
+def _anchors(page):
     """The anchors of a page's headings, as GitHub and the site make them."""
-    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    headings = re.findall(r"^#+ (.*)$", page, re.M)
     words = [re.sub(r"[^\w\s-]", "", h.lower()).strip() for h in headings]
     return {re.sub(r"\s+", "-", word) for word in words}
 
@@ -16,7 +16,7 @@ def _anchors(text):
 def test_links_lead_somewhere():
     """A link names a file that is there, and a heading that it has."""
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        for target in re.findall(r"\]\(([^)\s]+)\)", text(page)):
             if target.startswith(("https://", "http://")):
                 continue
             path, _, anchor = target.partition("#")
@@ -26,7 +26,7 @@ def test_links_lead_somewhere():
                 file = ROOT / path
             assert file.exists(), f"{name(page)}: {target}"
             if anchor and file.suffix == ".md":
-                assert anchor in _anchors(file.read_text()), f"{name(page)}: {target}"
+                assert anchor in _anchors(text(file)), f"{name(page)}: {target}"
 
 
 def test_every_picture_is_drawn_by_the_script():
@@ -37,7 +37,7 @@ def test_every_picture_is_drawn_by_the_script():
     draw = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(draw)
     folder = ROOT / "docs" / "pictures"
-    text = "".join(page.read_text() for page in PAGES)
+    shown = "".join(map(text, PAGES))
     for one in draw.PICTURES:
         assert (folder / f"{one}.png").is_file()
-        assert f"pictures/{one}.png" in text
+        assert f"pictures/{one}.png" in shown
