@@ -28,7 +28,7 @@ from rooms import (
 
 PICTURE = Path(__file__).with_suffix(".svg")
 
-# Pixels. Three columns; every floor as high as its highest box.
+# Pixels, in three columns.
 _WIDTH, _MARGIN, _GAP, _BETWEEN = 960, 40, 28, 42
 _BOX = (_WIDTH - 2 * _MARGIN - 2 * _GAP) / 3
 _TITLE, _LINE, _CHIP, _PAD = 20, 16, 22, 14
@@ -107,7 +107,10 @@ def boxes() -> dict[str, Box]:
             if room
         ]
         height = max(box.height for box in here)
-        found |= {box.room: box._replace(height=height) for box in here}
+        for box in here:
+            # Equally high where that is nearly so; a line in a high box looks lost.
+            near = height - box.height < 2 * _CHIP
+            found[box.room] = box._replace(height=height) if near else box
         top += height + _BETWEEN
     return found
 

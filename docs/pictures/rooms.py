@@ -32,8 +32,9 @@ FLOORS = (
     ("", "", "policy"),
     ("errors", "", "check"),
 )
-# `python -m jax_stepcache` is the command's other door.
-_DOORS = {"__main__": "cli"}
+# Files that are doors of other rooms: `python -m jax_stepcache` is the command, and the
+# public names are the entrance.
+_DOORS = {"__main__": "cli", "public": "__init__"}
 
 
 class Import(NamedTuple):
