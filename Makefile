@@ -1,7 +1,7 @@
 # Each target makes its own virtual environment, so either works in a fresh clone.
 PYTHON ?= python3
 
-.PHONY: help sample rollout test check installed notebooks benchmarks train train-digits clean
+.PHONY: help sample rollout test check docs installed notebooks benchmarks train train-digits clean
 
 help:
 	@echo "make sample      sample the bundled model: a table and a picture in out/"
@@ -9,6 +9,7 @@ help:
 	@echo "make test        run the tests"
 	@echo "make check       format, lint and types"
 	@echo "make installed   build the wheel, and use it in environments of its own"
+	@echo "make docs        build the documentation's site in site/"
 	@echo "make notebooks   execute the notebooks in place"
 	@echo "make benchmarks  run every benchmark; JSON goes to benchmarks/results/"
 
@@ -36,6 +37,9 @@ check: .venv-dev/stamp
 installed: .venv-dev/stamp
 	.ci/installed/run .venv-dev/bin/python
 
+docs: .venv-docs/stamp
+	.venv-docs/bin/mkdocs build --strict
+
 notebooks: .venv-dev/stamp
 	.venv-dev/bin/python notebooks/execute.py notebooks/*.ipynb
 
@@ -58,4 +62,4 @@ train-digits: .venv-train/stamp
 	.venv-train/bin/python -m jax_stepcache.models.dit.train --out out/dit --report
 
 clean:
-	rm -rf .venv-* out build *.egg-info
+	rm -rf .venv-* out build site *.egg-info

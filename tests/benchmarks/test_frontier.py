@@ -56,8 +56,8 @@ def test_best_within_a_share_of_the_operations(script):
 
 def test_the_readme_shows_one_row_of_each_backend(script):
     """The best of at most 6 calls or so, else the cheapest, then budgets in turn."""
-    readme = script("readme")
-    assert [(one["policy"], one["calls"]) for one in readme.choose(ROWS)] == [
+    tables = script("tables")
+    assert [(one["policy"], one["calls"]) for one in tables.choose(ROWS)] == [
         ("uncached", 16.0),
         ("tea_cache, 0.2", 6.0),
         ("cache_dit F1B0, 0.3", 7.0),
@@ -65,7 +65,7 @@ def test_the_readme_shows_one_row_of_each_backend(script):
         ("fewer_steps", 4.0),
         ("fewer_steps", 8.0),
     ]
-    lines = readme.frontier_tables(ROWS).splitlines()
+    lines = tables.frontier_tables(ROWS).splitlines()
     assert lines[0] == "`toy`:"
     assert lines[2] == (
         "| policy | forecast | calls | operations | PSNR | success | time |"

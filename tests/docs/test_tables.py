@@ -1,0 +1,31 @@
+"""README and docs show what the committed results say."""
+
+import importlib.util
+import re
+
+from tests.docs.pages import PAGES, ROOT, name
+
+
+def _tables():
+    spec = importlib.util.spec_from_file_location(
+        "tables", ROOT / "benchmarks" / "tables.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_are_those_of_the_results():
+    """No number stands in a table that a benchmark did not write."""
+    before = {path: path.read_text() for path in PAGES}
+    after = _tables().filled(before)
+    for path, text in after.items():
+        assert text == before[path], f"{name(path)}: run benchmarks/tables.py --write"
+
+
+def test_every_marker_is_of_a_table():
+    """A table whose marker is misspelt would never be made anew."""
+    known = _tables().tables()
+    for page in PAGES:
+        ends = re.findall(r"^<!-- /([\w-]+) -->$", page.read_text(), re.MULTILINE)
+        assert set(ends) <= set(known), name(page)
