@@ -1,5 +1,12 @@
-"""Settings that all tests share."""
+"""Settings that all tests share.
 
+`pytest` alone runs what takes seconds: all but the tests marked `slow`, and property
+tests with few examples. `make test-all` runs the rest: `-m "slow or hypothesis"
+--hypothesis-profile many`. A test that is asked for by name runs, slow or not, and so
+does everything made of recorded numbers where a folder of these is given.
+"""
+
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,11 +14,18 @@ import hypothesis
 import jax
 import pytest
 
+_QUICK = "not slow"  # pyproject.toml says so, too
+
 # Reproducible and without a clock: the machines that run these differ in speed.
-hypothesis.settings.register_profile(
-    "repeatable", derandomize=True, deadline=None, max_examples=15, database=None
-)
-hypothesis.settings.load_profile("repeatable")
+for _profile, _examples in (("few", 5), ("many", 20)):
+    hypothesis.settings.register_profile(
+        _profile,
+        derandomize=True,
+        deadline=None,
+        max_examples=_examples,
+        database=None,
+    )
+hypothesis.settings.load_profile("few")
 
 _MANY_MAPS = 30_000
 
@@ -24,9 +38,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--vectors",
         metavar="DIR",
         type=Path,
-        default=Path(__file__).parent / "data",
         help="folder with dreamzero/ and caches/, the recorded runs of the originals",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    named = any("::" in argument for argument in config.args)
+    if config.option.markexpr == _QUICK and (named or config.option.vectors):
+        config.option.markexpr = ""
+    if hasattr(config, "cache"):
+        _keep_programs(config.cache.mkdir("compiled"))
+
+
+def _keep_programs(folder: Path) -> None:
+    """What is compiled once serves all workers, their child processes and later runs.
+
+    JAX's key of a program has all that it depends on: its text, the compiler and its
+    options, the processor. Each process still traces for itself, so tests that count
+    traces and programs count the same. `--cache-clear` empties the folder.
+    """
+    for option, value in (
+        ("jax_compilation_cache_dir", str(folder)),
+        ("jax_persistent_cache_min_compile_time_secs", 0.0),
+        ("jax_persistent_cache_min_entry_size_bytes", -1),
+    ):
+        if option.upper() not in os.environ:
+            os.environ[option.upper()] = str(value)
+            jax.config.update(option, value)
 
 
 # Most of the suite's time is compilation, and few tests hang on how fast they run.

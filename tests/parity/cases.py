@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+_HELD = Path(__file__).parents[1] / "data"
 _found = pytest.StashKey[int]()
 
 
 def vectors_dir(config: pytest.Config) -> Path:
     """The folder given by ``--vectors``, or the one that the repository holds."""
-    folder = Path(config.getoption("vectors"))
+    folder = config.getoption("vectors") or _HELD
     if not folder.is_dir():
         raise pytest.UsageError(f"--vectors: there is no folder {folder}")
     return folder
