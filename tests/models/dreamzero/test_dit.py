@@ -151,6 +151,7 @@ def test_unrolled_loop_computes_the_same(weights, one):
     _assert_close(velocities(SMALL, weights, one, cache), unrolled)
 
 
+@pytest.mark.slow
 def test_gradient_reaches_every_weight():
     """Else training would leave weights behind."""
     given, cache = inputs(I2V, 1), random_cache(I2V, [1])

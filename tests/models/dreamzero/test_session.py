@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jax_stepcache.loop import program
@@ -91,7 +91,6 @@ def test_robots_side_by_side_get_what_they_get_alone(cache: str) -> None:
         )
 
 
-@settings(max_examples=6)
 @given(order=st.permutations(range(3)))
 def test_sessions_are_put_together_and_taken_apart(order: list[int]) -> None:
     """Stacking and splitting are inverses, in any order."""
@@ -228,6 +227,7 @@ def test_a_saved_session_is_the_same_bits(tmp_path: Path) -> None:
         session = walk(pipe, session, [seed])
 
 
+@pytest.mark.slow
 def test_a_saved_session_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     """Restored in a new process, it ends where the one that went on does."""
     pipe = pipeline()
@@ -316,6 +316,7 @@ assert compiled[0] == compiled[-1], compiled
 """
 
 
+@pytest.mark.slow
 def test_a_session_on_a_mesh_is_one_program_too() -> None:
     """Two devices get one device's numbers, and no step compiles another program for
     where the last one has left the session."""
