@@ -35,6 +35,7 @@ def _arguments(folder, out, *more):
     return ["finetune", *map(str, paths), *more]
 
 
+@pytest.mark.slow
 def test_adapters_are_trained_and_merged(folder, tmp_path, capsys):
     """The result loads as the same model; what is adapted moved, the rest did not."""
     settings = ["--lora", "2", "--steps", "3", "--batch", "4"]
