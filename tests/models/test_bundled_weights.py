@@ -45,7 +45,7 @@ def test_step_cache_computes_at_most_six_steps(params):
     assert jax_stepcache.sample(params, cache=None).stats.model_calls == 16
 
 
-@pytest.mark.parametrize("budget", [4, 8])
+@pytest.mark.parametrize("budget", [4, pytest.param(8, marks=pytest.mark.slow)])
 def test_tuned_schedules_keep_their_budget(params, budget):
     """``cache="tuned"`` makes exactly as many model calls as it was given."""
     result = jax_stepcache.sample(params, cache="tuned", budget=budget)

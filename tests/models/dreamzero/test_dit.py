@@ -172,7 +172,7 @@ def test_gradient_reaches_every_weight():
 
 def test_fresh_model_predicts_zero(one):
     """Zero output projections: training starts at the mean velocity."""
-    fresh = init_weights(SMALL, jax.random.key(0))
+    fresh = jax.jit(init_weights, static_argnums=0)(SMALL, jax.random.key(0))
     for velocity in velocities(SMALL, fresh, one, random_cache(SMALL, [1])).values():
         assert jnp.all(velocity == 0)
 

@@ -187,7 +187,7 @@ def test_loss_of_a_perfect_answer_is_zero(
 
     monkeypatch.setattr(teacher_forcing, "forward", oracle)
     weights = random_weights(SMALL)
-    loss, parts = FlowMatching(model)(weights, chunks, jax.random.key(0))
+    loss, parts = jax.jit(FlowMatching(model))(weights, chunks, jax.random.key(0))
     assert float(loss) < 1e-3
     assert parts.keys() == {"video", "action"}
 
@@ -263,6 +263,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 PARAMS = Params(jax.tree.map(jnp.asarray, random_weights(SMALL)), MODEL)
 
 
+@pytest.mark.slow
 def test_finetuning_learns_and_a_resumed_run_gets_the_same_numbers(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
