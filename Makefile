@@ -30,9 +30,10 @@ rollout: .venv-plot/stamp
 test: .venv-test/stamp
 	.venv-test/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
-# What `test` leaves out, and its property tests with more examples.
+# What `test` leaves out, and its property tests with more examples. Without flags for
+# XLA, programs are compiled as users compile them; see tests/conftest.py.
 test-all: test
-	.venv-test/bin/python -m pytest -n $(WORKERS) --dist loadfile \
+	XLA_FLAGS= .venv-test/bin/python -m pytest -n $(WORKERS) --dist loadfile \
 		-m "slow or hypothesis" --hypothesis-profile many
 
 check: .venv-dev/stamp

@@ -6,12 +6,15 @@ tests with few examples. `make test-all` runs the rest: `-m "slow or hypothesis"
 does everything made of recorded numbers where a folder of these is given.
 """
 
+import mmap
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import jax
+import jaxlib
 import pytest
 
 _QUICK = "not slow"  # pyproject.toml says so, too
@@ -27,7 +30,10 @@ for _profile, _examples in (("few", 5), ("many", 20)):
     )
 hypothesis.settings.load_profile("few")
 
+# XLA's older emitters for the CPU: half as long to compile, and programs are slower.
+_EMITTERS = "xla_cpu_use_fusion_emitters"
 _MANY_MAPS = 30_000
+_KEPT_SECONDS = 7 * 24 * 3600
 
 # Float32 matrix products in full, as in the recorded runs.
 jax.config.update("jax_default_matmul_precision", "highest")
@@ -46,8 +52,31 @@ def pytest_configure(config: pytest.Config) -> None:
     named = any("::" in argument for argument in config.args)
     if config.option.markexpr == _QUICK and (named or config.option.vectors):
         config.option.markexpr = ""
+    _compile_quickly()
     if hasattr(config, "cache"):
-        _keep_programs(config.cache.mkdir("compiled"))
+        folder = config.cache.mkdir("compiled")
+        _keep_programs(folder)
+        if not hasattr(config, "workerinput"):
+            _forget_old_programs(folder)
+
+
+def _compile_quickly() -> None:
+    """Unless the user has flags for XLA, or this XLA does not have ours.
+
+    It would end the process, so its library is looked through. ``XLA_FLAGS= pytest``
+    compiles as users do, and `make test-all` does so with all that is slow.
+    """
+    libraries = Path(jaxlib.__file__).parent.glob("*jax_common*")
+    if "XLA_FLAGS" not in os.environ and any(map(_has_emitters, libraries)):
+        os.environ["XLA_FLAGS"] = f"--{_EMITTERS}=false"
+
+
+def _has_emitters(library: Path) -> bool:
+    with (
+        library.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
+    ):
+        return text.find(_EMITTERS.encode()) >= 0
 
 
 def _keep_programs(folder: Path) -> None:
@@ -55,7 +84,7 @@ def _keep_programs(folder: Path) -> None:
 
     JAX's key of a program has all that it depends on: its text, the compiler and its
     options, the processor. Each process still traces for itself, so tests that count
-    traces and programs count the same. `--cache-clear` empties the folder.
+    traces and programs count the same.
     """
     for option, value in (
         ("jax_compilation_cache_dir", str(folder)),
@@ -65,6 +94,14 @@ def _keep_programs(folder: Path) -> None:
         if option.upper() not in os.environ:
             os.environ[option.upper()] = str(value)
             jax.config.update(option, value)
+
+
+def _forget_old_programs(folder: Path) -> None:
+    """A change to the library leaves programs behind that nothing asks for any more."""
+    old = time.time() - _KEPT_SECONDS
+    for program in folder.iterdir():
+        if program.stat().st_mtime < old:
+            program.unlink(missing_ok=True)
 
 
 # Most of the suite's time is compilation, and few tests hang on how fast they run.
