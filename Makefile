@@ -1,12 +1,15 @@
 # Each target makes its own virtual environment, so either works in a fresh clone.
 PYTHON ?= python3
+# Processes that share the tests; each compiles, so more than cores is no faster.
+WORKERS ?= 2
 
-.PHONY: help sample rollout test check docs installed notebooks benchmarks train train-digits clean
+.PHONY: help sample rollout test test-all check docs installed notebooks benchmarks train train-digits clean
 
 help:
 	@echo "make sample      sample the bundled model: a table and a picture in out/"
 	@echo "make rollout     closed-loop success rates and a GIF in out/"
-	@echo "make test        run the tests"
+	@echo "make test        run the tests that take seconds"
+	@echo "make test-all    run these and all that take longer"
 	@echo "make check       format, lint and types"
 	@echo "make installed   build the wheel, and use it in environments of its own"
 	@echo "make docs        build the documentation's site in site/"
@@ -27,7 +30,13 @@ rollout: .venv-plot/stamp
 	.venv-plot/bin/jax-stepcache rollout --out out
 
 test: .venv-test/stamp
-	.venv-test/bin/python -m pytest
+	.venv-test/bin/python -m pytest -n $(WORKERS) --dist loadfile
+
+# What `test` leaves out, and its property tests with more examples. Without flags for
+# XLA, programs are compiled as users compile them; see tests/conftest.py.
+test-all: test
+	XLA_FLAGS= .venv-test/bin/python -m pytest -n $(WORKERS) --dist loadfile \
+		-m "slow or hypothesis" --hypothesis-profile many
 
 check: .venv-dev/stamp
 	.venv-dev/bin/ruff format --check .

@@ -1,19 +1,39 @@
-"""Settings that all tests share."""
+"""Settings that all tests share.
 
+`pytest` alone runs what takes seconds: all but the tests marked `slow`, and property
+tests with few examples. `make test-all` runs the rest: `-m "slow or hypothesis"
+--hypothesis-profile many`. A test that is asked for by name runs, slow or not, and so
+does everything made of recorded numbers where a folder of these is given.
+"""
+
+import mmap
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import jax
+import jaxlib
 import pytest
 
-# Reproducible and without a clock: the machines that run these differ in speed.
-hypothesis.settings.register_profile(
-    "repeatable", derandomize=True, deadline=None, max_examples=15, database=None
-)
-hypothesis.settings.load_profile("repeatable")
+_QUICK = "not slow"  # pyproject.toml says so, too
 
+# Reproducible and without a clock: the machines that run these differ in speed.
+for _profile, _examples in (("few", 5), ("many", 20)):
+    hypothesis.settings.register_profile(
+        _profile,
+        derandomize=True,
+        deadline=None,
+        max_examples=_examples,
+        database=None,
+    )
+hypothesis.settings.load_profile("few")
+
+# XLA's older emitters for the CPU: half as long to compile, and programs are slower.
+_EMITTERS = "xla_cpu_use_fusion_emitters"
 _MANY_MAPS = 30_000
+_KEPT_SECONDS = 7 * 24 * 3600
 
 # Float32 matrix products in full, as in the recorded runs.
 jax.config.update("jax_default_matmul_precision", "highest")
@@ -24,9 +44,64 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--vectors",
         metavar="DIR",
         type=Path,
-        default=Path(__file__).parent / "data",
         help="folder with dreamzero/ and caches/, the recorded runs of the originals",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    named = any("::" in argument for argument in config.args)
+    if config.option.markexpr == _QUICK and (named or config.option.vectors):
+        config.option.markexpr = ""
+    _compile_quickly()
+    if hasattr(config, "cache"):
+        folder = config.cache.mkdir("compiled")
+        _keep_programs(folder)
+        if not hasattr(config, "workerinput"):
+            _forget_old_programs(folder)
+
+
+def _compile_quickly() -> None:
+    """Unless the user has flags for XLA, or this XLA does not have ours.
+
+    It would end the process, so its library is looked through. ``XLA_FLAGS= pytest``
+    compiles as users do, and `make test-all` does so with all that is slow.
+    """
+    libraries = Path(jaxlib.__file__).parent.glob("*jax_common*")
+    if "XLA_FLAGS" not in os.environ and any(map(_has_emitters, libraries)):
+        os.environ["XLA_FLAGS"] = f"--{_EMITTERS}=false"
+
+
+def _has_emitters(library: Path) -> bool:
+    with (
+        library.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
+    ):
+        return text.find(_EMITTERS.encode()) >= 0
+
+
+def _keep_programs(folder: Path) -> None:
+    """What is compiled once serves all workers, their child processes and later runs.
+
+    JAX's key of a program has all that it depends on: its text, the compiler and its
+    options, the processor. Each process still traces for itself, so tests that count
+    traces and programs count the same.
+    """
+    for option, value in (
+        ("jax_compilation_cache_dir", str(folder)),
+        ("jax_persistent_cache_min_compile_time_secs", 0.0),
+        ("jax_persistent_cache_min_entry_size_bytes", -1),
+    ):
+        if option.upper() not in os.environ:
+            os.environ[option.upper()] = str(value)
+            jax.config.update(option, value)
+
+
+def _forget_old_programs(folder: Path) -> None:
+    """A change to the library leaves programs behind that nothing asks for any more."""
+    old = time.time() - _KEPT_SECONDS
+    for program in folder.iterdir():
+        if program.stat().st_mtime < old:
+            program.unlink(missing_ok=True)
 
 
 # Most of the suite's time is compilation, and few tests hang on how fast they run.

@@ -110,6 +110,7 @@ def test_there_is_no_host_callback_and_one_call_site(cache: str) -> None:
     assert found["dot_general"] == wanted[cache]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("full_compilation")
 @pytest.mark.parametrize("cache", CACHES)
 def test_memory_is_linear_in_slots(cache: str) -> None:

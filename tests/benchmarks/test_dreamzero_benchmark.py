@@ -19,6 +19,7 @@ def benchmark(monkeypatch):
     return importlib.import_module("dreamzero")
 
 
+@pytest.mark.slow
 def test_rows_of_the_small_model(benchmark, tmp_path, capsys):
     """The control steps make 16, 4 and 6 calls, and every number is a positive one."""
     file = tmp_path / "dreamzero.json"

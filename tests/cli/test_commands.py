@@ -14,6 +14,7 @@ def test_sample_prints_the_strip(capsys, tmp_path):
     assert "·" in printed
 
 
+@pytest.mark.slow
 def test_compare_shows_the_baselines_and_writes_a_picture(capsys, tmp_path):
     """`sample --compare` never shows a cache without fewer plain steps beside it."""
     assert main(["sample", "--compare", "--out", str(tmp_path)]) == 0
@@ -24,6 +25,7 @@ def test_compare_shows_the_baselines_and_writes_a_picture(capsys, tmp_path):
     assert (tmp_path / "sample.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_rollout_counts_successes_and_writes_a_film(capsys, tmp_path):
     """`rollout` plays paired episodes of every row."""
     command = ["rollout", "--episodes", "4", "--steps", "6", "--cache", "static"]

@@ -8,15 +8,15 @@ import pytest
 from jax_stepcache import Params, load_params, save_params
 from jax_stepcache.cli.main import main
 from jax_stepcache.models.dreamzero.training import save_chunks
+from jax_stepcache.models.dreamzero.training.chunks import chunks_struct
 from jax_stepcache.models.tabletop import TabletopModel, tabletop_config, weights_struct
-from jax_stepcache.models.tabletop.train import draw_chunks
 
 MODEL = TabletopModel(tabletop_config(dim=32, num_layers=1))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Params to begin from, and demonstrations to learn from."""
+    """Params to begin from, and sequences to learn from."""
     folder = tmp_path_factory.mktemp("finetune")
     # Not fresh ones, whose zeros keep gradients from the blocks at first.
     rng = np.random.default_rng(0)
@@ -25,8 +25,11 @@ def folder(tmp_path_factory):
         weights_struct(MODEL),
     )
     save_params(folder / "begin", Params(weights, MODEL))
-    draw = jax.jit(draw_chunks, static_argnums=(1, 2))
-    save_chunks(folder / "chunks", draw(jax.random.key(1), 4, 1))
+    chunks = jax.tree.map(
+        lambda x: rng.uniform(-1, 1, x.shape).astype(np.float32),
+        chunks_struct(MODEL, 4, 1),
+    )
+    save_chunks(folder / "chunks", chunks)
     return folder
 
 
@@ -35,6 +38,7 @@ def _arguments(folder, out, *more):
     return ["finetune", *map(str, paths), *more]
 
 
+@pytest.mark.slow
 def test_adapters_are_trained_and_merged(folder, tmp_path, capsys):
     """The result loads as the same model; what is adapted moved, the rest did not."""
     settings = ["--lora", "2", "--steps", "3", "--batch", "4"]

@@ -16,6 +16,7 @@ def params():
     return jax_stepcache.load_params()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("full_compilation")
 def test_the_model_reaches_its_block(params):
     """Closed loop, most episodes end in time; the benchmark plays 512 of them."""
@@ -44,7 +45,7 @@ def test_step_cache_computes_at_most_six_steps(params):
     assert jax_stepcache.sample(params, cache=None).stats.model_calls == 16
 
 
-@pytest.mark.parametrize("budget", [4, 8])
+@pytest.mark.parametrize("budget", [4, pytest.param(8, marks=pytest.mark.slow)])
 def test_tuned_schedules_keep_their_budget(params, budget):
     """``cache="tuned"`` makes exactly as many model calls as it was given."""
     result = jax_stepcache.sample(params, cache="tuned", budget=budget)
@@ -52,6 +53,7 @@ def test_tuned_schedules_keep_their_budget(params, budget):
     assert result.stats.computed[0]
 
 
+@pytest.mark.slow
 def test_tuned_schedules_beat_fewer_steps(params):
     """A tuned schedule is nearer to the uncached result than as many plain steps."""
     observation = params.model.example(jax.random.key(11), 8)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+_HELD = Path(__file__).parents[1] / "data"
 _found = pytest.StashKey[int]()
 
 
 def vectors_dir(config: pytest.Config) -> Path:
     """The folder given by ``--vectors``, or the one that the repository holds."""
-    folder = Path(config.getoption("vectors"))
+    folder = config.getoption("vectors") or _HELD
     if not folder.is_dir():
         raise pytest.UsageError(f"--vectors: there is no folder {folder}")
     return folder
@@ -29,11 +31,35 @@ def caches_files(config: pytest.Config, pattern: str) -> list[Path]:
 
 
 def parametrize(
-    metafunc: pytest.Metafunc, names: str, cases: Sequence[tuple], ids: Sequence[str]
+    metafunc: pytest.Metafunc,
+    names: str | Sequence[str],
+    cases: Sequence[Any],
+    ids: Sequence[str],
+    kinds: Sequence[str] | None = None,
 ) -> None:
-    """Makes one test of each case, and counts them for `found`."""
+    """Makes one test of each case, and counts them for `found`.
+
+    Args:
+        metafunc: the test function.
+        names: of its arguments.
+        cases: their values.
+        ids: what the tests are called.
+        kinds: of each case; the first of a kind is quick, the others are slow. Without
+            kinds all are quick.
+    """
     metafunc.config.stash[_found] = found(metafunc.config) + len(cases)
-    metafunc.parametrize(names, cases, ids=ids)
+    kinds = ids if kinds is None else kinds
+    marks = [
+        pytest.mark.slow if kind in kinds[:i] else () for i, kind in enumerate(kinds)
+    ]
+    several = not isinstance(names, str) or "," in names
+    metafunc.parametrize(
+        names,
+        [
+            pytest.param(*(case if several else [case]), id=name, marks=mark)
+            for case, name, mark in zip(cases, ids, marks, strict=True)
+        ],
+    )
 
 
 def found(config: pytest.Config) -> int:

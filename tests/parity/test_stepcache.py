@@ -119,7 +119,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if (recorded := Recorded(path)).kind() == kind
     ]
     ids = [f"caches-{recorded.path.name}" for recorded in files]
-    parametrize(metafunc, kind, files, ids)
+    # Walks over the recorded velocities share their programs; runs are compiled each.
+    runs = metafunc.function is test_sampler_matches_original
+    kinds = [str(recorded.is_sequence) for recorded in files] if runs else None
+    parametrize(metafunc, kind, files, ids, kinds)
 
 
 def test_sampler_matches_original(reproduced: Recorded) -> None:

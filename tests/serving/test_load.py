@@ -61,6 +61,7 @@ def held(kinds: tuple[type, ...]) -> dict[str, int]:
     return {"arrays": len(jax.live_arrays())} | {name: found[name] for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("full_compilation")
 def test_each_of_10000_requests_gets_its_own_answer_or_error_once() -> None:
     """Rule: one answer or one error each, none another's, whatever is cancelled."""

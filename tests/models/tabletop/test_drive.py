@@ -8,6 +8,8 @@ from jax_stepcache import load_params
 from jax_stepcache.models.dreamzero import DreamZeroPipeline
 from jax_stepcache.models.tabletop import drive
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def journey():

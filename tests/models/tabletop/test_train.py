@@ -27,6 +27,7 @@ def uninterrupted(tmp_path_factory):
     return train(SETTINGS, MODEL, tmp_path_factory.mktemp("whole"))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_gets_the_same_numbers(uninterrupted, tmp_path):
     """Interrupted after two of four steps and resumed: weights, averages and the
     optimiser's state are those of a run that was not interrupted, bit for bit."""
@@ -37,6 +38,7 @@ def test_a_resumed_run_gets_the_same_numbers(uninterrupted, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, resumed, uninterrupted)
 
 
+@pytest.mark.slow
 def test_training_moves_every_weight(uninterrupted):
     """No parameter is cut off from the loss."""
     fresh = init_weights(MODEL.dit, jax.random.key(SETTINGS.seed))
@@ -51,6 +53,7 @@ def test_training_moves_every_weight(uninterrupted):
     assert not still
 
 
+@pytest.mark.slow
 def test_a_folder_with_checkpoints_is_not_overwritten(tmp_path):
     """A new run in an old folder, and a resumed one without, are both refused."""
     with pytest.raises(ValueError, match="leave out --resume"):
@@ -91,6 +94,7 @@ def test_each_layer_is_orthogonalised_by_itself():
     assert optax.tree.norm(updates["head"]) > 0
 
 
+@pytest.mark.slow
 def test_exported_weights_load_and_say_how_they_were_made(uninterrupted, tmp_path):
     """The file holds the averaged weights; its account the command and the seed."""
     path = tmp_path / "weights.safetensors"

@@ -4,14 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jax_stepcache import Newton, Taylor
 from jax_stepcache.policy.forecasts import Point, get_forecast
-
-# Each example is many small programs, not compiled into one.
-few = settings(max_examples=8)
 
 SHAPE = (3,)
 SPREAD = jnp.array([1.0, -0.5, 2.0])
@@ -38,7 +35,6 @@ def polynomial(coefficients, steps):
 
 
 @pytest.mark.parametrize("forecast", [Taylor(1), Taylor(2), Taylor(3), Newton(1)])
-@few
 @given(steps=uneven, line=st.tuples(numbers, numbers), count=st.integers(2, 5))
 def test_lines_are_exact(forecast, steps, line, count):
     """A straight line is predicted without error at any spacing, from two values on."""
@@ -48,7 +44,6 @@ def test_lines_are_exact(forecast, steps, line, count):
 
 
 @pytest.mark.parametrize("order", [0, 1, 2, 3])
-@few
 @given(
     steps=uneven,
     coefficients=st.lists(numbers, min_size=4, max_size=4),
@@ -67,7 +62,6 @@ def test_newton_is_exact_for_polynomials(order, steps, coefficients, more):
     )
 
 
-@few
 @given(
     square=numbers,
     line=st.tuples(numbers, numbers),
@@ -88,7 +82,6 @@ def test_taylors_error_for_squares(square, line, spacing, reach):
     np.testing.assert_allclose(error, expected, atol=2e-4)
 
 
-@few
 @given(steps=uneven, values=st.lists(numbers, min_size=6, max_size=6))
 def test_taylor_follows_the_rule(steps, values):
     """TaylorSeer as the papers' code has it, differences and series, to order 2."""
@@ -107,7 +100,6 @@ def test_taylor_follows_the_rule(steps, values):
 
 @pytest.mark.parametrize("kind", [Taylor, Newton])
 @pytest.mark.parametrize("order", [0, 1, 2])
-@few
 @given(steps=uneven, values=st.lists(numbers, min_size=2, max_size=2))
 def test_what_is_not_known_is_not_used(kind, order, steps, values):
     """One value is held, whatever the order; order 0 holds the last of any number."""

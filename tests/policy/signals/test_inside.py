@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jax_stepcache import View
@@ -32,7 +32,6 @@ def view(hidden=None, first=None, modulated=None, sample=None, sigma=0.5):
     return View(jnp.int32(0), jnp.float32(sigma), sample, inside)
 
 
-@settings(max_examples=8)
 @given(seed=seeds, eps=st.sampled_from([0.0, 1e-8, 0.5]))
 def test_relative_l1(seed, eps):
     """Mean difference over mean size: once over the batch, or for each sample."""
@@ -106,7 +105,6 @@ def test_magnitude_ratio_of_successive_residuals():
         state = signal.record(state, here, jnp.asarray(residual))
 
 
-@settings(max_examples=8)
 @given(
     seed=seeds,
     sigma=st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]),

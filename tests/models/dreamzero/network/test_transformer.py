@@ -142,6 +142,7 @@ def test_unrolled_loop_computes_the_same(weights, one):
     _assert_close(velocities(SMALL, weights, one, cache), unrolled)
 
 
+@pytest.mark.slow
 def test_gradient_reaches_every_weight():
     """Else training would leave weights behind."""
     given, cache = inputs(I2V, 1), random_cache(I2V, [1])
@@ -162,7 +163,7 @@ def test_gradient_reaches_every_weight():
 
 def test_fresh_model_predicts_zero(one):
     """Zero output projections: training starts at the mean velocity."""
-    fresh = init_weights(SMALL, jax.random.key(0))
+    fresh = jax.jit(init_weights, static_argnums=0)(SMALL, jax.random.key(0))
     for velocity in velocities(SMALL, fresh, one, random_cache(SMALL, [1])).values():
         assert jnp.all(velocity == 0)
 

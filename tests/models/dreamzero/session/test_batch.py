@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jax_stepcache.models.dreamzero import split_sessions, stack_sessions
@@ -51,7 +51,6 @@ def test_robots_side_by_side_get_what_they_get_alone(cache: str) -> None:
         )
 
 
-@settings(max_examples=6)
 @given(order=st.permutations(range(3)))
 def test_sessions_are_put_together_and_taken_apart(order: list[int]) -> None:
     """Stacking and splitting are inverses, in any order."""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from ..robots import (
     assert_same_bits,
@@ -43,6 +44,7 @@ def test_a_saved_session_is_the_same_bits(tmp_path: Path) -> None:
         session = walk(pipe, session, [seed])
 
 
+@pytest.mark.slow
 def test_a_saved_session_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     """Restored in a new process, it ends where the one that went on does."""
     pipe = pipeline()

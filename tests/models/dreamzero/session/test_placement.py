@@ -10,6 +10,7 @@ from pathlib import Path
 _ON_A_MESH = """
 import jax
 import numpy as np
+import pytest
 jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_disable_most_optimizations", True)
 from jax_stepcache import Params
@@ -37,6 +38,7 @@ assert compiled[0] == compiled[-1], compiled
 """
 
 
+@pytest.mark.slow
 def test_a_session_on_a_mesh_is_one_program_too() -> None:
     """Two devices get one device's numbers, and no step compiles another program for
     where the last one has left the session."""

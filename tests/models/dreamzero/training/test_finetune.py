@@ -38,6 +38,7 @@ def test_an_epoch_sees_every_sequence_once(count: int, batch: int, epochs: int) 
 PARAMS = Params(jax.tree.map(jnp.asarray, random_weights(SMALL)), MODEL)
 
 
+@pytest.mark.slow
 def test_finetuning_learns_and_a_resumed_run_gets_the_same_numbers(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

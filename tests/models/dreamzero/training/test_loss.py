@@ -40,6 +40,6 @@ def test_loss_of_a_perfect_answer_is_zero(
 
     monkeypatch.setattr(teacher_forcing, "forward", oracle)
     weights = random_weights(SMALL)
-    loss, parts = FlowMatching(model)(weights, chunks, jax.random.key(0))
+    loss, parts = jax.jit(FlowMatching(model))(weights, chunks, jax.random.key(0))
     assert float(loss) < 1e-3
     assert parts.keys() == {"video", "action"}
