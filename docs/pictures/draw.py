@@ -7,6 +7,9 @@ Nothing in them depends on the speed of the machine, so a picture changes only w
 what it shows does. `architecture.py` beside it draws how the library is laid out.
 """
 
+# pyright: reportMissingImports=false
+# The folder models/ is installed as jax_stepcache.models, where pyright does not look.
+
 from __future__ import annotations
 
 import argparse
@@ -108,7 +111,8 @@ def frontier() -> Figure:
     rows = json.loads(RESULTS.read_text())
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure = Figure(figsize=(9, 4), layout="constrained")
-    for axis, model in zip(figure.subplots(1, len(models)), models, strict=True):
+    axes = figure.subplots(1, len(models))
+    for axis, model in zip(axes, models, strict=True):
         own = [row for row in rows if row["model"] == model]
         whole = next(row["flops"] for row in own if row["policy"] == "uncached")
         families: dict[str, list[tuple[float, float]]] = {}
@@ -134,7 +138,8 @@ def frontier() -> Figure:
         axis.set(title=model, xlabel="operations, % of uncached", xlim=(20, 80))
         axis.set_ylabel("PSNR, dB")
         axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    last = axes[-1]
+    last.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -171,7 +176,8 @@ def calibration() -> Figure:
         label="as many plain steps",
     )
     axis.set(xlabel="model calls", ylabel="PSNR of the video, dB")
-    axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    last = axes[-1]
+    last.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
