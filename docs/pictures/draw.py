@@ -176,8 +176,7 @@ def calibration() -> Figure:
         label="as many plain steps",
     )
     axis.set(xlabel="model calls", ylabel="PSNR of the video, dB")
-    last = axes[-1]
-    last.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
