@@ -203,14 +203,11 @@ def admission_for(
         check_count("max_inference_steps", max_steps, 1)
     first = requests[0]
     usual = shared.get("guidance_scale", first.program.model.defaults.guidance_scale)
-    guided = [
-        not np.array_equal(usual, 1),
-        *(request.program.guided for request in requests),
-    ]
+    guided = [request.program.guided for request in requests]
     plan = Plan(
         first.program.model,
         first.program.solver,
-        any(guided),
+        any(guided) or not np.array_equal(usual, 1),
         getattr(first.policy, "span", None),
         slots,
         longest if max_steps is None else max_steps,
