@@ -88,6 +88,37 @@ def check_floating(tree: Any, what: str) -> None:
             raise ValueError(f"{name} has dtype {dtype}; it must be floating point")
 
 
+def check_key(key: Any, noise: Any) -> None:
+    """Checks a PRNG key.
+
+    Args:
+        key: what was given for one.
+        noise: what it would draw, which must not be given, too.
+
+    Raises:
+        ValueError: if it is not one key, or not needed.
+        TypeError: if it is none at all.
+    """
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        raise TypeError(f"key is {key}; give jax.random.key({key})")
+    dtype = getattr(key, "dtype", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not typed and dtype != np.uint32:
+        raise TypeError(
+            f"key is {key!r:.80}, of type {type(key).__name__}; give one PRNG key, "
+            "such as jax.random.key(0)"
+        )
+    # An old-style key is its words: two, of some generators four.
+    shape = np.shape(key) if typed else np.shape(key)[:-1]
+    if shape or (not typed and np.shape(key) not in ((2,), (4,))):
+        raise ValueError(
+            f"key has shape {np.shape(key)}; give one PRNG key, such as "
+            "jax.random.key(0)"
+        )
+    if noise is not None:
+        raise ValueError("key= draws the noise, and noise= is given; leave out one")
+
+
 def check_count(what: str, count: Any, least: int = 0) -> None:
     """Checks a whole number.
 

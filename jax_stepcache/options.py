@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.backends import resolve_policy
+from jax_stepcache.check import batch_size, check_key, check_numbers
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.generation import Generation, program_of
 from jax_stepcache.loop.progress import Progress, tqdm_progress
@@ -63,7 +64,7 @@ class Request:
     shift: float | None = None
     final_noise: Any = None
     schedule: Any = None
-    guidance_scale: float | None = None
+    guidance_scale: float | jax.Array | None = None
 
     def options(self) -> dict[str, Any]:
         """Those that are given."""
@@ -105,8 +106,8 @@ def resolve(params: Any, options: Options) -> Generation:
     """
     _check_who_decides(options)
     weights, model = _weights_and_model(params, options)
-    scale = _or(options.guidance_scale, model.defaults.guidance_scale)
-    guided = isinstance(scale, Tracer) or float(scale) != 1.0
+    scale = _scale(_or(options.guidance_scale, model.defaults.guidance_scale))
+    guided = isinstance(scale, Tracer) or bool((np.asarray(scale) != 1).any())
     schedule = _schedule(options, model)
     policy = resolve_policy(
         options.cache,
@@ -124,8 +125,11 @@ def resolve(params: Any, options: Options) -> Generation:
         options.noise,
         guided,
     )
+    _check_scale_of_each(scale, options.noise, inputs.observation)
     key = options.key
-    if options.noise is None and key is None:
+    if key is not None:
+        check_key(key, options.noise)
+    elif options.noise is None:
         key = jax.random.key(0)
     solver = get_solver(_or(options.solver, model.defaults.solver))
     progress = tqdm_progress() if options.progress is True else options.progress or None
@@ -136,8 +140,28 @@ def resolve(params: Any, options: Options) -> Generation:
         inputs=inputs,
         noise=options.noise,
         key=key,
-        scale=leaf(scale, np.float32),
+        scale=scale,
     )
+
+
+def _scale(given: Any) -> Any:
+    """One number, or one for each sample."""
+    if not isinstance(given, Tracer):
+        shape = () if np.ndim(given) == 0 else (None,)
+        check_numbers("guidance_scale", given, shape=shape)
+    return leaf(given, np.float32)
+
+
+def _check_scale_of_each(scale: Any, noise: Any, observation: Any) -> None:
+    if np.ndim(scale) == 0:
+        return
+    what, batch = ("observation", observation) if noise is None else ("noise", noise)
+    rows = batch_size(batch, what)
+    if np.shape(scale) != (rows,):
+        raise ValueError(
+            f"guidance_scale has shape {np.shape(scale)} and the {what} {rows} rows; "
+            "give one number, or one for each sample"
+        )
 
 
 def _or(given: Any, default: Any) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
-from jax.typing import ArrayLike
+import numpy as np
 
 from jax_stepcache.check import batch_size
 from jax_stepcache.loop.progress import Progress
@@ -58,7 +58,7 @@ class Generation:
         inputs: what the network is shown.
         noise: the sample at the first sigma, a pytree of [batch, ...] arrays; or None.
         key: draws it, where it is None.
-        scale: float32 scalar, the guidance scale.
+        scale: float32 scalar, the guidance scale; or float32[batch].
     """
 
     program: Program = field(metadata={"static": True})
@@ -67,7 +67,7 @@ class Generation:
     inputs: Inputs
     noise: Any
     key: jax.Array | None
-    scale: ArrayLike
+    scale: jax.Array | np.ndarray
 
     @property
     def span(self) -> Span | None:

@@ -88,9 +88,15 @@ def guided_forward(
         ``(sample, where) -> velocity``, or the network in stages.
     """
 
+    def told(where: Any) -> Any:
+        # Behind a barrier: XLA would rearrange the embedding of a timestep with where
+        # it comes from, another way in each loop, and a high frequency makes much of
+        # the last bit.
+        return jax.lax.optimization_barrier(timesteps(where))
+
     def network(x: Any, where: Any) -> Any:
         ask = functools.partial(
-            model.denoise, weights, t=timesteps(where), condition=condition
+            model.denoise, _anew(weights), t=told(where), condition=condition
         )
         if scale is not None:
             return guide(ask, x, scale, model.guided_outputs)
@@ -98,27 +104,42 @@ def guided_forward(
 
     def embed(x: Any, where: Any) -> Any:
         x = x if scale is None else stack_branches(x, x)
-        return model.embed(weights, x, timesteps(where), condition)
+        return model.embed(_anew(weights), x, told(where), condition)
 
     def head(hidden: Any, context: Any) -> Any:
-        said = model.head(weights, hidden, context)
+        said = model.head(_anew(weights), hidden, context)
         if scale is not None:
             return mix_branches(said, scale, model.guided_outputs)
         return said
+
+    def blocks(hidden: Any, context: Any, start: int, stop: int) -> Any:
+        return model.blocks(_anew(weights), hidden, context, start, stop)
+
+    def modulated(hidden: Any, context: Any) -> Any:
+        return model.modulated(_anew(weights), hidden, context)
 
     if span is None:
         return network
     look = getattr(model, "modulated", None)
     return Within(
         embed=embed,
-        blocks=functools.partial(model.blocks, weights),
+        blocks=blocks,
         head=head,
-        modulated=None if look is None else functools.partial(look, weights),
+        modulated=None if look is None else modulated,
         num_blocks=model.num_blocks,
         span=span,
         branches=1 if scale is None else 2,
         sigma=functools.partial(_seen_sigma, model.signal_output),
     )
+
+
+def _anew(weights: Any) -> Any:
+    """The weights as objects of the trace that is under way.
+
+    A Flax NNX module may write to its variables, counters of random streams among them,
+    but only in the trace that made them; a loop's body is another.
+    """
+    return jax.tree.map(lambda x: x, weights)
 
 
 def _seen_sigma(output: str | None, sigmas: Any) -> jax.Array:

@@ -35,6 +35,8 @@ _INSTEAD_OF = {
     "schedule": _STEPS,
     **dict.fromkeys(_STEPS, ("schedule",)),
     "cache": ("cache_config", "budget", "forecast"),
+    "noise": ("key",),
+    "key": ("noise",),
 }
 
 
@@ -93,7 +95,7 @@ class Admission:
             program.schedule,
             plan.solver,
             request.policy,
-            request.scale,
+            request.scale.reshape(()),
             noise,
             plan.max_steps,
         )
@@ -170,7 +172,7 @@ def resolve_request(
     for name in own:
         for other in _INSTEAD_OF.get(name, ()):
             left.pop(other, None)
-    if own.get("guidance_scale") == 1:
+    if np.array_equal(own.get("guidance_scale", 0), 1):
         left.pop("negative_condition", None)
     return resolve(params, Options(**{**left, **own}))
 
@@ -201,11 +203,11 @@ def admission_for(
         check_count("max_inference_steps", max_steps, 1)
     first = requests[0]
     usual = shared.get("guidance_scale", first.program.model.defaults.guidance_scale)
-    guided = [usual != 1, *(request.program.guided for request in requests)]
+    guided = [request.program.guided for request in requests]
     plan = Plan(
         first.program.model,
         first.program.solver,
-        any(guided),
+        any(guided) or not np.array_equal(usual, 1),
         getattr(first.policy, "span", None),
         slots,
         longest if max_steps is None else max_steps,

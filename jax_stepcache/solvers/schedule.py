@@ -61,7 +61,7 @@ def flow_schedule(
             noise outside [0, 1).
         TypeError: for a step count that is no whole number.
     """
-    if not isinstance(num_steps, int | np.integer):
+    if not isinstance(num_steps, int | np.integer) or isinstance(num_steps, bool):
         raise TypeError(
             f"num_inference_steps is {num_steps!r}; it must be a whole number"
         )
@@ -123,6 +123,8 @@ def explicit_schedule(
             f"timesteps has shape {times.shape}; {len(levels)} sigmas need "
             f"({len(levels) - 1},)"
         )
+    if not np.isfinite(times).all():
+        raise ValueError(f"timesteps is {times.tolist()}; each must be finite")
     return Schedule(tuple(levels.tolist()), tuple(times.tolist()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 
 
 class Point(NamedTuple):
@@ -39,6 +40,15 @@ class Forecast(Protocol):
     def predict(self, memory: Any, at: Point) -> jax.Array:
         """Predicts the velocity at a point that is not computed."""
         ...
+
+
+def wide(x: jax.Array) -> jax.Array:
+    """An array in float32, or wider if it is.
+
+    Forecasts reckon in it and round once: in bfloat16 the weights of a polynomial do
+    not add up to one, and a value that never changes would not be predicted.
+    """
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def is_forecast(node: Any) -> bool:

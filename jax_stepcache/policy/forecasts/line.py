@@ -7,6 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.policy.forecasts.base import wide
+
 
 class Line(NamedTuple):
     """The last two values and where they were taken.
@@ -61,4 +63,5 @@ class Line(NamedTuple):
         has_slope = (self.recorded >= 2) & (spacing != 0)
         reach = (at - self.at_last) / jnp.where(has_slope, spacing, 1.0)
         slope = jnp.where(has_slope, damping * jnp.minimum(reach, max_ratio), 0.0)
-        return self.last + slope.astype(self.last.dtype) * (self.last - self.before)
+        last = wide(self.last)
+        return (last + slope * (last - wide(self.before))).astype(self.last.dtype)

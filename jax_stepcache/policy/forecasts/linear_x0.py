@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.policy.forecasts.base import Point
+from jax_stepcache.policy.forecasts.base import Point, wide
 from jax_stepcache.policy.forecasts.line import Line
 
 
@@ -31,17 +31,19 @@ class LinearX0:
 
     def init(self, like: jax.Array) -> Line:
         """See `Forecast.init`."""
-        return Line.empty(like)
+        # What is subtracted from the sample at a low sigma must be exact: not bfloat16.
+        return Line.empty(wide(like))
 
     def record(self, memory: Line, at: Point, velocity: jax.Array) -> Line:
         """See `Forecast.record`."""
-        x0 = at.sample - at.sigma.astype(velocity.dtype) * velocity
+        x0 = wide(at.sample) - at.sigma * wide(velocity)
         return memory.record(x0, _log_snr(at.sigma))
 
     def predict(self, memory: Line, at: Point) -> jax.Array:
         """See `Forecast.predict`."""
         x0 = memory.extrapolate(_log_snr(at.sigma), self.damping, self.max_ratio)
-        return (at.sample - x0) / jnp.maximum(at.sigma, 1e-6).astype(x0.dtype)
+        velocity = (wide(at.sample) - x0) / jnp.maximum(at.sigma, 1e-6)
+        return velocity.astype(at.sample.dtype)
 
 
 def _log_snr(sigma: jax.Array) -> jax.Array:

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from jax.core import Tracer
+
+from jax_stepcache.check import check_numbers
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.policy.forecasts.base import is_forecast
 from jax_stepcache.policy.forecasts.hold import Hold
@@ -46,7 +50,7 @@ def get_forecast(forecast: Any) -> Any:
         for number in numbers:
             if number not in vars(plain):
                 raise ValueError(unknown_name("forecast setting", number, vars(plain)))
-        return replace(plain, **numbers)
+        return _checked(replace(plain, **numbers))
     if isinstance(forecast, Mapping):
         return {name: get_forecast(one) for name, one in forecast.items()}
     if isinstance(forecast, str):
@@ -58,4 +62,15 @@ def get_forecast(forecast: Any) -> Any:
             f"forecast is {forecast!r}; give a name, a Forecast, or a mapping from "
             "output names to these"
         )
+    return _checked(forecast)
+
+
+def _checked(forecast: Any) -> Any:
+    """Checks a line's numbers: one NaN would be in every sample."""
+    damping, cap = (getattr(forecast, name, None) for name in ("damping", "max_ratio"))
+    if damping is not None:
+        check_numbers("a forecast's damping", damping)
+    # Infinity is no cap.
+    if cap is not None and (isinstance(cap, Tracer) or not np.isposinf(cap).all()):
+        check_numbers("a forecast's max_ratio", cap)
     return forecast

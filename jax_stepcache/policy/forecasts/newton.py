@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.check import check_count
-from jax_stepcache.policy.forecasts.base import Point
+from jax_stepcache.policy.forecasts.base import Point, wide
 
 
 class NewtonMemory(NamedTuple):
@@ -79,7 +79,7 @@ class Newton:
         reach = jnp.where(others, here - steps[None, :], 1.0)
         weights = jnp.where(known, (reach / spacing).prod(axis=1), 0.0)
         terms = [
-            weight.astype(value.dtype) * value
+            weight * wide(value)
             for weight, value in zip(weights, memory.values, strict=True)
         ]
-        return functools.reduce(jnp.add, terms)
+        return functools.reduce(jnp.add, terms).astype(memory.values[0].dtype)

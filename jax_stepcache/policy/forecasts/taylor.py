@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.check import check_count
-from jax_stepcache.policy.forecasts.base import Point
+from jax_stepcache.policy.forecasts.base import Point, wide
 
 
 class TaylorMemory(NamedTuple):
@@ -64,10 +64,11 @@ class Taylor:
         self, memory: TaylorMemory, at: Point, velocity: jax.Array
     ) -> TaylorMemory:
         """See `Forecast.record`."""
-        spacing = jnp.maximum(at.step - memory.last, 1).astype(velocity.dtype)
+        spacing = jnp.maximum(at.step - memory.last, 1).astype(jnp.float32)
         new = [velocity]
         for before in memory.differences[:-1]:
-            new.append((new[-1] - before) / spacing)
+            difference = (wide(new[-1]) - wide(before)) / spacing
+            new.append(difference.astype(velocity.dtype))
         # A difference is known where the one below it was known the time before.
         known = jnp.where(at.step >= self.first_step, memory.known + 1, 1)
         return TaylorMemory(tuple(new), jnp.minimum(known, self.order + 1), at.step)
@@ -75,8 +76,8 @@ class Taylor:
     def predict(self, memory: TaylorMemory, at: Point) -> jax.Array:
         """See `Forecast.predict`."""
         reach = (at.step - memory.last).astype(jnp.float32)
-        value = memory.differences[0]
+        value = wide(memory.differences[0])
         for i, difference in enumerate(memory.differences[1:], start=1):
             weight = jnp.where(i < memory.known, reach**i / math.factorial(i), 0.0)
-            value = value + weight.astype(value.dtype) * difference
-        return value
+            value = value + weight * wide(difference)
+        return value.astype(memory.differences[0].dtype)

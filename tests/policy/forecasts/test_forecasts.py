@@ -128,11 +128,46 @@ def test_predictions_keep_the_dtype(forecast):
         memory = forecast.record(memory, here, x)
     predicted = forecast.predict(memory, Point(jnp.int32(2), jnp.float32(0.3), x))
     assert predicted.dtype == jnp.bfloat16
+    # A clean sample is subtracted from the current one, so it is kept exactly.
+    kept = jnp.float32 if isinstance(forecast, LinearX0) else jnp.bfloat16
     assert all(
-        leaf.dtype == jnp.bfloat16
+        leaf.dtype == kept
         for leaf in jax.tree.leaves(memory)
         if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.ndim
     )
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+@pytest.mark.parametrize(
+    "forecast",
+    [
+        Hold(),
+        Linear(),
+        Linear(0.25),
+        LinearX0(),
+        *(kind(order) for kind in (Taylor, Newton) for order in (1, 2, 3)),
+    ],
+)
+def test_a_value_that_does_not_change_is_predicted_as_it_is(forecast, dtype):
+    """Weights that add up to one in bfloat16 only nearly would make another of it."""
+    velocity = jnp.array([1.0, -0.7, 300.0], dtype)
+    memory = forecast.init(velocity)
+    sigmas = np.linspace(0.95, 0.1, 16)
+    for step, sigma in enumerate(sigmas):
+        # Where x0 stands still: the sample moves along the velocity.
+        sample = (jnp.float32(sigma) * velocity.astype(jnp.float32)).astype(dtype)
+        here = Point(jnp.int32(step), jnp.float32(sigma), sample)
+        if step in (0, 3, 7, 12):
+            memory = forecast.record(memory, here, velocity)
+        else:
+            predicted = forecast.predict(memory, here)
+            rtol = 2e-6  # of float32's own sums
+            if isinstance(forecast, LinearX0):
+                # Of x0 a sample that was rounded says so much and no more.
+                rtol = 4 * float(jnp.finfo(dtype).eps) / sigma
+            np.testing.assert_allclose(
+                predicted.astype(jnp.float32), velocity.astype(jnp.float32), rtol=rtol
+            )
 
 
 def test_numbers_are_leaves():
