@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -64,7 +65,7 @@ class Request:
     shift: float | None = None
     final_noise: Any = None
     schedule: Any = None
-    guidance_scale: float | jax.Array | None = None
+    guidance_scale: float | Sequence[float] | jax.Array | None = None
 
     def options(self) -> dict[str, Any]:
         """Those that are given."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -40,7 +40,7 @@ def sample(
     shift: float | None = None,
     final_noise: float | Mapping[str, float] | None = None,
     schedule: Schedule | Mapping[str, Schedule] | None = None,
-    guidance_scale: float | jax.Array | None = None,
+    guidance_scale: float | Sequence[float] | jax.Array | None = None,
     progress: bool | Progress = False,
     decide: str = "batch",
 ) -> SampleResult:
@@ -66,7 +66,7 @@ def sample(
             for a guidance scale other than 1 with your own denoiser.
         noise: the sample at the first sigma, a pytree of floating [batch, ...] arrays;
             required with ``model``. The result has its structure and dtypes.
-        key: draws the noise where none is given; None for ``jax.random.key(0)``, the
+        key: draws the noise, where none is given; None for ``jax.random.key(0)``, the
             same noise at every call, as the original DreamZero does.
         cache: a backend's name (see `get_cache_backend`), a backend, a policy, or None
             to run the network at every step.
@@ -84,7 +84,7 @@ def sample(
         schedule: a schedule of your own, or one for each output by name, instead of
             step count, shift and final noise.
         guidance_scale: classifier-free guidance; 1 runs the conditional branch alone.
-            None for the model's default.
+            One number, or one for each sample; None for the model's default.
         progress: True shows a tqdm bar from inside the compiled loop; False compiles no
             host callback.
         decide: who decides in a batch: ``"batch"``, all together, by the mean of what

@@ -13,7 +13,7 @@ import pytest
 
 from jax_stepcache import DeadlineExceeded, Server, Stream, serve
 
-from ..batching.requests import SHARED, STEPS, alone, assert_alike, drawn
+from ..requests.drawn import SHARED, STEPS, alone, assert_alike, drawn
 from ..staged import UNROLLED, WEIGHTS
 
 

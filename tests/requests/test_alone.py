@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jax_stepcache import sample_many
 
 from ..staged import WEIGHTS
-from .requests import SETTINGS, SHARED, STEPS, alone, assert_alike, drawn
+from .drawn import SETTINGS, SHARED, STEPS, alone, assert_alike, drawn
 
 REQUESTS = 256
 # Another number of slots is another program; both kinds of span are tried with two.

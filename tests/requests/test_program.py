@@ -17,7 +17,7 @@ from jax_stepcache.solvers.schedule import flow_schedule
 
 from ..jaxprs import primitives_of
 from ..staged import TRACED, UNROLLED, WEIGHTS, conditions, noise
-from .requests import SHARED, drawn
+from .drawn import SHARED, drawn
 
 CACHES = ["step_cache", "cache_dit"]
 
