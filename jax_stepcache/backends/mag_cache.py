@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 from jax_stepcache.backends.inside import InsideBackend, calibrated
+from jax_stepcache.check import check_numbers
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.named import mag_cache
 from jax_stepcache.policy.named.mag_cache import magnitude_calibration, resampled_ratios
@@ -12,7 +15,8 @@ from jax_stepcache.policy.policy import Policy
 class MagCacheBackend(InsideBackend):
     """Skips all blocks along a calibrated curve of magnitudes.
 
-    ``mag_ratios`` are the model's, where it was calibrated. With ``mag_calibrate``
+    ``mag_ratios`` are the model's, where it was calibrated; those of more steps are
+    resampled over the schedule, as diffusers does. With ``mag_calibrate``
     nothing is skipped, and the signal of a step is the ratio of the step before.
     """
 
@@ -29,6 +33,17 @@ class MagCacheBackend(InsideBackend):
                     "own: calibrate(..., cache='mag_cache') makes them"
                 )
             ratios = resampled_ratios(ratios, num_steps)
+        check_numbers("mag_ratios", ratios, shape=(None,), above=0.0)
+        if len(ratios) > num_steps:
+            # The original reads the first ones, which belong to other noise levels.
+            ratios = resampled_ratios(ratios, num_steps)
+        elif len(ratios) < num_steps:
+            warnings.warn(
+                f"mag_ratios has {len(ratios)} ratios for {num_steps} steps: as in the "
+                "original, the last steps count as if nothing changed. "
+                "calibrate(..., cache='mag_cache') makes one for each step",
+                stacklevel=2,
+            )
         return mag_cache(
             ratios,
             c.mag_threshold,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jax_stepcache.calibration.quality import ahead
+from jax_stepcache.loop.result import shown
 from jax_stepcache.measure.table import table
 
 
@@ -121,7 +122,7 @@ class Calibration:
         ]
         if "r_squared" in self.fit:
             lines.append(f"polynomial: R² = {self.fit['r_squared']:.3f}")
-        return "\n".join(lines)
+        return shown("\n".join(lines))
 
 
 def _json(value: Any) -> Any:

@@ -52,7 +52,7 @@ def check_threshold(
     name, grid = SWEPT[cache]
     given = {**config, name: _as_setting(cache, config, grid[len(grid) // 2])}
     if cache == "mag_cache":
-        given.setdefault("mag_ratios", [1.0])
+        given.setdefault("mag_ratios", [1.0] * generation.program.num_steps)
     _policy(generation, cache, given)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from safetensors import SafetensorError
 
-from jax_stepcache.checkpoints.weights import open_safetensors
+from jax_stepcache.checkpoints.weights import open_safetensors, refuse_stand_in
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -106,6 +106,7 @@ def _index(folder: Path) -> Mapping[str, str]:
     path = folder / INDEX
     if not path.is_file():
         return {}
+    refuse_stand_in(path)
     try:
         files: Any = json.loads(path.read_text())["weight_map"]
         plain = all(Path(file).name == file for file in files.values())

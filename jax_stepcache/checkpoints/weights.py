@@ -95,6 +95,7 @@ def open_safetensors(path: str | os.PathLike[str]) -> Iterator[Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no file at {path}")
     refuse_pickle(path)
+    refuse_stand_in(path)
     try:
         opened = safe_open(path, framework="numpy")
     except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -103,6 +104,27 @@ def open_safetensors(path: str | os.PathLike[str]) -> Iterator[Any]:
         ) from error
     with opened:
         yield opened
+
+
+def refuse_stand_in(path: Path) -> None:
+    """Refuses what often lies where weights, or their index, should.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ValueError: if it is a Git LFS pointer, or a web page.
+    """
+    with path.open("rb") as file:
+        start = file.read(256).lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        raise ValueError(
+            f"{path} is a Git LFS pointer, not the file itself: git lfs pull fetches it"
+        )
+    if start.startswith((b"<!doctype html", b"<html")):
+        raise ValueError(
+            f"{path} is a web page (HTML), which came in place of the file"
+        )
 
 
 def refuse_pickle(path: Path) -> None:

@@ -13,6 +13,7 @@ from jax_stepcache.cli.options import (
     solver_options,
 )
 from jax_stepcache.cli.picture import save_gif
+from jax_stepcache.loop.result import shown
 from jax_stepcache.measure.compare import Contender, contenders, policy_of
 from jax_stepcache.measure.table import table
 from jax_stepcache.network.params import Params
@@ -39,7 +40,7 @@ def run(parsed: argparse.Namespace) -> None:
     outcomes = {
         row.name: play(params, row, parsed.seed, parsed.episodes) for row in rows
     }
-    header = ["", "success", "± s.e.", "model calls", "world steps"]
+    header = ["", "success", shown("± s.e."), "model calls", "world steps"]
     print(table(header, [cells(name, x) for name, x in outcomes.items()]))
     path = parsed.out / "rollout.gif"
     save_gif(path, strip_of_films(params, outcomes[parsed.cache]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 import jax
@@ -123,7 +124,22 @@ class SampleResult(NamedTuple):
 
 def strip(computed: Any) -> str:
     """Draws steps as text, ``█`` where the network ran and ``·`` where it did not."""
-    return "".join("█" if ran else "·" for ran in np.asarray(computed))
+    return shown("".join("█" if ran else "·" for ran in np.asarray(computed)))
+
+
+_PLAIN = str.maketrans({"█": "#", "·": ".", "±": "+-", "²": "^2"})
+
+
+def shown(text: str) -> str:
+    """A text in letters that standard output has, as a Windows console has not all.
+
+    What is printed must not fail, and lose a result, for how it looks.
+    """
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return text.translate(_PLAIN)
+    return text
 
 
 def _has_values(x: Any) -> bool:

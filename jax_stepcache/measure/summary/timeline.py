@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from jax_stepcache.loop.result import Batching, SampleResult, Stats
+from jax_stepcache.loop.result import Batching, SampleResult, Stats, shown
 
 _NAMES = string.digits + string.ascii_letters
 _IDLE, _REUSED = "·", "-"
@@ -93,7 +93,7 @@ class Timeline:
         cells = len(calls) * self.slots
         served = cells - sum(line.count(_IDLE) for line in lines)
         reused = f", {_REUSED} reused inside the network" if self.inside else ""
-        return "\n".join(
+        text = "\n".join(
             [
                 f"slot  {len(calls)} network calls from {calls.start} on, "
                 f"{served} of {cells} places served",
@@ -102,6 +102,7 @@ class Timeline:
                 f"{_IDLE} idle",
             ]
         )
+        return shown(text)
 
     def plot(self, ax: Any = None) -> Any:
         """Draws slots over network calls.

@@ -74,7 +74,9 @@ def magnitude_calibration() -> Composed:
     return compose(signal=MagnitudeRatio(), gate=Always(), span="blocks")
 
 
-def resampled_ratios(ratios: Sequence[float], num_steps: int) -> np.ndarray:
+def resampled_ratios(
+    ratios: Sequence[float] | np.ndarray | jax.Array, num_steps: int
+) -> np.ndarray | jax.Array:
     """Fits ratios that were calibrated with another step count, as MagCache does.
 
     Args:
@@ -84,6 +86,6 @@ def resampled_ratios(ratios: Sequence[float], num_steps: int) -> np.ndarray:
     Returns:
         float32[num_steps], each the ratio of the nearest step.
     """
-    given = np.asarray(ratios, np.float32)
+    given = leaf(ratios, np.float32)
     nearest = np.linspace(0, len(given) - 1, num_steps).round().astype(int)
     return given[nearest]
