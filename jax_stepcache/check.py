@@ -88,15 +88,14 @@ def check_floating(tree: Any, what: str) -> None:
             raise ValueError(f"{name} has dtype {dtype}; it must be floating point")
 
 
-def check_key(key: Any, noise: Any) -> None:
+def check_key(key: Any) -> None:
     """Checks a PRNG key.
 
     Args:
         key: what was given for one.
-        noise: what it would draw, which must not be given, too.
 
     Raises:
-        ValueError: if it is not one key, or not needed.
+        ValueError: if it is not one key.
         TypeError: if it is none at all.
     """
     if isinstance(key, int | np.integer) and not isinstance(key, bool):
@@ -115,8 +114,6 @@ def check_key(key: Any, noise: Any) -> None:
             f"key has shape {np.shape(key)}; give one PRNG key, such as "
             "jax.random.key(0)"
         )
-    if noise is not None:
-        raise ValueError("key= draws the noise, and noise= is given; leave out one")
 
 
 def check_count(what: str, count: Any, least: int = 0) -> None:

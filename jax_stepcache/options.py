@@ -129,7 +129,7 @@ def resolve(params: Any, options: Options) -> Generation:
     _check_scale_of_each(scale, options.noise, inputs.observation)
     key = options.key
     if key is not None:
-        check_key(key, options.noise)
+        check_key(key)
     elif options.noise is None:
         key = jax.random.key(0)
     solver = get_solver(_or(options.solver, model.defaults.solver))
@@ -150,7 +150,8 @@ def _scale(given: Any) -> Any:
     if not isinstance(given, Tracer):
         shape = () if np.ndim(given) == 0 else (None,)
         check_numbers("guidance_scale", given, shape=shape)
-    return leaf(given, np.float32)
+    scale = leaf(given, np.float32)
+    return scale.reshape(()) if np.shape(scale) == (1,) else scale
 
 
 def _check_scale_of_each(scale: Any, noise: Any, observation: Any) -> None:

@@ -35,8 +35,6 @@ _INSTEAD_OF = {
     "schedule": _STEPS,
     **dict.fromkeys(_STEPS, ("schedule",)),
     "cache": ("cache_config", "budget", "forecast"),
-    "noise": ("key",),
-    "key": ("noise",),
 }
 
 

@@ -111,10 +111,10 @@ def test_a_key_is_one_key(key, hint):
         sample_many(digits, [Request(observation=labels, key=key)])
 
 
-def test_noise_needs_no_key():
-    """Which of the two was meant cannot be told."""
-    with pytest.raises(ValueError, match="noise= is given"):
-        sample((), model=_network, noise=NOISE, key=jax.random.key(0))
+def test_one_scale_may_be_an_array():
+    """An array of one number is that number, for however many samples."""
+    for one in (np.array([2.0]), jnp.array([2.0]), [2.0]):
+        np.testing.assert_array_equal(_guided(one), _guided(2.0))
 
 
 def test_a_step_count_is_no_flag():
