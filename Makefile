@@ -32,8 +32,8 @@ rollout: .venv-plot/stamp
 test: .venv-test/stamp
 	.venv-test/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
-# What `test` leaves out, and its property tests with more examples. Without flags for
-# XLA, programs are compiled as users compile them; see tests/conftest.py.
+# What `test` leaves out, and its property tests with more examples. Without flags, XLA
+# emits code as it does for users; see tests/conftest.py.
 test-all: test
 	XLA_FLAGS= .venv-test/bin/python -m pytest -n $(WORKERS) --dist loadfile \
 		-m "slow or hypothesis" --hypothesis-profile many

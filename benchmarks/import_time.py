@@ -6,7 +6,11 @@ are of wall time, without the interpreter's own start. The exit status is 1 if t
 library and its public names take more than 0.15 s together, or if the command's help
 imports JAX or Flax.
 
+``--modules`` lists where an interpreter of its own spends the library's part, by
+Python's ``-X importtime``; that clock also counts what it takes to write its log.
+
     python benchmarks/import_time.py --json benchmarks/results/import_time.json
+    python benchmarks/import_time.py --modules 20
 """
 
 from __future__ import annotations
@@ -74,6 +78,29 @@ def timed(lines: dict[str, str], repeats: int) -> dict[str, dict[str, Any]]:
     }
 
 
+def slowest_modules(count: int) -> dict[str, dict[str, Any]]:
+    """What the library imports beyond JAX and Flax, by ``-X importtime``.
+
+    Args:
+        count: how many modules to list.
+
+    Returns:
+        All of them together, then the slowest, each with the ms that it takes itself.
+    """
+    first, *ours = IMPORTS.values()
+    mark = "print('ours', file=sys.stderr)"
+    code = "; ".join([first, "import sys", mark, *ours])
+    command = [sys.executable, "-X", "importtime", "-c", code]
+    log = subprocess.run(command, capture_output=True, check=True, text=True).stderr
+    taken = {}
+    for line in log.partition("ours\n")[2].splitlines():
+        itself, _, module = line.removeprefix("import time:").split("|")
+        taken[module.strip()] = {"ms": int(itself) / 1e3}
+    together = {"ms": sum(row["ms"] for row in taken.values())}
+    ranked = sorted(taken.items(), key=lambda item: -item[1]["ms"])[:count]
+    return {f"all {len(taken)} modules": together, **dict(ranked)}
+
+
 def main() -> int:
     """Runs the benchmark, prints the table and writes the JSON.
 
@@ -83,7 +110,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="What importing the library costs.")
     parser.add_argument("--json", type=Path, help="where to write the rows")
     parser.add_argument("--repeats", type=int, default=9, help="interpreters of each")
+    parser.add_argument("--modules", type=int, help="list so many of the slowest")
     arguments = parser.parse_args()
+    if arguments.modules:
+        print_table(slowest_modules(arguments.modules))
+        return 0
     imports = timed(IMPORTS, arguments.repeats)
     commands = timed(COMMANDS, arguments.repeats)
     rows = {**imports, **commands}

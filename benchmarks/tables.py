@@ -87,7 +87,7 @@ def model_table(
         f"|---|---|{'--:|' * len(figures)}",
     ]
     lines += [
-        f"| {row['policy']} | {row['forecast']} | "
+        f"| {policy(row)} | {row['forecast']} | "
         f"{' | '.join(figure(row) or '-' for figure in figures.values())} |"
         for row in chosen
     ]
@@ -146,6 +146,12 @@ def choose(rows: list[Row], budgets: tuple[int, ...] = BUDGETS) -> list[Row]:
     return chosen
 
 
+def policy(row: Row) -> str:
+    """A row's policy, with the solver where that is not the usual one."""
+    usual = row["solver"] == "unipc"
+    return row["policy"] if usual else f"{row['policy']}, {row['solver']}"
+
+
 def backend(row: Row) -> str:
     """The backend of a row, the first word of its policy."""
     return row["policy"].split()[0].rstrip(",")
@@ -166,6 +172,30 @@ def overhead_table(rows: dict[str, Row], device: str) -> str:
         f"{row['dots_cached']} | {row['temp_velocities']:.1f} | {row['traces']} |"
         for name, row in rows.items()
     ]
+    return "\n".join(lines)
+
+
+def host_table(milliseconds: dict[str, float], device: str) -> str:
+    """The host's part of a call, as Markdown."""
+    lines = [
+        f"Measured on {device}, `tabletop`:",
+        "",
+        "| the host's part of | |",
+        "|---|--:|",
+    ]
+    lines += [f"| {name} | {each:.2f} ms |" for name, each in milliseconds.items()]
+    return "\n".join(lines)
+
+
+def import_table(rows: dict[str, Row], device: str) -> str:
+    """What importing the library takes, as Markdown."""
+    lines = [
+        f"Measured on {device}, medians of fresh interpreters:",
+        "",
+        "| | time |",
+        "|---|--:|",
+    ]
+    lines += [f"| {name} | {row['seconds']:.3f} s |" for name, row in rows.items()]
     return "\n".join(lines)
 
 
@@ -267,6 +297,8 @@ def tables() -> dict[str, str]:
         "dreamzero": dreamzero_table(*read("dreamzero")),
         "frontier": frontier_tables(frontier),
         "frontier-whole": frontier_tables(frontier, lambda rows: rows),
+        "host": host_table(*read("host")),
+        "import-time": import_table(*read("import_time")),
         "overhead": overhead_table(*read("overhead")),
     }
 

@@ -91,6 +91,19 @@ class Options(Request):
     decide: str = "batch"
 
 
+def options_of(**given: Any) -> Options:
+    """Makes options of what a caller passes on.
+
+    Raises:
+        TypeError: for a name that `sample` does not take, with the nearest that it does.
+    """
+    known = [field.name for field in fields(Options)]
+    for name in given:
+        if name not in known:
+            raise TypeError(unknown_name("option", name, known))
+    return Options(**given)
+
+
 def resolve(params: Any, options: Options) -> Generation:
     """Checks what `sample` is asked with, and makes of it what is compiled.
 

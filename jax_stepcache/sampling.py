@@ -16,7 +16,7 @@ from jax_stepcache.loop.program import sampled
 from jax_stepcache.loop.progress import Progress
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.network.protocol import Denoiser
-from jax_stepcache.options import Options, resolve
+from jax_stepcache.options import Options, options_of, resolve
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.schedule import Schedule
@@ -121,7 +121,7 @@ def check_sampling(params: Any, **options: Any) -> None:
         ValueError: see `sample`.
         TypeError: likewise.
     """
-    resolve(params, Options(**options))
+    resolve(params, options_of(**options))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -64,7 +64,7 @@ def _compile_quickly() -> None:
     """Unless the user has flags for XLA, or this XLA does not have ours.
 
     It would end the process, so its library is looked through. ``XLA_FLAGS= pytest``
-    compiles as users do, and `make test-all` does so with all that is slow.
+    has XLA's usual emitters, and `make test-all` has them for all that is slow.
     """
     libraries = Path(jaxlib.__file__).parent.glob("*jax_common*")
     if "XLA_FLAGS" not in os.environ and any(map(_has_emitters, libraries)):

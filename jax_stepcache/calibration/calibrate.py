@@ -19,7 +19,7 @@ from jax_stepcache.calibration.thresholds import (
 from jax_stepcache.check import check_numbers
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.network.protocol import Denoiser
-from jax_stepcache.options import Options, resolve
+from jax_stepcache.options import options_of, resolve
 
 _TARGETS = ("model_calls", "psnr")
 _ALIASES = {"stepcache": "step_cache", "step_cache_dit": "step_cache"}
@@ -98,7 +98,7 @@ def calibrate(
             "num_inference_steps and shift rather than a schedule"
         )
     drawn = make_samples(params, model, samples, key, options)
-    generation = resolve(params, Options(**drawn.shared, **drawn.batch))
+    generation = resolve(params, options_of(**drawn.shared, **drawn.batch))
     if cache == "tuned":
         _check_budget(target, generation.program.num_steps)
         return calibrate_schedule(drawn.measured(), target, replay=replay)

@@ -190,7 +190,10 @@ def _add_finetune(commands: Any) -> None:
         "--params", default="tabletop", metavar="NAME|PATH", help="where to begin"
     )
     parser.add_argument(
-        "--data", type=Path, required=True, help="folder of .npy files; see the README"
+        "--data",
+        type=Path,
+        required=True,
+        help="folder of .npy files; see docs/finetuning.md",
     )
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of the run and its result"

@@ -12,7 +12,7 @@ from jax_stepcache.loop.forward import Within
 from jax_stepcache.loop.generation import Generation, begin
 from jax_stepcache.loop.program import forward_of
 from jax_stepcache.loop.result import Stats
-from jax_stepcache.options import Options, resolve
+from jax_stepcache.options import options_of, resolve
 
 
 class ForwardFlops(NamedTuple):
@@ -48,7 +48,7 @@ def forward_flops(params: Any, **options: Any) -> ForwardFlops:
         ValueError: see `sample`.
         TypeError: likewise.
     """
-    generation = resolve(params, Options(**options))
+    generation = resolve(params, options_of(**options))
 
     def counted(generation: Generation) -> tuple[int, int]:
         condition, x = begin(generation)

@@ -38,6 +38,7 @@ def test_every_picture_is_drawn_by_the_script():
     spec.loader.exec_module(draw)
     folder = ROOT / "docs" / "pictures"
     shown = "".join(map(text, PAGES))
+    assert {file.stem for file in folder.glob("*.png")} == set(draw.PICTURES)
     for one in draw.PICTURES:
         assert (folder / f"{one}.png").is_file()
         assert f"pictures/{one}.png" in shown
