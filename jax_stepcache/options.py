@@ -95,7 +95,7 @@ def options_of(**given: Any) -> Options:
     """Makes options of what a caller passes on.
 
     Raises:
-        TypeError: for a name that `sample` does not take, with the nearest that it does.
+        TypeError: for a name that `sample` does not take, with the nearest of its own.
     """
     known = [field.name for field in fields(Options)]
     for name in given:

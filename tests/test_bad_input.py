@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from jax_stepcache import Params, Pipeline, flow_schedule, sample, step_cache
+from jax_stepcache.measure.flops import forward_flops
+from jax_stepcache.sampling import check_sampling
 
 from .small_model import SmallModel, small_noise, small_params
 
@@ -211,3 +213,12 @@ def test_an_error_leaves_nothing_behind():
     result = sample(small_params(), noise=small_noise(), cache="step_cache")
     assert 2 <= result.stats.model_calls < 16
     assert np.isfinite(result.sample["video"]).all()
+
+
+def test_options_that_are_passed_on_are_those_of_sample():
+    """A name that it does not take is told, with the nearest, and no class of ours."""
+    for call in (check_sampling, forward_flops):
+        with pytest.raises(
+            TypeError, match=r"option 'gidance_scale'.*'guidance_scale'"
+        ):
+            call((), model=never, noise=NOISE, gidance_scale=2.0)
