@@ -1,0 +1,40 @@
+"""Caching beside the uncached sampler, and beside fewer steps."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_stepcache import load_params
+from jax_stepcache.measure.compare import compare, contenders
+from jax_stepcache.measure.metrics import psnr, rmse
+
+
+def test_psnr_is_decibels_of_the_peak_over_the_error():
+    """A picture off by a tenth everywhere is 20 dB away, whatever its size."""
+    x = jnp.zeros((2, 4, 4, 1))
+    np.testing.assert_allclose(psnr(x, x + 0.1), 20.0, atol=1e-4)
+    assert math.isinf(float(psnr(x, x)))
+    np.testing.assert_allclose(rmse(x, x + 0.1), 0.1, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_rows_are_the_cache_the_tuned_schedule_and_as_many_plain_steps():
+    """All from the same noise; the first is what the others are compared with."""
+    params = load_params("dit")
+    digits, key = {"label": jnp.arange(2)}, jax.random.key(0)
+    options = {"observation": digits, "key": key}
+    rows = contenders(
+        params, "static", {}, {"cache_config": {"num_dit_steps": 8}}, **options
+    )
+    names = ["uncached", "static", "tuned, 8 calls", "8 plain steps"]
+    assert [row.name for row in rows] == names
+    found = compare(params, rows, repeats=1, **options)
+    calls = [int(row.result.stats.model_calls) for row in found]
+    assert calls == [16, 8, 8, 8]
+    assert math.isinf(found[0].psnr)
+    assert found[0].speedup == 1.0
+    assert all(math.isfinite(row.psnr) for row in found[1:])
+    assert all(math.isnan(row.action_rmse) for row in found)
