@@ -61,5 +61,5 @@ def test_nothing_is_overwritten_or_invented(tmp_path):
 def test_a_resumed_run_has_the_settings_it_had(tmp_path):
     """Or its numbers would be nobody's."""
     _fit(tmp_path, stop_after=2)
-    with pytest.raises(ValueError, match="decay was 0.9 and is 0.5"):
+    with pytest.raises(ValueError, match=r"decay was 0\.9 and is 0\.5"):
         _fit(tmp_path, Settings(decay=0.5), resume=True)
