@@ -1,14 +1,18 @@
 """What ``jax-stepcache`` answers without running anything."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 
 import jax_stepcache
+from jax_stepcache.backends import selector
 from jax_stepcache.calibration.thresholds import SWEPT
 from jax_stepcache.cli.main import main
-from jax_stepcache.cli.parser import THRESHOLDS
+from jax_stepcache.cli.parser import NUMBERS, THRESHOLDS
+from jax_stepcache.models.dreamzero.training.finetune import FinetuneSettings
+from jax_stepcache.policy.forecasts import named
 
 # Run with the options of one command line; afterwards the modules are looked at.
 _WATCH = """
@@ -74,3 +78,19 @@ def test_a_wrong_command_line(arguments, words, capsys):
 def test_the_help_names_what_can_be_calibrated():
     """Its list stands apart from the ranges, which are arrays, and must not differ."""
     assert tuple(SWEPT) == THRESHOLDS
+
+
+def test_the_help_names_every_cache_and_forecast(capsys):
+    """Lists that stand in the help alone would fall behind."""
+    with pytest.raises(SystemExit):
+        main(["sample", "--help"])
+    told = set(re.findall(r"\w+", capsys.readouterr().out))
+    aliases = {"stepcache", "step_cache_dit"}
+    assert set(selector._BACKENDS) - aliases <= told
+    assert set(named._NAMED) <= told
+
+
+def test_fine_tuning_takes_every_setting_by_option():
+    """A setting without an option could be reached from Python alone."""
+    options = {name.replace("-", "_") for name, *_ in NUMBERS}
+    assert options | {"lora"} == set(FinetuneSettings._fields)
