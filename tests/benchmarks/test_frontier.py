@@ -70,9 +70,9 @@ def test_the_readme_shows_one_row_of_each_backend(script):
     assert lines[2] == (
         "| policy | forecast | calls | operations | PSNR | success | time |"
     )
-    assert lines[4] == "| uncached | hold | 16.00 | 100% | - | - | 10 ms |"
+    assert lines[4] == "| uncached | hold | 16.00 | 100% | - | - | 10.0 ms |"
     assert lines[5] == (
-        "| tea_cache, 0.2 | hold | 6.00 | 38% | 35.0 dB | 0.000 | 10 ms |"
+        "| tea_cache, 0.2 | hold | 6.00 | 38% | 35.0 dB | 0.000 | 10.0 ms |"
     )
 
 
