@@ -1,4 +1,8 @@
-"""Puts `notebooks/` into the site, though it lies outside docs/."""
+"""Puts `notebooks/` into the site, though it lies outside docs/.
+
+Pages link to where the notebooks lie, so that a link leads there in the folder, too; in
+the site they stand among the pages.
+"""
 
 from __future__ import annotations
 
@@ -25,3 +29,8 @@ def on_files(files: Files, config: Any) -> Files:
         name = str(path.relative_to(root))
         files.append(File(name, str(root), config.site_dir, config.use_directory_urls))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Has links lead to the notebooks of the site."""
+    return markdown.replace("](../notebooks/", "](notebooks/")

@@ -17,7 +17,7 @@ from jax_stepcache.loop.result import shown
 from jax_stepcache.measure.compare import Contender, contenders, policy_of
 from jax_stepcache.measure.table import table
 from jax_stepcache.network.params import Params
-from jax_stepcache.network.registry import load_module, load_params
+from jax_stepcache.network.registry import load_module, load_params, offered
 
 _SHOWN = 4  # episodes in the GIF, side by side
 
@@ -27,6 +27,10 @@ def run(parsed: argparse.Namespace) -> None:
     if parsed.episodes < 1:
         raise ValueError(f"--episodes is {parsed.episodes}; it must be at least 1")
     params = load_params(parsed.params)
+    if offered(params.model, "rollout") is None:
+        raise ValueError(
+            f"{params.model.name} does not act in a world of its own; 'tabletop' does"
+        )
     world, noise = jax.random.split(jax.random.key(parsed.seed))
     rows = contenders(
         params,

@@ -35,7 +35,9 @@ def run(parsed: argparse.Namespace) -> None:
         comparisons = compare(params, rows, **common)
         print(comparison_table(comparisons))
         if "video" not in params.model.decode(comparisons[0].result.sample):
-            return  # pictures are of a world and what is done in it
+            # Pictures are of a world and what is done in it.
+            print(f"no picture: {params.model.name} makes no video")
+            return
         path = parsed.out / "sample.png"
         save_comparison(path, comparisons, params.model, observation)
         print(f"pictures: {path}")

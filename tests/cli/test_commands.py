@@ -53,3 +53,20 @@ def test_bad_input_is_one_line(arguments, words, capsys, tmp_path):
     printed = capsys.readouterr().err
     assert words in printed
     assert "Traceback" not in printed
+
+
+def test_rollout_of_a_model_without_a_world(capsys):
+    """One line says so; the command is for models that act."""
+    assert main(["rollout", "--params", "dit", "--episodes", "2"]) == 1
+    told = capsys.readouterr().err
+    assert "dit does not act in a world of its own; 'tabletop' does" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.slow
+def test_a_picture_that_is_not_drawn_is_told(capsys, tmp_path):
+    """Digits have no frames to lay side by side."""
+    command = ["sample", "--params", "dit", "--steps", "4", "--compare", "--cache"]
+    options = ["static", "--cache-config", '{"steps_mask": [1, 0, 1, 1]}']
+    assert main([*command, *options, "--out", str(tmp_path)]) == 0
+    assert "no picture: dit makes no video" in capsys.readouterr().out

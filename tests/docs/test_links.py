@@ -21,9 +21,6 @@ def test_links_lead_somewhere():
                 continue
             path, _, anchor = target.partition("#")
             file = page.parent / path if path else page
-            # Notebooks come into the site from their own folder, see docs/hooks.
-            if path.startswith("notebooks/") and page.parent.name == "docs":
-                file = ROOT / path
             assert file.exists(), f"{name(page)}: {target}"
             if anchor and file.suffix == ".md":
                 assert anchor in _anchors(text(file)), f"{name(page)}: {target}"
