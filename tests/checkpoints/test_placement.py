@@ -44,6 +44,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_two_devices_hold_what_one_does(tmp_path):
     """Values and dtypes are the same, streamed and restored; nothing is held twice."""
     folder = write_original(tmp_path / "original")

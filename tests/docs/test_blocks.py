@@ -14,12 +14,16 @@ import pytest
 
 from tests.docs.pages import PAGES, ROOT, blocks, name, text
 
-# Those that compile most and say what a quicker page, or README, has said as well.
-_SLOW = {"docs/calibrating.md", "docs/finetuning.md"}
+# README says in short what the others say at length; these compile least.
+_QUICK = {
+    "README.md",
+    *(f"docs/{page}.md" for page in ("index", "quickstart", "own-model", "caches")),
+    *(f"docs/{page}.md" for page in ("costs", "errors", "options", "policies")),
+}
 _RUN = [page for page in PAGES if any(b.language == "python" for b in blocks(page))]
 _CASES = [
     pytest.param(
-        page, id=name(page), marks=[pytest.mark.slow] if name(page) in _SLOW else []
+        page, id=name(page), marks=[] if name(page) in _QUICK else [pytest.mark.slow]
     )
     for page in _RUN
 ]
