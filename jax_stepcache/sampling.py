@@ -15,6 +15,7 @@ from jax_stepcache.loop.generation import Generation
 from jax_stepcache.loop.program import sampled
 from jax_stepcache.loop.progress import Progress
 from jax_stepcache.loop.result import SampleResult
+from jax_stepcache.loop.transfers import sent
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.options import Options, options_of, resolve
 from jax_stepcache.policy.policy import Policy
@@ -104,7 +105,7 @@ def sample(
     # Nothing is bound yet but the arguments, and they are the fields of `Options`.
     given = dict(locals())
     generation = resolve(given.pop("params"), Options(**given))
-    return _run(decide, generation)
+    return _run(decide, sent(generation))
 
 
 def check_sampling(params: Any, **options: Any) -> None:

@@ -9,7 +9,7 @@ import jax
 
 from jax_stepcache.batching.rows import RowAxes, leading_axes, row_axes, with_rows
 from jax_stepcache.check import structs_of
-from jax_stepcache.network.inputs import Inputs
+from jax_stepcache.network.inputs import Inputs, default_key
 from jax_stepcache.network.own import FunctionModel
 
 
@@ -33,7 +33,7 @@ def condition_axes(model: Any, weights: Any, inputs: Inputs, guided: bool) -> Ro
         return leading_axes(inputs.condition)
     shown = inputs.observation
     if shown is None:
-        shown = jax.eval_shape(model.example, jax.random.key(0))
+        shown = jax.eval_shape(model.example, default_key())
     leaves, structure = jax.tree.flatten(structs_of((weights, shown)))
     axes, prepared = _prepared(model, guided, structure, tuple(leaves))
     if inputs.observation is None:

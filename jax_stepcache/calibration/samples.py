@@ -13,6 +13,8 @@ from jax_stepcache.calibration.quality import decibels, decoded
 from jax_stepcache.check import batch_size, check_count
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.generation import draw_noise
+from jax_stepcache.loop.transfers import sent
+from jax_stepcache.network.inputs import default_key
 from jax_stepcache.network.params import Params
 from jax_stepcache.sampling import sample
 
@@ -50,7 +52,8 @@ class Samples(NamedTuple):
 
     def one(self, i: int) -> dict[str, Any]:
         """The options of one of them, a batch of its own."""
-        return jax.tree.map(lambda x: x[i : i + 1], dict(self.batch))
+        place = sent(np.int32(i), self.batch)
+        return jax.tree.map(lambda x: _row(x, place), dict(self.batch))
 
     def measured(self) -> Samples:
         """The samples with their uncached reference."""
@@ -59,7 +62,7 @@ class Samples(NamedTuple):
     def together(self, **options: Any) -> tuple[float, Any]:
         """Samples all in one batch: model calls, and the decoded samples."""
         result = sample(self.params, **self.shared, **self.batch, **options)
-        calls = float(result.stats.model_calls)
+        calls = float(jax.device_get(result.stats.model_calls))
         return calls, decoded(self.model, result.sample)
 
     def apart(self, **options: Any) -> tuple[float, Any]:
@@ -68,7 +71,8 @@ class Samples(NamedTuple):
             sample(self.params, **{**self.shared, **self.one(i), **options})
             for i in range(self.number)
         ]
-        calls = float(np.mean([int(r.stats.model_calls) for r in results]))
+        made = jax.device_get([r.stats.model_calls for r in results])
+        calls = float(np.mean(made))
         whole = jax.tree.map(
             lambda *parts: jnp.concatenate(parts), *[r.sample for r in results]
         )
@@ -83,6 +87,12 @@ class Samples(NamedTuple):
         shared = {**self.shared, "num_inference_steps": num_steps}
         result = sample(self.params, **shared, **self.batch)
         return self.quality(decoded(self.model, result.sample))
+
+
+@jax.jit
+def _row(x: jax.Array, i: jax.Array) -> jax.Array:
+    """A batch of one."""
+    return jax.lax.dynamic_slice_in_dim(x, i, 1)
 
 
 def make_samples(
@@ -110,7 +120,7 @@ def make_samples(
         ValueError: if they do not fit.
         TypeError: likewise.
     """
-    worlds, noise = jax.random.split(jax.random.key(0) if key is None else key)
+    worlds, noise = jax.random.split(default_key() if key is None else key)
     shared = dict(options) if model is None else {"model": model, **options}
     known = params.model if isinstance(params, Params) else None
     if isinstance(samples, Mapping):

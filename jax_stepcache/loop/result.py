@@ -9,19 +9,36 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from jax_stepcache.loop.placeholders import of_bits
 
-class Branches(NamedTuple):
+
+class _BranchesLeaves(NamedTuple):
+    computed: jax.Array
+    signal: jax.Array
+    threshold: jax.Array
+
+
+class Branches(_BranchesLeaves):
     """What each guidance branch decided, the conditional one first.
 
     Attributes:
         computed: bool[num_steps, branches], true where the branch computed its span.
-        signal: float32[num_steps, branches], what its gate compared.
-        threshold: float32[num_steps, branches], with what.
+        signal: float32[num_steps, branches], what its gate compared; a leaf as in
+            `Stats`.
+        threshold: float32[num_steps, branches], with what; likewise.
     """
 
-    computed: jax.Array
-    signal: jax.Array
-    threshold: jax.Array
+    __slots__ = ()
+
+    @property
+    def signal(self) -> jax.Array:  # pyright: ignore
+        """See the class."""
+        return of_bits(self[1])
+
+    @property
+    def threshold(self) -> jax.Array:  # pyright: ignore
+        """See the class."""
+        return of_bits(self[2])
 
 
 class Batching(NamedTuple):
@@ -44,8 +61,22 @@ class Batching(NamedTuple):
     inside: jax.Array | np.ndarray
 
 
-class Stats(NamedTuple):
+class _StatsLeaves(NamedTuple):
+    computed: jax.Array
+    signal: jax.Array
+    model_calls: jax.Array
+    nonfinite: jax.Array
+    threshold: jax.Array | float = float("nan")
+    branches: Branches | None = None
+    batching: Batching | None = None
+
+
+class Stats(_StatsLeaves):
     """Which steps ran the network.
+
+    The leaves of ``signal`` and ``threshold``, which `jax.tree.leaves` shows, are the
+    bits of these numbers as int32: there NaN is an answer, and nothing for
+    ``jax_debug_nans`` to stop at.
 
     Attributes:
         computed: bool[num_steps], true where the network ran; of a cache inside the
@@ -61,13 +92,20 @@ class Stats(NamedTuple):
             axis of the batch.
     """
 
-    computed: jax.Array
-    signal: jax.Array
-    model_calls: jax.Array
-    nonfinite: jax.Array
-    threshold: jax.Array | float = float("nan")
-    branches: Branches | None = None
-    batching: Batching | None = None
+    __slots__ = ()
+
+    @property
+    def signal(self) -> jax.Array:  # pyright: ignore
+        """See the class."""
+        return of_bits(self[1])
+
+    @property
+    def threshold(self) -> jax.Array | float:  # pyright: ignore
+        """See the class."""
+        return of_bits(self[4])
+
+    def _asdict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._fields}
 
     def __repr__(self) -> str:
         """One line with the steps as a strip: filled where the network ran."""
@@ -89,8 +127,8 @@ def stats_of(
     Args:
         computed: bool[num_steps].
         ran: bool[num_steps, branches], where guidance branches decide apart; or None.
-        signal: float32[num_steps], or [num_steps, branches].
-        threshold: the same.
+        signal: int32[num_steps], or [num_steps, branches], the bits of the signal.
+        threshold: the same, of the threshold.
         nonfinite: bool scalar.
 
     Returns:

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from jax_stepcache.check import check_count
+from jax_stepcache.loop.transfers import sent
 from jax_stepcache.options import Request
 from jax_stepcache.requests.admission import (
     Admission,
@@ -192,7 +193,8 @@ class Stream:
         entry = request if isinstance(request, Entry) else self.check(request)
         place = self._free.pop()
         try:
-            self._state = put(self._state, np.int32(place), entry)
+            told = sent((np.int32(place), entry), self._params)
+            self._state = put(self._state, *told)
         except BaseException:
             self._free.append(place)
             raise
@@ -298,14 +300,10 @@ class Stream:
         order[: len(waiting)] = [held.place for held in waiting]
         # A copy: the program may read it after this returns.
         dropped = self._dropped.copy()
+        told = order, np.int32(len(waiting)), dropped, self._limit
+        weights = admission.weights
         state, report = advance(
-            admission.plan,
-            admission.weights,
-            self._state,
-            order,
-            np.int32(len(waiting)),
-            dropped,
-            self._limit,
+            admission.plan, weights, self._state, *sent(told, weights)
         )
         self._state = state
         self._dropped[:] = False
@@ -326,7 +324,8 @@ class Stream:
 
     def _deliver(self, admission: Admission, state: State, held: Held) -> None:
         there = state.places.sample, state.places.trace
-        sample, trace = at_place(there, np.int32(held.place))
+        place = sent(np.int32(held.place), self._params)
+        sample, trace = at_place(there, place)
         trace = jax.device_get(trace)
         del self._held[held.ticket]
         self._free.append(held.place)

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from .features import beside
+
 
 class LayerNorm(nnx.Module):
     """`layer_norm` with a learned scale and bias.
@@ -25,7 +27,7 @@ class LayerNorm(nnx.Module):
         """Normalises the last axis of ``x`` (..., features)."""
         y = layer_norm(x, self.eps)
         scale, bias = self.scale.get_value(), self.bias.get_value()
-        return y * scale.astype(x.dtype) + bias.astype(x.dtype)
+        return y * beside(scale, x) + beside(bias, x)
 
 
 class RMSNorm(nnx.Module):
@@ -45,7 +47,7 @@ class RMSNorm(nnx.Module):
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
         y = (wide * jax.lax.rsqrt(mean_square + self.eps)).astype(x.dtype)
-        return y * self.scale.get_value().astype(x.dtype)
+        return y * beside(self.scale.get_value(), x)
 
 
 def layer_norm(x: jax.Array, eps: float) -> jax.Array:

@@ -74,7 +74,7 @@ class Newton:
         here = at.step.astype(jnp.float32)
         known = jnp.arange(count) < memory.known
         # Lagrange's weights of the same polynomial: scalars, and one pass over values.
-        others = known & ~jnp.eye(count, dtype=bool)
+        others = known[None, :] & ~jnp.eye(count, dtype=bool)
         spacing = jnp.where(others, steps[:, None] - steps[None, :], 1.0)
         reach = jnp.where(others, here - steps[None, :], 1.0)
         weights = jnp.where(known, (reach / spacing).prod(axis=1), 0.0)

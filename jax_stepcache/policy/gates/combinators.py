@@ -190,7 +190,7 @@ class MaxSkips:
     def decide(self, state: Counted, step: jax.Array, signal: jax.Array) -> Verdict:
         """See `Gate.decide`."""
         verdict = _capped(self.gate, self.skips, state, step, signal)
-        count = state.number + ~verdict.run
+        count = state.number + jnp.where(verdict.run, 0, 1)
         return verdict._replace(state=Counted(verdict.state, count))
 
     def record(self, state: Counted) -> Counted:

@@ -115,4 +115,6 @@ def spectral_filter(
         shape[axis] = x.shape[axis]
         kernel = kernel * gain.reshape(shape)
     kernel = kernel * (math.prod(kernel.shape) / kernel.sum())
-    return jnp.fft.ifftn(jnp.fft.fftn(x, axes=axes) * kernel, axes=axes).real
+    spectrum = jnp.fft.fftn(x, axes=axes)
+    spectrum *= kernel.astype(spectrum.dtype)
+    return jnp.fft.ifftn(spectrum, axes=axes).real

@@ -100,7 +100,7 @@ class DiT(nnx.Module):
         # A label that there is not gives NaN, which results report; not another class.
         table = self.label_embedding.get_value()
         label = jnp.take(table, labels, axis=0, mode="fill").astype(config.dtype)
-        return tokens + where.astype(config.dtype), Context(
+        return tokens + where.astype(config.dtype)[None], Context(
             self.time_embedding(waves) + label
         )
 

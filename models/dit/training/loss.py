@@ -45,8 +45,8 @@ class FlowMatching:
         keys = jax.random.split(key, 4)
         drawn = jax.random.randint(keys[0], (self.rows,), 0, len(digits.labels))
         clean, labels = digits.images[drawn], digits.labels[drawn]
-        noise = jax.random.normal(keys[1], clean.shape)
-        sigma = jax.random.uniform(keys[2], (self.rows,))
+        noise = jax.random.normal(keys[1], clean.shape, jnp.float32)
+        sigma = jax.random.uniform(keys[2], (self.rows,), jnp.float32)
         dropped = jax.random.uniform(keys[3], (self.rows,)) < self.dropout
         labels = jnp.where(dropped, self.model.config.num_classes, labels)
         noisy = clean + sigma[:, None, None, None] * (noise - clean)

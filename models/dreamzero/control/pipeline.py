@@ -14,6 +14,8 @@ from jax.sharding import Mesh
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.errors import naming
 from jax_stepcache.loop.result import SampleResult
+from jax_stepcache.loop.transfers import sent
+from jax_stepcache.network.inputs import default_key
 from jax_stepcache.network.params import Params
 from jax_stepcache.pipeline import CachedSampler
 from jax_stepcache.requests.many import Checked, check_many, run_many
@@ -126,6 +128,7 @@ class DreamZeroPipeline(CachedSampler):
             ValueError: for shapes that do not fit.
         """
         self._check_text(text, negative_text, np.shape(text)[0] if np.ndim(text) else 0)
+        text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.start(
             self.model, self._mesh, self.params.weights, text, negative_text
         )
@@ -151,6 +154,7 @@ class DreamZeroPipeline(CachedSampler):
         """
         self._check_session(session)
         self._check_text(text, negative_text, session.batch)
+        text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.prompt(
             self.model, self._mesh, self.params.weights, session, text, negative_text
         )
@@ -161,7 +165,7 @@ class DreamZeroPipeline(CachedSampler):
         They are to be shown ``first`` or ``image`` and ``y``, the others ``latents``.
         """
         self._check_session(session)
-        return np.asarray(begins_window(self.model.dit, np.asarray(session.position)))
+        return np.asarray(begins_window(self.model.dit, jax.device_get(session.position)))
 
     def __call__(
         self,
@@ -361,7 +365,7 @@ class DreamZeroPipeline(CachedSampler):
             self.params.weights,
             session,
             shown.observation,
-            jax.random.key(0) if key is None else key,
+            default_key() if key is None else key,
         )
         return observed, drawn if noise is None else dict(noise)
 
@@ -375,7 +379,7 @@ class DreamZeroPipeline(CachedSampler):
             action,
             None
             if self.statistics is None
-            else programs.to_robot(self.statistics, action, shown.raw),
+            else programs.to_robot(*sent((self.statistics, action, shown.raw))),
             observed.begins,
             observed.first,
             result.stats,

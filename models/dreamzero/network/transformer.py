@@ -344,7 +344,8 @@ class CausalWanModel(nnx.Module):
         video = embedded.video_tokens
         kept = video if keep_new else 0
         frames = embedded.grid[0]
-        new = jnp.asarray(frames if num_frames is None else num_frames).reshape(-1, 1)
+        count = frames if num_frames is None else num_frames
+        new = jnp.asarray(count, jnp.int32).reshape(-1, 1)
         mask = kv_cache.attended(c, cache, new, frames, tokens)
         graph, layers = nnx.split(self.blocks)
         per_layer = (layers, context, KeysValues(cache.k, cache.v))

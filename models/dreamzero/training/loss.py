@@ -78,7 +78,7 @@ class FlowMatching:
             "action": sigmas[per_action][:, :, None],
         }
         noise = {
-            name: jax.random.normal(k, x.shape)
+            name: jax.random.normal(k, x.shape, jnp.float32)
             for (name, x), k in zip(clean.items(), keys[3:5], strict=True)
         }
         noisy = {name: x + sigma[name] * (noise[name] - x) for name, x in clean.items()}
@@ -92,7 +92,7 @@ class FlowMatching:
             chunks.state,
             1000 * sigmas[per_frame],
             1000 * sigmas[per_action],
-            network.encode_context(told * chunks.text, chunks.image),
+            network.encode_context(told.astype(chunks.text.dtype) * chunks.text, chunks.image),
             clean=chunks.video,
             y=chunks.y,
             remat=self.remat,

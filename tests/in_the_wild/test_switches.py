@@ -1,0 +1,339 @@
+"""Everything runs under JAX's own switches, which people set for all of their code.
+
+The models here promote nothing, rank or dtype, and give no NaN: what a switch stops at
+is the library's. A switch changes no decision and no sample.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jax_stepcache
+from jax_stepcache import (
+    Pipeline,
+    Request,
+    Server,
+    StagedDenoiser,
+    calibrate,
+    compose,
+    sample,
+    sample_many,
+    serve,
+    summary,
+)
+from jax_stepcache.backends.selector import _BACKENDS
+from jax_stepcache.policy.gates import Verdict
+
+SWITCHES: dict[str, Callable[[], Any]] = {
+    "nans": lambda: jax.debug_nans(True),
+    "infs": lambda: jax.debug_infs(True),
+    "rank": lambda: jax.numpy_rank_promotion("raise"),
+    "strict": lambda: jax.numpy_dtype_promotion("strict"),
+    "x64": lambda: jax.enable_x64(True),
+    "guard": lambda: jax.transfer_guard("disallow"),
+    "leaks": lambda: jax.checking_leaks(),
+    "reuse": lambda: jax.debug_key_reuse(True),
+    "legacy": lambda: jax.legacy_prng_key("error"),
+}
+
+STEPS, BLOCKS = 5, 3
+ONES = [1.0] * STEPS
+
+
+def _embed(w: Any, x: jax.Array, t: jax.Array, c: jax.Array) -> Any:
+    return x + c[:, None], jnp.broadcast_to((t / 1000)[:, None, None], x.shape)
+
+
+def _blocks(w: Any, h: jax.Array, time: jax.Array, start: int, stop: int) -> Any:
+    for i in range(start, stop):
+        h = h + 0.1 * jnp.tanh((h + time) @ w[i])
+    return h
+
+
+MODEL = StagedDenoiser(
+    BLOCKS, _embed, _blocks, lambda w, h, time: h, lambda w, h, time: h + time
+)
+
+
+def whole(w: Any, x: jax.Array, t: jax.Array, c: jax.Array) -> jax.Array:
+    """A network around which a cache can be, and no more."""
+    h, time = _embed(w, x, t, c)
+    return _blocks(w, h, time, 0, BLOCKS)
+
+
+def _arrays(seed: int, *shape: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+WEIGHTS, NOISE = _arrays(1, BLOCKS, 4, 4), _arrays(2, 2, 3, 4)
+TEXT, OTHER = _arrays(3, 2, 4), _arrays(4, 2, 4)
+OWN = {"model": MODEL, "num_inference_steps": STEPS}
+
+CONFIGS: dict[str, Any] = {
+    "step_cache": {"velocity_sim_thresholds": [0.5], "velocity_skip_countdowns": [2]},
+    "tea_cache": {"rel_l1_thresh": 0.3},
+    "cache_dit": {"residual_diff_threshold": 0.5, "max_warmup_steps": 1},
+    "mag_cache": {"mag_ratios": ONES},
+    "sea_cache": {"sea_threshold": 0.5},
+    "first_block_cache": {"threshold": 0.5},
+    "taylor_seer": {"cache_interval": 2, "disable_cache_before_step": 2},
+    "static": {"steps_mask": [True, True, False, True, False]},
+}
+FORECASTS = ("hold", "linear", "damped", "linear_x0", "taylor", "newton")
+
+
+class Falling(NamedTuple):
+    """State of a gate of one's own, whose first sight is infinitely far away."""
+
+    last: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class OwnGate:
+    """Reuses every other step, and keeps what a person might."""
+
+    worst: Any = np.float32(np.inf)
+
+    def init(self, num_steps: Any) -> Falling:
+        return Falling(jnp.float32(jnp.inf))
+
+    def decide(self, state: Falling, step: jax.Array, signal: jax.Array) -> Verdict:
+        state = Falling(jnp.minimum(state.last, self.worst))
+        return Verdict(step % 2 == 0, jnp.float32(jnp.nan), jnp.float32(jnp.inf), state)
+
+    def record(self, state: Falling) -> Falling:
+        return state
+
+
+def _own(**options: Any) -> Any:
+    given = {"noise": NOISE, "condition": TEXT, "cache": "tea_cache"} | OWN | options
+    return sample(WEIGHTS, **given)
+
+
+def _cached(cache: str | None, **options: Any) -> Any:
+    config = CONFIGS.get(cache or "")
+    return _own(cache=cache, cache_config=config, **options)
+
+
+GUIDED = {"negative_condition": OTHER, "guidance_scale": 2.0}
+
+
+_ROWS = [(NOISE[:1], TEXT[:1]), (NOISE[1:], TEXT[1:])]
+
+
+def _requests() -> list[Request]:
+    return [
+        Request(noise=noise, condition=text, num_inference_steps=steps)
+        for steps, (noise, text) in zip((4, 5, 3), (*_ROWS, _ROWS[0]), strict=True)
+    ]
+
+
+def _many(cache: Any, **options: Any) -> Any:
+    shared = {"cache": cache, "model": MODEL} | options
+    return sample_many(WEIGHTS, _requests(), slots=2, **shared)
+
+
+def _stream(cache: Any = "cache_dit") -> Any:
+    shared = {"cache": cache, "model": MODEL, "max_inference_steps": STEPS}
+    stream = serve(WEIGHTS, slots=2, **shared)
+    return [outcome.unwrap() for outcome in stream.feed(_requests())]
+
+
+def _served() -> Any:
+    stream = serve(
+        WEIGHTS,
+        slots=2,
+        cache="step_cache",
+        model=MODEL,
+        max_inference_steps=STEPS,
+        example=_requests()[0],
+    )
+    with Server(stream) as server:
+        return [server.submit(one).result(60) for one in _requests()]
+
+
+def _calibrated(cache: str, **options: Any) -> Any:
+    samples = {"noise": NOISE, "condition": TEXT}
+    found = calibrate(
+        WEIGHTS,
+        MODEL,
+        samples,
+        target={"model_calls": 3},
+        cache=cache,
+        num_inference_steps=7 if cache == "tea_cache" else STEPS,
+        solver="euler",
+        **options,
+    )
+    return [found.cache_config]
+
+
+@functools.cache
+def _bundled(name: str) -> Any:
+    return jax.device_put(jax_stepcache.load_params(name))
+
+
+LABELS = {"label": jnp.arange(2)}
+KEY = jax.random.key(7)
+
+
+def _digits(**options: Any) -> Any:
+    given = {"observation": LABELS, "key": KEY, "num_inference_steps": 4} | options
+    result = sample(_bundled("dit"), **given)
+    return result, _bundled("dit").model.decode(result.sample)
+
+
+@functools.cache
+def _table() -> Any:
+    return _bundled("tabletop").model.example(KEY, 2)
+
+
+def _tabletop(**options: Any) -> Any:
+    given = {"observation": _table(), "key": KEY, "num_inference_steps": 4} | options
+    result = sample(_bundled("tabletop"), **given)
+    return result, _bundled("tabletop").model.decode(result.sample)
+
+
+def _drive() -> Any:
+    from jax_stepcache.models.dreamzero import DreamZeroPipeline
+    from jax_stepcache.models.tabletop import drive
+
+    config = {"velocity_sim_thresholds": [0.5], "velocity_skip_countdowns": [2]}
+    pipe = DreamZeroPipeline(
+        _bundled("tabletop"), cache_backend="step_cache", cache_config=config
+    )
+    taken = drive(pipe, KEY, robots=1, control_steps=2, num_inference_steps=3)
+    return [(step.video, step.action) for step in taken.steps]
+
+
+@functools.cache
+def _prompts() -> Any:
+    from ..models.dreamzero.robots import prompts
+
+    return prompts(1)
+
+
+def _robots(many: bool = False) -> Any:
+    from ..models.dreamzero.robots import observation, pipeline
+
+    config = CONFIGS["step_cache"]
+    pipe = pipeline(cache_backend="step_cache", cache_config=config)
+    text, negative = _prompts()
+    session = pipe.start(text, negative)
+    steps = {"num_inference_steps": 3}
+    if many:
+        other = pipe.start(text, negative)
+        shown = [observation(1, seed) for seed in (1, 2)]
+        taken = pipe.step_many([session, other], shown, slots=2, **steps)
+        return [(one.video, one.action) for one in taken]
+    for seed in (1, 2):
+        taken = pipe(session, observation(1, seed), key=KEY, **steps)
+        session = pipe.prompt(taken.session, text, negative)
+    return taken.video, taken.action
+
+
+def _inside_jit() -> Any:
+    return _jitted(NOISE)
+
+
+@jax.jit
+def _jitted(noise: jax.Array) -> Any:
+    return _own(noise=noise, cache="cache_dit")
+
+
+@jax.jit
+def _mapped(noise: jax.Array) -> Any:
+    alone = functools.partial(_own, condition=TEXT[:1], cache="step_cache")
+    return jax.vmap(lambda x: alone(noise=x[None]))(noise)
+
+
+def _read() -> Any:
+    result = _own(cache="tea_cache")
+    text = str(summary(result))
+    stats = jax.device_get(result.stats)
+    assert np.isnan(stats.signal[0]), "nothing was looked at"
+    assert np.isnan(stats.threshold[0])
+    assert np.isfinite(stats.signal[1]), text
+    return result
+
+
+DECIDE = ("batch", "sample")
+QUICK: dict[str, Callable[[], Any]] = {
+    "tea_cache read": _read,
+    "cache_dit guided": lambda: _cached("cache_dit", **GUIDED),
+    "sea_cache apart": lambda: _cached("sea_cache", decide="sample"),
+    "own gate, many": lambda: _many(compose(gate=OwnGate(), span="blocks")),
+    "dit": lambda: _digits(cache="step_cache"),
+    "tabletop's example": lambda: _bundled("tabletop").model.example(KEY, 2),
+}
+REST: dict[str, Callable[[], Any]] = {
+    **{
+        f"{cache} {decide}{' guided' * bool(guided)}": functools.partial(
+            _cached, cache, decide=decide, **guided
+        )
+        for cache in (None, *(name for name in _BACKENDS if name != "tuned"))
+        for decide in DECIDE
+        for guided in ({}, GUIDED)
+    },
+    **{
+        f"{forecast} {solver}": functools.partial(
+            _cached, "static", forecast=forecast, solver=solver, model=whole
+        )
+        for forecast in FORECASTS
+        for solver in ("euler", "unipc")
+    },
+    **{
+        f"own gate {decide}": functools.partial(
+            _own, cache=compose(gate=OwnGate(), span=span), decide=decide
+        )
+        for decide in DECIDE
+        for span in ("network", "blocks")
+    },
+    "guidance per sample": lambda: _cached(
+        "step_cache", negative_condition=OTHER, guidance_scale=[1.0, 3.0]
+    ),
+    "drawn for": lambda: _digits(key=None, decide="sample"),
+    "of its own observation": lambda: _digits(observation=None),
+    "pipeline": lambda: Pipeline(
+        WEIGHTS, model=MODEL, cache_backend="tea_cache"
+    )(noise=NOISE, condition=TEXT, num_inference_steps=STEPS),
+    "progress": lambda: _own(progress=_told),
+    "inside jit": _inside_jit,
+    "inside vmap": lambda: _mapped(NOISE),
+    "many": lambda: _many("step_cache"),
+    "many inside": lambda: _many("cache_dit"),
+    "stream": _stream,
+    "server": _served,
+    **{
+        f"calibrate {cache}": functools.partial(_calibrated, cache)
+        for cache in ("tea_cache", "mag_cache", "cache_dit", "sea_cache", "step_cache")
+    },
+    "calibrate a schedule": lambda: _calibrated("tuned"),
+    **{
+        f"dit {cache} {decide}": functools.partial(_digits, cache=cache, decide=decide)
+        for cache in ("tea_cache", "cache_dit", "sea_cache")
+        for decide in DECIDE
+    },
+    "dit tuned": lambda: _digits(cache="tuned", budget=5, num_inference_steps=None),
+    "tabletop": lambda: _tabletop(cache="step_cache"),
+    "tabletop inside": lambda: _tabletop(cache="cache_dit", decide="sample"),
+    "tabletop tuned": lambda: _tabletop(
+        cache="tuned", budget=5, num_inference_steps=None
+    ),
+    "drive": _drive,
+    "robots": _robots,
+    "robots as requests": lambda: _robots(many=True),
+}
+
+
+def _told(step: Any, computed: Any, *, num_steps: int) -> None:
+    del step, computed, num_steps
