@@ -104,7 +104,8 @@ class QueueFeed:
         retires = pending[turned] & (slot.place >= 0)
         takes = pending[turned] & (queue.taken < queue.waiting)
         places = _put_away(queue.places, slot, retires)
-        rows = turned + len(slots.place) * jnp.arange(self.network.branches)
+        each = jnp.arange(self.network.branches, dtype=turned.dtype)
+        rows = turned + len(slots.place) * each
         at = queue.order[jnp.minimum(queue.taken, len(queue.order) - 1)]
 
         def take() -> tuple[Slots, Any]:

@@ -120,6 +120,17 @@ def _own(**options: Any) -> Any:
     return sample(WEIGHTS, **given)
 
 
+def _wide(dtype: str, **options: Any) -> Any:
+    """In another dtype; without x64 a float64 is a float32, and JAX says so."""
+    given = {"noise": np.asarray(NOISE, dtype), "condition": np.asarray(TEXT, dtype)}
+    weights = np.asarray(WEIGHTS, dtype)
+
+    def network(w: Any, x: jax.Array, t: jax.Array, c: jax.Array) -> jax.Array:
+        return whole(w, x, t.astype(x.dtype), c)
+
+    return sample(weights, model=network, num_inference_steps=STEPS, **given, **options)
+
+
 def _cached(cache: str | None, **options: Any) -> Any:
     config = CONFIGS.get(cache or "")
     return _own(cache=cache, cache_config=config, **options)
@@ -186,19 +197,24 @@ LABELS = {"label": jnp.arange(2)}
 KEY = jax.random.key(7)
 
 
+def _key() -> jax.Array:
+    """A key that nobody has used."""
+    return jax.random.clone(KEY)
+
+
 def _digits(**options: Any) -> Any:
-    given = {"observation": LABELS, "key": KEY, "num_inference_steps": 4} | options
+    given = {"observation": LABELS, "key": _key(), "num_inference_steps": 4} | options
     result = sample(_bundled("dit"), **given)
     return result, _bundled("dit").model.decode(result.sample)
 
 
 @functools.cache
 def _table() -> Any:
-    return _bundled("tabletop").model.example(KEY, 2)
+    return _bundled("tabletop").model.example(_key(), 2)
 
 
 def _tabletop(**options: Any) -> Any:
-    given = {"observation": _table(), "key": KEY, "num_inference_steps": 4} | options
+    given = {"observation": _table(), "key": _key(), "num_inference_steps": 4} | options
     result = sample(_bundled("tabletop"), **given)
     return result, _bundled("tabletop").model.decode(result.sample)
 
@@ -211,7 +227,7 @@ def _drive() -> Any:
     pipe = DreamZeroPipeline(
         _bundled("tabletop"), cache_backend="step_cache", cache_config=config
     )
-    taken = drive(pipe, KEY, robots=1, control_steps=2, num_inference_steps=3)
+    taken = drive(pipe, _key(), robots=1, control_steps=2, num_inference_steps=3)
     return [(step.video, step.action) for step in taken.steps]
 
 
@@ -236,9 +252,22 @@ def _robots(many: bool = False) -> Any:
         taken = pipe.step_many([session, other], shown, slots=2, **steps)
         return [(one.video, one.action) for one in taken]
     for seed in (1, 2):
-        taken = pipe(session, observation(1, seed), key=KEY, **steps)
+        taken = pipe(session, observation(1, seed), key=_key(), **steps)
         session = pipe.prompt(taken.session, text, negative)
     return taken.video, taken.action
+
+
+def _bfloat16(name: str) -> Any:
+    params = _half(name)
+    shown = LABELS if name == "dit" else _table()
+    return sample(
+        params, observation=shown, key=_key(), cache="cache_dit", num_inference_steps=3
+    )
+
+
+@functools.cache
+def _half(name: str) -> Any:
+    return jax.device_put(jax_stepcache.load_params(name, dtype="bfloat16"))
 
 
 def _inside_jit() -> Any:
@@ -273,7 +302,7 @@ QUICK: dict[str, Callable[[], Any]] = {
     "sea_cache apart": lambda: _cached("sea_cache", decide="sample"),
     "own gate, many": lambda: _many(compose(gate=OwnGate(), span="blocks")),
     "dit": lambda: _digits(cache="step_cache"),
-    "tabletop's example": lambda: _bundled("tabletop").model.example(KEY, 2),
+    "tabletop's example": lambda: _bundled("tabletop").model.example(_key(), 2),
 }
 REST: dict[str, Callable[[], Any]] = {
     **{
@@ -290,6 +319,18 @@ REST: dict[str, Callable[[], Any]] = {
         )
         for forecast in FORECASTS
         for solver in ("euler", "unipc")
+    },
+    **{
+        f"{forecast} in {dtype}": functools.partial(
+            _wide, dtype, cache="static", cache_config=CONFIGS["static"], solver=solver,
+            forecast=forecast,
+        )
+        for dtype in ("bfloat16", "float16", "float64")
+        for forecast, solver in zip(FORECASTS, ("unipc", "euler") * 3, strict=True)
+    },
+    **{
+        f"{name} in bfloat16": functools.partial(_bfloat16, name)
+        for name in ("dit", "tabletop")
     },
     **{
         f"own gate {decide}": functools.partial(

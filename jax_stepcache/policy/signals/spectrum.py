@@ -108,7 +108,7 @@ def spectral_filter(
     noise = jnp.clip(sigma, 1e-6, 1 - 1e-6)
     kernel = jnp.ones((1,) * x.ndim, jnp.float32)
     for axis in axes:
-        frequency = jnp.abs(jnp.fft.fftfreq(x.shape[axis]))
+        frequency = jnp.abs(jnp.fft.fftfreq(x.shape[axis], dtype=jnp.float32))
         power = 1 / (frequency**power_exp + _TINY)
         gain = signal * power / (signal**2 * power + noise**2 + _TINY)
         shape = [1] * x.ndim
