@@ -61,7 +61,7 @@ class Within:
         embed: ``(sample, step) -> (hidden, context)``, with the rows of all branches.
         blocks: ``(hidden, context, start, stop) -> hidden``.
         head: ``(hidden, context) -> velocity``, guidance included.
-        modulated: ``(hidden, context) -> array``, or None.
+        modulated: ``(sample, step, hidden, context) -> array``, or None.
         num_blocks: how many blocks there are.
         span: those that may be skipped.
         branches: guidance branches, 1 or 2.
@@ -71,7 +71,7 @@ class Within:
     embed: Callable[[Any, jax.Array], tuple[Any, Any]]
     blocks: Callable[[Any, Any, int, int], Any]
     head: Callable[[Any, Any], Any]
-    modulated: Callable[[Any, Any], jax.Array] | None
+    modulated: Callable[[Any, jax.Array, Any, Any], jax.Array] | None
     num_blocks: int
     span: Span
     branches: int
@@ -118,7 +118,7 @@ class Within:
             first=jax.tree.map(jnp.subtract, hidden, start),
             modulated=None
             if self.modulated is None
-            else self.modulated(start, context),
+            else self.modulated(view.sample, view.step, start, context),
             sigma=self.sigma(view.sigma),
             branches=jnp.asarray(self.branches, jnp.int32),
         )

@@ -11,6 +11,9 @@ import numpy as np
 from jax_stepcache.check import batch_size
 from jax_stepcache.loop.progress import Progress
 from jax_stepcache.network.inputs import Inputs
+from jax_stepcache.network.own import FunctionModel
+from jax_stepcache.network.own_rows import both_branches, own_axes
+from jax_stepcache.network.rows import RowAxes
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import Span
 from jax_stepcache.solvers import Solver
@@ -74,6 +77,14 @@ class Generation:
         """What the policy may skip inside the network; None for all of it."""
         return getattr(self.policy, "span", None)
 
+    @property
+    def own_axes(self) -> RowAxes | None:
+        """The rows of a user's condition; None for a model that prepares its own."""
+        model = self.program.model
+        if not isinstance(model, FunctionModel):
+            return None
+        return own_axes(model, self.weights, self.inputs.condition, self.noise)
+
 
 def begin(generation: Generation) -> tuple[Any, Any]:
     """What is made once a generation: the condition, and the noise."""
@@ -83,6 +94,10 @@ def begin(generation: Generation) -> tuple[Any, Any]:
     if inputs.observation is not None:
         condition = model.prepare(
             generation.weights, inputs.observation, generation.program.guided
+        )
+    elif inputs.negative is not None:
+        condition = both_branches(
+            model, generation.weights, condition, inputs.negative, noise
         )
     if noise is None and generation.key is not None:
         batch = batch_size(inputs.observation, "observation")
