@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -71,12 +72,12 @@ class SlotsWithin:
         within = self._within(settings, condition)
         outside = jax.vmap(view_of)(settings, slots.step, slots.sample)
         rows = View(outside.step, outside.sigma, rows_of(slots.sample))
-        entered, context = within.enter(rows)
-        views = outside._replace(inside=self._apart(entered.inside, settings))
-        each = jax.vmap(self._decide)(settings, slots, views)
+        entered = within.enter(rows)
+        hidden, context = entered.hidden, entered.context
+        views = outside._replace(inside=self._apart(entered.view.inside, settings))
+        decide = functools.partial(self._decide, entered.leaving)
+        each = jax.vmap(decide)(settings, slots, views)
 
-        end = within.num_blocks - self.span.last
-        hidden = entered.entering
         wanted = self._together(each.ran & slots.waits[:, None])
         axes = self._stage_rows(rows.sample, settings.timesteps, condition).context
         # Where the context cannot be taken apart, all rows go through or none.
@@ -87,14 +88,14 @@ class SlotsWithin:
             if index is not None and axes is not None:
                 some = jax.tree.map(lambda x: x[index], hidden)
                 read = take_rows(context, axes, index)
-            return within.blocks(some, read, self.span.first, end)
+            return within.through(some, read)
 
         value = run_wanted(run, wanted, self._together(each.predicted), sizes)
         recorded = jax.vmap(self._record)(
             settings, each.slot, views, self._slots_apart(value)
         )
         if self.span.last:
-            value = within.blocks(value, context, end, within.num_blocks)
+            value = within.blocks(value, context, within.end, within.num_blocks)
         velocity = like_sample(rows.sample, within.head(value, context))
         after = jax.vmap(self._step)(settings, recorded, batches_of_one(velocity))
         return where_slots(slots.waits, after, slots)
@@ -102,8 +103,10 @@ class SlotsWithin:
     def _within(self, settings: Settings, condition: Any) -> Any:
         return self.network.forward(settings, condition, self.span, self.axes)
 
-    def _decide(self, settings: Settings, slot: Slots, view: View) -> Decided:
-        branches = self._branches(settings)
+    def _decide(
+        self, leaving: Any, settings: Settings, slot: Slots, view: View
+    ) -> Decided:
+        branches = replace(self._branches(settings), leaving=leaving)
         decision = branches.decide(slot.cache, view)
         # A request that is not guided has one branch; its other rows are nobody's.
         ran = decision.state.ran & (jnp.arange(branches.count) < self._own(settings))
