@@ -21,6 +21,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
 from jax_stepcache.checkpoints.weights import differences, flat, nested, require_fit
+from jax_stepcache.paths import as_path
 
 from .placement import is_stacked, placed_struct
 
@@ -136,7 +137,7 @@ class FolderWriter:
             ValueError: if the parts of an interrupted writer were made from something
                 else.
         """
-        self.path = Path(path)
+        self.path = as_path(path)
         self.partial = self.path.with_name(f"{self.path.name}.partial")
         if self.path.exists():
             raise FileExistsError(f"{self.path} exists; give a new name, or remove it")

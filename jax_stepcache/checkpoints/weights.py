@@ -14,6 +14,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from jax_stepcache.paths import as_path
+
 
 def save_weights(
     path: str | os.PathLike[str], weights: Any, metadata: Mapping[str, str]
@@ -25,7 +27,7 @@ def save_weights(
         weights: nested dict of arrays; names are joined with dots.
         metadata: strings that travel in the file's header.
     """
-    path = Path(path)
+    path = as_path(path)
     # Not ascontiguousarray, which gives a scalar an axis.
     tensors = {
         name: np.asarray(jax.device_get(x), order="C")
@@ -91,7 +93,7 @@ def open_safetensors(path: str | os.PathLike[str]) -> Iterator[Any]:
         FileNotFoundError: if there is no such file.
         ValueError: if it is cut short, is no safetensors file, or is a pickle.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file at {path}")
     refuse_pickle(path)

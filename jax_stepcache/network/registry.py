@@ -19,6 +19,7 @@ from jax_stepcache.checkpoints.weights import flat, load_metadata, refuse_pickle
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Model
+from jax_stepcache.paths import as_path
 
 if TYPE_CHECKING:
     from jax_stepcache.checkpoints.folder import FolderCheckpoint
@@ -146,12 +147,12 @@ def open_checkpoint(
         FileNotFoundError: as `load_params`.
         ValueError: as `load_params`, as far as it shows without reading weights.
     """
-    path = Path(source)
+    path = as_path(source, "source")
     if str(source) in _MODULES:
         bundled = getattr(load_module(str(source)), "WEIGHTS", None)
         if bundled is None:
             raise ValueError(_no_weights(str(source)))
-        path = Path(bundled)
+        path = as_path(bundled)
     elif str(source) in _CONFIGURATIONS and not path.exists():
         raise ValueError(_no_weights(str(source)))
     elif not path.exists():
