@@ -58,12 +58,16 @@ def require_intact(folder: Path, wanted: Any, record: Path) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         each = list(pool.map(lambda name: _of_file(folder / name), present))
     found = dict(zip(present, each, strict=True))
-    faults = [f"{name} is not there" for name in wanted if name not in found]
-    for name, (size, checksum) in found.items():
-        if size < wanted[name][0]:
-            faults.append(f"{name} is cut short: {size} of {wanted[name][0]} bytes")
-        elif [size, checksum] != list(wanted[name]):
-            faults.append(f"{name} has changed since it was written")
+    faults = []
+    for name, (size, checksum) in wanted.items():
+        part, _, file = name.partition("/")
+        if name not in found:
+            faults.append(f"{part} is cut short: {file} is not there")
+        elif found[name][0] < size:
+            has = f"{file} has {found[name][0]} of {size} bytes"
+            faults.append(f"{part} is cut short: {has}")
+        elif found[name] != [size, checksum]:
+            faults.append(f"{part} has changed: {file} is not as it was written")
     if faults:
         listed = "\n  ".join(sorted(faults)[:20])
         raise ValueError(
@@ -78,10 +82,12 @@ def of_text(text: str) -> int:
 
 
 def of_array(array: np.ndarray) -> int:
-    """The CRC-32 of an array's bytes, in C order."""
+    """The CRC-32 of an array: its dtype, its shape and its bytes in C order."""
+    kind = of_text(f"{array.dtype.name}{list(array.shape)}")
     if not array.size:
-        return 0
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        return kind
+    numbers = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return zlib.crc32(numbers.data, kind)
 
 
 def _is_one(given: Any) -> bool:

@@ -11,7 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from safetensors import SafetensorError
 
-from jax_stepcache.checkpoints.weights import open_safetensors, refuse_stand_in
+from jax_stepcache.checkpoints.weights import (
+    checked_metadata,
+    open_safetensors,
+    refuse_stand_in,
+    require_checksum,
+)
 from jax_stepcache.paths import as_path
 
 INDEX = "model.safetensors.index.json"
@@ -82,18 +87,22 @@ class Shards:
             Name and tensor, in the order of the files.
 
         Raises:
-            ValueError: if a file cannot be read.
+            ValueError: if a file cannot be read, or is not as it was written.
         """
         by_file: dict[Path, list[str]] = {}
         for name in names:
             by_file.setdefault(self.headers[name].file, []).append(name)
         for file in sorted(by_file):
             with open_safetensors(file) as opened:
+                _, checksums = checked_metadata(opened, file)
                 for name in by_file[file]:
                     try:
-                        yield name, opened.get_tensor(name)
+                        tensor = opened.get_tensor(name)
                     except SafetensorError as error:
                         raise ValueError(f"{file}: {name}: {error}") from error
+                    require_checksum(file, name, tensor, checksums)
+                    yield name, tensor
+                    del tensor
 
     @property
     def bytes_on_disk(self) -> int:
@@ -160,6 +169,7 @@ def _files(path: Path, index: Mapping[str, str]) -> list[Path]:
 
 def _headers(file: Path) -> dict[str, TensorHeader]:
     with open_safetensors(file) as opened:
+        checked_metadata(opened, file)
         slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
         return {
             name: TensorHeader(file, tuple(part.get_shape()), part.get_dtype())
