@@ -11,6 +11,7 @@ import numpy as np
 from jax_stepcache.check import batch_size
 from jax_stepcache.loop.progress import Progress
 from jax_stepcache.network.inputs import Inputs
+from jax_stepcache.policy.asked import Asked
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import Span
 from jax_stepcache.solvers import Solver
@@ -59,6 +60,7 @@ class Generation:
         noise: the sample at the first sigma, a pytree of [batch, ...] arrays; or None.
         key: draws it, where it is None.
         scale: float32 scalar, the guidance scale; or float32[batch].
+        asked: what is asked of the policy, for the result.
     """
 
     program: Program = field(metadata={"static": True})
@@ -68,6 +70,7 @@ class Generation:
     noise: Any
     key: jax.Array | None
     scale: jax.Array | np.ndarray
+    asked: Asked = field(default_factory=Asked)
 
     @property
     def span(self) -> Span | None:
