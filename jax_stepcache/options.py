@@ -12,13 +12,14 @@ from jax.core import Tracer
 
 from jax_stepcache.backends import resolve_policy
 from jax_stepcache.check import batch_size, check_key, check_numbers
-from jax_stepcache.errors import unknown_name
+from jax_stepcache.errors import unknown_name, warn
 from jax_stepcache.loop.generation import Generation, program_of
 from jax_stepcache.loop.progress import Progress, tqdm_progress
 from jax_stepcache.network.inputs import check_inputs, schedules_of
 from jax_stepcache.network.own import own_model
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Denoiser
+from jax_stepcache.policy.asked import Asked, asked_of
 from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.solvers import Solver, get_solver
 from jax_stepcache.solvers.schedule import Schedule, num_steps_of
@@ -147,6 +148,8 @@ def resolve(params: Any, options: Options) -> Generation:
         key = jax.random.key(0)
     solver = get_solver(_or(options.solver, model.defaults.solver))
     progress = tqdm_progress() if options.progress is True else options.progress or None
+    asked = asked_of(policy, num_steps_of(schedule), 2 if guided else 1)
+    _warn_of_no_reuse(options.cache, num_steps_of(schedule), asked)
     return Generation(
         program=program_of(model, schedule, solver, guided, progress),
         weights=weights,
@@ -155,6 +158,17 @@ def resolve(params: Any, options: Options) -> Generation:
         noise=options.noise,
         key=key,
         scale=scale,
+        asked=asked,
+    )
+
+
+def _warn_of_no_reuse(cache: Any, num_steps: int, asked: Asked) -> None:
+    if asked.never is None or asked.meant:
+        return
+    name = repr(cache) if isinstance(cache, str) else type(cache).__name__
+    warn(
+        f"cache={name} will skip no step of {num_steps}: {asked.never}. "
+        "cache=None says so without a warning"
     )
 
 

@@ -104,7 +104,8 @@ def sample(
     # Nothing is bound yet but the arguments, and they are the fields of `Options`.
     given = dict(locals())
     generation = resolve(given.pop("params"), Options(**given))
-    return _run(decide, generation)
+    result = _run(decide, generation)
+    return result._replace(stats=result.stats._replace(asked=generation.asked))
 
 
 def check_sampling(params: Any, **options: Any) -> None:

@@ -14,6 +14,7 @@ from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.own_rows import both_branches, own_axes
 from jax_stepcache.network.rows import RowAxes
+from jax_stepcache.policy.asked import Asked
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import Span
 from jax_stepcache.solvers import Solver
@@ -62,6 +63,7 @@ class Generation:
         noise: the sample at the first sigma, a pytree of [batch, ...] arrays; or None.
         key: draws it, where it is None.
         scale: float32 scalar, the guidance scale; or float32[batch].
+        asked: what is asked of the policy, for the result.
     """
 
     program: Program = field(metadata={"static": True})
@@ -71,6 +73,7 @@ class Generation:
     noise: Any
     key: jax.Array | None
     scale: jax.Array | np.ndarray
+    asked: Asked = field(default_factory=Asked)
 
     @property
     def span(self) -> Span | None:

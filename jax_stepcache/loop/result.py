@@ -9,6 +9,9 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from jax_stepcache.loop.unused import why_unused
+from jax_stepcache.policy.asked import Asked
+
 
 class Branches(NamedTuple):
     """What each guidance branch decided, the conditional one first.
@@ -59,6 +62,7 @@ class Stats(NamedTuple):
         batching: where the request ran, if it decided for itself among others; or
             None. Of a batch sampled with ``decide="sample"`` all arrays have a leading
             axis of the batch.
+        asked: what was asked of the cache, a remark without arrays; or None.
     """
 
     computed: jax.Array
@@ -68,6 +72,7 @@ class Stats(NamedTuple):
     threshold: jax.Array | float = float("nan")
     branches: Branches | None = None
     batching: Batching | None = None
+    asked: Asked | None = None
 
     def __repr__(self) -> str:
         """One line with the steps as a strip: filled where the network ran."""
@@ -75,9 +80,11 @@ class Stats(NamedTuple):
         if not all(map(_has_values, self[:4])) or np.ndim(self.computed) != 1:
             return f"Stats(computed={self.computed}, model_calls={self.model_calls})"
         warning = ", NON-FINITE VALUES" if self.nonfinite else ""
+        why = why_unused(self.computed, self.signal, self.threshold, self.asked)
+        unused = "" if why is None else f", nothing was skipped: {why}"
         return (
             f"Stats({strip(self.computed)} {int(self.model_calls)} of "
-            f"{len(self.computed)} steps ran the model{warning})"
+            f"{len(self.computed)} steps ran the model{unused}{warning})"
         )
 
 

@@ -101,7 +101,7 @@ class Admission:
             noise,
             plan.max_steps,
         )
-        entry = Entry(settings, self._inputs(request), noise)
+        entry = Entry(settings, self._inputs(request), noise, request.asked)
         if self.like is not None:
             _check_alike(entry, self.like)
         return entry

@@ -165,7 +165,7 @@ def run_many(checked: Checked, places: int) -> list[SampleResult]:
         finished_result(
             at_place(state.places.sample, np.int32(place)),
             jax.tree.map(lambda x, at=place: x[at], traces),
-            entry.settings,
+            entry,
             calls,
             plan.span is not None,
         )

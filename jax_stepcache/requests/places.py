@@ -14,6 +14,7 @@ from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots, Trace, begun, empty_trace
 from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.network.rows import RowAxes, put_rows, stack_rows, take_rows
+from jax_stepcache.policy.asked import Asked
 
 
 class Entry(NamedTuple):
@@ -24,11 +25,13 @@ class Entry(NamedTuple):
         inputs: its observation or condition, a batch of one. A condition that a model
             has prepared has two rows under guidance.
         sample: its noise, a batch of one.
+        asked: what is asked of its cache.
     """
 
     settings: Settings
     inputs: Inputs
     sample: Any
+    asked: Asked = Asked()
 
 
 class Places(NamedTuple):

@@ -335,7 +335,7 @@ class Stream:
             result = finished_result(
                 sample,
                 trace,
-                held.entry.settings,
+                held.entry,
                 self.network_calls,
                 admission.plan.span is not None,
             )
