@@ -11,6 +11,7 @@ import jax
 from jax_stepcache.backends import CacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
 from jax_stepcache.batching.per_sample import sampled_each
+from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation
 from jax_stepcache.loop.program import sampled
 from jax_stepcache.loop.progress import Progress
@@ -103,7 +104,7 @@ def sample(
     """
     # Nothing is bound yet but the arguments, and they are the fields of `Options`.
     given = dict(locals())
-    generation = resolve(given.pop("params"), Options(**given))
+    generation = resolve(kept(given.pop("params")), Options(**given))
     result = _run(decide, generation)
     return result._replace(stats=result.stats._replace(asked=generation.asked))
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jax_stepcache.check import batch_size
-from jax_stepcache.loop.progress import Progress
+from jax_stepcache.loop.progress import Progress, TqdmProgress
 from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.own_rows import both_branches, own_axes
@@ -29,7 +29,7 @@ class Program(NamedTuple):
     schedule_structure: Any
     solver: Solver
     guided: bool
-    progress: Progress | None
+    progress: Progress | TqdmProgress | None
 
     @property
     def schedule(self) -> Any:
@@ -43,7 +43,11 @@ class Program(NamedTuple):
 
 
 def program_of(
-    model: Any, schedule: Any, solver: Solver, guided: bool, progress: Progress | None
+    model: Any,
+    schedule: Any,
+    solver: Solver,
+    guided: bool,
+    progress: Progress | TqdmProgress | None,
 ) -> Program:
     """Makes a program of a schedule, or of a tree of them, which has no hash."""
     schedules, structure = jax.tree.flatten(schedule, is_leaf=is_schedule)
