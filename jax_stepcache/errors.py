@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable, Iterator
 
 
@@ -32,8 +34,32 @@ def nearest(given: object, allowed: Iterable[str]) -> str:
     Returns:
         `` Did you mean 'name'?``, with the blank before it; ``""`` if none is near.
     """
-    near = difflib.get_close_matches(str(given), sorted(allowed), n=1)
+    names = sorted(allowed)
+    near = difflib.get_close_matches(str(given), names, n=1)
+    if not near:
+        # "DiT" has one letter in common with "dit", and is meant for it.
+        lower = {name.lower(): name for name in names}
+        found = difflib.get_close_matches(str(given).lower(), sorted(lower), n=1)
+        near = [lower[name] for name in found]
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def warn(message: str) -> None:
+    """Warns at the caller's line, the nearest that is neither this library's nor JAX's.
+
+    Python shows a warning once for each line that is the cause of it.
+
+    Args:
+        message: what is odd, and what would not be.
+    """
+    frame, level = sys._getframe(1), 2
+    while frame is not None and _is_inside(frame.f_globals.get("__name__", "")):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level if frame is not None else 2)
+
+
+def _is_inside(module: str) -> bool:
+    return module.partition(".")[0] in ("jax_stepcache", "jax")
 
 
 @contextlib.contextmanager

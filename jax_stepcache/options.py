@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -12,13 +12,15 @@ from jax.core import Tracer
 
 from jax_stepcache.backends import resolve_policy
 from jax_stepcache.check import batch_size, check_key, check_numbers
-from jax_stepcache.errors import unknown_name
+from jax_stepcache.errors import unknown_name, warn
+from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation, program_of
 from jax_stepcache.loop.progress import Progress, tqdm_progress
 from jax_stepcache.network.inputs import check_inputs, default_key, schedules_of
 from jax_stepcache.network.own import own_model
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Denoiser
+from jax_stepcache.policy.asked import Asked, asked_of
 from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.solvers import Solver, get_solver
 from jax_stepcache.solvers.schedule import Schedule, num_steps_of
@@ -73,6 +75,16 @@ class Request:
         given = {name: getattr(self, name) for name in names}
         return {name: x for name, x in given.items() if x is not None}
 
+    def kept(self) -> Self:
+        """The same, whatever becomes of the NumPy arrays that were given."""
+        # A model may hold arrays, too; but another object is another program.
+        given = {name: getattr(self, name) for name in _GIVEN}
+        own = kept(given)
+        return self if own is given else replace(self, **own)
+
+
+_GIVEN = tuple(field.name for field in fields(Request))
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Options(Request):
@@ -118,6 +130,7 @@ def resolve(params: Any, options: Options) -> Generation:
         ValueError: see `sample`.
         TypeError: likewise.
     """
+    options = options.kept()
     _check_who_decides(options)
     weights, model = _weights_and_model(params, options)
     scale = _scale(_or(options.guidance_scale, model.defaults.guidance_scale))
@@ -147,6 +160,8 @@ def resolve(params: Any, options: Options) -> Generation:
         key = default_key()
     solver = get_solver(_or(options.solver, model.defaults.solver))
     progress = tqdm_progress() if options.progress is True else options.progress or None
+    asked = asked_of(policy, num_steps_of(schedule), 2 if guided else 1)
+    _warn_of_no_reuse(options.cache, num_steps_of(schedule), asked)
     return Generation(
         program=program_of(model, schedule, solver, guided, progress),
         weights=weights,
@@ -155,6 +170,17 @@ def resolve(params: Any, options: Options) -> Generation:
         noise=options.noise,
         key=key,
         scale=scale,
+        asked=asked,
+    )
+
+
+def _warn_of_no_reuse(cache: Any, num_steps: int, asked: Asked) -> None:
+    if asked.never is None or asked.meant:
+        return
+    name = repr(cache) if isinstance(cache, str) else type(cache).__name__
+    warn(
+        f"cache={name} will skip no step of {num_steps}: {asked.never}. "
+        "cache=None says so without a warning"
     )
 
 

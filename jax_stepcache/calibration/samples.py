@@ -15,7 +15,10 @@ from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.generation import draw_noise
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.network.inputs import default_key
+from jax_stepcache.network.own import function_model
+from jax_stepcache.network.own_rows import own_axes
 from jax_stepcache.network.params import Params
+from jax_stepcache.network.rows import RowAxes, leading_axes, take_rows
 from jax_stepcache.sampling import sample
 
 _PER_SAMPLE = ("noise", "observation", "condition", "negative_condition")
@@ -52,8 +55,19 @@ class Samples(NamedTuple):
 
     def one(self, i: int) -> dict[str, Any]:
         """The options of one of them, a batch of its own."""
-        place = sent(np.int32(i), self.batch)
-        return jax.tree.map(lambda x: _row(x, place), dict(self.batch))
+        place = sent(np.array([i], np.int32), self.batch)
+        return {
+            name: take_rows(given, self._axes(name), place)
+            for name, given in self.batch.items()
+        }
+
+    def _axes(self, name: str) -> RowAxes:
+        """The axes of samples; a user's condition may hold what all of them share."""
+        given = self.batch[name]
+        if self.model is not None or name not in ("condition", "negative_condition"):
+            return leading_axes(given)
+        model = function_model(self.shared["model"])
+        return own_axes(model, self.params, given, self.batch["noise"])
 
     def measured(self) -> Samples:
         """The samples with their uncached reference."""

@@ -10,6 +10,8 @@ import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.loop.placeholders import of_bits
+from jax_stepcache.loop.unused import why_unused
+from jax_stepcache.policy.asked import Asked
 
 
 class _BranchesLeaves(NamedTuple):
@@ -69,6 +71,7 @@ class _StatsLeaves(NamedTuple):
     threshold: jax.Array | float = float("nan")
     branches: Branches | None = None
     batching: Batching | None = None
+    asked: Asked | None = None
 
 
 class Stats(_StatsLeaves):
@@ -90,6 +93,7 @@ class Stats(_StatsLeaves):
         batching: where the request ran, if it decided for itself among others; or
             None. Of a batch sampled with ``decide="sample"`` all arrays have a leading
             axis of the batch.
+        asked: what was asked of the cache, a remark without arrays; or None.
     """
 
     __slots__ = ()
@@ -113,9 +117,11 @@ class Stats(_StatsLeaves):
         if not all(map(_has_values, self[:4])) or np.ndim(self.computed) != 1:
             return f"Stats(computed={self.computed}, model_calls={self.model_calls})"
         warning = ", NON-FINITE VALUES" if self.nonfinite else ""
+        why = why_unused(self.computed, self.signal, self.threshold, self.asked)
+        unused = "" if why is None else f", nothing was skipped: {why}"
         return (
             f"Stats({strip(self.computed)} {int(self.model_calls)} of "
-            f"{len(self.computed)} steps ran the model{warning})"
+            f"{len(self.computed)} steps ran the model{unused}{warning})"
         )
 
 

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 
 from jax_stepcache.batching.forward import Network, SlotForward
 from jax_stepcache.batching.loop import Running
-from jax_stepcache.batching.rows import RowAxes, put_rows, take_rows
 from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots, Trace, begun, empty_trace
 from jax_stepcache.loop.placeholders import as_bits, as_numbers
 from jax_stepcache.network.inputs import Inputs
+from jax_stepcache.network.rows import RowAxes, put_rows, stack_rows, take_rows
+from jax_stepcache.policy.asked import Asked
 
 
 class Entry(NamedTuple):
@@ -22,21 +23,23 @@ class Entry(NamedTuple):
 
     Attributes:
         settings: its numbers.
-        inputs: its observation or condition, a batch of one (of two rows for a
-            condition under guidance).
+        inputs: its observation or condition, a batch of one. A condition that a model
+            has prepared has two rows under guidance.
         sample: its noise, a batch of one.
+        asked: what is asked of its cache.
     """
 
     settings: Settings
     inputs: Inputs
     sample: Any
+    asked: Asked = Asked()
 
 
 class Places(NamedTuple):
     """All places; every array has a leading axis of places.
 
     Attributes:
-        settings: the requests' numbers; see `kept`.
+        settings: the requests' numbers; see `at_rest`.
         inputs: what they show the network.
         sample: their noise, until their result is put there.
         trace: what they did, once they are finished.
@@ -143,11 +146,13 @@ class QueueFeed:
         Returns:
             The slot, without its leading axis, and the rows of its condition.
         """
-        condition = entry.inputs.condition
+        condition, model = entry.inputs.condition, self.network.model
         if entry.inputs.observation is not None:
-            condition = self.network.model.prepare(
+            condition = model.prepare(
                 self.network.weights, entry.inputs.observation, self.network.guided
             )
+        elif entry.inputs.negative is not None:
+            condition = stack_rows(condition, entry.inputs.negative, self.axes)
         cache = self.forward.init(entry.settings, entry.sample, condition)
         trace = empty_trace(self.max_steps, self.traced_branches)
         slot = begun(place, entry.sample, self.network.solver, cache, trace)
@@ -161,7 +166,7 @@ class QueueFeed:
         return done | (idle & (queue.taken < queue.waiting))
 
 
-def kept(settings: Settings) -> Settings:
+def at_rest(settings: Settings) -> Settings:
     """Settings as places hold them: a policy may have no limit, an infinity."""
     return settings._replace(policy=as_bits(settings.policy))
 

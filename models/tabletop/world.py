@@ -62,7 +62,9 @@ def reset(key: jax.Array, single_colour: float = 0.0) -> WorldState:
         bodies = jnp.concatenate([bodies, _free_place(block_key, bodies)[None]])
     distinct = jax.random.permutation(colour_key, NUM_COLOURS)[: NUM_BLOCKS - 1]
     colours = jnp.concatenate([distinct[:1], distinct]).astype(jnp.int32)
-    named = jnp.where(jax.random.uniform(name_key, (), jnp.float32) < single_colour, 2, 0)
+    named = jnp.where(
+        jax.random.uniform(name_key, (), jnp.float32) < single_colour, 2, 0
+    )
     return WorldState(gripper, bodies[1:], colours, colours[named])
 
 

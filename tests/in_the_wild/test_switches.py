@@ -6,7 +6,6 @@ is the library's. A switch changes no decision and no sample.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 import jax_stepcache
 from jax_stepcache import (
@@ -40,7 +38,7 @@ SWITCHES: dict[str, Callable[[], Any]] = {
     "strict": lambda: jax.numpy_dtype_promotion("strict"),
     "x64": lambda: jax.enable_x64(True),
     "guard": lambda: jax.transfer_guard("disallow"),
-    "leaks": lambda: jax.checking_leaks(),
+    "leaks": jax.checking_leaks,
     "reuse": lambda: jax.debug_key_reuse(True),
     "legacy": lambda: jax.legacy_prng_key("error"),
 }
@@ -102,7 +100,7 @@ class Falling(NamedTuple):
 class OwnGate:
     """Reuses every other step, and keeps what a person might."""
 
-    worst: Any = np.float32(np.inf)
+    worst: Any = float("inf")
 
     def init(self, num_steps: Any) -> Falling:
         return Falling(jnp.float32(jnp.inf))
@@ -322,7 +320,11 @@ REST: dict[str, Callable[[], Any]] = {
     },
     **{
         f"{forecast} in {dtype}": functools.partial(
-            _wide, dtype, cache="static", cache_config=CONFIGS["static"], solver=solver,
+            _wide,
+            dtype,
+            cache="static",
+            cache_config=CONFIGS["static"],
+            solver=solver,
             forecast=forecast,
         )
         for dtype in ("bfloat16", "float16", "float64")
@@ -344,9 +346,9 @@ REST: dict[str, Callable[[], Any]] = {
     ),
     "drawn for": lambda: _digits(key=None, decide="sample"),
     "of its own observation": lambda: _digits(observation=None),
-    "pipeline": lambda: Pipeline(
-        WEIGHTS, model=MODEL, cache_backend="tea_cache"
-    )(noise=NOISE, condition=TEXT, num_inference_steps=STEPS),
+    "pipeline": lambda: Pipeline(WEIGHTS, model=MODEL, cache_backend="tea_cache")(
+        noise=NOISE, condition=TEXT, num_inference_steps=STEPS
+    ),
     "progress": lambda: _own(progress=_told),
     "inside jit": _inside_jit,
     "inside vmap": lambda: _mapped(NOISE),

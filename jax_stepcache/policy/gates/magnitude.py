@@ -7,9 +7,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jax_stepcache.policy.gates.base import Verdict, chosen, tested
+from jax_stepcache.policy.gates.certain import (
+    Certain,
+    every_step,
+    first_steps,
+    on_host,
+)
 from jax_stepcache.policy.gates.padded import resized
 
 
@@ -81,6 +88,30 @@ class Magnitude:
         return tested(
             tested_here, ~reuse, error, threshold, chosen(reuse, further, state)
         )
+
+    def certain(self, num_steps: int) -> list[Certain]:
+        """See `Certain`."""
+        numbers = (self.ratios, self.threshold, self.max_skip_steps, self.retained)
+        ratios, threshold, most, retained = map(on_host, numbers)
+        if ratios is None or threshold is None or most is None or retained is None:
+            return []
+        # What a first skip would cost, wherever it was.
+        error = np.zeros(num_steps, np.float32)
+        known = ratios[:num_steps].astype(np.float32)
+        error[: len(known)] = np.abs(1 - known)
+        why = f"the first {retained} are retained (mag_retention_ratio)"
+        found = first_steps(num_steps, retained, why)
+        large = error > threshold
+        if large.any():
+            nearest = error[large].min()
+            why = (
+                f"ratios are {nearest:.3g} or more from 1, and mag_threshold is "
+                f"{threshold:g}"
+            )
+            found.append(Certain(large, why))
+        if most < 1:
+            found += every_step(num_steps, f"mag_max_skip_steps is {most}")
+        return found
 
     def record(self, state: MagnitudeGateState) -> MagnitudeGateState:
         """See `Gate.record`."""

@@ -10,6 +10,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jax_stepcache.policy.gates.base import Verdict, tested
+from jax_stepcache.policy.gates.certain import (
+    Certain,
+    every_step,
+    first_steps,
+    on_host,
+)
 
 
 class TiersState(NamedTuple):
@@ -82,6 +88,16 @@ class Tiers:
             thresholds.min(),
             state._replace(skip_countdown=countdown),
         )
+
+    def certain(self, num_steps: int) -> list[Certain]:
+        """See `Certain`."""
+        why = f"the first {self.min_history} make the history that is compared"
+        found = first_steps(num_steps, self.min_history, why)
+        thresholds = on_host(self.thresholds)
+        if thresholds is not None and thresholds.min() >= 1:
+            why = f"no cosine is above {thresholds.min():g} (velocity_sim_thresholds)"
+            found += every_step(num_steps, why)
+        return found
 
     def record(self, state: TiersState) -> TiersState:
         """See `Gate.record`."""

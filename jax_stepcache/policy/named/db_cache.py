@@ -51,7 +51,7 @@ def db_cache(
 
     Args:
         threshold: relative change of the first blocks' residual below which the middle
-            ones are skipped. 0 or less skips nothing; 1 or more skips wherever warm-up,
+            ones are skipped. 0 skips nothing; 1 or more skips wherever warm-up,
             mask and caps let it.
         first_blocks: blocks that always run first, and whose residual is looked at.
         last_blocks: blocks that always run last.
@@ -78,7 +78,7 @@ def db_cache(
     span = Span(first_blocks, last_blocks)
     if steps_policy not in _MASK_POLICIES:
         raise ValueError(unknown_name("scm_steps_policy", steps_policy, _MASK_POLICIES))
-    check_numbers("residual_diff_threshold", threshold)
+    check_numbers("residual_diff_threshold", threshold, least=0.0)
     check_count("max_warmup_steps", warmup_steps)
     check_count("warmup_interval", warmup_interval, 1)
     check_count("max_cached_steps", max_cached_steps, -1)

@@ -23,17 +23,17 @@ def first_block_cache(
 
     Args:
         threshold: relative change of the first block's residual up to which the others
-            are skipped.
+            are skipped, at least 0. A block that adds nothing, as it did before, has
+            not changed.
         forecast: what skipped steps use of their residual.
 
     Returns:
         The policy. NaN computes, where diffusers' reuses.
 
     Raises:
-        ValueError: for a threshold that is no number.
+        ValueError: for a threshold that is no number, or a negative one.
     """
-    check_numbers("threshold", threshold)
+    check_numbers("threshold", threshold, least=0.0)
     gate = Below(leaf(threshold, np.float32), inclusive=True)
-    return compose(
-        signal=FirstBlocks(), gate=gate, forecast=forecast, span=Span(first=1)
-    )
+    signal = FirstBlocks(still=True)
+    return compose(signal=signal, gate=gate, forecast=forecast, span=Span(first=1))

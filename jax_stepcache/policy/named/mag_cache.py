@@ -47,7 +47,7 @@ def mag_cache(
         ValueError: for numbers that do not fit.
     """
     check_numbers("mag_ratios", ratios, shape=(None,), above=0.0)
-    check_numbers("mag_threshold", threshold)
+    check_numbers("mag_threshold", threshold, least=0.0)
     check_count("mag_max_skip_steps", max_skip_steps, 1)
     check_numbers("mag_retention_ratio", retention_ratio, least=0.0, most=1.0)
     gate = Magnitude(

@@ -29,7 +29,8 @@ def sea_cache(
     """SeaCache, as in vLLM-Omni; see `Spectrum`. The last step always runs.
 
     Args:
-        threshold: what the changes since the last computed step must stay below.
+        threshold: what the changes since the last computed step must stay below; 0
+            skips nothing.
         max_consecutive_cached: consecutive steps that may be skipped; 0 for any number.
         power_exp: how fast an image's power falls with frequency.
         axes: the sample's axes over space and time; None for all but the first and the
@@ -43,7 +44,7 @@ def sea_cache(
     Raises:
         ValueError: for numbers that do not fit.
     """
-    check_numbers("sea_threshold", threshold)
+    check_numbers("sea_threshold", threshold, least=0.0)
     check_numbers("sea_power_exp", power_exp, above=0.0)
     check_count("sea_max_consecutive_cached", max_consecutive_cached)
     gate = Accumulate(leaf(threshold, np.float32))

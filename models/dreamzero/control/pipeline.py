@@ -165,7 +165,9 @@ class DreamZeroPipeline(CachedSampler):
         They are to be shown ``first`` or ``image`` and ``y``, the others ``latents``.
         """
         self._check_session(session)
-        return np.asarray(begins_window(self.model.dit, jax.device_get(session.position)))
+        return np.asarray(
+            begins_window(self.model.dit, jax.device_get(session.position))
+        )
 
     def __call__(
         self,

@@ -92,7 +92,9 @@ class FlowMatching:
             chunks.state,
             1000 * sigmas[per_frame],
             1000 * sigmas[per_action],
-            network.encode_context(told.astype(chunks.text.dtype) * chunks.text, chunks.image),
+            network.encode_context(
+                told.astype(chunks.text.dtype) * chunks.text, chunks.image
+            ),
             clean=chunks.video,
             y=chunks.y,
             remat=self.remat,
