@@ -19,6 +19,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
+_CHECKS = ("jax_debug_nans", "jax_debug_infs")
+
 NOTHING = int(np.float32(np.nan).view(np.int32))
 """The bits of the float32 that says that nothing was looked at."""
 
@@ -56,7 +58,7 @@ def of_bits(given: Any) -> Any:
         return given.view(np.float32)
     if isinstance(given, jax.ShapeDtypeStruct):
         return given.update(dtype=np.float32)
-    watched = jax.config.jax_debug_nans or jax.config.jax_debug_infs
+    watched = any(getattr(jax.config, name, False) for name in _CHECKS)
     if watched and not isinstance(given, Tracer) and given.is_fully_addressable:
         return jax.device_get(given).view(np.float32)
     with unchecked():

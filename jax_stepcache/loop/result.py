@@ -108,7 +108,7 @@ class Stats(_StatsLeaves):
         """See the class."""
         return of_bits(self[4])
 
-    def _asdict(self) -> dict[str, Any]:
+    def _asdict(self) -> dict[str, Any]:  # pyright: ignore
         return {name: getattr(self, name) for name in self._fields}
 
     def __repr__(self) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 import jax
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
+_GUARD = "jax_transfer_guard_host_to_device"
+
 
 def sent(tree: Any, beside: Any = None) -> Any:
     """A tree without arrays of the host, where these may not be sent in passing.
@@ -22,7 +24,7 @@ def sent(tree: Any, beside: Any = None) -> Any:
     Returns:
         The tree.
     """
-    if jax.config.jax_transfer_guard_host_to_device in (None, "allow"):
+    if getattr(jax.config, _GUARD, None) in (None, "allow"):
         return tree
     where = placement(tree if beside is None else (tree, beside))
 

@@ -30,16 +30,19 @@ class Inputs(NamedTuple):
     negative: tuple[Any, ...] | None = None
 
 
+_KIND = "jax_default_prng_impl"
+
+
 def default_key() -> jax.Array:
     """``jax.random.key(0)``, which draws where nobody gives a key.
 
     A program makes it, so that nothing is sent to the device for it.
     """
-    return _key(jax.config.jax_default_prng_impl)
+    return _key(getattr(jax.config, _KIND, None))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _key(kind: str) -> jax.Array:
+def _key(kind: str | None) -> jax.Array:
     return jax.random.key(0, impl=kind)
 
 

@@ -90,9 +90,15 @@ def drive(
         seen.append(pictures)
     return Drive(
         start,
-        *(np.concatenate(jax.device_get(x), axis=1) for x in (path, there, seen)),
+        _joined(path),
+        _joined(there),
+        _joined(seen),
         steps,
     )
+
+
+def _joined(parts: list[Any]) -> np.ndarray:
+    return np.concatenate(jax.device_get(parts), axis=1)
 
 
 def _sample(taken: ControlStep) -> dict[str, jax.Array]:

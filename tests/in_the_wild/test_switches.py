@@ -6,14 +6,18 @@ is the library's. A switch changes no decision and no sample.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jax_stepcache
 from jax_stepcache import (
@@ -268,6 +272,48 @@ def _half(name: str) -> Any:
     return jax.device_put(jax_stepcache.load_params(name, dtype="bfloat16"))
 
 
+def _trained() -> Any:
+    from jax_stepcache.models.dit import DiTModel
+    from jax_stepcache.models.dit.train import Settings, train
+    from jax_stepcache.models.dit.training.digits import Digits
+
+    from ..models.dit.small import SMALL
+
+    digits = Digits(np.zeros((4, 4, 4, 1), np.float32), np.arange(4, dtype=np.int32))
+    settings = Settings(steps=2, batch=4, warmup=1, accumulate=2)
+    with tempfile.TemporaryDirectory() as folder:
+        return train(settings, DiTModel(SMALL), digits, Path(folder) / "run").averaged
+
+
+def _finetuned(lora: int) -> Any:
+    from jax_stepcache import Params
+    from jax_stepcache.models.dreamzero.training import (
+        FinetuneSettings,
+        finetune,
+        save_chunks,
+    )
+
+    from ..models.dreamzero.small import SMALL, random_weights
+    from ..models.dreamzero.training.sequences import MODEL, random_chunks
+
+    settings = FinetuneSettings(steps=2, batch=2, lora=lora, accumulate=2)
+    params = Params(jax.device_put(random_weights(SMALL)), MODEL)
+    with tempfile.TemporaryDirectory() as folder:
+        save_chunks(Path(folder) / "data", random_chunks(MODEL, 2))
+        tuned = finetune(params, Path(folder) / "data", Path(folder) / "run", settings)
+    return tuned.weights
+
+
+def _tabletop_trained() -> Any:
+    from jax_stepcache.models.tabletop import TabletopModel, tabletop_config
+    from jax_stepcache.models.tabletop.train import Settings, train
+
+    model = TabletopModel(tabletop_config(dim=32, num_layers=1))
+    settings = Settings(steps=2, batch=2, warmup=1)
+    with tempfile.TemporaryDirectory() as folder:
+        return train(settings, model, Path(folder) / "run").averaged
+
+
 def _inside_jit() -> Any:
     return _jitted(NOISE)
 
@@ -373,6 +419,10 @@ REST: dict[str, Callable[[], Any]] = {
         cache="tuned", budget=5, num_inference_steps=None
     ),
     "drive": _drive,
+    "training": _trained,
+    "training on demonstrations": _tabletop_trained,
+    "fine-tuning": lambda: _finetuned(lora=0),
+    "fine-tuning adapters": lambda: _finetuned(lora=2),
     "robots": _robots,
     "robots as requests": lambda: _robots(many=True),
 }
@@ -380,3 +430,113 @@ REST: dict[str, Callable[[], Any]] = {
 
 def _told(step: Any, computed: Any, *, num_steps: int) -> None:
     del step, computed, num_steps
+
+
+@contextlib.contextmanager
+def _on(*names: str) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            stack.enter_context(SWITCHES[name]())
+        yield
+
+
+# What needs a program of its own, or none: all of them at once, for time's sake.
+TOGETHER = ("nans", "infs", "rank", "strict", "reuse", "legacy")
+# Runs once, and begins with many small operations: nothing is called a second time.
+ONCE = ("train", "fine-tun")
+
+
+def _again(entry: Callable[[], Any], *, guarded: bool = True) -> Any:
+    """Calls it, and again while nothing may be sent in passing."""
+    found = entry()
+    if guarded:
+        with _on("guard"):
+            found = jax.block_until_ready(entry())
+    return found
+
+
+@pytest.mark.parametrize("bits", [(), ("x64",)], ids=["32 bits", "64 bits"])
+@pytest.mark.parametrize("name", QUICK)
+def test_the_most_telling(name: str, bits: tuple[str, ...]) -> None:
+    """All switches, on a path through most of the library."""
+    with _on(*TOGETHER, *bits):
+        _again(QUICK[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [(), ("x64",)], ids=["32 bits", "64 bits"])
+@pytest.mark.parametrize("name", REST)
+def test_all_of_it(name: str, bits: tuple[str, ...]) -> None:
+    """Each cache, entry point, model and training, under all switches."""
+    with _on(*TOGETHER, *bits):
+        _again(REST[name], guarded=not name.startswith(ONCE))
+
+
+def test_no_tracer_leaks() -> None:
+    """Nothing that is traced outlives its trace."""
+    with _on("leaks"):
+        _cached("cache_dit", decide="sample")
+        _many("step_cache")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REST)
+def test_no_tracer_leaks_anywhere(name: str) -> None:
+    """Likewise, for all of it."""
+    with _on("leaks"):
+        REST[name]()
+
+
+@pytest.mark.parametrize("names", [("nans", "infs"), ("x64",), ("guard",)])
+def test_a_switch_changes_nothing(names: tuple[str, ...]) -> None:
+    """Decisions, signals and samples are those without it."""
+    wanted = jax.device_get(_own(cache="cache_dit", cache_config=CONFIGS["cache_dit"]))
+    with _on(*names):
+        found = jax.device_get(
+            _own(cache="cache_dit", cache_config=CONFIGS["cache_dit"])
+        )
+        signal, threshold = found.stats.signal, found.stats.threshold
+    np.testing.assert_array_equal(found.stats.computed, wanted.stats.computed)
+    np.testing.assert_array_equal(np.isnan(signal), np.isnan(wanted.stats.signal))
+    assert np.isnan(signal).any()
+    assert not np.isnan(signal).all()
+    np.testing.assert_allclose(signal, wanted.stats.signal, rtol=1e-6)
+    np.testing.assert_array_equal(threshold, wanted.stats.threshold)
+    np.testing.assert_allclose(found.sample, wanted.sample, rtol=1e-6)
+
+
+def test_a_nan_of_the_models_own_is_found() -> None:
+    """With the switch JAX stops at it; without, the result tells of it."""
+
+    def broken(w: Any, x: jax.Array, t: jax.Array, c: Any) -> jax.Array:
+        return jnp.log(x)
+
+    given = {"model": broken, "noise": NOISE, "num_inference_steps": 3}
+    assert sample((), cache="step_cache", **given).stats.nonfinite
+    with _on("nans"), pytest.raises(FloatingPointError):
+        sample((), cache="step_cache", **given)
+
+
+@pytest.mark.parametrize("cache", [None, "step_cache", "cache_dit", "sea_cache"])
+def test_step_by_step(cache: str | None) -> None:
+    """Who looks for a NaN goes on with `jax.disable_jit`, operation by operation."""
+    with _on("nans"), jax.disable_jit():
+        result = _cached(cache)
+        assert np.isnan(result.stats.signal[0])
+
+
+def test_what_was_not_looked_at_is_nan_wherever_it_is_read() -> None:
+    """From a result, inside `jax.jit`, from a row of a batch and from a struct."""
+    result = _own(cache="tea_cache")
+    inside = jax.jit(lambda r: r.stats.signal)(result)
+    apart = _own(cache="tea_cache", decide="sample").stats
+    row = jax.tree.map(lambda x: x[1], apart)
+    shape = jax.eval_shape(lambda: _own(cache="tea_cache")).stats.signal
+    for signal in (result.stats.signal, inside, apart.signal[0], row.signal):
+        assert signal.dtype == jnp.float32
+        assert np.isnan(signal[0])
+        assert not np.isnan(signal[1])
+    assert (shape.shape, shape.dtype) == ((STEPS,), jnp.float32)
+    assert result.stats._asdict()["signal"].dtype == jnp.float32
+    leaves = jax.tree.leaves(result.stats)
+    assert not any(np.issubdtype(x.dtype, np.floating) for x in leaves)

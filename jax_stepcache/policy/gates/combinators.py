@@ -76,8 +76,8 @@ class WarmUp:
 
     def decide(self, state: Any, step: jax.Array, signal: jax.Array) -> Verdict:
         """See `Gate.decide`."""
-        warming = (step < jnp.asarray(self.steps)) & (
-            step % jnp.asarray(self.interval) == 0
+        warming = (step < jnp.asarray(self.steps, jnp.int32)) & (
+            step % jnp.asarray(self.interval, jnp.int32) == 0
         )
         return forced(warming, state, self.gate.decide(state, step, signal))
 

@@ -60,8 +60,9 @@ class FlowMatching:
         blocks = (frames - 1) // c.num_frame_per_block
         keys = jax.random.split(key, 6)
         table = training_noise(shift=self.shift)
-        level = jax.random.randint(keys[0], (batch, 1 + blocks), 0, len(table.sigmas))
-        own = jax.random.randint(keys[1], (batch, blocks), 0, len(table.sigmas))
+        levels = 0, len(table.sigmas), jnp.int32
+        level = jax.random.randint(keys[0], (batch, 1 + blocks), *levels)
+        own = jax.random.randint(keys[1], (batch, blocks), *levels)
         apart = jax.random.uniform(keys[2], (batch, 1)) < self.decoupled
         # A level for the first frame, and one for each block of frames and actions.
         per_frame = jnp.concatenate(
