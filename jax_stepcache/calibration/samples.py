@@ -9,11 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.calibration.answers import check_finite
+from jax_stepcache.calibration.plain import with_schedule
 from jax_stepcache.calibration.quality import decibels, decoded
 from jax_stepcache.check import batch_size, check_count
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.generation import draw_noise
 from jax_stepcache.network.params import Params
+from jax_stepcache.network.protocol import SamplingDefaults
 from jax_stepcache.sampling import sample
 
 _PER_SAMPLE = ("noise", "observation", "condition", "negative_condition")
@@ -24,7 +27,8 @@ class Samples(NamedTuple):
 
     Attributes:
         params: see `sample`.
-        shared: options of `sample` for all of them.
+        options: of `sample`, for all of them, as they were given: ``schedule`` may be a
+            function of the step count.
         batch: options that differ, [samples, ...] arrays; the noise is among them.
         number: how many there are.
         model: the model.
@@ -32,11 +36,16 @@ class Samples(NamedTuple):
     """
 
     params: Any
-    shared: Mapping[str, Any]
+    options: Mapping[str, Any]
     batch: Mapping[str, Any]
     number: int
     model: Any
     reference: Any = None
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The options of `sample` for all of them."""
+        return with_schedule(self.options, 0, self._default_steps)
 
     @property
     def output(self) -> str | None:
@@ -53,17 +62,22 @@ class Samples(NamedTuple):
         return jax.tree.map(lambda x: x[i : i + 1], dict(self.batch))
 
     def measured(self) -> Samples:
-        """The samples with their uncached reference."""
-        return self._replace(reference=self.together()[1])
+        """The samples with their uncached reference.
 
-    def together(self, **options: Any) -> tuple[float, Any]:
-        """Samples all in one batch: model calls, and the decoded samples."""
-        result = sample(self.params, **self.shared, **self.batch, **options)
-        calls = float(result.stats.model_calls)
-        return calls, decoded(self.model, result.sample)
+        Raises:
+            ValueError: if the network does not answer with finite numbers.
+        """
+        result = sample(self.params, **self.shared, **self.batch)
+        check_finite(result, self.batch["noise"])
+        return self._replace(reference=decoded(self.model, result.sample))
 
     def apart(self, **options: Any) -> tuple[float, Any]:
-        """Samples each alone, so that each decides for itself: mean calls, samples."""
+        """Samples so that each decides for itself: mean calls, decoded samples."""
+        if self.options.get("decide") == "sample":
+            together = {**self.shared, **self.batch, **options}
+            result = sample(self.params, **together)
+            calls = float(np.mean(result.stats.model_calls))
+            return calls, decoded(self.model, result.sample)
         results = [
             sample(self.params, **{**self.shared, **self.one(i), **options})
             for i in range(self.number)
@@ -80,9 +94,14 @@ class Samples(NamedTuple):
 
     def plain(self, num_steps: int) -> dict[str, float]:
         """The dB of as many steps without a cache."""
-        shared = {**self.shared, "num_inference_steps": num_steps}
+        shared = with_schedule(self.options, num_steps, self._default_steps)
         result = sample(self.params, **shared, **self.batch)
         return self.quality(decoded(self.model, result.sample))
+
+    @property
+    def _default_steps(self) -> int:
+        usual = SamplingDefaults() if self.model is None else self.model.defaults
+        return usual.num_inference_steps
 
 
 def make_samples(
@@ -101,7 +120,7 @@ def make_samples(
             else `sample` takes of ``observation``, ``condition`` and
             ``negative_condition``, [samples, ...] arrays.
         key: draws observations and noise.
-        options: of `sample`, for all of them.
+        options: of `sample`, for all of them; a guidance scale may be one for each.
 
     Returns:
         The samples, without their reference: nothing has been sampled yet.
@@ -138,4 +157,7 @@ def make_samples(
             "observation": known.example(worlds, count),
             "noise": draw_noise(noise, known.noise_struct(count)),
         }
+    scale = shared.get("guidance_scale")
+    if scale is not None and np.ndim(scale) == 1:
+        batch["guidance_scale"] = np.asarray(shared.pop("guidance_scale"))
     return Samples(params, shared, batch, count, known)
