@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,6 +21,7 @@ from jax_stepcache.calibration import calibrate
 from jax_stepcache.calibration.samples import Samples, make_samples
 from jax_stepcache.calibration.schedule_search import Candidate, named, settings_of
 from jax_stepcache.calibration.schedules import calibrate_schedule
+from jax_stepcache.paths import path_option
 
 BUDGETS = (4, 5, 6, 8)
 SEED = 1
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Searches, fits, and writes what ``tuned.json`` holds."""
     parser = argparse.ArgumentParser(description="A bundled model's own settings.")
     parser.add_argument("--params", default="tabletop", help="bundled model or file")
-    parser.add_argument("--write", type=Path, help="where to write the settings")
+    parser.add_argument("--write", type=path_option, help="where to write the settings")
     parser.add_argument("--samples", type=int, default=64, help="to search on")
     parser.add_argument(
         "--replay", action="store_true", help="score by replaying, for large models"

@@ -24,7 +24,9 @@ def dtype_of(x: Any) -> Any:
 def check_arrays(given: Any, wanted: Any, what: str) -> None:
     """Compares structure, shapes and dtypes with what a model takes.
 
-    Floats of any width do for floats, integers of any width for integers.
+    Floats of any width do for floats, integers of any width for integers; what is
+    neither, such as masks, PRNG keys and complex numbers, must be of the same dtype or,
+    being complex, of any width.
 
     Args:
         given: pytree of arrays.
@@ -51,9 +53,16 @@ def check_arrays(given: Any, wanted: Any, what: str) -> None:
         shape, dtype = np.shape(array), dtype_of(array)
         if shape != like.shape:
             raise ValueError(f"{name} has shape {shape}; the model takes {like.shape}")
-        kind = jnp.floating if jnp.issubdtype(like.dtype, jnp.floating) else jnp.integer
-        if not jnp.issubdtype(dtype, kind):
+        if not _same_kind(dtype, like.dtype):
             raise ValueError(f"{name} has dtype {dtype}; the model takes {like.dtype}")
+
+
+def _same_kind(dtype: Any, like: Any) -> bool:
+    """Whether both are floats, integers or complex numbers, or else the same dtype."""
+    for kind in (jnp.floating, jnp.integer, jnp.complexfloating):
+        if jnp.issubdtype(like, kind):
+            return jnp.issubdtype(dtype, kind)
+    return dtype == like
 
 
 def batch_size(tree: Any, what: str) -> int:

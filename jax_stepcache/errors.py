@@ -34,7 +34,13 @@ def nearest(given: object, allowed: Iterable[str]) -> str:
     Returns:
         `` Did you mean 'name'?``, with the blank before it; ``""`` if none is near.
     """
-    near = difflib.get_close_matches(str(given), sorted(allowed), n=1)
+    names = sorted(allowed)
+    near = difflib.get_close_matches(str(given), names, n=1)
+    if not near:
+        # "DiT" has one letter in common with "dit", and is meant for it.
+        lower = {name.lower(): name for name in names}
+        found = difflib.get_close_matches(str(given).lower(), sorted(lower), n=1)
+        near = [lower[name] for name in found]
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

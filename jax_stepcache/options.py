@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jax_stepcache.backends import resolve_policy
 from jax_stepcache.check import batch_size, check_key, check_numbers
 from jax_stepcache.errors import unknown_name, warn
+from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation, program_of
 from jax_stepcache.loop.progress import Progress, tqdm_progress
 from jax_stepcache.network.inputs import check_inputs, schedules_of
@@ -74,6 +75,16 @@ class Request:
         given = {name: getattr(self, name) for name in names}
         return {name: x for name, x in given.items() if x is not None}
 
+    def kept(self) -> Self:
+        """The same, whatever becomes of the NumPy arrays that were given."""
+        # A model may hold arrays, too; but another object is another program.
+        given = {name: getattr(self, name) for name in _GIVEN}
+        own = kept(given)
+        return self if own is given else replace(self, **own)
+
+
+_GIVEN = tuple(field.name for field in fields(Request))
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Options(Request):
@@ -119,6 +130,7 @@ def resolve(params: Any, options: Options) -> Generation:
         ValueError: see `sample`.
         TypeError: likewise.
     """
+    options = options.kept()
     _check_who_decides(options)
     weights, model = _weights_and_model(params, options)
     scale = _scale(_or(options.guidance_scale, model.defaults.guidance_scale))

@@ -11,6 +11,7 @@ import jax
 from jax_stepcache.backends import CacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
 from jax_stepcache.batching.per_sample import sampled_each
+from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation
 from jax_stepcache.loop.program import sampled
 from jax_stepcache.loop.progress import Progress
@@ -63,7 +64,8 @@ def sample(
         condition: passed to your denoiser as it is. For a bundled model, what its
             ``prepare`` returned, instead of an observation.
         negative_condition: the unconditional branch's condition, of the same structure,
-            for a guidance scale other than 1 with your own denoiser.
+            for a guidance scale other than 1 with your own denoiser. The rows of both
+            are stacked; what all rows share is the same object in both.
         noise: the sample at the first sigma, a pytree of floating [batch, ...] arrays;
             required with ``model``. The result has its structure and dtypes.
         key: draws the noise, where none is given; None for ``jax.random.key(0)``, the
@@ -90,8 +92,7 @@ def sample(
         decide: who decides in a batch: ``"batch"``, all together, by the mean of what
             the samples' signals say, as the originals do; or ``"sample"``, each for
             itself, with the decisions and the output it would get alone. Arrays in the
-            statistics have a leading axis of the batch then. (Of your own condition,
-            arrays with as many leading entries as rows are taken to be rows.)
+            statistics have a leading axis of the batch then.
 
     Returns:
         The sample and its statistics.
@@ -103,7 +104,7 @@ def sample(
     """
     # Nothing is bound yet but the arguments, and they are the fields of `Options`.
     given = dict(locals())
-    generation = resolve(given.pop("params"), Options(**given))
+    generation = resolve(kept(given.pop("params")), Options(**given))
     result = _run(decide, generation)
     return result._replace(stats=result.stats._replace(asked=generation.asked))
 

@@ -6,9 +6,13 @@ import functools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from jax_stepcache.backends.config import DiffusionCacheConfig, wrong_config
+from jax_stepcache.kept import kept
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.policy import Policy
 
@@ -37,7 +41,8 @@ class CacheBackend(ABC):
             config = DiffusionCacheConfig.from_dict(config)
         elif not isinstance(config, DiffusionCacheConfig):
             raise TypeError(wrong_config(config))
-        self.config = config
+        arrays = {k: x for k, x in vars(config).items() if isinstance(x, np.ndarray)}
+        self.config = replace(config, **kept(arrays)) if arrays else config
         self.enabled = False
 
     def policy(self, model: Model, num_inference_steps: int) -> Policy:

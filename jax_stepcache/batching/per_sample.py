@@ -12,7 +12,6 @@ from jax_stepcache.batching.around import SlotsAround
 from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.forward import Network, SlotForward, batches_of_one, rows_of
 from jax_stepcache.batching.loop import FixedBatch, Running, run_slots
-from jax_stepcache.batching.rows import RowAxes, take_rows
 from jax_stepcache.batching.settings import settings_of
 from jax_stepcache.batching.slots import begun, empty_trace
 from jax_stepcache.batching.within import SlotsWithin
@@ -20,6 +19,7 @@ from jax_stepcache.check import batch_size
 from jax_stepcache.loop.generation import Generation, begin
 from jax_stepcache.loop.result import Batching, SampleResult, stats_of
 from jax_stepcache.network.own import FunctionModel
+from jax_stepcache.network.rows import RowAxes, take_rows
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import Span
 from jax_stepcache.solvers.schedule import num_steps_of
@@ -42,13 +42,13 @@ def sampled_each(generation: Generation) -> SampleResult:
     program, weights = generation.program, generation.weights
     condition, noise = begin(generation)
     network = Network(program.model, weights, program.solver, program.guided)
-    rows = network.branches * batch_size(noise, "noise")
-    if isinstance(program.model, FunctionModel):
-        # What is no batch is the same for every row.
-        shapes = [jnp.shape(x)[:1] for x in jax.tree.leaves(condition)]
-        axes = tuple(0 if shape == (rows,) else None for shape in shapes)
+    if generation.span is None and isinstance(program.model, FunctionModel):
+        # Around the network all rows are shown the whole condition.
+        axes = (None,) * len(jax.tree.leaves(condition))
     else:
-        axes = condition_axes(program.model, weights, generation.inputs, program.guided)
+        axes = condition_axes(
+            program.model, weights, generation.inputs, noise, program.guided
+        )
     return denoise_each(
         network,
         condition,

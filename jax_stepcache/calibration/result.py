@@ -7,12 +7,12 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from jax_stepcache.calibration.quality import ahead
 from jax_stepcache.loop.result import shown
 from jax_stepcache.measure.table import table
+from jax_stepcache.paths import as_path
 from jax_stepcache.solvers.schedule import Schedule
 
 
@@ -93,7 +93,7 @@ class Calibration:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes JSON under a temporary name, then renames it."""
-        target = Path(path)
+        target = as_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         temporary.write_text(json.dumps(self.to_json(), indent=2) + "\n")

@@ -15,8 +15,11 @@ from jax_stepcache.calibration.quality import decibels, decoded
 from jax_stepcache.check import batch_size, check_count
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.generation import draw_noise
+from jax_stepcache.network.own import function_model
+from jax_stepcache.network.own_rows import own_axes
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import SamplingDefaults
+from jax_stepcache.network.rows import RowAxes, leading_axes, take_rows
 from jax_stepcache.sampling import sample
 
 _PER_SAMPLE = ("noise", "observation", "condition", "negative_condition")
@@ -59,7 +62,18 @@ class Samples(NamedTuple):
 
     def one(self, i: int) -> dict[str, Any]:
         """The options of one of them, a batch of its own."""
-        return jax.tree.map(lambda x: x[i : i + 1], dict(self.batch))
+        return {
+            name: take_rows(given, self._axes(name), jnp.array([i]))
+            for name, given in self.batch.items()
+        }
+
+    def _axes(self, name: str) -> RowAxes:
+        """The axes of samples; a user's condition may hold what all of them share."""
+        given = self.batch[name]
+        if self.model is not None or name not in ("condition", "negative_condition"):
+            return leading_axes(given)
+        model = function_model(self.shared["model"])
+        return own_axes(model, self.params, given, self.batch["noise"])
 
     def measured(self) -> Samples:
         """The samples with their uncached reference.

@@ -39,11 +39,14 @@ class Branches:
         count: number of branches.
         forwards: how many of them count as forwards of a step, an int32 scalar; None
             for all.
+        leaving: the dtype of each array that leaves the span; None where it is that of
+            what the policy sees enter.
     """
 
     policy: Policy
     count: int
     forwards: jax.Array | None = None
+    leaving: tuple[Any, ...] | None = None
 
     def init(self, view: View, num_steps: int) -> BranchesState:
         """See `Policy.init`; the view has the rows of all branches."""
@@ -74,19 +77,25 @@ class Branches:
 
     def record(self, state: BranchesState, view: View, value: Any) -> BranchesState:
         """See `Policy.record`; a branch that reuses does not look."""
-        hidden = view.entering
-        added = self._rows_apart(jax.tree.map(jnp.subtract, value, hidden))
+        added = self._rows_apart(
+            jax.tree.map(lambda v, x: v.astype(x.dtype) - x, value, view.entering)
+        )
         recorded = self._map(self.policy.record, state.each, view, added)
         return state._replace(each=self._where(state.ran, recorded, state.each))
 
     def predict(self, state: BranchesState, view: View) -> Any:
         """See `Policy.predict`."""
         added = self._map(self.policy.predict, state.each, view)
-        return jax.tree.map(
+        left = jax.tree.map(
             lambda x, more: x + more.reshape(x.shape).astype(x.dtype),
             view.entering,
             added,
         )
+        if self.leaving is None:
+            return left
+        leaves, structure = jax.tree.flatten(left)
+        cast = [x.astype(to) for x, to in zip(leaves, self.leaving, strict=True)]
+        return jax.tree.unflatten(structure, cast)
 
     def settle(self, state: BranchesState, view: View, value: Any) -> Any:
         """What leaves the span, after some branch has run it or none.

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.loop.forward import Whole, Within
-from jax_stepcache.loop.progress import Progress, report
+from jax_stepcache.loop.progress import Progress, TqdmProgress, no_bar, report
 from jax_stepcache.loop.result import SampleResult, stats_of
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.view import View
@@ -31,6 +31,7 @@ class LoopState(NamedTuple):
         signal: float32[num_steps] or [num_steps, branches], likewise.
         threshold: the same.
         nonfinite: bool scalar.
+        bar: int32 scalar, what a progress tells bars apart by; or None.
     """
 
     step: jax.Array
@@ -42,6 +43,7 @@ class LoopState(NamedTuple):
     signal: jax.Array
     threshold: jax.Array
     nonfinite: jax.Array
+    bar: jax.Array | None
 
 
 class Step(NamedTuple):
@@ -65,7 +67,7 @@ def denoise(
     schedule: Any,
     solver: Solver,
     policy: Policy,
-    progress: Progress | None = None,
+    progress: Progress | TqdmProgress | None = None,
 ) -> SampleResult:
     """Samples by walking a schedule, asking the network where the policy says so.
 
@@ -103,7 +105,7 @@ def walk(
     schedule: Any,
     solver: Solver,
     policy: Policy,
-    progress: Progress | None = None,
+    progress: Progress | TqdmProgress | None = None,
     keep: Callable[[Any], Any] = lambda cache: None,
 ) -> tuple[SampleResult, Step]:
     """Samples as `denoise` does, and keeps what every step saw.
@@ -136,7 +138,7 @@ def _loop(
     schedule: Any,
     solver: Solver,
     policy: Policy,
-    progress: Progress | None,
+    progress: Progress | TqdmProgress | None,
 ) -> tuple[LoopState, Callable[[LoopState], tuple[LoopState, Any]]]:
     """The loop's first state, and the function that takes a step."""
     num_steps = num_steps_of(schedule)
@@ -156,8 +158,9 @@ def _loop(
         sample, states, finite = step_outputs(
             solver, rows, loop.solver, loop.sample, velocity
         )
+        bar = loop.bar
         if progress is not None:
-            report(progress, loop.step, num_steps, decision.run)
+            bar = report(progress, loop.step, num_steps, decision.run, bar)
         after = LoopState(
             step=loop.step + 1,
             sample=sample,
@@ -168,6 +171,7 @@ def _loop(
             signal=loop.signal.at[loop.step].set(decision.signal),
             threshold=loop.threshold.at[loop.step].set(decision.threshold),
             nonfinite=loop.nonfinite | ~finite,
+            bar=bar,
         )
         return after, velocity
 
@@ -187,6 +191,7 @@ def _loop(
         signal=jnp.full(shape, jnp.nan, jnp.float32),
         threshold=jnp.full(shape, jnp.nan, jnp.float32),
         nonfinite=jnp.zeros((), bool),
+        bar=no_bar(progress),
     )
     return start, advance
 

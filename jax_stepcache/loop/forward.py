@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from jax_stepcache.loop.branches import Branches
 from jax_stepcache.loop.gated import gated
+from jax_stepcache.network.stages import check_hidden, check_kept
 from jax_stepcache.policy.policy import Decision, Policy
 from jax_stepcache.policy.span import Span
 from jax_stepcache.policy.view import Inside, View
@@ -51,6 +52,23 @@ class Whole:
         return gated(policy, state, view, run)
 
 
+class Entered(NamedTuple):
+    """Where a step stands before the span.
+
+    Attributes:
+        view: with what there is to see inside. Tokens are in the wider of the dtypes
+            that enter and leave the span: there, what it adds is told exactly.
+        hidden: what goes into the span, in the network's own dtypes.
+        context: what the stages read besides.
+        leaving: the dtype of each array that leaves the span.
+    """
+
+    view: View
+    hidden: Any
+    context: Any
+    leaving: tuple[Any, ...]
+
+
 @dataclass(frozen=True)
 class Within:
     """The gate is within the network, around a span of its blocks.
@@ -61,7 +79,7 @@ class Within:
         embed: ``(sample, step) -> (hidden, context)``, with the rows of all branches.
         blocks: ``(hidden, context, start, stop) -> hidden``.
         head: ``(hidden, context) -> velocity``, guidance included.
-        modulated: ``(hidden, context) -> array``, or None.
+        modulated: ``(sample, step, hidden, context) -> array``, or None.
         num_blocks: how many blocks there are.
         span: those that may be skipped.
         branches: guidance branches, 1 or 2.
@@ -71,68 +89,93 @@ class Within:
     embed: Callable[[Any, jax.Array], tuple[Any, Any]]
     blocks: Callable[[Any, Any, int, int], Any]
     head: Callable[[Any, Any], Any]
-    modulated: Callable[[Any, Any], jax.Array] | None
+    modulated: Callable[[Any, jax.Array, Any, Any], jax.Array] | None
     num_blocks: int
     span: Span
     branches: int
     sigma: Callable[[Any], jax.Array]
 
     def init(self, policy: Policy, view: View, num_steps: int) -> Any:
-        """See `Forward.init`; the blocks before the span are traced for shapes."""
-        inside = jax.eval_shape(lambda: self.enter(view)[0].inside)
+        """See `Forward.init`; the blocks are traced for shapes."""
+        inside = jax.eval_shape(lambda: self.enter(view).view.inside)
         view = view._replace(inside=inside)
         return Branches(policy, self.branches).init(view, num_steps)
 
     def __call__(self, policy: Policy, state: Any, view: View) -> tuple[Any, Decision]:
         """See `Forward.__call__`."""
-        view, context = self.enter(view)
-        end = self.num_blocks - self.span.last
-        branches = Branches(policy, self.branches)
+        entered = self.enter(view)
+        view, context = entered.view, entered.context
+        branches = Branches(policy, self.branches, leaving=entered.leaving)
 
         def run() -> Any:
-            return self.blocks(view.entering, context, self.span.first, end)
+            return self.through(entered.hidden, context)
 
         hidden, decision = gated(branches, state, view, run)
         # A branch that reuses has recorded nothing: it predicts now as it did before.
         hidden = branches.settle(decision.state, view, hidden)
         if self.span.last:
-            hidden = self.blocks(hidden, context, end, self.num_blocks)
+            hidden = self.blocks(hidden, context, self.end, self.num_blocks)
         return like_sample(view.sample, self.head(hidden, context)), decision
 
-    def enter(self, view: View) -> tuple[View, Any]:
-        """Goes up to the span.
+    @property
+    def end(self) -> int:
+        """The first block behind the span."""
+        return self.num_blocks - self.span.last
+
+    def enter(self, view: View) -> Entered:
+        """Goes up to the span, and traces it for what leaves it.
 
         Args:
             view: where the sampler stands, outside.
 
         Returns:
-            The view with what there is to see inside, and what the stages read besides.
+            Where it stands then.
+
+        Raises:
+            ValueError: if blocks do not keep their tokens, while tracing.
         """
         start, context = self.embed(view.sample, view.step)
+        check_hidden(start)
         hidden = start
         if self.span.first:
             hidden = self.blocks(start, context, 0, self.span.first)
+            check_kept(hidden, start, 0, self.span.first)
+        leaving = jax.eval_shape(lambda: self.through(hidden, context))
         # What no signal looks at is not compiled.
         inside = Inside(
-            hidden=hidden,
-            first=jax.tree.map(jnp.subtract, hidden, start),
+            hidden=jax.tree.map(_in_wider, hidden, leaving),
+            first=jax.tree.map(
+                lambda h, s: _in_wider(h, s) - _in_wider(s, h), hidden, start
+            ),
             modulated=None
             if self.modulated is None
-            else self.modulated(start, context),
+            else self.modulated(view.sample, view.step, start, context),
             sigma=self.sigma(view.sigma),
             branches=jnp.asarray(self.branches, jnp.int32),
         )
-        return view._replace(inside=inside), context
+        dtypes = tuple(x.dtype for x in jax.tree.leaves(leaving))
+        return Entered(view._replace(inside=inside), hidden, context, dtypes)
+
+    def through(self, hidden: Any, context: Any) -> Any:
+        """Goes through the span, with all rows or some."""
+        value = self.blocks(hidden, context, self.span.first, self.end)
+        check_kept(value, hidden, self.span.first, self.end)
+        return value
+
+
+def _in_wider(x: jax.Array, other: Any) -> jax.Array:
+    """In the dtype that holds both."""
+    return x.astype(jnp.promote_types(x.dtype, other.dtype))
 
 
 def like_sample(sample: Any, velocity: Any) -> Any:
     """Checks the network's answer while tracing, and casts it to the sample's dtypes.
 
     Raises:
-        ValueError: if structure or shapes are not the sample's.
+        ValueError: if structure or shapes are not the sample's, or it is complex.
     """
     wanted, given = (
-        (jax.tree.structure(tree), [tuple(x.shape) for x in jax.tree.leaves(tree)])
+        (jax.tree.structure(tree), [jnp.shape(x) for x in jax.tree.leaves(tree)])
         for tree in (sample, velocity)
     )
     if wanted != given:
@@ -140,4 +183,10 @@ def like_sample(sample: Any, velocity: Any) -> Any:
             f"the model's velocity has shapes {given[1]} in {given[0]}; the sample has "
             f"{wanted[1]} in {wanted[0]}"
         )
+    for v in jax.tree.leaves(velocity):
+        if jnp.iscomplexobj(v):
+            raise ValueError(
+                f"the model's velocity has dtype {v.dtype}, and the sample is real: "
+                "what is imaginary would be lost"
+            )
     return jax.tree.map(lambda x, v: v.astype(x.dtype), sample, velocity)

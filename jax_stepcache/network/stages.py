@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 
 from jax_stepcache.policy.span import Span
 
@@ -15,7 +16,8 @@ class Stages(Protocol):
     """A network that can be asked for its parts.
 
     ``head(blocks(embed(...), 0, num_blocks))`` is the whole network. ``hidden`` is what
-    the blocks work on, a pytree of [rows, tokens, dim] arrays; ``context`` is whatever
+    the blocks work on, a pytree of [rows, tokens, dim] arrays, which they keep but for
+    its dtypes; ``context`` is whatever
     blocks and head read besides (a time embedding, keys and values of a prompt), of any
     type. Where samples decide each for itself, rows are picked from its arrays; where
     it is no pytree of arrays with rows, all of them go through the span or none. A
@@ -119,3 +121,68 @@ def check_stages(model: Any, span: Span | None, looks_at: str = "") -> None:
             f"{name}'s {model.num_blocks}; at least one must be left to skip "
             "(Fn_compute_blocks, Bn_compute_blocks)"
         )
+
+
+def check_hidden(hidden: Any) -> None:
+    """Checks what blocks are to work on, while tracing.
+
+    Args:
+        hidden: what the network's ``embed`` returned for it.
+
+    Raises:
+        ValueError: if it is no tree of arrays that can be added and subtracted.
+    """
+    for path, x in jax.tree_util.tree_leaves_with_path(hidden):
+        dtype = getattr(x, "dtype", None)
+        if dtype is None or not jnp.issubdtype(dtype, jnp.number):
+            name = "hidden" + jax.tree_util.keystr(path)
+            raise ValueError(
+                f"embed returned {name} as {_shown(x)}; a cache inside the network "
+                "adds and subtracts what blocks work on, so it must hold arrays of "
+                "numbers. Masks, keys and settings go into context"
+            )
+
+
+def check_kept(given: Any, entered: Any, start: int, stop: int) -> None:
+    """Checks what came out of blocks, while tracing; dtypes may be others.
+
+    Args:
+        given: what they returned.
+        entered: what they were given.
+        start: the first of them.
+        stop: the one behind the last.
+
+    Raises:
+        ValueError: if structure or shapes are others.
+    """
+    call = f"blocks(weights, hidden, context, {start}, {stop})"
+    why = (
+        "A cache inside the network adds and subtracts what enters and leaves its "
+        "blocks, so they must keep structure and shapes; what drops or pools tokens "
+        "goes into embed or head. step_cache and static serve any network as it is"
+    )
+    structures = [jax.tree.structure(x) for x in (given, entered)]
+    if structures[0] != structures[1]:
+        raise ValueError(
+            f"{call} returned a {type(given).__name__}, {structures[0]}; hidden is "
+            f"{structures[1]}. {why}"
+        )
+    pairs = zip(
+        jax.tree_util.tree_leaves_with_path(given),
+        jax.tree.leaves(entered),
+        strict=True,
+    )
+    for (path, x), before in pairs:
+        if getattr(x, "shape", None) != before.shape:
+            at = jax.tree_util.keystr(path)
+            raise ValueError(
+                f"{call} returned {_shown(x)} for hidden{at}, which was "
+                f"{_shown(before)}. {why}"
+            )
+
+
+def _shown(x: Any) -> str:
+    """An array's dtype and shape, or what else it is."""
+    if hasattr(x, "shape") and hasattr(x, "dtype"):
+        return f"{x.dtype}{list(x.shape)}"
+    return f"a {type(x).__name__}"

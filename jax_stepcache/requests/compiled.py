@@ -12,8 +12,8 @@ from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.forward import Network
 from jax_stepcache.batching.loop import Running, run_slots
 from jax_stepcache.batching.per_sample import forward_for
-from jax_stepcache.batching.rows import with_rows
 from jax_stepcache.batching.slots import Slots, empty_trace
+from jax_stepcache.network.rows import with_rows
 from jax_stepcache.policy.span import Span
 from jax_stepcache.requests.places import Entry, Places, Queue, QueueFeed
 from jax_stepcache.solvers import Solver
@@ -89,7 +89,7 @@ def empty_state(plan: Plan, weights: Any, entry: Entry, places: int) -> State:
     Returns:
         The state.
     """
-    feed = _feed(plan, weights, entry.inputs)
+    feed = _feed(plan, weights, entry)
     slot, condition = jax.eval_shape(
         lambda: feed.load(jax.tree.map(jnp.asarray, entry), 0)
     )
@@ -159,7 +159,7 @@ def advance(
     slots = slots._replace(
         place=jnp.where(gone, -1, slots.place), waits=slots.waits & ~gone
     )
-    feed = _feed(plan, weights, state.places.inputs, stacked=True)
+    feed = _feed(plan, weights, _one(state.places))
     queue = Queue(state.places, order, count, jnp.zeros((), jnp.int32))
     running, calls = run_slots(
         feed.forward, feed, Running(slots, state.condition, queue), limit
@@ -201,19 +201,23 @@ def _beside(weights: Any) -> jax.sharding.Sharding:
     return jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
 
-def _feed(plan: Plan, weights: Any, inputs: Any, stacked: bool = False) -> QueueFeed:
-    if stacked:
-        inputs = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs
-        )
+def _feed(plan: Plan, weights: Any, entry: Entry) -> QueueFeed:
     network = Network(plan.model, weights, plan.solver, plan.guided)
-    axes = condition_axes(plan.model, weights, inputs, plan.guided)
+    axes = condition_axes(plan.model, weights, entry.inputs, entry.sample, plan.guided)
     return QueueFeed(
         network,
         forward_for(network, plan.span, axes),
         axes,
         plan.max_steps,
         plan.traced_branches,
+    )
+
+
+def _one(places: Places) -> Entry:
+    """Structs of what is in one place."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
+        Entry(places.settings, places.inputs, places.sample),
     )
 
 

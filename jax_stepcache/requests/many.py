@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -67,14 +68,19 @@ def sample_many(
     """
     if isinstance(requests, Request | Mapping) or not isinstance(requests, Iterable):
         raise TypeError(f"requests is {requests!r:.80}; give a list of requests")
-    given = list(requests)
-    if not given:
-        return []
-    checked = check_many(
-        params, given, slots=slots, max_inference_steps=max_inference_steps, **options
-    )
-    # So that few other numbers of requests are another program.
-    return run_many(checked, places=1 << (len(checked.entries) - 1).bit_length())
+    coming = iter(requests)
+    for first in coming:
+        # Each is looked at before the next is asked for: they may share a buffer.
+        checked = check_many(
+            params,
+            itertools.chain([first], coming),
+            slots=slots,
+            max_inference_steps=max_inference_steps,
+            **options,
+        )
+        # So that few other numbers of requests are another program.
+        return run_many(checked, places=1 << (len(checked.entries) - 1).bit_length())
+    return []
 
 
 class Checked(NamedTuple):
@@ -91,7 +97,7 @@ class Checked(NamedTuple):
 
 def check_many(
     params: Any,
-    requests: list[Any],
+    requests: Iterable[Any],
     *,
     slots: int,
     max_inference_steps: int | None = None,

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 
 from jax_stepcache.batching.forward import Network, SlotForward
 from jax_stepcache.batching.loop import Running
-from jax_stepcache.batching.rows import RowAxes, put_rows, take_rows
 from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots, Trace, begun, empty_trace
 from jax_stepcache.network.inputs import Inputs
+from jax_stepcache.network.rows import RowAxes, put_rows, stack_rows, take_rows
 from jax_stepcache.policy.asked import Asked
 
 
@@ -22,8 +22,8 @@ class Entry(NamedTuple):
 
     Attributes:
         settings: its numbers.
-        inputs: its observation or condition, a batch of one (of two rows for a
-            condition under guidance).
+        inputs: its observation or condition, a batch of one. A condition that a model
+            has prepared has two rows under guidance.
         sample: its noise, a batch of one.
         asked: what is asked of its cache.
     """
@@ -144,11 +144,13 @@ class QueueFeed:
         Returns:
             The slot, without its leading axis, and the rows of its condition.
         """
-        condition = entry.inputs.condition
+        condition, model = entry.inputs.condition, self.network.model
         if entry.inputs.observation is not None:
-            condition = self.network.model.prepare(
+            condition = model.prepare(
                 self.network.weights, entry.inputs.observation, self.network.guided
             )
+        elif entry.inputs.negative is not None:
+            condition = stack_rows(condition, entry.inputs.negative, self.axes)
         cache = self.forward.init(entry.settings, entry.sample, condition)
         trace = empty_trace(self.max_steps, self.traced_branches)
         slot = begun(place, entry.sample, self.network.solver, cache, trace)

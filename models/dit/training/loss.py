@@ -43,7 +43,7 @@ class FlowMatching:
         """
         del batch
         keys = jax.random.split(key, 4)
-        drawn = jax.random.randint(keys[0], (self.rows,), 0, len(digits.labels))
+        drawn = self.drawn(key, len(digits.labels))
         clean, labels = digits.images[drawn], digits.labels[drawn]
         noise = jax.random.normal(keys[1], clean.shape)
         sigma = jax.random.uniform(keys[2], (self.rows,))
@@ -53,3 +53,7 @@ class FlowMatching:
         said = self.model.denoise(weights, noisy, 1000.0 * sigma, labels)
         loss = jnp.mean(jnp.square(said - (noise - clean)))
         return loss, {"velocity": loss}
+
+    def drawn(self, key: jax.Array, count: int) -> jax.Array:
+        """Which of so many pictures a key draws, int32[rows]."""
+        return jax.random.randint(jax.random.split(key, 4)[0], (self.rows,), 0, count)
