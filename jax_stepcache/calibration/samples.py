@@ -85,13 +85,16 @@ class Samples(NamedTuple):
         check_finite(result, self.batch["noise"])
         return self._replace(reference=decoded(self.model, result.sample))
 
+    def together(self, **options: Any) -> tuple[float, Any]:
+        """Samples all in one batch: mean model calls, and the decoded samples."""
+        result = sample(self.params, **{**self.shared, **self.batch, **options})
+        calls = float(np.mean(result.stats.model_calls))
+        return calls, decoded(self.model, result.sample)
+
     def apart(self, **options: Any) -> tuple[float, Any]:
         """Samples so that each decides for itself: mean calls, decoded samples."""
         if self.options.get("decide") == "sample":
-            together = {**self.shared, **self.batch, **options}
-            result = sample(self.params, **together)
-            calls = float(np.mean(result.stats.model_calls))
-            return calls, decoded(self.model, result.sample)
+            return self.together(**options)
         results = [
             sample(self.params, **{**self.shared, **self.one(i), **options})
             for i in range(self.number)
