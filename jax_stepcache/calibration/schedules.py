@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.calibration.answers import check_changes
 from jax_stepcache.calibration.fit import fit_response
 from jax_stepcache.calibration.quality import ahead, decoded, shown
 from jax_stepcache.calibration.replay import replay_whole
@@ -119,9 +120,10 @@ class _Search:
         self.program = generation.program
         self.num_steps = self.program.num_steps
         self.outputs = tuple(self.program.model.outputs or ())
+        self._uncached = follow(generation)
+        check_changes([self._uncached])
         self.baseline = samples.plain(budget)
         self.sampled: dict[Candidate, tuple[float, dict[str, float]]] = {}
-        self._uncached = follow(generation)
         self._followed: list[Any] = []
 
     def known(self) -> list[Candidate]:
