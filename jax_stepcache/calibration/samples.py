@@ -14,6 +14,7 @@ from jax_stepcache.calibration.plain import with_schedule
 from jax_stepcache.calibration.quality import decibels, decoded
 from jax_stepcache.check import batch_size, check_count
 from jax_stepcache.errors import unknown_name
+from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import draw_noise
 from jax_stepcache.network.own import function_model
 from jax_stepcache.network.own_rows import own_axes
@@ -147,7 +148,9 @@ def make_samples(
         TypeError: likewise.
     """
     worlds, noise = jax.random.split(jax.random.key(0) if key is None else key)
-    shared = dict(options) if model is None else {"model": model, **options}
+    # The result tells the options, and outlives the call.
+    options = kept(dict(options))
+    shared = options if model is None else {"model": model, **options}
     known = params.model if isinstance(params, Params) else None
     if isinstance(samples, Mapping):
         for name in samples:
@@ -158,7 +161,7 @@ def make_samples(
                 f"samples has {sorted(samples)}; it needs 'noise', [samples, ...] "
                 "arrays"
             )
-        batch = dict(samples)
+        batch = kept(dict(samples))
         count = batch_size(batch["noise"], "samples['noise']")
         if known is not None and not {"observation", "condition"} & set(batch):
             batch["observation"] = known.example(worlds, count)
