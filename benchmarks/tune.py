@@ -10,6 +10,7 @@ model has already, too, so another run never makes them worse on these samples.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -128,13 +129,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=BUDGETS,
         help="which schedules to search; the others stay as they are",
     )
+    parser.add_argument(
+        "--keep-settings",
+        action="store_true",
+        help="fit nothing anew: settings stay as they are in --write",
+    )
     given = parser.parse_args(arguments)
+    if given.keep_settings and not (given.write and given.write.is_file()):
+        parser.error("--keep-settings needs --write with a file that is there")
     params = jax_stepcache.load_params(given.params)
     print(f"{device_name()}: {params.model.name}, {given.samples} samples", flush=True)
     keep = kept(params, [one for one in BUDGETS if one not in given.budgets])
     drawn = make_samples(params, None, given.samples, _key(), {}).measured()
     schedules = search(drawn, BUDGETS, given.replay, keep)
-    settings, fits = fit(params, given.samples)
+    if given.keep_settings:
+        before = json.loads(given.write.read_text())
+        settings, fits = before["settings"], before["fits"]
+    else:
+        settings, fits = fit(params, given.samples)
     if given.write:
         num_steps = params.model.defaults.num_inference_steps
         result = {
