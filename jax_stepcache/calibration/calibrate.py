@@ -18,8 +18,8 @@ from jax_stepcache.calibration.thresholds import (
 )
 from jax_stepcache.check import check_numbers
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.loop.generation import Generation
 from jax_stepcache.kept import kept
+from jax_stepcache.loop.generation import Generation
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.options import options_of, resolve
 

@@ -149,8 +149,8 @@ def make_samples(
     """
     worlds, noise = jax.random.split(jax.random.key(0) if key is None else key)
     # The result tells the options, and outlives the call.
-    options = kept(dict(options))
-    shared = options if model is None else {"model": model, **options}
+    shared: dict[str, Any] = {} if model is None else {"model": model}
+    shared |= kept(dict(options))
     known = params.model if isinstance(params, Params) else None
     if isinstance(samples, Mapping):
         for name in samples:
