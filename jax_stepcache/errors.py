@@ -4,44 +4,95 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
+import inspect
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import ParamSpec, TypeVar
+
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 
 
-def unknown_name(kind: str, given: object, allowed: Iterable[str]) -> str:
+def unknown_name(
+    kind: str,
+    given: object,
+    allowed: Iterable[str],
+    elsewhere: Mapping[str, str] | None = None,
+) -> str:
     """Words the error for a name that is not known.
 
     Args:
         kind: what is being named, such as ``"solver"``.
         given: the name that was given.
         allowed: the names that would do.
+        elsewhere: what is called otherwise in other libraries; see `nearest`.
 
     Returns:
         One sentence, with the nearest allowed name if one is near.
     """
     names = sorted(allowed)
-    return f"unknown {kind} {given!r}.{nearest(given, names)} Supported: {names}"
+    meant = nearest(given, names, elsewhere)
+    return f"unknown {kind} {given!r}.{meant} Supported: {names}"
 
 
-def nearest(given: object, allowed: Iterable[str]) -> str:
+def nearest(
+    given: object, allowed: Iterable[str], elsewhere: Mapping[str, str] | None = None
+) -> str:
     """Asks whether a name that is near was meant.
 
     Args:
         given: the name that was given.
         allowed: the names that would do.
+        elsewhere: names of other libraries, in plain letters, to those here.
 
     Returns:
         `` Did you mean 'name'?``, with the blank before it; ``""`` if none is near.
     """
-    names = sorted(allowed)
-    near = difflib.get_close_matches(str(given), names, n=1)
-    if not near:
-        # "DiT" has one letter in common with "dit", and is meant for it.
-        lower = {name.lower(): name for name in names}
-        found = difflib.get_close_matches(str(given).lower(), sorted(lower), n=1)
-        near = [lower[name] for name in found]
-    return f" Did you mean {near[0]!r}?" if near else ""
+    # "DiT" has one letter in common with "dit", and is meant for it.
+    names = {_plain(name): name for name in sorted(allowed)}
+    plain = _plain(given)
+    other = (elsewhere or {}).get(plain)
+    if other in names.values():
+        return f" Did you mean {other!r}?"
+    near = difflib.get_close_matches(plain, names, n=1)
+    return f" Did you mean {names[near[0]]!r}?" if near else ""
+
+
+def _plain(name: object) -> str:
+    """A name without what people write in one way or another."""
+    return str(name).lower().replace("_", "").replace("-", "").replace(" ", "")
+
+
+def naming_arguments(
+    elsewhere: Mapping[str, str] | None = None,
+) -> Callable[[Callable[_Given, _Result]], Callable[_Given, _Result]]:
+    """Makes a function tell the nearest of its arguments where it has none of a name.
+
+    Args:
+        elsewhere: see `nearest`.
+
+    Returns:
+        The decorator. What it makes raises a `TypeError`, as Python does.
+    """
+
+    def decorate(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
+        given = inspect.signature(function).parameters
+        known = frozenset(given) - {"self"}
+        called = function.__qualname__.removesuffix(".__init__")
+
+        @functools.wraps(function)
+        def checked(*args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+            if not kwargs.keys() <= known:
+                name = min(kwargs.keys() - known)
+                kind = f"argument of {called}"
+                raise TypeError(unknown_name(kind, name, known, elsewhere))
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
 
 
 def warn(message: str) -> None:

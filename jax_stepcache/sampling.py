@@ -10,9 +10,10 @@ import jax
 
 from jax_stepcache.backends import CacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
-from jax_stepcache.batching.per_sample import sampled_each
+from jax_stepcache.batching.per_sample import sampled_each, walked_each
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation
+from jax_stepcache.loop.gradient import walked, with_derivatives_of
 from jax_stepcache.loop.program import sampled
 from jax_stepcache.loop.progress import Progress
 from jax_stepcache.loop.result import SampleResult
@@ -129,4 +130,11 @@ def check_sampling(params: Any, **options: Any) -> None:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _run(decide: str, generation: Generation) -> SampleResult:
-    return (sampled_each if decide == "sample" else sampled)(generation)
+    if generation.program.progress is not None:
+        # JAX takes no callback into what has derivatives of its own.
+        return sampled(generation)
+    return (_sampled_each if decide == "sample" else _sampled)(generation)
+
+
+_sampled = with_derivatives_of(walked, sampled)
+_sampled_each = with_derivatives_of(walked_each, sampled_each)

@@ -13,6 +13,7 @@ from jax_stepcache.calibration.quality import ahead
 from jax_stepcache.loop.result import shown
 from jax_stepcache.measure.table import table
 from jax_stepcache.paths import as_path
+from jax_stepcache.solvers.schedule import Schedule
 
 
 class CurvePoint(NamedTuple):
@@ -129,6 +130,8 @@ def _json(value: Any) -> Any:
     """Settings as JSON: arrays as lists, and of other objects what they print."""
     if isinstance(value, Mapping):
         return {str(name): _json(one) for name, one in value.items()}
+    if isinstance(value, Schedule):
+        return _json(value._asdict())
     if isinstance(value, list | tuple):
         return [_json(one) for one in value]
     if isinstance(value, str | bool | int | float | None):

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jax_stepcache.backends import resolve_policy
+from jax_stepcache.calibration.answers import check_changes
 from jax_stepcache.calibration.fit import fit_polynomial, mean_ratios
 from jax_stepcache.calibration.quality import shown
 from jax_stepcache.calibration.replay import replay_inside, replay_whole
@@ -19,6 +20,7 @@ from jax_stepcache.calibration.trajectory import Trajectory, watch
 from jax_stepcache.loop.generation import Generation
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.options import Options, resolve
+from jax_stepcache.policy.asked import asked_of
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import Span
 
@@ -48,12 +50,23 @@ class _Setting(NamedTuple):
 def check_threshold(
     generation: Generation, cache: str, config: Mapping[str, Any]
 ) -> None:
-    """Raises what a cache's other settings, or the model, would be refused for."""
+    """Raises what a cache's other settings, or the model, would be refused for.
+
+    Raises:
+        ValueError: also where no threshold can make the cache skip a step.
+    """
     name, grid = SWEPT[cache]
     given = {**config, name: _as_setting(cache, config, grid[len(grid) // 2])}
     if cache == "mag_cache":
         given.setdefault("mag_ratios", [1.0] * generation.program.num_steps)
-    _policy(generation, cache, given)
+    program = generation.program
+    policy = _policy(generation, cache, given)
+    asked = asked_of(policy, program.num_steps, 2 if program.guided else 1)
+    if asked.never is not None:
+        raise ValueError(
+            f"there is no {name} to find for {cache}: of {program.num_steps} steps it "
+            f"can skip none, for {asked.never}"
+        )
 
 
 def calibrate_threshold(
@@ -170,7 +183,9 @@ _MADE: Mapping[str, _Missing] = MappingProxyType(
 
 def _watched(samples: Samples, span: Span | None, looks_at: str) -> list[Trajectory]:
     each = [samples.one(i) for i in range(samples.number)]
-    return watch(samples.params, each, span, looks_at, **samples.shared)
+    found = watch(samples.params, each, span, looks_at, **samples.shared)
+    check_changes(found)
+    return found
 
 
 def _policy(generation: Generation, cache: str, config: Mapping[str, Any]) -> Policy:

@@ -69,9 +69,16 @@ def both_branches(
     Raises:
         ValueError: for an array without rows, unless both branches have the same.
     """
-    axes = own_axes(model, weights, condition, sample)
     paths = jax.tree_util.tree_leaves_with_path(condition)
     batch = jax.tree.leaves(sample)[0].shape[0]
+    if (
+        len(paths) == 1
+        and negative[0] is not None
+        and paths[0][1].shape[:1] == (batch,)
+    ):
+        # All that there is, and another in each branch: what else than rows?
+        return stack_rows(condition, negative, (0,))
+    axes = own_axes(model, weights, condition, sample)
     for i, ((path, x), other) in enumerate(zip(paths, negative, strict=True)):
         alone = axes[i] is None and other is not None
         if alone and _is_read(model, weights, condition, sample, i):

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
@@ -19,7 +18,7 @@ from jax_stepcache.paths import as_path
 
 from .checkpoints import finish_saves, restore_state, save_state
 from .settings import check_run, keep_settings, require_same
-from .step import Loss, Soundness, TrainState, init_state, train_step
+from .step import Loss, Soundness, TrainState, all_finite, init_state, train_step
 from .stopped import stopped
 
 
@@ -79,7 +78,7 @@ def fit(
     """
     check_run(settings)
     folder = as_path(folder, "folder")
-    if not _finite(trained):
+    if not all_finite(trained):
         raise ValueError("the weights to begin from are not finite")
     last = settings.steps if stop_after is None else min(stop_after, settings.steps)
     options = ocp.CheckpointManagerOptions(max_to_keep=2)
@@ -159,9 +158,3 @@ class _Taken(NamedTuple):
     step: int
     losses: dict[str, jax.Array]
     sound: Soundness
-
-
-def _finite(tree: Any) -> bool:
-    """Whether all numbers are."""
-    each = [jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]
-    return all(bool(one) for one in jax.device_get(each))

@@ -123,7 +123,7 @@ def train_step(
         trained,
     )
     taken = TrainState(state.step + 1, trained, averaged, optimizer_state)
-    good = going & sound.all() & _all_finite(taken)
+    good = going & sound.all() & all_finite(taken)
     kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), taken, state)
     return kept, losses, Soundness(good, sound)
 
@@ -134,6 +134,7 @@ def _finite(value: jax.Array, gradients: Any) -> jax.Array:
     return jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(gradients))
 
 
-def _all_finite(tree: Any) -> jax.Array:
+@jax.jit
+def all_finite(tree: Any) -> jax.Array:
     """Whether all numbers of a tree are."""
     return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.errors import naming
+from jax_stepcache.kept import kept
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.network.inputs import default_key
@@ -30,6 +31,7 @@ from ..session.session import Observed, Session
 from . import programs
 from .checks import (
     Shown,
+    check_apart,
     check_lists,
     check_session,
     check_statistics,
@@ -127,6 +129,7 @@ class DreamZeroPipeline(CachedSampler):
         Raises:
             ValueError: for shapes that do not fit.
         """
+        text, negative_text = kept((text, negative_text))
         self._check_text(text, negative_text, np.shape(text)[0] if np.ndim(text) else 0)
         text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.start(
@@ -153,6 +156,7 @@ class DreamZeroPipeline(CachedSampler):
             ValueError: for shapes that do not fit the sessions; these are unchanged.
         """
         self._check_session(session)
+        session, text, negative_text = kept((session, text, negative_text))
         self._check_text(text, negative_text, session.batch)
         text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.prompt(
@@ -268,10 +272,8 @@ class DreamZeroPipeline(CachedSampler):
                         f"it holds {session.batch} robots; take it apart with "
                         "split_sessions"
                     )
-                if donate and any(session.cache.k is x.cache.k for x in sessions[:i]):
-                    raise ValueError(
-                        "it was given before; step it once, or give donate=False"
-                    )
+                if donate:
+                    check_apart(session, sessions[:i])
                 as_request(each[i])
                 self._checked_options({**options, **each[i]}, 1)
         shared = {**self._preset, **options, "guidance_scale": self.guidance_scale}
@@ -365,9 +367,9 @@ class DreamZeroPipeline(CachedSampler):
             self.model,
             self._mesh,
             self.params.weights,
-            session,
+            kept(session),
             shown.observation,
-            default_key() if key is None else key,
+            default_key() if key is None else kept(key),
         )
         return observed, drawn if noise is None else dict(noise)
 
