@@ -21,6 +21,17 @@ def dtype_of(x: Any) -> Any:
     return x.dtype if isinstance(x, jax.Array) else jnp.result_type(x)
 
 
+def fetched(x: Any) -> Any:
+    """An array as one of the host, fetched explicitly; anything else as it is.
+
+    What only reads an array, as `numpy.asarray` does, `jax.transfer_guard` may forbid.
+    """
+    if isinstance(x, list | tuple):
+        return [fetched(one) for one in x]
+    fetch = isinstance(x, jax.Array) and not isinstance(x, Tracer)
+    return jax.device_get(x) if fetch else x
+
+
 def check_arrays(given: Any, wanted: Any, what: str) -> None:
     """Compares structure, shapes and dtypes with what a model takes.
 
@@ -139,8 +150,9 @@ def check_count(what: str, count: Any, least: int = 0) -> None:
     """
     if isinstance(count, Tracer):
         return
-    whole = np.shape(count) == () and np.asarray(count).dtype.kind in "iu"
-    if not whole or count < least:
+    number = np.asarray(fetched(count))
+    whole = number.shape == () and number.dtype.kind in "iu"
+    if not whole or number < least:
         raise ValueError(
             f"{what} is {count!r}; it must be a whole number of at least {least}"
         )
@@ -181,7 +193,7 @@ def check_numbers(
         raise ValueError(f"{what} is {numbers!r}; it must be {kind}")
     if isinstance(numbers, Tracer):
         return
-    values = np.asarray(numbers)
+    values = np.asarray(fetched(numbers))
     if not jnp.issubdtype(values.dtype, jnp.number):
         raise ValueError(f"{what} is {numbers!r}; it must be numeric")
     values = values.astype(np.float64)

@@ -11,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.backends import resolve_policy
-from jax_stepcache.check import batch_size, check_key, check_numbers
+from jax_stepcache.check import batch_size, check_key, check_numbers, fetched
 from jax_stepcache.errors import unknown_name, warn
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation, program_of
@@ -134,7 +134,7 @@ def resolve(params: Any, options: Options) -> Generation:
     _check_who_decides(options)
     weights, model = _weights_and_model(params, options)
     scale = _scale(_or(options.guidance_scale, model.defaults.guidance_scale))
-    guided = isinstance(scale, Tracer) or bool((np.asarray(scale) != 1).any())
+    guided = isinstance(scale, Tracer) or bool((np.asarray(fetched(scale)) != 1).any())
     schedule = _schedule(options, model)
     policy = resolve_policy(
         options.cache,

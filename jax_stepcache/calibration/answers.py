@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jax_stepcache.calibration.trajectory import Trajectory
+from jax_stepcache.check import fetched
 from jax_stepcache.loop.result import SampleResult
 
 _SAME = 1e-6
@@ -51,7 +52,7 @@ def check_changes(trajectories: Sequence[Trajectory]) -> None:
         ValueError: if the velocity is the same at every step, or zero throughout.
     """
     leaves = [
-        np.asarray(x, np.float32)
+        np.asarray(fetched(x), np.float32)
         for one in trajectories
         for x in jax.tree.leaves(one.velocities)
     ]
@@ -69,5 +70,5 @@ def check_changes(trajectories: Sequence[Trajectory]) -> None:
 
 
 def _nonfinite_rows(x: Any) -> list[int]:
-    rows = np.asarray(x, np.float32).reshape(len(x), -1)
+    rows = np.asarray(fetched(x), np.float32).reshape(len(x), -1)
     return np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist()

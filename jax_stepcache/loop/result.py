@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from jax_stepcache.check import fetched
 from jax_stepcache.loop.placeholders import of_bits
 from jax_stepcache.loop.unused import why_unused
 from jax_stepcache.policy.asked import Asked
@@ -116,11 +117,11 @@ class Stats(_StatsLeaves):
         # Inside a transformation, or as a batch, there is no one run to draw.
         if not all(map(_has_values, self[:4])) or np.ndim(self.computed) != 1:
             return f"Stats(computed={self.computed}, model_calls={self.model_calls})"
-        warning = ", NON-FINITE VALUES" if self.nonfinite else ""
+        warning = ", NON-FINITE VALUES" if fetched(self.nonfinite) else ""
         why = why_unused(self.computed, self.signal, self.threshold, self.asked)
         unused = "" if why is None else f", nothing was skipped: {why}"
         return (
-            f"Stats({strip(self.computed)} {int(self.model_calls)} of "
+            f"Stats({strip(self.computed)} {int(fetched(self.model_calls))} of "
             f"{len(self.computed)} steps ran the model{unused}{warning})"
         )
 
@@ -168,7 +169,7 @@ class SampleResult(NamedTuple):
 
 def strip(computed: Any) -> str:
     """Draws steps as text, ``█`` where the network ran and ``·`` where it did not."""
-    return shown("".join("█" if ran else "·" for ran in np.asarray(computed)))
+    return shown("".join("█" if ran else "·" for ran in np.asarray(fetched(computed))))
 
 
 _PLAIN = str.maketrans({"█": "#", "·": ".", "±": "+-", "²": "^2"})

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jax_stepcache.check import fetched
 from jax_stepcache.policy.asked import Asked
 
 
@@ -23,12 +24,12 @@ def why_unused(
     Returns:
         The reason; None where some step was skipped, or no cache was asked for.
     """
-    if asked is None or not asked.cache or not np.asarray(computed).all():
+    if asked is None or not asked.cache or not np.asarray(fetched(computed)).all():
         return None
     if asked.never is not None:
         return asked.never
     seen, limit = (
-        np.broadcast_to(np.asarray(x, np.float32), np.shape(computed))
+        np.broadcast_to(np.asarray(fetched(x), np.float32), np.shape(computed))
         for x in (signal, threshold)
     )
     compared = np.flatnonzero(~np.isnan(limit))

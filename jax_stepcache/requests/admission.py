@@ -14,7 +14,7 @@ from jax.core import Tracer
 from jax_stepcache.backends import get_cache_backend
 from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.settings import settings_of
-from jax_stepcache.check import batch_size, check_count, structs_of
+from jax_stepcache.check import batch_size, check_count, fetched, structs_of
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.generation import Generation, draw_noise
 from jax_stepcache.network.inputs import Inputs
@@ -269,7 +269,7 @@ def check_shared(shared: Mapping[str, Any], others: Iterable[str] = ()) -> None:
 def _equal(x: Any, shared: Any) -> bool:
     if x is shared or any(isinstance(y, jax.ShapeDtypeStruct) for y in (x, shared)):
         return True
-    return np.shape(x) == np.shape(shared) and bool(np.all(x == shared))
+    return np.shape(x) == np.shape(shared) and bool(fetched(np.all(x == shared)))
 
 
 def _arrays_of(request: Generation) -> list[Any]:

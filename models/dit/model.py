@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jax_stepcache.check import batch_size, check_arrays
+from jax_stepcache.check import batch_size, check_arrays, fetched
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.network.guidance import stack_branches
 from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule
@@ -159,7 +159,7 @@ class DiTModel:
         check_arrays(label, jax.ShapeDtypeStruct((batch,), jnp.int32), what)
         if isinstance(label, (Tracer, jax.ShapeDtypeStruct)):
             return batch
-        numbers, classes = np.asarray(label), self.config.num_classes
+        numbers, classes = np.asarray(fetched(label)), self.config.num_classes
         wrong = numbers[(numbers < 0) | (numbers >= classes)]
         if wrong.size:
             raise ValueError(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jax_stepcache.check import check_count, check_numbers
+from jax_stepcache.check import check_count, check_numbers, fetched
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.gates import (
@@ -102,6 +102,7 @@ def db_cache(
 
 def _at_most_leading(warmup: Any, mask: Any) -> Any:
     """A warm-up that ends where a mask first skips."""
+    warmup, mask = fetched(warmup), fetched(mask)
     xp = jnp if isinstance(warmup, jax.Array) or isinstance(mask, jax.Array) else np
     leading = xp.cumprod(mask.astype(np.int32)).sum()
     return xp.minimum(warmup, leading).astype(np.int32)
@@ -119,6 +120,7 @@ def _cap(total: float | jax.Array | None) -> jax.Array | np.ndarray:
 
 
 def _infinite_where(number: Any, unbounded: Callable[[Any], Any]) -> Any:
+    number = fetched(number)
     xp = jnp if isinstance(number, jax.Array) else np
     return xp.where(unbounded(number), np.float32(math.inf), number)
 

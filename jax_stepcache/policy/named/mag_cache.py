@@ -11,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jax_stepcache.check import check_count, check_numbers
+from jax_stepcache.check import check_count, check_numbers, fetched
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.gates import Always, Magnitude
 from jax_stepcache.policy.leaf import leaf
@@ -63,7 +63,7 @@ def _retained(ratio: float | jax.Array, num_steps: int) -> ArrayLike:
     if isinstance(ratio, Tracer):
         return jnp.floor(ratio * num_steps + 0.5).astype(jnp.int32)
     # In Python's floats, as the original: in float32 0.29 of 50 steps is one more.
-    return np.int32(int(float(ratio) * num_steps + 0.5))
+    return np.int32(int(float(fetched(ratio)) * num_steps + 0.5))
 
 
 def magnitude_calibration() -> Composed:

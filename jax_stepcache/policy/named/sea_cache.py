@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_stepcache.check import check_count, check_numbers
+from jax_stepcache.check import check_count, check_numbers, fetched
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.forecasts import Newton
 from jax_stepcache.policy.gates import Accumulate, LastStep, MaxConsecutive
@@ -48,7 +48,7 @@ def sea_cache(
     check_numbers("sea_power_exp", power_exp, above=0.0)
     check_count("sea_max_consecutive_cached", max_consecutive_cached)
     gate = Accumulate(leaf(threshold, np.float32))
-    cap = leaf(max_consecutive_cached, np.int32)
+    cap = fetched(leaf(max_consecutive_cached, np.int32))
     xp = jnp if isinstance(cap, jax.Array) else np
     cap = xp.where(cap == 0, -1, cap).astype(np.int32)
     return compose(

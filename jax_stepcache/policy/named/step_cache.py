@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from jax_stepcache.check import fetched
 from jax_stepcache.policy.forecasts import get_forecast
 from jax_stepcache.policy.gates import Tiers
 from jax_stepcache.policy.leaf import leaf
@@ -89,7 +90,7 @@ def check_tiers(
             "they need the same number"
         )
     if not _traced(sim_thresholds):
-        thresholds = np.asarray(sim_thresholds)
+        thresholds = np.asarray(fetched(sim_thresholds))
         if not ((thresholds >= -1) & (thresholds <= 1)).all():
             raise ValueError(
                 f"velocity_sim_thresholds is {thresholds.tolist()}; cosines lie in "
@@ -101,7 +102,7 @@ def check_tiers(
                 "highest first, or the first one hides the others"
             )
     if not _traced(skip_countdowns):
-        countdowns = np.asarray(skip_countdowns)
+        countdowns = np.asarray(fetched(skip_countdowns))
         whole = np.issubdtype(countdowns.dtype, np.integer)
         if not whole or not (countdowns >= 1).all():
             raise ValueError(

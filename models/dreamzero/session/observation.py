@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jax_stepcache.check import check_arrays
+from jax_stepcache.check import check_arrays, fetched
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.transfers import sent
 
@@ -121,7 +121,7 @@ def _require(
         begins = begins_window(c, jax.device_get(position))
         restart = fields.get("restart")
         if restart is not None and not isinstance(restart, Tracer):
-            begins = begins | np.asarray(restart, bool)
+            begins = begins | np.asarray(fetched(restart), bool)
         reads = [] if begins.all() else ["latents"]
     reads.append("state")
     if begins.any():
