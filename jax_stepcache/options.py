@@ -16,7 +16,7 @@ from jax_stepcache.errors import unknown_name, warn
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation, program_of
 from jax_stepcache.loop.progress import Progress, tqdm_progress
-from jax_stepcache.network.inputs import check_inputs, schedules_of
+from jax_stepcache.network.inputs import check_inputs, default_key, schedules_of
 from jax_stepcache.network.own import own_model
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Denoiser
@@ -157,7 +157,7 @@ def resolve(params: Any, options: Options) -> Generation:
     if key is not None:
         check_key(key)
     elif options.noise is None:
-        key = jax.random.key(0)
+        key = default_key()
     solver = get_solver(_or(options.solver, model.defaults.solver))
     progress = tqdm_progress() if options.progress is True else options.progress or None
     asked = asked_of(policy, num_steps_of(schedule), 2 if guided else 1)

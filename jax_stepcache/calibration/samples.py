@@ -16,6 +16,8 @@ from jax_stepcache.check import batch_size, check_count
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import draw_noise
+from jax_stepcache.loop.transfers import sent
+from jax_stepcache.network.inputs import default_key
 from jax_stepcache.network.own import function_model
 from jax_stepcache.network.own_rows import own_axes
 from jax_stepcache.network.params import Params
@@ -63,8 +65,9 @@ class Samples(NamedTuple):
 
     def one(self, i: int) -> dict[str, Any]:
         """The options of one of them, a batch of its own."""
+        place = sent(np.array([i], np.int32), self.batch)
         return {
-            name: take_rows(given, self._axes(name), jnp.array([i]))
+            name: take_rows(given, self._axes(name), place)
             for name, given in self.batch.items()
         }
 
@@ -89,7 +92,7 @@ class Samples(NamedTuple):
     def together(self, **options: Any) -> tuple[float, Any]:
         """Samples all in one batch: mean model calls, and the decoded samples."""
         result = sample(self.params, **{**self.shared, **self.batch, **options})
-        calls = float(np.mean(result.stats.model_calls))
+        calls = float(np.mean(jax.device_get(result.stats.model_calls)))
         return calls, decoded(self.model, result.sample)
 
     def apart(self, **options: Any) -> tuple[float, Any]:
@@ -100,7 +103,8 @@ class Samples(NamedTuple):
             sample(self.params, **{**self.shared, **self.one(i), **options})
             for i in range(self.number)
         ]
-        calls = float(np.mean([int(r.stats.model_calls) for r in results]))
+        made = jax.device_get([r.stats.model_calls for r in results])
+        calls = float(np.mean(made))
         whole = jax.tree.map(
             lambda *parts: jnp.concatenate(parts), *[r.sample for r in results]
         )
@@ -147,7 +151,7 @@ def make_samples(
         ValueError: if they do not fit.
         TypeError: likewise.
     """
-    worlds, noise = jax.random.split(jax.random.key(0) if key is None else key)
+    worlds, noise = jax.random.split(default_key() if key is None else key)
     # The result tells the options, and outlives the call.
     shared: dict[str, Any] = {} if model is None else {"model": model}
     shared |= kept(dict(options))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.calibration.answers import check_changes
@@ -24,6 +23,7 @@ from jax_stepcache.calibration.schedule_search import (
     settings_of,
 )
 from jax_stepcache.calibration.trajectory import follow
+from jax_stepcache.loop.transfers import sent
 from jax_stepcache.options import Options, resolve
 from jax_stepcache.policy.named import mask_of_steps
 
@@ -168,11 +168,11 @@ class _Search:
         fitted = fit_response(self._uncached, self._followed, self.program.schedule)
         # A response of none is as good a guess where little has been learnt. The lower
         # score of the two counts: a climb finds whatever one of them overrates.
-        responses = (fitted, jax.tree.map(jnp.zeros_like, fitted))
+        responses = sent((fitted, jax.tree.map(np.zeros_like, fitted)))
 
         @functools.cache
         def replayed(candidate: Candidate) -> float:
-            policy = candidate.policy(self.num_steps)
+            policy = sent(candidate.policy(self.num_steps))
             ends = [
                 replay_whole(self.program, policy, self._uncached, response).sample
                 for response in responses

@@ -152,8 +152,7 @@ class TabletopModel(DreamZeroModel):
             ``video`` float32[batch, 2, 32, 32, 3] in [0, 1] and ``action``
             float32[batch, 8, 2] in units of the table's side.
         """
-        frames = jnp.clip(latent.decode(sample["video"]), 0.0, 1.0)
-        return {"action": sample["action"] * MAX_STEP, "video": frames}
+        return _decoded(sample["video"], sample["action"])
 
     def encode(self, frames: jax.Array, actions: jax.Array) -> dict[str, jax.Array]:
         """Frames and displacements to a clean sample, the inverse of `decode`."""
@@ -173,6 +172,12 @@ class TabletopModel(DreamZeroModel):
 def _lay_tables(key: jax.Array, batch: int) -> dict[str, jax.Array]:
     keys = jax.random.split(key, (2, batch))
     return jax.vmap(observe)(jax.vmap(reset)(keys[0]), keys[1])
+
+
+@jax.jit
+def _decoded(video: jax.Array, action: jax.Array) -> dict[str, jax.Array]:
+    frames = jnp.clip(latent.decode(video), 0.0, 1.0)
+    return {"action": action * MAX_STEP, "video": frames}
 
 
 def model_from_config(config: Mapping[str, Any]) -> TabletopModel:

@@ -15,6 +15,8 @@ from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.errors import naming
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.result import SampleResult
+from jax_stepcache.loop.transfers import sent
+from jax_stepcache.network.inputs import default_key
 from jax_stepcache.network.params import Params
 from jax_stepcache.pipeline import CachedSampler
 from jax_stepcache.requests.many import Checked, check_many, run_many
@@ -129,6 +131,7 @@ class DreamZeroPipeline(CachedSampler):
         """
         text, negative_text = kept((text, negative_text))
         self._check_text(text, negative_text, np.shape(text)[0] if np.ndim(text) else 0)
+        text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.start(
             self.model, self._mesh, self.params.weights, text, negative_text
         )
@@ -155,6 +158,7 @@ class DreamZeroPipeline(CachedSampler):
         self._check_session(session)
         session, text, negative_text = kept((session, text, negative_text))
         self._check_text(text, negative_text, session.batch)
+        text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.prompt(
             self.model, self._mesh, self.params.weights, session, text, negative_text
         )
@@ -165,7 +169,9 @@ class DreamZeroPipeline(CachedSampler):
         They are to be shown ``first`` or ``image`` and ``y``, the others ``latents``.
         """
         self._check_session(session)
-        return np.asarray(begins_window(self.model.dit, np.asarray(session.position)))
+        return np.asarray(
+            begins_window(self.model.dit, jax.device_get(session.position))
+        )
 
     def __call__(
         self,
@@ -363,7 +369,7 @@ class DreamZeroPipeline(CachedSampler):
             self.params.weights,
             kept(session),
             shown.observation,
-            jax.random.key(0) if key is None else kept(key),
+            default_key() if key is None else kept(key),
         )
         return observed, drawn if noise is None else dict(noise)
 
@@ -377,7 +383,7 @@ class DreamZeroPipeline(CachedSampler):
             action,
             None
             if self.statistics is None
-            else programs.to_robot(self.statistics, action, shown.raw),
+            else programs.to_robot(*sent((self.statistics, action, shown.raw))),
             observed.begins,
             observed.first,
             result.stats,
