@@ -51,13 +51,17 @@ def nearest(
         `` Did you mean 'name'?``, with the blank before it; ``""`` if none is near.
     """
     # "DiT" has one letter in common with "dit", and is meant for it.
-    names = {_plain(name): name for name in sorted(allowed)}
-    plain = _plain(given)
+    names, plain = sorted(allowed), _plain(given)
     other = (elsewhere or {}).get(plain)
-    if other in names.values():
+    if other in names:
         return f" Did you mean {other!r}?"
-    near = difflib.get_close_matches(plain, names, n=1)
-    return f" Did you mean {names[near[0]]!r}?" if near else ""
+    near = difflib.get_close_matches(plain, map(_plain, names), n=1)
+    if not near:
+        return ""
+    # Of names that differ by such letters only, the one that is written most alike.
+    alike = [name for name in names if _plain(name) == near[0]]
+    meant = difflib.get_close_matches(str(given), alike, n=1, cutoff=0.0)
+    return f" Did you mean {meant[0]!r}?"
 
 
 def _plain(name: object) -> str:
