@@ -2,7 +2,7 @@
 
 The process imports everything and starts nothing. For each moment it forks a child that
 does the work and dies by SIGKILL: half of them at a certain operation on files, the
-others at a certain time.
+others at a certain time. Then another child does the same work again, to the end.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -74,7 +75,10 @@ WORK: dict[str, Callable[[Path, Path], Any]] = {
 
 
 def main(what: str, source: Path, folder: Path, moments: int, seed: int) -> None:
-    """Does some work whole, then kills it at as many moments; tells which were hit.
+    """Does some work whole, then kills it at as many moments; tells how it went.
+
+    What a child that was killed has left under the name of its work is kept beside it,
+    ending in ``.left``, before the work is done again.
 
     Args:
         what: of `WORK`.
@@ -89,7 +93,7 @@ def main(what: str, source: Path, folder: Path, moments: int, seed: int) -> None
     whole = _begin(what, source, folder / "whole", None, count)
     assert _wait(whole) == 0, "the work fails without being killed"
     seconds, operations = time.monotonic() - start, int(count.read_text())
-    hit = 0
+    hit, failed = 0, []
     for moment in range(moments):
         target = folder / str(moment)
         last = draw.randint(1, operations) if moment % 2 else None
@@ -98,7 +102,13 @@ def main(what: str, source: Path, folder: Path, moments: int, seed: int) -> None
             time.sleep(draw.uniform(0, seconds))
             os.kill(child, signal.SIGKILL)
         hit += _wait(child) == -signal.SIGKILL
-    print(json.dumps({"hit": hit, "operations": operations}))
+        if target.exists():
+            shutil.copytree(target, folder / f"{moment}.left")
+        # Training goes on; what is saved is whole, and is not saved again.
+        if what == "train" or not target.exists():
+            again = _wait(_begin(what, source, target, None, None))
+            failed += [moment] * (again != 0)
+    print(json.dumps({"hit": hit, "operations": operations, "failed": failed}))
 
 
 def _begin(
