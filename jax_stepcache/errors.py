@@ -50,19 +50,26 @@ def nearest(
     Returns:
         `` Did you mean 'name'?``, with the blank before it; ``""`` if none is near.
     """
-    # "DiT" has one letter in common with "dit", and is meant for it.
-    names = {_plain(name): name for name in sorted(allowed)}
-    plain = _plain(given)
+    names, plain = sorted(allowed), _plain(given)
     other = (elsewhere or {}).get(plain)
-    if other in names.values():
+    if other in names:
         return f" Did you mean {other!r}?"
-    near = difflib.get_close_matches(plain, names, n=1)
-    return f" Did you mean {names[near[0]]!r}?" if near else ""
+    near = difflib.get_close_matches(str(given), names, n=1)
+    if not near or plain in map(_plain, names):
+        # "DiT" has one letter in common with "dit", and is meant for it.
+        spelt = {_plain(name): name for name in reversed(names)}
+        near = [spelt[one] for one in difflib.get_close_matches(plain, spelt, n=1)]
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _plain(name: object) -> str:
     """A name without what people write in one way or another."""
     return str(name).lower().replace("_", "").replace("-", "").replace(" ", "")
+
+
+def brief(given: object) -> str:
+    """What was given, on a line, and no longer than can be read at a glance."""
+    return f"{' '.join(repr(given).split()):.80}"
 
 
 def naming_arguments(

@@ -13,7 +13,7 @@ from jax_stepcache.calibration.answers import check_finite
 from jax_stepcache.calibration.plain import with_schedule
 from jax_stepcache.calibration.quality import decibels, decoded
 from jax_stepcache.check import batch_size, check_count
-from jax_stepcache.errors import unknown_name
+from jax_stepcache.errors import brief, unknown_name
 from jax_stepcache.loop.generation import draw_noise
 from jax_stepcache.network.own import function_model
 from jax_stepcache.network.own_rows import own_axes
@@ -164,8 +164,8 @@ def make_samples(
             batch["observation"] = known.example(worlds, count)
     elif known is None:
         raise TypeError(
-            f"samples is {samples!r}; with a model of your own, give a mapping with "
-            "'noise' (and 'condition'), [samples, ...] arrays"
+            f"samples is {brief(samples)}; with a model of your own, give a mapping "
+            "with 'noise' (and 'condition'), [samples, ...] arrays"
         )
     else:
         check_count("samples", samples, 1)

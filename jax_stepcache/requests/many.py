@@ -12,7 +12,7 @@ import numpy as np
 from jax_stepcache.check import check_count
 from jax_stepcache.errors import naming
 from jax_stepcache.loop.result import SampleResult
-from jax_stepcache.options import Request
+from jax_stepcache.options import Request, check_params
 from jax_stepcache.requests.admission import (
     Admission,
     admission_for,
@@ -122,6 +122,7 @@ def check_many(
         TypeError: likewise.
     """
     check_shared(options, ("slots", "max_inference_steps"))
+    check_params(params, options.get("model"))
     check_count("slots", slots, 1)
     resolved = []
     for index, request in enumerate(requests):

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.policy.forecasts import get_forecast
 from jax_stepcache.policy.gates import Mask
 from jax_stepcache.policy.leaf import leaf
@@ -27,6 +28,7 @@ DREAMZERO_SCHEDULES = MappingProxyType(
 )
 
 
+@naming_arguments({"stepsmask": "mask"})
 def static_schedule(
     mask: Sequence[bool] | np.ndarray | jax.Array, forecast: Any = "hold"
 ) -> Composed:
