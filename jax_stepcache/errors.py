@@ -50,16 +50,18 @@ def nearest(
     Returns:
         `` Did you mean 'name'?``, with the blank before it; ``""`` if none is near.
     """
+    # "DiT" has one letter in common with "dit", and is meant for it.
     names, plain = sorted(allowed), _plain(given)
     other = (elsewhere or {}).get(plain)
     if other in names:
         return f" Did you mean {other!r}?"
-    near = difflib.get_close_matches(str(given), names, n=1)
-    if not near or plain in map(_plain, names):
-        # "DiT" has one letter in common with "dit", and is meant for it.
-        spelt = {_plain(name): name for name in reversed(names)}
-        near = [spelt[one] for one in difflib.get_close_matches(plain, spelt, n=1)]
-    return f" Did you mean {near[0]!r}?" if near else ""
+    near = difflib.get_close_matches(plain, map(_plain, names), n=1)
+    if not near:
+        return ""
+    # Of names that differ by such letters only, the one that is written most alike.
+    alike = [name for name in names if _plain(name) == near[0]]
+    meant = difflib.get_close_matches(str(given), alike, n=1, cutoff=0.0)
+    return f" Did you mean {meant[0]!r}?"
 
 
 def _plain(name: object) -> str:

@@ -18,7 +18,7 @@ from jax_stepcache.errors import naming_arguments, unknown_name, warn
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation, program_of
 from jax_stepcache.loop.progress import Progress, tqdm_progress
-from jax_stepcache.network.inputs import check_inputs, schedules_of
+from jax_stepcache.network.inputs import check_inputs, default_key, schedules_of
 from jax_stepcache.network.own import own_model
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Denoiser
@@ -183,7 +183,7 @@ def resolve(params: Any, options: Options) -> Generation:
     if key is not None:
         check_key(key)
     elif options.noise is None:
-        key = jax.random.key(0)
+        key = default_key()
     solver = get_solver(_or(options.solver, model.defaults.solver))
     progress = _progress(options.progress)
     asked = asked_of(policy, num_steps_of(schedule), 2 if guided else 1)

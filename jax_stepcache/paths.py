@@ -34,13 +34,16 @@ def as_path(given: str | os.PathLike[str], what: str = "path") -> Path:
         raise TypeError(f"{what} is {text!r:.80}; give a path as text, not as bytes")
     if not text or "\0" in text:
         raise ValueError(f"{what} is {text!r}; give the name of a file or a folder")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
+    path = Path(os.path.expanduser(text))
+    if not str(path).startswith("~"):
+        return path
+    if text.startswith("~"):
         raise ValueError(
             f"{what} is {text!r}, and there is no home folder of that user; a file of "
             f"such a name is './{text}'"
-        ) from error
+        )
+    # pathlib forgets the "./", and the next one who takes the path must not expand it.
+    return path.absolute()
 
 
 def path_option(text: str) -> Path:

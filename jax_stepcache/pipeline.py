@@ -12,6 +12,7 @@ from jax_stepcache.backends import (
     get_cache_backend,
 )
 from jax_stepcache.errors import naming_arguments
+from jax_stepcache.kept import kept
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.network.own import function_model
 from jax_stepcache.network.params import Params
@@ -55,7 +56,7 @@ class CachedSampler:
             ValueError: for unknown names or settings that do not fit.
             TypeError: if there is no model.
         """
-        self.params = params
+        self.params = params = kept(params)
         if isinstance(params, Params):
             self.model, self._own = params.model, {}
         elif isinstance(params, str):

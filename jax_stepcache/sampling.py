@@ -18,6 +18,7 @@ from jax_stepcache.loop.gradient import walked, with_derivatives_of
 from jax_stepcache.loop.program import sampled
 from jax_stepcache.loop.progress import Progress
 from jax_stepcache.loop.result import SampleResult
+from jax_stepcache.loop.transfers import sent
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.options import ELSEWHERE, Options, options_of, resolve
 from jax_stepcache.policy.policy import Policy
@@ -108,7 +109,7 @@ def sample(
     # Nothing is bound yet but the arguments, and they are the fields of `Options`.
     given = dict(locals())
     generation = resolve(kept(given.pop("params")), Options(**given))
-    result = _run(decide, generation)
+    result = _run(decide, sent(generation))
     return result._replace(stats=result.stats._replace(asked=generation.asked))
 
 

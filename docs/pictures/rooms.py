@@ -29,7 +29,7 @@ FLOORS = (
     ("backends", "", "loop"),
     ("", "network", ""),
     ("checkpoints", "", "solvers"),
-    ("", "", "policy"),
+    ("paths", "", "policy"),
     ("errors", "kept", "check"),
 )
 # Files that are doors of other rooms: `python -m jax_stepcache` is the command, and the

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from jax_stepcache.check import described, structs_of
-from jax_stepcache.network.inputs import Inputs
+from jax_stepcache.network.inputs import Inputs, default_key
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.own_rows import own_axes
 from jax_stepcache.network.rows import RowAxes, leading_axes, row_axes, with_rows
@@ -37,7 +37,7 @@ def condition_axes(
         return own_axes(model, weights, inputs.condition, sample)
     shown = inputs.observation
     if shown is None:
-        shown = jax.eval_shape(model.example, jax.random.key(0))
+        shown = jax.eval_shape(model.example, default_key())
     leaves, structure = jax.tree.flatten(structs_of((weights, shown)))
     axes, prepared = _prepared(model, guided, structure, tuple(leaves))
     if inputs.observation is None:

@@ -144,8 +144,9 @@ def denoise_each(
         return begun(place, sample, network.solver, cache, trace)
 
     rows = jnp.arange(network.branches) * batch
+    places = jnp.arange(batch, dtype=jnp.int32)
     first = take_rows(condition, axes, rows)
-    slots = jax.vmap(start, in_axes=(0, 0, None))(jnp.arange(batch), samples, first)
+    slots = jax.vmap(start, in_axes=(0, 0, None))(places, samples, first)
     running, calls = run_slots(
         forward, FixedBatch(settings), Running(slots, condition, ())
     )

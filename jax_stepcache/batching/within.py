@@ -109,7 +109,8 @@ class SlotsWithin:
         branches = replace(self._branches(settings), leaving=leaving)
         decision = branches.decide(slot.cache, view)
         # A request that is not guided has one branch; its other rows are nobody's.
-        ran = decision.state.ran & (jnp.arange(branches.count) < self._own(settings))
+        each = jnp.arange(branches.count, dtype=jnp.int32)
+        ran = decision.state.ran & (each < self._own(settings))
         state = decision.state._replace(ran=ran)
         decision = decision._replace(
             run=ran.any(), state=state, ran=ran if branches.count > 1 else None

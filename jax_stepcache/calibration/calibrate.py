@@ -20,6 +20,7 @@ from jax_stepcache.calibration.thresholds import (
 )
 from jax_stepcache.check import check_key, check_numbers
 from jax_stepcache.errors import unknown_name
+from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.options import check_params, options_of, resolve
@@ -84,7 +85,7 @@ def calibrate(
         default = DiffusionCacheConfig()
         given = vars(cache_config).items()
         cache_config = {k: x for k, x in given if x is not getattr(default, k)}
-    config = dict(cache_config or {})
+    config = kept(dict(cache_config or {}))
     if cache == "tuned" and config:
         raise ValueError(
             f"cache_config {sorted(config)} is for caches with a threshold; 'tuned' "

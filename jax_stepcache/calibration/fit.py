@@ -71,7 +71,7 @@ def mean_ratios(trajectories: Sequence[Trajectory]) -> tuple[float, ...]:
     Returns:
         One ratio for each step.
     """
-    seen = np.stack([np.asarray(t.seen.ratio) for t in trajectories])
+    seen = np.stack(jax.device_get([t.seen.ratio for t in trajectories]))
     ratios = seen.mean(axis=(0, 2))
     ratios[0] = 1.0
     return tuple(round(float(ratio), 6) for ratio in ratios)
@@ -92,6 +92,7 @@ def fit_response(
         least-squares response over the trajectories that computed it; where none has,
         that of the nearest step. 1 where nothing has moved.
     """
+    uncached, cached = jax.device_get((uncached, list(cached)))
     leaves, structure = jax.tree.flatten(uncached.samples)
     said = jax.tree.leaves(uncached.velocities)
     schedules = per_output(schedule, uncached.samples)

@@ -12,9 +12,12 @@ import numpy as np
 from jax_stepcache.calibration.answers import check_finite
 from jax_stepcache.calibration.plain import with_schedule
 from jax_stepcache.calibration.quality import decibels, decoded
-from jax_stepcache.check import batch_size, check_count
+from jax_stepcache.check import batch_size, check_count, check_leaves
 from jax_stepcache.errors import brief, unknown_name
+from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import draw_noise
+from jax_stepcache.loop.transfers import sent
+from jax_stepcache.network.inputs import default_key
 from jax_stepcache.network.own import function_model
 from jax_stepcache.network.own_rows import own_axes
 from jax_stepcache.network.params import Params
@@ -62,8 +65,9 @@ class Samples(NamedTuple):
 
     def one(self, i: int) -> dict[str, Any]:
         """The options of one of them, a batch of its own."""
+        place = sent(np.array([i], np.int32), self.batch)
         return {
-            name: take_rows(given, self._axes(name), jnp.array([i]))
+            name: take_rows(given, self._axes(name), place)
             for name, given in self.batch.items()
         }
 
@@ -88,7 +92,7 @@ class Samples(NamedTuple):
     def together(self, **options: Any) -> tuple[float, Any]:
         """Samples all in one batch: mean model calls, and the decoded samples."""
         result = sample(self.params, **{**self.shared, **self.batch, **options})
-        calls = float(np.mean(result.stats.model_calls))
+        calls = float(np.mean(jax.device_get(result.stats.model_calls)))
         return calls, decoded(self.model, result.sample)
 
     def apart(self, **options: Any) -> tuple[float, Any]:
@@ -99,7 +103,8 @@ class Samples(NamedTuple):
             sample(self.params, **{**self.shared, **self.one(i), **options})
             for i in range(self.number)
         ]
-        calls = float(np.mean([int(r.stats.model_calls) for r in results]))
+        made = jax.device_get([r.stats.model_calls for r in results])
+        calls = float(np.mean(made))
         whole = jax.tree.map(
             lambda *parts: jnp.concatenate(parts), *[r.sample for r in results]
         )
@@ -146,8 +151,10 @@ def make_samples(
         ValueError: if they do not fit.
         TypeError: likewise.
     """
-    worlds, noise = jax.random.split(jax.random.key(0) if key is None else key)
-    shared = dict(options) if model is None else {"model": model, **options}
+    worlds, noise = jax.random.split(default_key() if key is None else key)
+    # The result tells the options, and outlives the call.
+    shared: dict[str, Any] = {} if model is None else {"model": model}
+    shared |= kept(dict(options))
     known = params.model if isinstance(params, Params) else None
     if isinstance(samples, Mapping):
         for name in samples:
@@ -158,7 +165,9 @@ def make_samples(
                 f"samples has {sorted(samples)}; it needs 'noise', [samples, ...] "
                 "arrays"
             )
-        batch = dict(samples)
+        batch = kept(dict(samples))
+        for name, given in batch.items():
+            check_leaves(given, f"samples[{name!r}]")
         count = batch_size(batch["noise"], "samples['noise']")
         if known is not None and not {"observation", "condition"} & set(batch):
             batch["observation"] = known.example(worlds, count)

@@ -84,19 +84,9 @@ class FolderCheckpoint:
         folder = self.path.absolute()
         if self.files is not None:
             require_intact(folder, self.files, folder / MODEL)
-        known = parts_of(wanted)
-        parts = sorted(
-            child.name
-            for child in folder.iterdir()
-            # People and programs keep folders of their own beside the parts.
-            if child.is_dir() and (child.name in known or _is_part(child))
-        )
         weights: dict[str, jax.Array] = {}
         with ocp.StandardCheckpointer() as checkpointer:
-            stored = {
-                part: _read(folder / part, lambda path: _metadata(checkpointer, path))
-                for part in parts
-            }
+            stored = _stored(checkpointer, folder, parts_of(wanted))
             given = {
                 name: found.shape
                 for part in stored.values()
@@ -260,6 +250,30 @@ def read_description(folder: Path) -> Description:
 def _checksum_of(said: Mapping[str, Any]) -> int:
     """Of what ``model.json`` says, however it is laid out."""
     return of_text(json.dumps(said, sort_keys=True))
+
+
+def _stored(
+    checkpointer: ocp.StandardCheckpointer, folder: Path, wanted: Iterable[str]
+) -> dict[str, dict[str, Any]]:
+    """Shapes and dtypes of the arrays in each part that is there.
+
+    People and programs keep folders of their own beside the parts, copies of parts
+    among them. One that is not wanted is a part only if its name is that of the
+    weights in it: then the checkpoint is of another model.
+    """
+    stored = {}
+    for child in sorted(child for child in folder.iterdir() if child.is_dir()):
+        if child.name not in wanted and not _is_part(child):
+            continue
+        try:
+            found = _read(child, lambda path: _metadata(checkpointer, path))
+        except ValueError:
+            if child.name in wanted:
+                raise
+            continue
+        if child.name in wanted or set(parts_of(found)) == {child.name}:
+            stored[child.name] = found
+    return stored
 
 
 def _is_part(folder: Path) -> bool:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.loop.forward import Whole, Within
+from jax_stepcache.loop.placeholders import NOTHING, bits
 from jax_stepcache.loop.progress import Progress, TqdmProgress, no_bar, report
 from jax_stepcache.loop.result import SampleResult, stats_of
 from jax_stepcache.policy.policy import Policy
@@ -28,8 +29,8 @@ class LoopState(NamedTuple):
         cache: the policy's state.
         computed: bool[num_steps], filled as the loop goes.
         ran: bool[num_steps, branches], likewise, where branches decide apart; or None.
-        signal: float32[num_steps] or [num_steps, branches], likewise.
-        threshold: the same.
+        signal: int32[num_steps] or [num_steps, branches], likewise, the signal's bits.
+        threshold: the same, of the threshold.
         nonfinite: bool scalar.
         bar: int32 scalar, what a progress tells bars apart by; or None.
     """
@@ -168,8 +169,8 @@ def _loop(
             cache=decision.state,
             computed=loop.computed.at[loop.step].set(decision.run),
             ran=None if loop.ran is None else loop.ran.at[loop.step].set(decision.ran),
-            signal=loop.signal.at[loop.step].set(decision.signal),
-            threshold=loop.threshold.at[loop.step].set(decision.threshold),
+            signal=loop.signal.at[loop.step].set(bits(decision.signal)),
+            threshold=loop.threshold.at[loop.step].set(bits(decision.threshold)),
             nonfinite=loop.nonfinite | ~finite,
             bar=bar,
         )
@@ -188,8 +189,8 @@ def _loop(
         cache=forward.init(policy, view_at(first, noise), num_steps),
         computed=jnp.zeros(num_steps, bool),
         ran=ran,
-        signal=jnp.full(shape, jnp.nan, jnp.float32),
-        threshold=jnp.full(shape, jnp.nan, jnp.float32),
+        signal=jnp.full(shape, NOTHING, jnp.int32),
+        threshold=jnp.full(shape, NOTHING, jnp.int32),
         nonfinite=jnp.zeros((), bool),
         bar=no_bar(progress),
     )

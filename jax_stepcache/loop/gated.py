@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from jax_stepcache.loop.placeholders import unchecked
 from jax_stepcache.policy.policy import Decision, Policy
 from jax_stepcache.policy.view import View
 
@@ -25,7 +26,9 @@ def gated(
     Returns:
         The velocity, and the decision with the policy's new state in it.
     """
-    decision = policy.decide(state, view)
+    # A NaN is what a signal says that has not looked yet.
+    with unchecked():
+        decision = policy.decide(state, view)
 
     def compute(state: Any) -> tuple[Any, Any]:
         velocity = run()

@@ -9,22 +9,38 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from jax_stepcache.loop.placeholders import of_bits
 from jax_stepcache.loop.unused import why_unused
 from jax_stepcache.policy.asked import Asked
 
 
-class Branches(NamedTuple):
+class _BranchesLeaves(NamedTuple):
+    computed: jax.Array
+    signal: jax.Array
+    threshold: jax.Array
+
+
+class Branches(_BranchesLeaves):
     """What each guidance branch decided, the conditional one first.
 
     Attributes:
         computed: bool[num_steps, branches], true where the branch computed its span.
-        signal: float32[num_steps, branches], what its gate compared.
-        threshold: float32[num_steps, branches], with what.
+        signal: float32[num_steps, branches], what its gate compared; a leaf as in
+            `Stats`.
+        threshold: float32[num_steps, branches], with what; likewise.
     """
 
-    computed: jax.Array
-    signal: jax.Array
-    threshold: jax.Array
+    __slots__ = ()
+
+    @property
+    def signal(self) -> jax.Array:  # pyright: ignore
+        """See the class."""
+        return of_bits(self[1])
+
+    @property
+    def threshold(self) -> jax.Array:  # pyright: ignore
+        """See the class."""
+        return of_bits(self[2])
 
 
 class Batching(NamedTuple):
@@ -47,8 +63,23 @@ class Batching(NamedTuple):
     inside: jax.Array | np.ndarray
 
 
-class Stats(NamedTuple):
+class _StatsLeaves(NamedTuple):
+    computed: jax.Array
+    signal: jax.Array
+    model_calls: jax.Array
+    nonfinite: jax.Array
+    threshold: jax.Array | float = float("nan")
+    branches: Branches | None = None
+    batching: Batching | None = None
+    asked: Asked | None = None
+
+
+class Stats(_StatsLeaves):
     """Which steps ran the network.
+
+    The leaves of ``signal`` and ``threshold``, which `jax.tree.leaves` shows, are the
+    bits of these numbers as int32: there NaN is an answer, and nothing for
+    ``jax_debug_nans`` to stop at.
 
     Attributes:
         computed: bool[num_steps], true where the network ran; of a cache inside the
@@ -65,14 +96,20 @@ class Stats(NamedTuple):
         asked: what was asked of the cache, a remark without arrays; or None.
     """
 
-    computed: jax.Array
-    signal: jax.Array
-    model_calls: jax.Array
-    nonfinite: jax.Array
-    threshold: jax.Array | float = float("nan")
-    branches: Branches | None = None
-    batching: Batching | None = None
-    asked: Asked | None = None
+    __slots__ = ()
+
+    @property
+    def signal(self) -> jax.Array:  # pyright: ignore
+        """See the class."""
+        return of_bits(self[1])
+
+    @property
+    def threshold(self) -> jax.Array | float:  # pyright: ignore
+        """See the class."""
+        return of_bits(self[4])
+
+    def _asdict(self) -> dict[str, Any]:  # pyright: ignore
+        return {name: getattr(self, name) for name in self._fields}
 
     def __repr__(self) -> str:
         """One line with the steps as a strip: filled where the network ran."""
@@ -96,8 +133,8 @@ def stats_of(
     Args:
         computed: bool[num_steps].
         ran: bool[num_steps, branches], where guidance branches decide apart; or None.
-        signal: float32[num_steps], or [num_steps, branches].
-        threshold: the same.
+        signal: int32[num_steps], or [num_steps, branches], the bits of the signal.
+        threshold: the same, of the threshold.
         nonfinite: bool scalar.
 
     Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -33,6 +34,22 @@ class Inputs(NamedTuple):
     observation: Any
     condition: Any
     negative: tuple[Any, ...] | None = None
+
+
+_KIND = "jax_default_prng_impl"
+
+
+def default_key() -> jax.Array:
+    """``jax.random.key(0)``, which draws where nobody gives a key.
+
+    A program makes it, so that nothing is sent to the device for it.
+    """
+    return _key(getattr(jax.config, _KIND, None))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _key(kind: str | None) -> jax.Array:
+    return jax.random.key(0, impl=kind)
 
 
 def schedules_of(
@@ -113,7 +130,7 @@ def check_inputs(
         check_arrays(noise, model.noise_struct(batch), "noise")
         return Inputs(None, condition)
     if observation is None:
-        observation = model.example(jax.random.key(0), batch)
+        observation = model.example(default_key(), batch)
     observed = model.check_observation(observation)
     if noise is not None:
         check_arrays(noise, model.noise_struct(observed), "noise")

@@ -12,6 +12,7 @@ import numpy as np
 from jax_stepcache.check import check_count
 from jax_stepcache.errors import naming
 from jax_stepcache.loop.result import SampleResult
+from jax_stepcache.loop.transfers import sent
 from jax_stepcache.options import Request, check_params
 from jax_stepcache.requests.admission import (
     Admission,
@@ -153,24 +154,18 @@ def run_many(checked: Checked, places: int) -> list[SampleResult]:
     entries = checked.entries
     state = opened_state(plan, weights, entries[0], places)
     for place, entry in enumerate(entries):
-        state = put(state, np.int32(place), entry)
+        state = put(state, *sent((np.int32(place), entry), weights))
     # The longest first: at the end, when slots run dry, only short ones are left.
     steps = np.zeros(places, np.int32)
     steps[: len(entries)] = [entry.settings.num_steps for entry in entries]
-    state, report = advance(
-        plan,
-        weights,
-        state,
-        np.argsort(-steps, kind="stable").astype(np.int32),
-        np.int32(len(entries)),
-        np.zeros(places, bool),
-        NO_LIMIT,
-    )
-    calls = int(report.calls)
+    order = np.argsort(-steps, kind="stable").astype(np.int32)
+    told = order, np.int32(len(entries)), np.zeros(places, bool), NO_LIMIT
+    state, report = advance(plan, weights, state, *sent(told, weights))
+    calls = int(jax.device_get(report.calls))
     traces = jax.device_get(state.places.trace)
     return [
         finished_result(
-            at_place(state.places.sample, np.int32(place)),
+            at_place(state.places.sample, sent(np.int32(place), weights)),
             jax.tree.map(lambda x, at=place: x[at], traces),
             entry,
             calls,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
 # Where Python itself tells of callbacks that raise.
@@ -49,11 +50,13 @@ class Answer(Future):
             result: the result.
             error: the error, in place of a result.
         """
+        # Nor does it matter if its owner has answered it, which is not for him to do.
         if self.done() and not self.cancelled():
             return
-        if not self.set_running_or_notify_cancel():
-            return
-        if error is not None:
-            self.set_exception(error)
-        else:
-            self.set_result(result)
+        with contextlib.suppress(InvalidStateError):
+            if not self.set_running_or_notify_cancel():
+                return
+            if error is not None:
+                self.set_exception(error)
+            else:
+                self.set_result(result)

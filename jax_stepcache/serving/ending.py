@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import os
 import sys
 import weakref
 from typing import Protocol
@@ -31,7 +30,7 @@ class Ending:
         Args:
             server: what is to be closed then.
         """
-        self._hook = functools.partial(_close, weakref.ref(server), os.getpid())
+        self._hook = functools.partial(_close, weakref.ref(server))
         atexit.register(self._hook)
 
     def cancel(self) -> None:
@@ -39,10 +38,9 @@ class Ending:
         atexit.unregister(self._hook)
 
 
-def _close(reference: weakref.ref[Closable], process: int) -> None:
+def _close(reference: weakref.ref[Closable]) -> None:
     server = reference()
-    # A forked child has no thread to close, and perhaps a lock that nobody releases.
-    if server is None or os.getpid() != process:
+    if server is None:
         return
     try:
         server.close_for_good(cancel=_has_died())

@@ -16,6 +16,7 @@ import numpy as np
 
 from jax_stepcache.errors import naming_arguments
 from jax_stepcache.kept import kept
+from jax_stepcache.loop.transfers import sent
 from jax_stepcache.options import Request
 from jax_stepcache.requests.admission import (
     Admission,
@@ -159,7 +160,8 @@ class Stream:
             until = math.inf if deadline is None else self.clock() + deadline
             place = self._free.pop()
             try:
-                self._state = put(self._state, np.int32(place), entry)
+                told = sent((np.int32(place), entry), self._params)
+                self._state = put(self._state, *told)
             except BaseException as error:
                 self._free.append(place)
                 self._note_lost(error)
@@ -287,14 +289,10 @@ class Stream:
         order[: len(waiting)] = [held.place for held in waiting]
         # A copy: the program may read it after this returns.
         dropped = self._dropped.copy()
+        told = order, np.int32(len(waiting)), dropped, self._limit
+        weights = admission.weights
         self._state, report = advance(
-            admission.plan,
-            admission.weights,
-            self._state,
-            order,
-            np.int32(len(waiting)),
-            dropped,
-            self._limit,
+            admission.plan, weights, self._state, *sent(told, weights)
         )
         self._dropped[:] = False
         return _UnderWay(waiting, report)
@@ -318,7 +316,8 @@ class Stream:
 
     def _deliver(self, admission: Admission, held: Held) -> None:
         there = self._state.places.sample, self._state.places.trace
-        sample, trace = at_place(there, np.int32(held.place))
+        place = sent(np.int32(held.place), self._params)
+        sample, trace = at_place(there, place)
         trace = jax.device_get(trace)
         del self._held[held.ticket]
         self._free.append(held.place)

@@ -143,7 +143,7 @@ def num_steps_of(schedule: Any) -> int:
         TypeError: if one is no schedule.
     """
     schedules = jax.tree.leaves(schedule, is_leaf=is_schedule)
-    if not all(is_schedule(s) for s in schedules):
+    if not schedules or not all(is_schedule(s) for s in schedules):
         raise TypeError(
             f"schedule is {schedule!r}; give what flow_schedule or explicit_schedule "
             "returns, or one such for each output"

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
 
+from jax_stepcache.loop.transfers import sent
 from jax_stepcache.paths import as_path
 
 from .checkpoints import finish_saves, restore_state, save_state
 from .settings import check_run, keep_settings, require_same
-from .step import Loss, Soundness, TrainState, init_state, train_step
+from .step import Loss, Soundness, TrainState, all_finite, init_state, train_step
 from .stopped import stopped
 
 
@@ -77,7 +78,7 @@ def fit(
     """
     check_run(settings)
     folder = as_path(folder, "folder")
-    if not _finite(trained):
+    if not all_finite(trained):
         raise ValueError("the weights to begin from are not finite")
     last = settings.steps if stop_after is None else min(stop_after, settings.steps)
     options = ocp.CheckpointManagerOptions(max_to_keep=2)
@@ -98,39 +99,40 @@ def fit(
         start = time.perf_counter()
         going: bool | jax.Array = True
         before: _Taken | None = None
-        for step in range(int(state.step), last):
-            key = jax.random.fold_in(jax.random.key(settings.seed + 1), step)
+        for step in range(int(jax.device_get(state.step)), last):
             state, losses, sound = train_step(
                 state,
                 frozen,
-                batch_at(step),
-                key,
+                sent(batch_at(step), state),
+                _key_of(settings.seed, step),
                 loss=loss,
                 optimizer=optimizer,
                 decay=settings.decay,
                 accumulate=settings.accumulate,
-                going=going,
+                going=sent(going),
             )
             going, done = sound.going, step + 1
-            taken = _Taken(step, key, losses, sound)
+            taken = _Taken(step, losses, sound)
             logs = done % log_every == 0 or done == last
             saves = done % save_every == 0 or done == last
             # Of the step before, so that the device has work while the host waits; a
             # step after one that was not finite changes nothing.
             for one in [before, taken if logs or saves else None]:
-                if one is not None and not one.sound.going:
+                if one is not None and not jax.device_get(one.sound.going):
                     save_state(manager, one.step, state)
+                    key = _key_of(settings.seed, one.step)
                     raise stopped(
                         one.step,
                         one.losses,
                         state,
-                        rows=None if rows_of is None else rows_of(one.step, one.key),
-                        sound=np.asarray(one.sound.parts),
+                        rows=None if rows_of is None else rows_of(one.step, key),
+                        sound=jax.device_get(one.sound.parts),
                         source=source,
                         folder=folder,
                     )
             before = taken
             if logs:
+                losses = jax.device_get(losses)
                 shown = ", ".join(f"{k} {float(v):.4f}" for k, v in losses.items())
                 rate = time.perf_counter() - start
                 print(f"step {done}: {shown}, {rate:.0f} s", flush=True)
@@ -140,16 +142,19 @@ def fit(
     return state
 
 
+def _key_of(seed: int, step: int) -> jax.Array:
+    """What a step draws with."""
+    return _folded(seed + 1, sent(np.int32(step)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _folded(seed: int, step: jax.Array) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(seed), step)
+
+
 class _Taken(NamedTuple):
     """A step that the device has been asked for."""
 
     step: int
-    key: jax.Array
     losses: dict[str, jax.Array]
     sound: Soundness
-
-
-def _finite(tree: Any) -> bool:
-    """Whether all numbers are."""
-    each = [jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]
-    return all(bool(one) for one in jax.device_get(each))

@@ -24,6 +24,12 @@ def check_run(settings: Any) -> None:
     for name in ("steps", "batch", "accumulate"):
         if name in given and not given[name] >= 1:
             raise ValueError(f"{name} is {given[name]}; it must be >= 1")
+    warmup = given.get("warmup", 0)  # steps, or a share of them
+    if isinstance(warmup, int) and not 0 <= warmup < max(given.get("steps", 1), 1):
+        raise ValueError(
+            f"warmup is {warmup}; it must be at least 0 and fewer than the "
+            f"{given['steps']} steps"
+        )
     batch, parts = given.get("batch", 0), given.get("accumulate", 1)
     if batch % parts:
         raise ValueError(f"accumulate is {parts}; it must divide the batch of {batch}")

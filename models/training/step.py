@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 # (trained, frozen, batch, key) -> loss and its parts. Hashable: it is static.
@@ -49,9 +50,9 @@ class Soundness(NamedTuple):
 def init_state(trained: Any, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first step."""
     averaged = jax.tree.map(jnp.copy, trained)
-    return TrainState(
-        jnp.zeros((), jnp.int32), trained, averaged, optimizer.init(trained)
-    )
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        fresh = optimizer.init(trained)
+    return TrainState(jax.device_put(np.int32(0)), trained, averaged, fresh)
 
 
 @functools.partial(
@@ -108,9 +109,11 @@ def train_step(
         gradients, (losses, sound) = jax.lax.scan(part, zeros, (parts, keys))
         gradients = jax.tree.map(lambda x: x / accumulate, gradients)
         losses = jax.tree.map(lambda x: x.mean(axis=0), losses)
-    updates, optimizer_state = optimizer.update(
-        gradients, state.optimizer, state.trained
-    )
+    # Optax promotes dtypes, and may whatever a code base allows its own arithmetic.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        updates, optimizer_state = optimizer.update(
+            gradients, state.optimizer, state.trained
+        )
     trained = optax.apply_updates(state.trained, updates)
     # Early on, an average over few steps: the first weights are noise.
     decay_now = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
@@ -120,7 +123,7 @@ def train_step(
         trained,
     )
     taken = TrainState(state.step + 1, trained, averaged, optimizer_state)
-    good = going & sound.all() & _all_finite(taken)
+    good = going & sound.all() & all_finite(taken)
     kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), taken, state)
     return kept, losses, Soundness(good, sound)
 
@@ -131,6 +134,7 @@ def _finite(value: jax.Array, gradients: Any) -> jax.Array:
     return jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(gradients))
 
 
-def _all_finite(tree: Any) -> jax.Array:
+@jax.jit
+def all_finite(tree: Any) -> jax.Array:
     """Whether all numbers of a tree are."""
     return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()

@@ -107,7 +107,11 @@ def rows_of(run: int, name: str, stats: Stats) -> list[Row]:
     if host.branches is None:
         curves = {None: _curve(host.computed, host.signal, host.threshold)}
     else:
-        columns = (np.moveaxis(np.asarray(x), 1, 0) for x in host.branches)
+        each = host.branches
+        columns = (
+            np.moveaxis(np.asarray(x), 1, 0)
+            for x in (each.computed, each.signal, each.threshold)
+        )
         curves = dict(zip(BRANCHES, map(_curve, *columns), strict=True))
     calls, nonfinite = int(host.model_calls), bool(host.nonfinite)
     return [

@@ -65,7 +65,7 @@ class Taylor:
         self, memory: TaylorMemory, at: Point, velocity: jax.Array
     ) -> TaylorMemory:
         """See `Forecast.record`."""
-        spacing = jnp.maximum(at.step - memory.last, 1).astype(jnp.float32)
+        spacing = jnp.maximum(at.step - memory.last, 1).astype(wide(velocity).dtype)
         new = [velocity]
         for before in memory.differences[:-1]:
             difference = (wide(new[-1]) - wide(before)) / spacing
@@ -80,5 +80,5 @@ class Taylor:
         value = wide(memory.differences[0])
         for i, difference in enumerate(memory.differences[1:], start=1):
             weight = jnp.where(i < memory.known, reach**i / math.factorial(i), 0.0)
-            value = value + weight * wide(difference)
+            value = value + weight.astype(value.dtype) * wide(difference)
         return value.astype(memory.differences[0].dtype)

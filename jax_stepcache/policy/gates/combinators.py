@@ -76,8 +76,8 @@ class WarmUp:
 
     def decide(self, state: Any, step: jax.Array, signal: jax.Array) -> Verdict:
         """See `Gate.decide`."""
-        warming = (step < jnp.asarray(self.steps)) & (
-            step % jnp.asarray(self.interval) == 0
+        warming = (step < jnp.asarray(self.steps, jnp.int32)) & (
+            step % jnp.asarray(self.interval, jnp.int32) == 0
         )
         return forced(warming, state, self.gate.decide(state, step, signal))
 
@@ -224,7 +224,7 @@ class MaxSkips:
     def decide(self, state: Counted, step: jax.Array, signal: jax.Array) -> Verdict:
         """See `Gate.decide`."""
         verdict = _capped(self.gate, self.skips, state, step, signal)
-        count = state.number + ~verdict.run
+        count = state.number + jnp.where(verdict.run, 0, 1)
         return verdict._replace(state=Counted(verdict.state, count))
 
     def certain(self, num_steps: int) -> list[Certain]:

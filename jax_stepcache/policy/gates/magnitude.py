@@ -76,14 +76,14 @@ class Magnitude:
         """See `Gate.decide`; what is shown as the signal is the error."""
         del signal
         ratios = jnp.asarray(self.ratios, jnp.float32)
-        tested_here = step >= jnp.asarray(self.retained)
+        tested_here = step >= jnp.asarray(self.retained, jnp.int32)
         known = step < ratios.shape[0]
         ratio = state.ratio * jnp.where(known, ratios[step], 1.0)
         skipped = state.skipped + 1
         error = state.error + jnp.abs(1 - ratio)
         threshold = jnp.asarray(self.threshold, jnp.float32)
         reuse = tested_here & state.recorded & (error <= threshold)
-        reuse &= skipped <= jnp.asarray(self.max_skip_steps)
+        reuse &= skipped <= jnp.asarray(self.max_skip_steps, jnp.int32)
         further = state._replace(ratio=ratio, error=error, skipped=skipped)
         return tested(
             tested_here, ~reuse, error, threshold, chosen(reuse, further, state)

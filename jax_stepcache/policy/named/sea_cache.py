@@ -51,7 +51,8 @@ def sea_cache(
     check_count("sea_max_consecutive_cached", max_consecutive_cached)
     gate = Accumulate(leaf(threshold, np.float32))
     cap = leaf(max_consecutive_cached, np.int32)
-    cap = jnp.where(cap == 0, -1, cap)
+    xp = jnp if isinstance(cap, jax.Array) else np
+    cap = xp.where(cap == 0, -1, cap).astype(np.int32)
     return compose(
         signal=Spectrum(leaf(power_exp, np.float32), axes, output),
         gate=LastStep(MaxConsecutive(gate, cap)),

@@ -108,11 +108,13 @@ def spectral_filter(
     noise = jnp.clip(sigma, 1e-6, 1 - 1e-6)
     kernel = jnp.ones((1,) * x.ndim, jnp.float32)
     for axis in axes:
-        frequency = jnp.abs(jnp.fft.fftfreq(x.shape[axis]))
+        frequency = jnp.abs(jnp.fft.fftfreq(x.shape[axis], dtype=jnp.float32))
         power = 1 / (frequency**power_exp + _TINY)
         gain = signal * power / (signal**2 * power + noise**2 + _TINY)
         shape = [1] * x.ndim
         shape[axis] = x.shape[axis]
         kernel = kernel * gain.reshape(shape)
     kernel = kernel * (math.prod(kernel.shape) / kernel.sum())
-    return jnp.fft.ifftn(jnp.fft.fftn(x, axes=axes) * kernel, axes=axes).real
+    spectrum = jnp.fft.fftn(x, axes=axes)
+    spectrum *= kernel.astype(spectrum.dtype)
+    return jnp.fft.ifftn(spectrum, axes=axes).real

@@ -14,7 +14,10 @@ from jax.sharding import Mesh
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.check import check_numbers
 from jax_stepcache.errors import brief, naming, naming_arguments
+from jax_stepcache.kept import kept
 from jax_stepcache.loop.result import SampleResult
+from jax_stepcache.loop.transfers import sent
+from jax_stepcache.network.inputs import default_key
 from jax_stepcache.network.params import Params
 from jax_stepcache.pipeline import CachedSampler
 from jax_stepcache.requests.many import Checked, check_many, run_many
@@ -29,6 +32,7 @@ from ..session.session import Observed, Session
 from . import programs
 from .checks import (
     Shown,
+    check_apart,
     check_lists,
     check_session,
     check_statistics,
@@ -126,7 +130,9 @@ class DreamZeroPipeline(CachedSampler):
         Raises:
             ValueError: for shapes that do not fit.
         """
+        text, negative_text = kept((text, negative_text))
         self._check_text(text, negative_text, np.shape(text)[0] if np.ndim(text) else 0)
+        text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.start(
             self.model, self._mesh, self.params.weights, text, negative_text
         )
@@ -151,7 +157,9 @@ class DreamZeroPipeline(CachedSampler):
             ValueError: for shapes that do not fit the sessions; these are unchanged.
         """
         self._check_session(session)
+        session, text, negative_text = kept((session, text, negative_text))
         self._check_text(text, negative_text, session.batch)
+        text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.prompt(
             self.model, self._mesh, self.params.weights, session, text, negative_text
         )
@@ -162,7 +170,9 @@ class DreamZeroPipeline(CachedSampler):
         They are to be shown ``first`` or ``image`` and ``y``, the others ``latents``.
         """
         self._check_session(session)
-        return np.asarray(begins_window(self.model.dit, np.asarray(session.position)))
+        return np.asarray(
+            begins_window(self.model.dit, jax.device_get(session.position))
+        )
 
     def __call__(
         self,
@@ -263,10 +273,8 @@ class DreamZeroPipeline(CachedSampler):
                         f"it holds {session.batch} robots; take it apart with "
                         "split_sessions"
                     )
-                if donate and any(session.cache.k is x.cache.k for x in sessions[:i]):
-                    raise ValueError(
-                        "it was given before; step it once, or give donate=False"
-                    )
+                if donate:
+                    check_apart(session, sessions[:i])
                 as_request(each[i])
                 self._checked_options({**options, **each[i]}, 1)
         shared = {**self._preset, **options, "guidance_scale": self.guidance_scale}
@@ -360,9 +368,9 @@ class DreamZeroPipeline(CachedSampler):
             self.model,
             self._mesh,
             self.params.weights,
-            session,
+            kept(session),
             shown.observation,
-            jax.random.key(0) if key is None else key,
+            default_key() if key is None else kept(key),
         )
         return observed, drawn if noise is None else dict(noise)
 
@@ -376,7 +384,7 @@ class DreamZeroPipeline(CachedSampler):
             action,
             None
             if self.statistics is None
-            else programs.to_robot(self.statistics, action, shown.raw),
+            else programs.to_robot(*sent((self.statistics, action, shown.raw))),
             observed.begins,
             observed.first,
             result.stats,

@@ -113,7 +113,7 @@ def open_chunks(
             continue
         try:
             arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError) as error:
+        except Exception as error:  # NumPy's are of many kinds, EOFError for one
             faults.append(f"cut short or no array: {path.name} ({error})")
     if not faults:
         faults = _misshapen(arrays, model)

@@ -189,7 +189,8 @@ def rows_at(step: int, count: int, settings: FinetuneSettings) -> np.ndarray:
 
 @functools.cache
 def _optimizer(settings: FinetuneSettings) -> optax.GradientTransformation:
-    warmup = round(settings.warmup * settings.steps)
+    # Of a run of few steps, one at least has to be left to fall in.
+    warmup = min(round(settings.warmup * settings.steps), settings.steps - 1)
     rate = warmup_cosine(settings.learning_rate, warmup, settings.steps)
     return clipped_adamw(rate, settings.weight_decay)
 
