@@ -69,6 +69,11 @@ def _plain(name: object) -> str:
     return str(name).lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
+def brief(given: object) -> str:
+    """What was given, on a line, and no longer than can be read at a glance."""
+    return f"{' '.join(repr(given).split()):.80}"
+
+
 def naming_arguments(
     elsewhere: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[_Given, _Result]], Callable[_Given, _Result]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from os import PathLike
+from types import MappingProxyType
 from typing import Any, Self
 
 import jax
@@ -11,8 +13,14 @@ import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.backends import resolve_policy
-from jax_stepcache.check import batch_size, check_key, check_numbers, fetched
-from jax_stepcache.errors import unknown_name, warn
+from jax_stepcache.check import (
+    batch_size,
+    check_key,
+    check_leaves,
+    check_numbers,
+    fetched,
+)
+from jax_stepcache.errors import naming_arguments, unknown_name, warn
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation, program_of
 from jax_stepcache.loop.progress import Progress, tqdm_progress
@@ -26,6 +34,27 @@ from jax_stepcache.solvers import Solver, get_solver
 from jax_stepcache.solvers.schedule import Schedule, num_steps_of
 
 _DECIDE = ("batch", "sample")
+
+# What options are called in other libraries, in plain letters.
+ELSEWHERE: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("steps", "numsteps", "nsteps"), "num_inference_steps"),
+        **dict.fromkeys(("cfg", "cfgscale", "scale", "guidance"), "guidance_scale"),
+        **dict.fromkeys(("seed", "rng", "generator", "prngkey", "rngs"), "key"),
+        **dict.fromkeys(("latents", "latent", "x", "xt", "z", "sample"), "noise"),
+        **dict.fromkeys(("prompt", "text", "context", "cond", "label"), "condition"),
+        **dict.fromkeys(("negativeprompt", "uncond", "null"), "negative_condition"),
+        **dict.fromkeys(("obs", "input", "inputs"), "observation"),
+        **dict.fromkeys(("scheduler", "sampler", "method"), "solver"),
+        **dict.fromkeys(("sigmas", "timesteps", "times"), "schedule"),
+        **dict.fromkeys(("config", "cachesettings", "settings"), "cache_config"),
+        **dict.fromkeys(("callback", "verbose", "pbar"), "progress"),
+        **dict.fromkeys(("network", "fn", "denoiser", "transformer"), "model"),
+        **dict.fromkeys(("weights", "variables"), "params"),
+        "cachebackend": "cache",
+        "flowshift": "shift",
+    }
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +112,8 @@ class Request:
         return self if own is given else replace(self, **own)
 
 
+# As an attribute, so that the class stays what type checkers know of it.
+Request.__init__ = naming_arguments(ELSEWHERE)(Request.__init__)
 _GIVEN = tuple(field.name for field in fields(Request))
 
 
@@ -112,7 +143,7 @@ def options_of(**given: Any) -> Options:
     known = [field.name for field in fields(Options)]
     for name in given:
         if name not in known:
-            raise TypeError(unknown_name("option", name, known))
+            raise TypeError(unknown_name("option", name, known, ELSEWHERE))
     return Options(**given)
 
 
@@ -131,6 +162,7 @@ def resolve(params: Any, options: Options) -> Generation:
         TypeError: likewise.
     """
     options = options.kept()
+    check_params(params, options.model)
     _check_who_decides(options)
     weights, model = _weights_and_model(params, options)
     scale = _scale(_or(options.guidance_scale, model.defaults.guidance_scale))
@@ -159,7 +191,7 @@ def resolve(params: Any, options: Options) -> Generation:
     elif options.noise is None:
         key = default_key()
     solver = get_solver(_or(options.solver, model.defaults.solver))
-    progress = tqdm_progress() if options.progress is True else options.progress or None
+    progress = _progress(options.progress)
     asked = asked_of(policy, num_steps_of(schedule), 2 if guided else 1)
     _warn_of_no_reuse(options.cache, num_steps_of(schedule), asked)
     return Generation(
@@ -182,6 +214,37 @@ def _warn_of_no_reuse(cache: Any, num_steps: int, asked: Asked) -> None:
         f"cache={name} will skip no step of {num_steps}: {asked.never}. "
         "cache=None says so without a warning"
     )
+
+
+def check_params(params: Any, model: Any) -> None:
+    """Checks what is given for weights.
+
+    Args:
+        params: what was given.
+        model: a denoiser of the user's own, or None.
+
+    Raises:
+        TypeError: for the name of a model, or where something in them is no array.
+    """
+    if isinstance(params, str | PathLike) and model is None:
+        raise TypeError(
+            f"params is {str(params)!r}, a name; give what load_params("
+            f"{str(params)!r}) returns"
+        )
+    check_leaves(params, "params")
+
+
+def _progress(given: Any) -> Any:
+    if given is True:
+        return tqdm_progress()
+    if not given and isinstance(given, bool | None):
+        return None
+    if not callable(given) or isinstance(given, type):
+        raise TypeError(
+            f"progress is {given!r:.80}; give True, False, or a function that takes "
+            "(step, computed, num_steps=)"
+        )
+    return given
 
 
 def _scale(given: Any) -> Any:

@@ -11,6 +11,7 @@ from jax_stepcache.backends import (
     backend_from_environment,
     get_cache_backend,
 )
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.network.own import function_model
@@ -32,6 +33,7 @@ class CachedSampler:
 
     sampler: Callable[..., SampleResult]
 
+    @naming_arguments({"cache": "cache_backend", "config": "cache_config"})
     def __init__(
         self,
         params: Any,
@@ -57,6 +59,11 @@ class CachedSampler:
         self.params = params = kept(params)
         if isinstance(params, Params):
             self.model, self._own = params.model, {}
+        elif isinstance(params, str):
+            raise TypeError(
+                f"params is {params!r}, a name; give what load_params({params!r}) "
+                "returns"
+            )
         elif callable(model) or has_stages(model):
             self.model, self._own = function_model(model), {"model": model}
         else:

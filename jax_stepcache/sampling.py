@@ -11,6 +11,7 @@ import jax
 from jax_stepcache.backends import CacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
 from jax_stepcache.batching.per_sample import sampled_each, walked_each
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation
 from jax_stepcache.loop.gradient import walked, with_derivatives_of
@@ -19,12 +20,13 @@ from jax_stepcache.loop.progress import Progress
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.network.protocol import Denoiser
-from jax_stepcache.options import Options, options_of, resolve
+from jax_stepcache.options import ELSEWHERE, Options, options_of, resolve
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.schedule import Schedule
 
 
+@naming_arguments(ELSEWHERE)
 def sample(
     params: Any,
     *,

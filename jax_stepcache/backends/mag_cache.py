@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jax_stepcache.backends.inside import InsideBackend, calibrated
-from jax_stepcache.check import check_numbers
+from jax_stepcache.check import check_flag, check_numbers
 from jax_stepcache.errors import warn
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.named import mag_cache
@@ -21,6 +21,7 @@ class MagCacheBackend(InsideBackend):
 
     def _composed(self, model: Model, num_steps: int) -> Policy:
         c = self.config
+        check_flag("mag_calibrate", c.mag_calibrate)
         if c.mag_calibrate:
             return magnitude_calibration()
         ratios = c.mag_ratios

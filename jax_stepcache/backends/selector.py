@@ -40,7 +40,7 @@ _BACKENDS: Mapping[str, type[CacheBackend]] = {
 }
 
 # What they are called elsewhere, in plain letters.
-_ELSEWHERE: Mapping[str, str] = {
+ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("dbcache", "dbcachetaylor", "blockcache"), "cache_dit"),
     **dict.fromkeys(("fbcache", "fbc", "fbcachedit"), "first_block_cache"),
     **dict.fromkeys(("taylor", "taylorcache", "taylorseercache"), "taylor_seer"),
@@ -79,7 +79,7 @@ def get_cache_backend(
         return None
     if name.lower() not in _BACKENDS:
         known = [*_BACKENDS, "none"]
-        raise ValueError(unknown_name("cache backend", name, known, _ELSEWHERE))
+        raise ValueError(unknown_name("cache backend", name, known, ELSEWHERE))
     return _BACKENDS[name.lower()](config)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from jax_stepcache.check import structs_of
+from jax_stepcache.check import described, structs_of
 from jax_stepcache.network.inputs import Inputs, default_key
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.own_rows import own_axes
@@ -44,8 +44,9 @@ def condition_axes(
         given = jax.tree.structure(inputs.condition)
         if given != prepared:
             raise ValueError(
-                f"the condition is not what {model.name} prepares: {given}, not "
-                f"{prepared}"
+                f"the condition is not what {model.name} prepares: it has "
+                f"{described(inputs.condition)}; prepare(weights, observation, guided) "
+                f"makes {prepared.num_leaves} arrays of another structure"
             )
     return axes
 

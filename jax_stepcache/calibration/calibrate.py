@@ -8,6 +8,8 @@ from typing import Any
 import jax
 
 from jax_stepcache.backends import DiffusionCacheConfig
+from jax_stepcache.backends.config import wrong_config
+from jax_stepcache.backends.selector import ELSEWHERE
 from jax_stepcache.calibration.result import Calibration
 from jax_stepcache.calibration.samples import make_samples
 from jax_stepcache.calibration.schedules import calibrate_schedule
@@ -16,12 +18,12 @@ from jax_stepcache.calibration.thresholds import (
     calibrate_threshold,
     check_threshold,
 )
-from jax_stepcache.check import check_numbers
+from jax_stepcache.check import check_key, check_numbers
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation
 from jax_stepcache.network.protocol import Denoiser
-from jax_stepcache.options import options_of, resolve
+from jax_stepcache.options import check_params, options_of, resolve
 
 _TARGETS = ("model_calls", "psnr")
 _ALIASES = {"stepcache": "step_cache", "step_cache_dit": "step_cache"}
@@ -75,12 +77,10 @@ def calibrate(
         TypeError: likewise.
     """
     _check_target(target)
-    cache = _ALIASES.get(cache.lower(), cache.lower())
-    if cache != "tuned" and cache not in SWEPT:
-        raise ValueError(
-            unknown_name("cache to calibrate", cache, ["tuned", *SWEPT])
-            + ". Others have no threshold"
-        )
+    check_params(params, model)
+    cache = _checked_cache(cache)
+    if not isinstance(cache_config, DiffusionCacheConfig | Mapping | None):
+        raise TypeError(wrong_config(cache_config))
     if isinstance(cache_config, DiffusionCacheConfig):
         default = DiffusionCacheConfig()
         given = vars(cache_config).items()
@@ -99,6 +99,8 @@ def calibrate(
     for name in ("noise", "observation", "condition", "negative_condition"):
         if name in options:
             raise ValueError(f"{name}= goes into samples={{{name!r}: ...}}")
+    if key is not None:
+        check_key(key)
     drawn = make_samples(params, model, samples, key, options)
     generation = resolve(params, options_of(**drawn.shared, **drawn.batch))
     if cache == "tuned":
@@ -108,6 +110,18 @@ def calibrate(
     if cache == "tea_cache" and "coefficients" not in config:
         _check_changes_to_fit(drawn.number, generation)
     return calibrate_threshold(drawn.measured(), cache, config, target)
+
+
+def _checked_cache(cache: Any) -> str:
+    """The name of a cache that can be calibrated."""
+    known = ["tuned", *SWEPT]
+    if not isinstance(cache, str):
+        raise TypeError(f"cache is {cache!r:.80}; give a name, one of {sorted(known)}")
+    name = _ALIASES.get(cache.lower(), cache.lower())
+    if name not in known:
+        said = unknown_name("cache to calibrate", cache, known, ELSEWHERE)
+        raise ValueError(f"{said}. Others have no threshold")
+    return name
 
 
 def _check_target(target: Mapping[str, float]) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 from jax_stepcache.calibration.answers import check_finite
 from jax_stepcache.calibration.plain import with_schedule
 from jax_stepcache.calibration.quality import decibels, decoded
-from jax_stepcache.check import batch_size, check_count
-from jax_stepcache.errors import unknown_name
+from jax_stepcache.check import batch_size, check_count, check_leaves
+from jax_stepcache.errors import brief, unknown_name
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import draw_noise
 from jax_stepcache.loop.transfers import sent
@@ -166,13 +166,15 @@ def make_samples(
                 "arrays"
             )
         batch = kept(dict(samples))
+        for name, given in batch.items():
+            check_leaves(given, f"samples[{name!r}]")
         count = batch_size(batch["noise"], "samples['noise']")
         if known is not None and not {"observation", "condition"} & set(batch):
             batch["observation"] = known.example(worlds, count)
     elif known is None:
         raise TypeError(
-            f"samples is {samples!r}; with a model of your own, give a mapping with "
-            "'noise' (and 'condition'), [samples, ...] arrays"
+            f"samples is {brief(samples)}; with a model of your own, give a mapping "
+            "with 'noise' (and 'condition'), [samples, ...] arrays"
         )
     else:
         check_count("samples", samples, 1)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.check import described
 from jax_stepcache.loop.branches import Branches
 from jax_stepcache.loop.gated import gated
 from jax_stepcache.network.stages import check_hidden, check_kept
@@ -180,8 +181,8 @@ def like_sample(sample: Any, velocity: Any) -> Any:
     )
     if wanted != given:
         raise ValueError(
-            f"the model's velocity has shapes {given[1]} in {given[0]}; the sample has "
-            f"{wanted[1]} in {wanted[0]}"
+            f"the model's velocity has shapes {described(velocity)}; the sample has "
+            f"{described(sample)}"
         )
     for v in jax.tree.leaves(velocity):
         if jnp.iscomplexobj(v):

@@ -14,6 +14,7 @@ from jax_stepcache.loop.denoise import denoise
 from jax_stepcache.loop.forward import Within
 from jax_stepcache.loop.generation import Generation, begin
 from jax_stepcache.network.guidance import guide, mix_branches, stack_branches
+from jax_stepcache.network.own import naming_rows
 from jax_stepcache.network.rows import RowAxes
 from jax_stepcache.network.stage_rows import rows_first, stage_rows
 from jax_stepcache.policy.span import Span
@@ -103,16 +104,20 @@ def guided_forward(
         return jax.lax.optimization_barrier(timesteps(where))
 
     def network(x: Any, where: Any) -> Any:
-        ask = functools.partial(
-            model.denoise, _anew(weights), t=told(where), condition=condition
-        )
+        t = told(where)
+
+        def ask(x: Any) -> Any:
+            with naming_rows(model, x, condition):
+                return model.denoise(_anew(weights), x, t=t, condition=condition)
+
         if scale is not None:
             return guide(ask, x, scale, model.guided_outputs)
         return ask(x)
 
     def embed(x: Any, where: Any) -> Any:
         x = x if scale is None else stack_branches(x, x)
-        return model.embed(_anew(weights), x, told(where), condition)
+        with naming_rows(model, x, condition):
+            return model.embed(_anew(weights), x, told(where), condition)
 
     def head(hidden: Any, context: Any) -> Any:
         said = model.head(_anew(weights), hidden, context)

@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jax_stepcache.check import batch_size, check_arrays, check_floating, structs_of
+from jax_stepcache.check import (
+    batch_size,
+    check_arrays,
+    check_floating,
+    check_leaves,
+    structs_of,
+)
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.own_rows import apart_from
@@ -96,6 +102,13 @@ def check_inputs(
         ValueError: for shapes, dtypes and combinations that do not fit.
         TypeError: for arguments that this kind of model does not take.
     """
+    for what, given in (
+        ("observation", observation),
+        ("condition", condition),
+        ("negative_condition", negative_condition),
+        ("noise", noise),
+    ):
+        check_leaves(given, what)
     batch = 1
     if noise is not None:
         check_floating(noise, "noise")

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.kept import kept
 from jax_stepcache.policy.forecasts import LinearX0, get_forecast, is_forecast
 from jax_stepcache.policy.gates import Gate, needs_signal
@@ -18,6 +19,7 @@ _AROUND = ("velocity", "sample", "nothing")
 _WITHIN = ("blocks", "first blocks", "modulated", "sample", "nothing")
 
 
+@naming_arguments()
 def compose(
     *,
     gate: Gate,

@@ -21,7 +21,7 @@ from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.own_rows import own_axes
 from jax_stepcache.network.rows import RowAxes
-from jax_stepcache.options import Options, Request, resolve
+from jax_stepcache.options import ELSEWHERE, Options, Request, resolve
 from jax_stepcache.policy.span import Span
 from jax_stepcache.requests.compiled import Plan
 from jax_stepcache.requests.places import Entry
@@ -260,7 +260,7 @@ def check_shared(shared: Mapping[str, Any], others: Iterable[str] = ()) -> None:
     known = [one.name for one in fields(Options) if one.name not in _NOT_SHARED]
     for name in shared:
         if name not in known:
-            raise TypeError(unknown_name("option", name, [*known, *others]))
+            raise TypeError(unknown_name("option", name, [*known, *others], ELSEWHERE))
     cache, config = shared.get("cache"), shared.get("cache_config")
     if isinstance(cache, str) and isinstance(config, Mapping | None):
         get_cache_backend(cache, dict(config or {}))

@@ -13,7 +13,7 @@ from jax_stepcache.check import check_count
 from jax_stepcache.errors import naming
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.transfers import sent
-from jax_stepcache.options import Request
+from jax_stepcache.options import Request, check_params
 from jax_stepcache.requests.admission import (
     Admission,
     admission_for,
@@ -123,6 +123,7 @@ def check_many(
         TypeError: likewise.
     """
     check_shared(options, ("slots", "max_inference_steps"))
+    check_params(params, options.get("model"))
     check_count("slots", slots, 1)
     resolved = []
     for index, request in enumerate(requests):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax_stepcache.check import check_count
-from jax_stepcache.options import Request
+from jax_stepcache.options import Request, check_params
 from jax_stepcache.requests.admission import check_shared
 from jax_stepcache.serving.stream import Stream
 
@@ -50,8 +50,15 @@ def serve(
         ValueError: for settings or an example that do not fit.
         TypeError: where an argument is of the wrong kind.
     """
-    check_shared(options, inspect.signature(serve).parameters)
+    own = inspect.signature(serve).parameters.keys() - {"params", "options"}
+    check_shared(options, own)
+    check_params(params, options.get("model"))
     check_count("slots", slots, 1)
+    if not callable(clock):
+        raise TypeError(
+            f"clock is {clock!r:.80}; give a function that returns seconds, such as "
+            "time.monotonic"
+        )
     check_count("calls_per_chunk", calls_per_chunk, 1)
     check_count("max_inference_steps", max_inference_steps, 1)
     capacity = 4 * slots if capacity is None else capacity

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.options import Request
 from jax_stepcache.requests.places import Entry
 from jax_stepcache.serving.answer import Answer
@@ -89,6 +90,7 @@ class Server:
         self._thread.start()
         self._ending = Ending(self)
 
+    @naming_arguments()
     def submit(
         self,
         request: Request | Mapping[str, Any],

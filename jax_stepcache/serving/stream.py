@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.options import Request
@@ -122,6 +123,7 @@ class Stream:
                 return self._open(checked)
         return self._admission.entry(checked)
 
+    @naming_arguments()
     def submit(
         self,
         request: Request | Mapping[str, Any] | Entry,

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.check import check_count, check_key
+
 from ..dreamzero import ControlStep, DreamZeroPipeline
 from . import latent
 from .episodes import CHUNK, FRAMES
@@ -57,11 +59,15 @@ def drive(
 
     Raises:
         ValueError: for no robot or no control step.
+        TypeError: for what is no pipeline, or no PRNG key.
     """
-    if robots < 1 or control_steps < 1:
-        raise ValueError(
-            f"robots is {robots} and control_steps {control_steps}; both must be >= 1"
+    if not isinstance(pipeline, DreamZeroPipeline):
+        raise TypeError(
+            f"pipeline is a {type(pipeline).__name__}; give DreamZeroPipeline(params)"
         )
+    check_key(key)
+    check_count("robots", robots, 1)
+    check_count("control_steps", control_steps, 1)
     tables, lens, *each = jax.random.split(key, 2 + control_steps)
     worlds = start = _lay(jax.random.split(tables, robots))
     text, empty = _prompts(start.instruction)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.check import check_count
+from jax_stepcache.check import static_count
 from jax_stepcache.policy.forecasts.base import Point, wide
 
 
@@ -47,7 +47,8 @@ class Newton:
         Raises:
             ValueError: if it is negative or no whole number.
         """
-        check_count("a Newton forecast's order", self.order)
+        order = static_count("a Newton forecast's order", self.order)
+        object.__setattr__(self, "order", order)
 
     def init(self, like: jax.Array) -> NewtonMemory:
         """See `Forecast.init`."""

@@ -127,7 +127,7 @@ class ForcedSteps:
     def certain(self, num_steps: int) -> list[Certain]:
         """See `Certain`."""
         mask = on_host(self.mask)
-        if mask is None:
+        if mask is None or mask.ndim != 1:
             return []
         steps = steps_of(mask, num_steps)
         return [Certain(steps, f"a mask runs {steps.sum()} of them (steps_mask)")]

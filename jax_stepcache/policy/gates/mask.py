@@ -52,7 +52,7 @@ class Mask:
     def certain(self, num_steps: int) -> list[Certain]:
         """See `Certain`."""
         mask = on_host(self.mask)
-        if mask is None:
+        if mask is None or mask.ndim != 1:
             return []
         steps = steps_of(mask, num_steps)
         why = (

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jax_stepcache.check import static_count
 from jax_stepcache.policy.gates.base import Verdict, tested
 from jax_stepcache.policy.gates.certain import (
     Certain,
@@ -55,6 +56,16 @@ class Tiers:
     countdowns: ArrayLike
     min_history: int = field(default=2, metadata={"static": True})
     max_history: int = field(default=2, metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        """Checks the counts.
+
+        Raises:
+            ValueError: if one is no whole number.
+        """
+        for name in ("min_history", "max_history"):
+            counted = static_count(f"a gate's {name}", getattr(self, name))
+            object.__setattr__(self, name, counted)
 
     def init(self, num_steps: int) -> TiersState:
         """See `Gate.init`."""

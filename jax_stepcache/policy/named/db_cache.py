@@ -12,7 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.check import check_count, check_numbers, fetched
-from jax_stepcache.errors import unknown_name
+from jax_stepcache.errors import naming_arguments, unknown_name
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.gates import (
     Below,
@@ -32,6 +32,13 @@ from jax_stepcache.policy.span import Span
 _MASK_POLICIES = ("dynamic", "static")
 
 
+@naming_arguments(
+    {
+        "fncomputeblocks": "first_blocks",
+        "bncomputeblocks": "last_blocks",
+        "residualdiffthreshold": "threshold",
+    }
+)
 def db_cache(
     threshold: float | jax.Array = 0.24,
     *,
@@ -75,6 +82,8 @@ def db_cache(
     Raises:
         ValueError: for settings that do not fit.
     """
+    check_count("Fn_compute_blocks", first_blocks)
+    check_count("Bn_compute_blocks", last_blocks)
     span = Span(first_blocks, last_blocks)
     if steps_policy not in _MASK_POLICIES:
         raise ValueError(unknown_name("scm_steps_policy", steps_policy, _MASK_POLICIES))

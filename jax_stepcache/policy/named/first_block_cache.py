@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jax_stepcache.check import check_numbers
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.gates import Below
 from jax_stepcache.policy.leaf import leaf
@@ -16,6 +17,7 @@ from jax_stepcache.policy.signals import FirstBlocks
 from jax_stepcache.policy.span import Span
 
 
+@naming_arguments()
 def first_block_cache(
     threshold: float | jax.Array = 0.05, *, forecast: Any = "hold"
 ) -> Composed:

@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from jax_stepcache.check import check_count, check_numbers, fetched
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.gates import Always, Magnitude
 from jax_stepcache.policy.leaf import leaf
@@ -19,6 +20,12 @@ from jax_stepcache.policy.policy import Composed
 from jax_stepcache.policy.signals import MagnitudeRatio
 
 
+@naming_arguments(
+    {
+        "magthreshold": "threshold",
+        "magmaxskipsteps": "max_skip_steps",
+    }
+)
 def mag_cache(
     ratios: Sequence[float] | np.ndarray | jax.Array,
     threshold: float | jax.Array = 0.24,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.check import check_count, check_numbers, fetched
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.forecasts import Newton
 from jax_stepcache.policy.gates import Accumulate, LastStep, MaxConsecutive
@@ -17,6 +18,7 @@ from jax_stepcache.policy.policy import Composed
 from jax_stepcache.policy.signals import Spectrum
 
 
+@naming_arguments({"seathreshold": "threshold"})
 def sea_cache(
     threshold: float | jax.Array = 0.25,
     max_consecutive_cached: int | jax.Array = 2,

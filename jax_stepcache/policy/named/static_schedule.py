@@ -11,6 +11,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.check import fetched
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.policy.forecasts import get_forecast
 from jax_stepcache.policy.gates import Mask
 from jax_stepcache.policy.leaf import leaf
@@ -28,6 +29,7 @@ DREAMZERO_SCHEDULES = MappingProxyType(
 )
 
 
+@naming_arguments({"stepsmask": "mask"})
 def static_schedule(
     mask: Sequence[bool] | np.ndarray | jax.Array, forecast: Any = "hold"
 ) -> Composed:

@@ -217,6 +217,10 @@ def check_lists(
     """
     if isinstance(sessions, Session):
         raise TypeError("sessions is one session; give a list of them")
+    if not isinstance(sessions, Sequence):
+        raise TypeError(
+            f"sessions is a {type(sessions).__name__}; give a list of sessions"
+        )
     if isinstance(each, Mapping):
         raise TypeError("each is one mapping; give a list, one for each robot")
     robots = len(sessions)

@@ -12,7 +12,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
-from jax_stepcache.errors import naming
+from jax_stepcache.check import check_numbers
+from jax_stepcache.errors import brief, naming, naming_arguments
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.transfers import sent
@@ -64,6 +65,7 @@ class DreamZeroPipeline(CachedSampler):
         statistics: turns robot units into the model's and back, or None.
     """
 
+    @naming_arguments({"cache": "cache_backend", "config": "cache_config"})
     def __init__(
         self,
         params: Params,
@@ -94,7 +96,7 @@ class DreamZeroPipeline(CachedSampler):
         if not isinstance(model, DreamZeroModel):
             raise TypeError(
                 "DreamZeroPipeline needs the params of a DreamZero, from load_params; "
-                f"got {params!r:.100}"
+                f"got {brief(params)}"
             )
         if attention is not None:
             model = replace(model, dit=replace(model.dit, attention=attention))
@@ -103,9 +105,8 @@ class DreamZeroPipeline(CachedSampler):
         self.model: DreamZeroModel = model
         if guidance_scale is None:
             guidance_scale = model.defaults.guidance_scale
+        check_numbers("guidance_scale", guidance_scale)
         self.guidance_scale = float(guidance_scale)
-        if not np.isfinite(self.guidance_scale):
-            raise ValueError(f"guidance_scale is {guidance_scale}; it must be finite")
         if statistics is not None:
             check_statistics(statistics, model)
         self.statistics = statistics
