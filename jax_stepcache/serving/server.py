@@ -210,10 +210,7 @@ class Server:
         try:
             with self._context.entered():
                 while self._take_in(under_way):
-                    for outcome in self.stream.step():
-                        self._room.release()
-                        future = under_way.pop(outcome.ticket)
-                        future.end(outcome.result, outcome.error)
+                    self._run_chunk(under_way)
         except BaseException as error:
             # The device has failed, or this code: nobody may wait for ever.
             with self._wake:
@@ -225,6 +222,12 @@ class Server:
                 future.end(error=error)
         finally:
             self.stream.use.free()
+
+    def _run_chunk(self, under_way: dict[int, Answer]) -> None:
+        # A method of its own: while the thread waits, it holds on to no result.
+        for outcome in self.stream.step():
+            self._room.release()
+            under_way.pop(outcome.ticket).end(outcome.result, outcome.error)
 
     def _take_in(self, under_way: dict[int, Answer]) -> bool:
         """Waits for something to do, and puts into the stream what was asked.
