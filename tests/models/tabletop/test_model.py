@@ -154,7 +154,7 @@ def test_observations_that_do_not_fit_are_refused(change, message, observation):
 
 @pytest.mark.parametrize("colour", [5, -1, 99])
 def test_an_instruction_that_there_is_not_is_refused(colour, observation):
-    """Its word would be all zeros, which is the empty one. Traced, it cannot be seen."""
+    """Its word would be all zeros, the empty one; traced, it cannot be seen."""
     wrong = {**observation, "instruction": jnp.array([0, colour])}
     said = rf"observation\['instruction'\] has {colour}; the colours are 0 to 4, red"
     with pytest.raises(ValueError, match=said):
