@@ -65,6 +65,34 @@ def of_bits(given: Any) -> Any:
         return jax.lax.bitcast_convert_type(given, jnp.float32)
 
 
+class ReadAsNumbers:
+    """A base of named tuples that have bits for leaves, and names that decode them.
+
+    By index and in a loop, too, they hold numbers; only JAX, which looks at the tuple
+    itself, finds the leaves.
+    """
+
+    __slots__ = ()
+    _fields: tuple[str, ...]
+
+    def leaf(self, name: str) -> Any:
+        """A field as JAX sees it."""
+        return tuple.__getitem__(self, self._fields.index(name))  # pyright: ignore
+
+    def __iter__(self) -> Iterator[Any]:
+        return (getattr(self, name) for name in self._fields)
+
+    def __getitem__(self, index: Any) -> Any:
+        return tuple(self)[index]
+
+    def _asdict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._fields}
+
+    def _replace(self, **fields: Any) -> Any:
+        leaves = {name: self.leaf(name) for name in self._fields}
+        return type(self)(**{**leaves, **fields})
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Bits:

@@ -10,7 +10,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.check import fetched
-from jax_stepcache.loop.placeholders import of_bits
+from jax_stepcache.loop.placeholders import ReadAsNumbers, of_bits
 from jax_stepcache.loop.unused import why_unused
 from jax_stepcache.policy.asked import Asked
 
@@ -21,7 +21,7 @@ class _BranchesLeaves(NamedTuple):
     threshold: jax.Array
 
 
-class Branches(_BranchesLeaves):
+class Branches(ReadAsNumbers, _BranchesLeaves):
     """What each guidance branch decided, the conditional one first.
 
     Attributes:
@@ -36,12 +36,12 @@ class Branches(_BranchesLeaves):
     @property
     def signal(self) -> jax.Array:  # pyright: ignore
         """See the class."""
-        return of_bits(self[1])
+        return of_bits(self.leaf("signal"))
 
     @property
     def threshold(self) -> jax.Array:  # pyright: ignore
         """See the class."""
-        return of_bits(self[2])
+        return of_bits(self.leaf("threshold"))
 
 
 class Batching(NamedTuple):
@@ -75,7 +75,7 @@ class _StatsLeaves(NamedTuple):
     asked: Asked | None = None
 
 
-class Stats(_StatsLeaves):
+class Stats(ReadAsNumbers, _StatsLeaves):
     """Which steps ran the network.
 
     The leaves of ``signal`` and ``threshold``, which `jax.tree.leaves` shows, are the
@@ -102,15 +102,12 @@ class Stats(_StatsLeaves):
     @property
     def signal(self) -> jax.Array:  # pyright: ignore
         """See the class."""
-        return of_bits(self[1])
+        return of_bits(self.leaf("signal"))
 
     @property
     def threshold(self) -> jax.Array | float:  # pyright: ignore
         """See the class."""
-        return of_bits(self[4])
-
-    def _asdict(self) -> dict[str, Any]:  # pyright: ignore
-        return {name: getattr(self, name) for name in self._fields}
+        return of_bits(self.leaf("threshold"))
 
     def __repr__(self) -> str:
         """One line with the steps as a strip: filled where the network ran."""
