@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+from jax.sharding import PartitionSpec
 
 from jax_stepcache.backends import CacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
@@ -15,6 +16,7 @@ from jax_stepcache.loop.generation import Generation
 from jax_stepcache.loop.program import sampled
 from jax_stepcache.loop.progress import Progress
 from jax_stepcache.loop.result import SampleResult
+from jax_stepcache.meshes.explicit import under_automatic_axes
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.options import Options, options_of, resolve
 from jax_stepcache.policy.policy import Policy
@@ -126,4 +128,9 @@ def check_sampling(params: Any, **options: Any) -> None:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _run(decide: str, generation: Generation) -> SampleResult:
-    return (sampled_each if decide == "sample" else sampled)(generation)
+    return under_automatic_axes(
+        sampled_each if decide == "sample" else sampled,
+        generation,
+        # A sample is spread as its noise is; statistics are the same everywhere.
+        lambda specs: SampleResult(specs.noise or PartitionSpec(), PartitionSpec()),
+    )
