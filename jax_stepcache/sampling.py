@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec
 from jax_stepcache.backends import CacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
 from jax_stepcache.batching.per_sample import sampled_each
-from jax_stepcache.loop.generation import Generation
+from jax_stepcache.loop.generation import Generation, run_together
 from jax_stepcache.loop.program import sampled
 from jax_stepcache.loop.progress import Progress
 from jax_stepcache.loop.result import SampleResult
@@ -106,7 +106,7 @@ def sample(
     # Nothing is bound yet but the arguments, and they are the fields of `Options`.
     given = dict(locals())
     generation = resolve(given.pop("params"), Options(**given))
-    return _run(decide, generation)
+    return run_together(functools.partial(_run, decide), generation)
 
 
 def check_sampling(params: Any, **options: Any) -> None:
@@ -132,5 +132,5 @@ def _run(decide: str, generation: Generation) -> SampleResult:
         sampled_each if decide == "sample" else sampled,
         generation,
         # A sample is spread as its noise is; statistics are the same everywhere.
-        lambda specs: SampleResult(specs.noise or PartitionSpec(), PartitionSpec()),
+        lambda specs: (specs.noise or PartitionSpec(), PartitionSpec()),
     )

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
 from jax_stepcache.check import batch_size
 from jax_stepcache.loop.progress import Progress
+from jax_stepcache.meshes.beside import brought_together
 from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import Span
 from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.schedule import Schedule, is_schedule, num_steps_of
+
+T = TypeVar("T")
 
 
 class Program(NamedTuple):
@@ -73,6 +78,33 @@ class Generation:
     def span(self) -> Span | None:
         """What the policy may skip inside the network; None for all of it."""
         return getattr(self.policy, "span", None)
+
+
+def run_together(run: Callable[[Generation], T], generation: Generation) -> T:
+    """Runs a compiled sampler; arrays on several devices are brought together first.
+
+    They are looked at only where JAX has refused them: it takes time to look at all
+    weights, and nearly always there is nothing to see.
+
+    Args:
+        run: the sampler.
+        generation: what to sample.
+
+    Returns:
+        What the sampler returns.
+
+    Raises:
+        ValueError: where the sampler does and all arrays are together already.
+    """
+    try:
+        return run(generation)
+    except ValueError:
+        rest = replace(generation, weights=None)
+        weights, moved = brought_together(generation.weights, rest)
+        together = replace(moved, weights=weights)
+        if all(map(operator.is_, *map(jax.tree.leaves, (generation, together)))):
+            raise
+    return run(together)
 
 
 def begin(generation: Generation) -> tuple[Any, Any]:

@@ -1,1 +1,1 @@
-"""Several devices: meshes of every kind of axes, `jax.shard_map`, and where arrays lie."""
+"""Several devices: meshes, `jax.shard_map`, and where arrays lie."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 from jax.core import Tracer
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
 def under_automatic_axes(
@@ -37,6 +37,32 @@ def under_automatic_axes(
     specs = outputs(jax.tree.map(_spec, given))
     with jax.sharding.use_abstract_mesh(mesh):
         return jax.sharding.auto_axes(function, out_sharding=specs)(given)
+
+
+def with_automatic_axes(tree: Any) -> Any:
+    """Arrays as they lie, on meshes whose axes are left to the compiler; on the host.
+
+    Args:
+        tree: pytree of arrays.
+
+    Returns:
+        The tree; nothing is copied.
+    """
+
+    def automatic(x: Any) -> Any:
+        if not isinstance(x, jax.Array) or isinstance(x, Tracer):
+            return x
+        sharding = x.sharding
+        if not isinstance(sharding, NamedSharding):
+            return x
+        mesh = sharding.mesh
+        if not isinstance(mesh, Mesh) or not mesh.explicit_axes:
+            return x
+        types = (AxisType.Auto,) * len(mesh.axis_names)
+        mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=types)
+        return jax.device_put(x, NamedSharding(mesh, sharding.spec))
+
+    return jax.tree.map(automatic, tree)
 
 
 def _explicit_mesh(given: Any) -> Any:

@@ -8,6 +8,7 @@ of `shard_map` it is that function.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 
 
 def cond(
-    pred: jax.Array,
+    pred: jax.Array | bool,
     true_fun: Callable[..., Any],
     false_fun: Callable[..., Any],
     *operands: Any,
@@ -48,11 +49,9 @@ def while_loop(
             return jax.eval_shape(body_fun, carry), _axes(going)
 
         init, axes = _steady(after, init)
-        plain = body_fun
-
-        def body_fun(carry: Any) -> Any:
-            return _vary(plain(carry), axes)
-
+        return jax.lax.while_loop(
+            cond_fun, lambda carry: _vary(body_fun(carry), axes), init
+        )
     return jax.lax.while_loop(cond_fun, body_fun, init)
 
 
@@ -65,12 +64,12 @@ def scan(f: Callable[[Any, Any], Any], init: Any, xs: Any, length: int) -> Any:
             return jax.eval_shape(f, carry, first)[0], frozenset()
 
         init, axes = _steady(after, init)
-        plain = f
 
-        def f(carry: Any, x: Any) -> Any:
-            carry, y = plain(carry, x)
+        def steady(carry: Any, x: Any) -> tuple[Any, Any]:
+            carry, y = f(carry, x)
             return _vary(carry, axes), y
 
+        return jax.lax.scan(steady, init, xs, length=length)
     return jax.lax.scan(f, init, xs, length=length)
 
 
@@ -89,7 +88,7 @@ def _alike(
     results = [jax.eval_shape(branch, *operands) for branch in branches]
     if len({jax.tree.structure(result) for result in results}) > 1:
         return list(branches)  # JAX says it.
-    axes_of = jax.tree.map(lambda *xs: axes.union(*map(_axes, xs)), *results)
+    axes_of = jax.tree.map(functools.partial(_union, axes), *results)
     return [
         lambda *operands, branch=branch: _vary(branch(*operands), axes_of)
         for branch in branches
@@ -110,16 +109,19 @@ def _steady(
         The carry, and the axes of each of its arrays.
     """
     while True:
+        before = jax.tree.map(_axes, carry)
         following, chosen = after(carry)
         if jax.tree.structure(following) != jax.tree.structure(carry):
-            return carry, jax.tree.map(_axes, carry)  # JAX says it.
-        before = jax.tree.map(_axes, carry)
-        axes = jax.tree.map(
-            lambda x, y: _axes(x) | _axes(y) | chosen, carry, following
-        )
+            return carry, before  # JAX says it.
+        each = functools.partial(_union, chosen)
+        axes = jax.tree.map(each, carry, following)
         if axes == before:
             return carry, axes
         carry = _vary(carry, axes)
+
+
+def _union(axes: frozenset[str], *values: Any) -> frozenset[str]:
+    return axes.union(*map(_axes, values))
 
 
 def _vary(tree: Any, axes: Any) -> Any:

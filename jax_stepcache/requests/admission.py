@@ -18,6 +18,7 @@ from jax_stepcache.batching.settings import settings_of
 from jax_stepcache.check import batch_size, check_count, structs_of
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.generation import Generation, draw_noise
+from jax_stepcache.meshes.beside import moved_beside, sharding_beside
 from jax_stepcache.network.guidance import stack_branches
 from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.network.own import FunctionModel
@@ -45,11 +46,13 @@ class Admission:
     Attributes:
         plan: the static part of the program.
         weights: the model's.
+        beside: where they are, and the requests go.
         like: structs of an entry, which all others must have; None before the first.
     """
 
     plan: Plan
     weights: Any
+    beside: jax.sharding.Sharding
     like: Entry | None = None
 
     def entry(self, request: Generation) -> Entry:
@@ -98,6 +101,7 @@ class Admission:
             plan.max_steps,
         )
         entry = Entry(settings, self._inputs(request), noise)
+        entry = moved_beside(self.beside, entry)
         if self.like is not None:
             _check_alike(entry, self.like)
         return entry
@@ -210,7 +214,7 @@ def admission_for(
         slots,
         longest if max_steps is None else max_steps,
     )
-    return Admission(plan, first.weights)
+    return Admission(plan, first.weights, sharding_beside(first.weights))
 
 
 def check_shared(shared: Mapping[str, Any], others: Iterable[str] = ()) -> None:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from jax_stepcache.check import batch_size, check_arrays
 from jax_stepcache.errors import unknown_name
+from jax_stepcache.meshes.explicit import under_automatic_axes
 from jax_stepcache.network.guidance import stack_branches
 from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule
 from jax_stepcache.network.tuned import TunedFile
@@ -149,8 +150,7 @@ class TabletopModel(DreamZeroModel):
             ``video`` float32[batch, 2, 32, 32, 3] in [0, 1] and ``action``
             float32[batch, 8, 2] in units of the table's side.
         """
-        frames = jnp.clip(latent.decode(sample["video"]), 0.0, 1.0)
-        return {"action": sample["action"] * MAX_STEP, "video": frames}
+        return _decoded(sample)
 
     def encode(self, frames: jax.Array, actions: jax.Array) -> dict[str, jax.Array]:
         """Frames and displacements to a clean sample, the inverse of `decode`."""
@@ -164,6 +164,15 @@ class TabletopModel(DreamZeroModel):
         """See `jax_stepcache.network.protocol.Calibrated`."""
         del num_steps
         return TUNED.settings(backend) if self.dit == tabletop_config() else {}
+
+
+@jax.jit
+def _decoded(sample: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    def decode(sample: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        frames = jnp.clip(latent.decode(sample["video"]), 0.0, 1.0)
+        return {"action": sample["action"] * MAX_STEP, "video": frames}
+
+    return under_automatic_axes(decode, sample)
 
 
 @functools.partial(jax.jit, static_argnames="batch")

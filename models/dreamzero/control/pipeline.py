@@ -14,6 +14,8 @@ from jax.sharding import Mesh
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.errors import naming
 from jax_stepcache.loop.result import SampleResult
+from jax_stepcache.meshes.beside import arrays_beside
+from jax_stepcache.meshes.explicit import with_automatic_axes
 from jax_stepcache.network.params import Params
 from jax_stepcache.pipeline import CachedSampler
 from jax_stepcache.requests.many import Checked, check_many, run_many
@@ -94,7 +96,7 @@ class DreamZeroPipeline(CachedSampler):
             )
         if attention is not None:
             model = replace(model, dit=replace(model.dit, attention=attention))
-            params = Params(params.weights, model)
+        params = Params(with_automatic_axes(params.weights), model)
         super().__init__(params, cache_backend=cache_backend, cache_config=cache_config)
         self.model: DreamZeroModel = model
         if guidance_scale is None:
@@ -125,6 +127,7 @@ class DreamZeroPipeline(CachedSampler):
         Raises:
             ValueError: for shapes that do not fit.
         """
+        text, negative_text = self._beside((text, negative_text))
         self._check_text(text, negative_text, np.shape(text)[0] if np.ndim(text) else 0)
         return programs.start(
             self.model, self._mesh, self.params.weights, text, negative_text
@@ -150,6 +153,7 @@ class DreamZeroPipeline(CachedSampler):
             ValueError: for shapes that do not fit the sessions; these are unchanged.
         """
         self._check_session(session)
+        session, text, negative_text = self._beside((session, text, negative_text))
         self._check_text(text, negative_text, session.batch)
         return programs.prompt(
             self.model, self._mesh, self.params.weights, session, text, negative_text
@@ -196,6 +200,8 @@ class DreamZeroPipeline(CachedSampler):
             TypeError: for arguments of the wrong kind; likewise.
         """
         # Whatever is wrong is told before the session is taken over.
+        given = session, observation, noise, key
+        session, observation, noise, key = self._beside(given)
         shown = self._checked(session, observation, noise)
         options = self._checked_options(options, session.batch)
         observed, drawn = self._observe(session, shown, noise, key, donate)
@@ -248,6 +254,8 @@ class DreamZeroPipeline(CachedSampler):
         robots = check_lists(
             sessions, observations=observations, noises=noises, keys=keys, each=each
         )
+        given = list(sessions), list(observations), noises, keys
+        sessions, observations, noises, keys = self._beside(given)
         noises = [None] * robots if noises is None else noises
         keys = [None] * robots if keys is None else keys
         each = [{}] * robots if each is None else each
@@ -318,6 +326,11 @@ class DreamZeroPipeline(CachedSampler):
     @property
     def _mesh(self) -> Mesh | None:
         return mesh_of(self.params.weights)
+
+    def _beside(self, arrays: Any) -> Any:
+        """Arrays that were committed to other devices than the weights' are moved."""
+        arrays = with_automatic_axes(arrays)
+        return arrays_beside(self.params.weights, arrays)
 
     @property
     def _preset(self) -> Mapping[str, Any]:
