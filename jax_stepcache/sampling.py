@@ -23,6 +23,8 @@ from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.schedule import Schedule
 
+_EVERYWHERE: Any = PartitionSpec()
+
 
 def sample(
     params: Any,
@@ -132,5 +134,5 @@ def _run(decide: str, generation: Generation) -> SampleResult:
         sampled_each if decide == "sample" else sampled,
         generation,
         # A sample is spread as its noise is; statistics are the same everywhere.
-        lambda specs: (specs.noise or PartitionSpec(), PartitionSpec()),
+        lambda specs: SampleResult(specs.noise or _EVERYWHERE, _EVERYWHERE),
     )

@@ -12,7 +12,8 @@ import numpy as np
 
 from jax_stepcache.check import batch_size
 from jax_stepcache.loop.progress import Progress
-from jax_stepcache.meshes.beside import brought_together
+from jax_stepcache.meshes.beside import brought_together, context_mesh
+from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
 from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import Span
@@ -99,12 +100,20 @@ def run_together(run: Callable[[Generation], T], generation: Generation) -> T:
     try:
         return run(generation)
     except ValueError:
-        rest = replace(generation, weights=None)
-        weights, moved = brought_together(generation.weights, rest)
-        together = replace(moved, weights=weights)
-        if all(map(operator.is_, *map(jax.tree.leaves, (generation, together)))):
+        given = (
+            with_automatic_axes(generation.weights),
+            with_automatic_axes(replace(generation, weights=None)),
+        )
+        weights, rest = brought_together(*given)
+        together = replace(rest, weights=weights)
+        context = context_mesh()
+        explicit = context is not None and bool(context.explicit_axes)
+        if not explicit and all(
+            map(operator.is_, *map(jax.tree.leaves, (generation, together)))
+        ):
             raise
-    return run(together)
+    with automatic_context():
+        return run(together)
 
 
 def begin(generation: Generation) -> tuple[Any, Any]:

@@ -31,10 +31,20 @@ def sharding_beside(weights: Any) -> Sharding:
             if isinstance(x.sharding, NamedSharding):
                 return NamedSharding(x.sharding.mesh, PartitionSpec())
             alone = alone or x.sharding
-    mesh = jax.sharding.get_mesh()
-    if not mesh.empty and (alone is None or not _committed(weights)):
+    # In a context of a mesh, what is committed nowhere is on all of it.
+    mesh = context_mesh()
+    if mesh is not None and not _committed(weights):
         return NamedSharding(mesh, PartitionSpec())
     return alone or SingleDeviceSharding(jax.devices()[0])
+
+
+def context_mesh() -> Mesh | None:
+    """The mesh of `jax.set_mesh`; None where there is none, or something is traced."""
+    try:
+        mesh = jax.sharding.get_mesh()
+    except ValueError:
+        return None
+    return None if mesh.empty else mesh
 
 
 def moved_beside(sharding: Sharding, tree: Any) -> Any:

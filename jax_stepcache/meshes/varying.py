@@ -137,4 +137,5 @@ def _vary(tree: Any, axes: Any) -> Any:
 def _axes(x: Any) -> frozenset[str]:
     """The axes of `shard_map` along which a value, or what a struct is of, varies."""
     kind = x if isinstance(x, jax.ShapeDtypeStruct) else jax.typeof(x)
-    return kind.manual_axis_type.varying
+    # There is none where shard_map was asked not to check (check_vma=False).
+    return getattr(kind.manual_axis_type, "varying", frozenset())

@@ -19,6 +19,7 @@ from jax_stepcache.check import batch_size, check_count, structs_of
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.generation import Generation, draw_noise
 from jax_stepcache.meshes.beside import moved_beside, sharding_beside
+from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
 from jax_stepcache.network.guidance import stack_branches
 from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.network.own import FunctionModel
@@ -101,7 +102,7 @@ class Admission:
             plan.max_steps,
         )
         entry = Entry(settings, self._inputs(request), noise)
-        entry = moved_beside(self.beside, entry)
+        entry = moved_beside(self.beside, with_automatic_axes(entry))
         if self.like is not None:
             _check_alike(entry, self.like)
         return entry
@@ -214,7 +215,9 @@ def admission_for(
         slots,
         longest if max_steps is None else max_steps,
     )
-    return Admission(plan, first.weights, sharding_beside(first.weights))
+    weights = with_automatic_axes(first.weights)
+    with automatic_context():
+        return Admission(plan, weights, sharding_beside(weights))
 
 
 def check_shared(shared: Mapping[str, Any], others: Iterable[str] = ()) -> None:

@@ -15,7 +15,6 @@ from jax_stepcache.batching.per_sample import forward_for
 from jax_stepcache.batching.rows import with_rows
 from jax_stepcache.batching.slots import Slots, empty_trace
 from jax_stepcache.meshes.beside import sharding_beside
-from jax_stepcache.meshes.explicit import under_automatic_axes
 from jax_stepcache.policy.span import Span
 from jax_stepcache.requests.places import Entry, Places, Queue, QueueFeed
 from jax_stepcache.solvers import Solver
@@ -91,13 +90,6 @@ def empty_state(plan: Plan, weights: Any, entry: Entry, places: int) -> State:
     Returns:
         The state.
     """
-    return under_automatic_axes(
-        lambda given: _empty_state(plan, given[0], given[1], places),
-        (weights, entry),
-    )
-
-
-def _empty_state(plan: Plan, weights: Any, entry: Entry, places: int) -> State:
     feed = _feed(plan, weights, entry.inputs)
     slot, condition = jax.eval_shape(
         lambda: feed.load(jax.tree.map(jnp.asarray, entry), 0)
@@ -123,10 +115,6 @@ def _empty_state(plan: Plan, weights: Any, entry: Entry, places: int) -> State:
 @functools.partial(jax.jit, donate_argnames=("state",))
 def put(state: State, place: jax.Array, entry: Entry) -> State:
     """Puts a request into a place."""
-    return under_automatic_axes(lambda given: _put(*given), (state, place, entry))
-
-
-def _put(state: State, place: jax.Array, entry: Entry) -> State:
     places = state.places
 
     def at(there: Any, new: Any) -> Any:
@@ -167,21 +155,6 @@ def advance(
     Returns:
         The state after it, and what has been done.
     """
-    return under_automatic_axes(
-        lambda given: _advance(plan, *given),
-        (weights, state, order, count, dropped, limit),
-    )
-
-
-def _advance(
-    plan: Plan,
-    weights: Any,
-    state: State,
-    order: jax.Array,
-    count: jax.Array,
-    dropped: jax.Array,
-    limit: jax.Array,
-) -> tuple[State, Report]:
     slots = state.slots
     gone = (slots.place >= 0) & dropped[slots.place]
     slots = slots._replace(
@@ -216,9 +189,7 @@ def opened_state(plan: Plan, weights: Any, entry: Entry, places: int) -> State:
 @jax.jit
 def at_place(tree: Any, place: jax.Array) -> Any:
     """Fetches what is in a place from arrays with a leading axis of places."""
-    return under_automatic_axes(
-        lambda given: jax.tree.map(lambda x: x[given[1]], given[0]), (tree, place)
-    )
+    return jax.tree.map(lambda x: x[place], tree)
 
 
 def _feed(plan: Plan, weights: Any, inputs: Any, stacked: bool = False) -> QueueFeed:

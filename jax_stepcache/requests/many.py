@@ -11,6 +11,7 @@ import numpy as np
 from jax_stepcache.check import check_count
 from jax_stepcache.errors import naming
 from jax_stepcache.loop.result import SampleResult
+from jax_stepcache.meshes.explicit import automatic_context
 from jax_stepcache.options import Request
 from jax_stepcache.requests.admission import (
     Admission,
@@ -132,6 +133,7 @@ def check_many(
     return Checked(admission, entries)
 
 
+@automatic_context()
 def run_many(checked: Checked, places: int) -> list[SampleResult]:
     """Runs requests that have been checked.
 

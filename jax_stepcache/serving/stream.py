@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from jax_stepcache.check import check_count
+from jax_stepcache.meshes.explicit import automatic_context
 from jax_stepcache.options import Request
 from jax_stepcache.requests.admission import (
     Admission,
@@ -192,7 +193,8 @@ class Stream:
         entry = request if isinstance(request, Entry) else self.check(request)
         place = self._free.pop()
         try:
-            self._state = put(self._state, np.int32(place), entry)
+            with automatic_context():
+                self._state = put(self._state, np.int32(place), entry)
         except BaseException:
             self._free.append(place)
             raise
@@ -285,12 +287,14 @@ class Stream:
         """Fixes shapes and guidance by the first request, and takes the memory."""
         admission = admission_for(self._options, [first], self._slots, self._max_steps)
         entry = admission.entry(first)
-        self._state = opened_state(
-            admission.plan, admission.weights, entry, self.capacity
-        )
+        with automatic_context():
+            self._state = opened_state(
+                admission.plan, admission.weights, entry, self.capacity
+            )
         self._admission = admission.with_example(entry)
         return entry
 
+    @automatic_context()
     def _run(self, admission: Admission) -> None:
         waiting = [held for held in self._held.values() if held.waiting]
         waiting.sort(key=lambda held: held.urgency)
@@ -324,6 +328,7 @@ class Stream:
             elif held.place in poisoned:
                 self._fail(held, _not_finite(held.ticket))
 
+    @automatic_context()
     def _deliver(self, admission: Admission, state: State, held: Held) -> None:
         there = state.places.sample, state.places.trace
         sample, trace = at_place(there, np.int32(held.place))

@@ -15,7 +15,7 @@ from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.errors import naming
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.meshes.beside import arrays_beside
-from jax_stepcache.meshes.explicit import with_automatic_axes
+from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
 from jax_stepcache.network.params import Params
 from jax_stepcache.pipeline import CachedSampler
 from jax_stepcache.requests.many import Checked, check_many, run_many
@@ -113,6 +113,7 @@ class DreamZeroPipeline(CachedSampler):
         """Whether both branches run."""
         return is_guided(self.guidance_scale)
 
+    @automatic_context()
     def start(self, text: jax.Array, negative_text: jax.Array | None = None) -> Session:
         """Begins sessions.
 
@@ -133,6 +134,7 @@ class DreamZeroPipeline(CachedSampler):
             self.model, self._mesh, self.params.weights, text, negative_text
         )
 
+    @automatic_context()
     def prompt(
         self,
         session: Session,
@@ -167,6 +169,7 @@ class DreamZeroPipeline(CachedSampler):
         self._check_session(session)
         return np.asarray(begins_window(self.model.dit, np.asarray(session.position)))
 
+    @automatic_context()
     def __call__(
         self,
         session: Session,
@@ -210,6 +213,7 @@ class DreamZeroPipeline(CachedSampler):
         )
         return self._control_step(observed, shown, result)
 
+    @automatic_context()
     def step_many(
         self,
         sessions: Sequence[Session],
