@@ -30,7 +30,7 @@ FLOORS = (
     ("", "network", ""),
     ("checkpoints", "", "solvers"),
     ("", "", "policy"),
-    ("errors", "", "check"),
+    ("errors", "meshes", "check"),
 )
 # Files that are doors of other rooms: `python -m jax_stepcache` is the command, and the
 # public names are the entrance.

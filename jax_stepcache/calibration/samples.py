@@ -13,6 +13,7 @@ from jax_stepcache.calibration.quality import decibels, decoded
 from jax_stepcache.check import batch_size, check_count
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.generation import draw_noise
+from jax_stepcache.meshes.explicit import with_automatic_axes
 from jax_stepcache.network.params import Params
 from jax_stepcache.sampling import sample
 
@@ -122,7 +123,7 @@ def make_samples(
                 f"samples has {sorted(samples)}; it needs 'noise', [samples, ...] "
                 "arrays"
             )
-        batch = dict(samples)
+        batch = with_automatic_axes(dict(samples))
         count = batch_size(batch["noise"], "samples['noise']")
         if known is not None and not {"observation", "condition"} & set(batch):
             batch["observation"] = known.example(worlds, count)

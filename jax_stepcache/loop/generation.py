@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
@@ -100,17 +99,15 @@ def run_together(run: Callable[[Generation], T], generation: Generation) -> T:
     try:
         return run(generation)
     except ValueError:
-        given = (
-            with_automatic_axes(generation.weights),
-            with_automatic_axes(replace(generation, weights=None)),
-        )
-        weights, rest = brought_together(*given)
-        together = replace(rest, weights=weights)
         context = context_mesh()
+        with automatic_context():
+            automatic = with_automatic_axes(generation)
+            rest = replace(automatic, weights=None)
+            weights, rest = brought_together(automatic.weights, rest)
+        together = replace(rest, weights=weights)
+        pairs = zip(*map(jax.tree.leaves, (generation, together)), strict=True)
         explicit = context is not None and bool(context.explicit_axes)
-        if not explicit and all(
-            map(operator.is_, *map(jax.tree.leaves, (generation, together)))
-        ):
+        if not explicit and all(x is y for x, y in pairs):
             raise
     with automatic_context():
         return run(together)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -22,19 +23,19 @@ def sharding_beside(weights: Any) -> Sharding:
         weights: pytree of arrays.
 
     Returns:
-        The sharding: of the mesh that some of them are spread over, else of the device
-        that the first of them is on, else of the one that JAX would take.
+        The sharding: of the context's mesh, on which all programs run; else of the mesh
+        that some of them are spread over, else of the device that the first of them is
+        on, else of the one that JAX would take.
     """
+    mesh = context_mesh()
+    if mesh is not None:
+        return NamedSharding(mesh, PartitionSpec())
     alone = None
     for x in jax.tree.leaves(weights):
         if isinstance(x, jax.Array) and not isinstance(x, Tracer):
             if isinstance(x.sharding, NamedSharding):
                 return NamedSharding(x.sharding.mesh, PartitionSpec())
             alone = alone or x.sharding
-    # In a context of a mesh, what is committed nowhere is on all of it.
-    mesh = context_mesh()
-    if mesh is not None and not _committed(weights):
-        return NamedSharding(mesh, PartitionSpec())
     return alone or SingleDeviceSharding(jax.devices()[0])
 
 
@@ -116,6 +117,7 @@ def _committed(weights: Any) -> bool:
     )
 
 
+@functools.lru_cache(maxsize=256)
 def _order(sharding: Sharding) -> tuple[Any, ...]:
     """The devices; those of a mesh in its order, which programs go by."""
     if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh):

@@ -18,7 +18,7 @@ from jax_stepcache.batching.settings import settings_of
 from jax_stepcache.check import batch_size, check_count, structs_of
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.generation import Generation, draw_noise
-from jax_stepcache.meshes.beside import moved_beside, sharding_beside
+from jax_stepcache.meshes.beside import context_mesh, moved_beside, sharding_beside
 from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
 from jax_stepcache.network.guidance import stack_branches
 from jax_stepcache.network.inputs import Inputs
@@ -217,7 +217,10 @@ def admission_for(
     )
     weights = with_automatic_axes(first.weights)
     with automatic_context():
-        return Admission(plan, weights, sharding_beside(weights))
+        beside = sharding_beside(weights)
+        if context_mesh() is not None:
+            weights = moved_beside(beside, weights)
+    return Admission(plan, weights, beside)
 
 
 def check_shared(shared: Mapping[str, Any], others: Iterable[str] = ()) -> None:

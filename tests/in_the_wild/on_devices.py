@@ -210,7 +210,12 @@ def in_context(kind: str) -> None:
     row = given(True, slice(0, 1))
     wanted = sample(WEIGHTS, **row, **asked).sample
     all_rows = sample(WEIGHTS, **given(True), **asked).sample
-    for weights in (WEIGHTS, spread(mesh, WEIGHTS), spread(mesh_of("auto"), WEIGHTS)):
+    for weights in (
+        WEIGHTS,
+        spread(mesh, WEIGHTS),
+        spread(mesh_of("auto"), WEIGHTS),
+        jax.device_put(WEIGHTS, jax.devices()[1]),
+    ):
         with jax.set_mesh(mesh):
             same(sample(weights, **row, **asked).sample, wanted)
             (one,) = sample_many(weights, [row], **asked)
@@ -278,6 +283,22 @@ def session(kind: str) -> None:
             same(step.video, wanted)
 
 
+# What kind of axes, which cache, whether guided, who decides. Not all with all: these
+# are programs for several devices, which take their time to compile.
+ON_MESH = [
+    *(("explicit", cache, True, "batch") for cache in CACHES),
+    *(("explicit", cache, False, "sample") for cache in ("step_cache", "sea_cache")),
+    ("explicit", "cache_dit", True, "sample"),
+    ("auto", "sea_cache", True, "batch"),
+    ("auto", "tea_cache", True, "sample"),
+]
+IN_SHARD_MAP = [
+    *(("auto", cache, True, "batch") for cache in CACHES),
+    *(("auto", cache, False, "sample") for cache in ("step_cache", "sea_cache")),
+    ("auto", "cache_dit", True, "sample"),
+    ("explicit", "cache_dit", True, "batch"),
+]
+
 CASES: dict[str, Any] = {
     "elsewhere": elsewhere,
     "tensor parallel": tensor_parallel,
@@ -286,24 +307,18 @@ CASES: dict[str, Any] = {
     **{f"context {kind}": functools.partial(in_context, kind) for kind in KINDS},
     **{f"session {kind}": functools.partial(session, kind) for kind in KINDS},
     **{name: functools.partial(bundled, name) for name in ("tabletop", "dit")},
-    **{
-        f"own shardings {cache} {guided}": functools.partial(
-            own_shardings, cache, guided
-        )
-        for cache in ("step_cache", "cache_dit", "sea_cache")
-        for guided in (False, True)
-    },
-    **{
-        f"{what} {kind} {cache} {guided} {decide}": functools.partial(
-            run, kind, cache, guided, decide
-        )
-        for what, run in (("mesh", on_mesh), ("shard_map", in_shard_map))
-        for kind in KINDS
-        for cache in CACHES
-        for guided in (False, True)
-        for decide in ("batch", "sample")
-    },
 }
+for _what, _run, _kinds in (
+    ("mesh", on_mesh, ON_MESH),
+    ("shard_map", in_shard_map, IN_SHARD_MAP),
+    (
+        "own",
+        own_shardings,
+        [("step_cache", True), ("cache_dit", True), ("sea_cache", False)],
+    ),
+):
+    for _kind in _kinds:
+        CASES[" ".join(map(str, (_what, *_kind)))] = functools.partial(_run, *_kind)
 
 
 def main(names: list[str]) -> None:

@@ -15,7 +15,6 @@ from .on_devices import CASES
 QUICK = [
     "elsewhere",
     "mesh explicit cache_dit True batch",
-    "mesh explicit sea_cache False sample",
     "shard_map auto tea_cache True batch",
 ]
 
