@@ -39,7 +39,6 @@ import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -52,6 +51,7 @@ from jax_stepcache import Params, Request, SampleResult
 from jax_stepcache.backends import resolve_policy
 from jax_stepcache.loop.generation import draw_noise
 from jax_stepcache.measure.metrics import psnr
+from jax_stepcache.paths import path_option
 from jax_stepcache.policy.policy import Policy
 
 MODELS = ("tabletop", "dit")
@@ -407,7 +407,7 @@ def calls_table(row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, prints the tables and writes the JSON."""
     parser = argparse.ArgumentParser(description="Continuous batching.")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--json", type=path_option, help="where to write the figures")
     parser.add_argument(
         "--params", action="append", help=f"bundled model or file; default: {MODELS}"
     )

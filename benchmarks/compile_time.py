@@ -20,7 +20,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -36,6 +35,7 @@ from jax_stepcache.models.dreamzero import (
     weight_shapes,
 )
 from jax_stepcache.models.dreamzero.session.session import session_struct
+from jax_stepcache.paths import path_option
 
 LAYERS = (4, 40)
 MAX_RATIO = 1.5
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     parser = argparse.ArgumentParser(description="Compile time and layers.")
-    parser.add_argument("--json", type=Path, help="where to write the rows")
+    parser.add_argument("--json", type=path_option, help="where to write the rows")
     parser.add_argument("--repeats", type=int, default=3, help="compiles of each")
     given = parser.parse_args(arguments)
     if given.repeats < 1:

@@ -24,7 +24,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -48,6 +47,7 @@ from jax_stepcache.models.dreamzero.network.kv_cache import slots
 from jax_stepcache.models.dreamzero.session.observation import complete
 from jax_stepcache.models.dreamzero.session.session import Observed, observe
 from jax_stepcache.network.registry import load_model
+from jax_stepcache.paths import path_option
 
 NUM_STEPS = 16
 CONFIGS = ("droid-14b", "wan22-5b", "tabletop", "small")
@@ -445,7 +445,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--layers", type=int, help="another number of blocks")
     parser.add_argument("--batch", type=int, default=1, help="robots stepped together")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each")
-    parser.add_argument("--json", type=Path, help="where to write the rows")
+    parser.add_argument("--json", type=path_option, help="where to write the rows")
     given = parser.parse_args(arguments)
     for option in ("batch", "repeats"):
         if getattr(given, option) < 1:

@@ -18,7 +18,6 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +27,7 @@ from report import device_name, print_table, write_json
 from scenes import count_flops, make_scenes, measure, time_all
 
 import jax_stepcache
+from jax_stepcache.paths import path_option
 
 MODELS = ("tabletop", "dit")
 SHARES = (0.25, 1 / 3, 0.5, 0.75)
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, prints the tables and writes the JSON."""
     default = Effort()
     parser = argparse.ArgumentParser(description="Quality for arithmetic.")
-    parser.add_argument("--json", type=Path, help="where to write the rows")
+    parser.add_argument("--json", type=path_option, help="where to write the rows")
     parser.add_argument(
         "--params", action="append", help=f"bundled model or file; default: {MODELS}"
     )

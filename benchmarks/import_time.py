@@ -20,10 +20,11 @@ import json
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from report import device_name, print_table, write_json
+
+from jax_stepcache.paths import path_option
 
 MAX_SECONDS = 0.15
 # The lines that are timed, by what the table calls them.
@@ -108,7 +109,7 @@ def main() -> int:
         The exit status.
     """
     parser = argparse.ArgumentParser(description="What importing the library costs.")
-    parser.add_argument("--json", type=Path, help="where to write the rows")
+    parser.add_argument("--json", type=path_option, help="where to write the rows")
     parser.add_argument("--repeats", type=int, default=9, help="interpreters of each")
     parser.add_argument("--modules", type=int, help="list so many of the slowest")
     arguments = parser.parse_args()

@@ -22,7 +22,6 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -32,6 +31,7 @@ from report import device_name, print_table, write_json
 
 import jax_stepcache
 from jax_stepcache.measure.flops import forward_flops
+from jax_stepcache.paths import path_option
 
 MIN_CALL_SECONDS = 0.020
 NUM_STEPS = 16
@@ -297,7 +297,7 @@ def temporary_bytes(program: Any) -> int:
 def main() -> None:
     """Runs the benchmark, prints the table and writes the JSON."""
     parser = argparse.ArgumentParser(description="What a cache costs.")
-    parser.add_argument("--json", type=Path, help="where to write the rows")
+    parser.add_argument("--json", type=path_option, help="where to write the rows")
     parser.add_argument("--repeats", type=int, default=9, help="timed runs of each")
     arguments = parser.parse_args()
 

@@ -10,8 +10,8 @@ model has already, too, so another run never makes them worse on these samples.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from pathlib import Path
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,6 +22,7 @@ from jax_stepcache.calibration import calibrate
 from jax_stepcache.calibration.samples import Samples, make_samples
 from jax_stepcache.calibration.schedule_search import Candidate, named, settings_of
 from jax_stepcache.calibration.schedules import calibrate_schedule
+from jax_stepcache.paths import path_option
 
 BUDGETS = (4, 5, 6, 8)
 SEED = 1
@@ -31,31 +32,45 @@ _SETTINGS = {"tea_cache": "coefficients", "mag_cache": "mag_ratios"}
 
 
 def search(
-    samples: Samples, budgets: Sequence[int], replay: bool
+    samples: Samples,
+    budgets: Sequence[int],
+    replay: bool,
+    keep: Mapping[str, dict[str, Any]],
 ) -> dict[str, dict[str, Any]]:
     """Searches a schedule for each budget.
+
+    Each is to be ahead, on every output, of as many plain steps and of the schedule of
+    the budget before: a lead on the weakest output alone would let others fall.
 
     Args:
         samples: to search on.
         budgets: model calls, rising: each search also starts from the one before.
         replay: False samples every candidate, see `calibrate`.
+        keep: schedules that stay, by budget.
 
     Returns:
         By budget, the steps that run and the forecast of the others.
     """
     found: dict[str, dict[str, Any]] = {}
     before: tuple[Candidate, ...] = ()
+    beside: Mapping[str, float] = {}
     for budget in budgets:
         target = {"model_calls": budget}
-        best = calibrate_schedule(samples, target, replay=replay, starts=before)
-        steps, forecast = best.fit["steps"], best.cache_config["forecast"]
-        again = named(steps, forecast)
+        if str(budget) in keep:
+            one = keep[str(budget)]
+            cache = {"cache": "tuned", "budget": budget}
+            beside = samples.quality(samples.together(**cache)[1])
+        else:
+            best = calibrate_schedule(
+                samples, target, replay=replay, starts=before, beside=beside
+            )
+            beside = best.quality
+            forecast = best.cache_config["forecast"]
+            one = {"steps": best.fit["steps"], "forecast": forecast}
+        again = named(one["steps"], one["forecast"])
         before = () if again is None else (again,)
-        found[str(budget)] = {"steps": steps, "forecast": forecast}
-        print(
-            f"{budget} calls: {steps}, {forecast}, {best.fit['lead']:.2f} dB ahead",
-            flush=True,
-        )
+        found[str(budget)] = one
+        print(f"{budget} calls: {one}, {beside} dB", flush=True)
     return found
 
 
@@ -101,23 +116,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Searches, fits, and writes what ``tuned.json`` holds."""
     parser = argparse.ArgumentParser(description="A bundled model's own settings.")
     parser.add_argument("--params", default="tabletop", help="bundled model or file")
-    parser.add_argument("--write", type=Path, help="where to write the settings")
+    parser.add_argument("--write", type=path_option, help="where to write the settings")
     parser.add_argument("--samples", type=int, default=64, help="to search on")
     parser.add_argument(
         "--replay", action="store_true", help="score by replaying, for large models"
     )
     parser.add_argument(
-        "--fit-only", action="store_true", help="keep the schedules that are there"
+        "--budgets",
+        type=int,
+        nargs="*",
+        choices=BUDGETS,
+        default=BUDGETS,
+        help="which schedules to search; the others stay as they are",
+    )
+    parser.add_argument(
+        "--keep-settings",
+        action="store_true",
+        help="fit nothing anew: settings stay as they are in --write",
     )
     given = parser.parse_args(arguments)
+    if given.keep_settings and not (given.write and given.write.is_file()):
+        parser.error("--keep-settings needs --write with a file that is there")
     params = jax_stepcache.load_params(given.params)
     print(f"{device_name()}: {params.model.name}, {given.samples} samples", flush=True)
-    if given.fit_only:
-        schedules = kept(params, BUDGETS)
+    keep = kept(params, [one for one in BUDGETS if one not in given.budgets])
+    drawn = make_samples(params, None, given.samples, _key(), {}).measured()
+    schedules = search(drawn, BUDGETS, given.replay, keep)
+    if given.keep_settings:
+        before = json.loads(given.write.read_text())
+        settings, fits = before["settings"], before["fits"]
     else:
-        drawn = make_samples(params, None, given.samples, _key(), {}).measured()
-        schedules = search(drawn, BUDGETS, given.replay)
-    settings, fits = fit(params, given.samples)
+        settings, fits = fit(params, given.samples)
     if given.write:
         num_steps = params.model.defaults.num_inference_steps
         result = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
 import jax
@@ -19,6 +21,82 @@ def dtype_of(x: Any) -> Any:
     """What JAX takes something for: an array, a struct or a Python number."""
     # Asking the array itself is a hundred times quicker than finding out.
     return x.dtype if isinstance(x, jax.Array) else jnp.result_type(x)
+
+
+def fetched(x: Any) -> Any:
+    """An array as one of the host, fetched explicitly; anything else as it is.
+
+    What only reads an array, as `numpy.asarray` does, `jax.transfer_guard` may forbid.
+    """
+    if isinstance(x, list | tuple):
+        return [fetched(one) for one in x]
+    fetch = isinstance(x, jax.Array) and not isinstance(x, Tracer)
+    return jax.device_get(x) if fetch else x
+
+
+class _Word(str):
+    """A word that is shown without quotes inside of a tree."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def described(tree: Any, is_leaf: Any = None) -> str:
+    """A tree in the words of its user: its names, and of each array the shape.
+
+    Args:
+        tree: any pytree.
+        is_leaf: what counts as a leaf, see `jax.tree.map`.
+
+    Returns:
+        Such as ``{'action': array [1, 3], 'video': array [1, 6]}``.
+    """
+
+    def word(x: Any) -> _Word:
+        shape = getattr(x, "shape", None)
+        return _Word(type(x).__name__ if shape is None else f"array {list(shape)}")
+
+    return str(jax.tree.map(word, tree, is_leaf=is_leaf))
+
+
+def check_leaves(tree: Any, what: str) -> None:
+    """Checks that a tree holds arrays and numbers, and nothing else.
+
+    Args:
+        tree: any pytree.
+        what: the name of the argument, for the error.
+
+    Raises:
+        TypeError: naming what is none: where it is, and what could be done with it.
+    """
+    # By types: weights are looked at in each call, and a thousand have one among them.
+    kinds = set(map(type, jax.tree.leaves(tree)))
+    odd = {kind for kind in kinds if not _holds_numbers(kind)}
+    if not odd and np.ndarray not in kinds:
+        return
+    for path, x in jax.tree_util.tree_leaves_with_path(tree):
+        if type(x) in odd or (isinstance(x, np.ndarray) and x.dtype.kind in "OUSMm"):
+            hint = "what is no array goes into the model, by a closure or a partial"
+            if isinstance(x, str | bytes) or getattr(x, "dtype", None) is not None:
+                hint = "text goes through an encoder first"
+            raise TypeError(
+                f"{what}{jax.tree_util.keystr(path)} is {x!r:.60}, of type "
+                f"{type(x).__name__}; give arrays or numbers: {hint}"
+            )
+
+
+@functools.lru_cache(maxsize=256)
+def _holds_numbers(kind: type) -> bool:
+    if issubclass(kind, np.character | np.datetime64 | np.timedelta64 | np.object_):
+        return False
+    if issubclass(kind, jax.Array | Tracer | np.ndarray | np.generic):
+        return True
+    if issubclass(kind, bool | int | float | complex | jax.ShapeDtypeStruct):
+        return True
+    # Arrays of other libraries, and what stands for arrays.
+    return hasattr(kind, "__jax_array__") or hasattr(kind, "dtype")
 
 
 def check_arrays(given: Any, wanted: Any, what: str) -> None:
@@ -40,10 +118,10 @@ def check_arrays(given: Any, wanted: Any, what: str) -> None:
         raise ValueError(
             f"{what} is a {type(given).__name__}; give an array of shape {wanted.shape}"
         )
-    given_structure, structure = jax.tree.structure(given), jax.tree.structure(wanted)
-    if given_structure != structure:
+    if jax.tree.structure(given) != jax.tree.structure(wanted):
         raise ValueError(
-            f"{what} has structure {given_structure}; the model takes {structure}"
+            f"{what} has structure {described(given)}; the model takes "
+            f"{described(wanted)}"
         )
     pairs = zip(
         jax.tree_util.tree_leaves_with_path(given), jax.tree.leaves(wanted), strict=True
@@ -139,11 +217,43 @@ def check_count(what: str, count: Any, least: int = 0) -> None:
     """
     if isinstance(count, Tracer):
         return
-    whole = np.shape(count) == () and np.asarray(count).dtype.kind in "iu"
-    if not whole or count < least:
+    number = np.asarray(fetched(count))
+    whole = number.shape == () and number.dtype.kind in "iu"
+    if not whole or number < least:
         raise ValueError(
             f"{what} is {count!r}; it must be a whole number of at least {least}"
         )
+
+
+def static_count(what: str, count: Any, least: int = 0) -> int:
+    """Checks a whole number that is compiled in, and makes a Python number of it.
+
+    Args:
+        what: see `check_count`.
+        count: likewise.
+        least: likewise.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: see `check_count`.
+        TypeError: if it is being traced.
+    """
+    if isinstance(count, Tracer):
+        raise TypeError(f"{what} is being traced; it is compiled in, so give an int")
+    check_count(what, count, least)
+    return operator.index(count)
+
+
+def check_flag(what: str, flag: Any) -> None:
+    """Checks what is on or off.
+
+    Raises:
+        ValueError: if it is neither True nor False.
+    """
+    if not isinstance(flag, bool | np.bool_):
+        raise ValueError(f"{what} is {flag!r:.80}; give True or False")
 
 
 def check_numbers(
@@ -181,7 +291,7 @@ def check_numbers(
         raise ValueError(f"{what} is {numbers!r}; it must be {kind}")
     if isinstance(numbers, Tracer):
         return
-    values = np.asarray(numbers)
+    values = np.asarray(fetched(numbers))
     if not jnp.issubdtype(values.dtype, jnp.number):
         raise ValueError(f"{what} is {numbers!r}; it must be numeric")
     values = values.astype(np.float64)

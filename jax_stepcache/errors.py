@@ -4,36 +4,122 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterable, Iterator
+import functools
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import ParamSpec, TypeVar
+
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 
 
-def unknown_name(kind: str, given: object, allowed: Iterable[str]) -> str:
+def unknown_name(
+    kind: str,
+    given: object,
+    allowed: Iterable[str],
+    elsewhere: Mapping[str, str] | None = None,
+) -> str:
     """Words the error for a name that is not known.
 
     Args:
         kind: what is being named, such as ``"solver"``.
         given: the name that was given.
         allowed: the names that would do.
+        elsewhere: what is called otherwise in other libraries; see `nearest`.
 
     Returns:
         One sentence, with the nearest allowed name if one is near.
     """
     names = sorted(allowed)
-    return f"unknown {kind} {given!r}.{nearest(given, names)} Supported: {names}"
+    meant = nearest(given, names, elsewhere)
+    return f"unknown {kind} {given!r}.{meant} Supported: {names}"
 
 
-def nearest(given: object, allowed: Iterable[str]) -> str:
+def nearest(
+    given: object, allowed: Iterable[str], elsewhere: Mapping[str, str] | None = None
+) -> str:
     """Asks whether a name that is near was meant.
 
     Args:
         given: the name that was given.
         allowed: the names that would do.
+        elsewhere: names of other libraries, in plain letters, to those here.
 
     Returns:
         `` Did you mean 'name'?``, with the blank before it; ``""`` if none is near.
     """
-    near = difflib.get_close_matches(str(given), sorted(allowed), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    # "DiT" has one letter in common with "dit", and is meant for it.
+    names, plain = sorted(allowed), _plain(given)
+    other = (elsewhere or {}).get(plain)
+    if other in names:
+        return f" Did you mean {other!r}?"
+    near = difflib.get_close_matches(plain, map(_plain, names), n=1)
+    if not near:
+        return ""
+    # Of names that differ by such letters only, the one that is written most alike.
+    alike = [name for name in names if _plain(name) == near[0]]
+    meant = difflib.get_close_matches(str(given), alike, n=1, cutoff=0.0)
+    return f" Did you mean {meant[0]!r}?"
+
+
+def _plain(name: object) -> str:
+    """A name without what people write in one way or another."""
+    return str(name).lower().replace("_", "").replace("-", "").replace(" ", "")
+
+
+def brief(given: object) -> str:
+    """What was given, on a line, and no longer than can be read at a glance."""
+    return f"{' '.join(repr(given).split()):.80}"
+
+
+def naming_arguments(
+    elsewhere: Mapping[str, str] | None = None,
+) -> Callable[[Callable[_Given, _Result]], Callable[_Given, _Result]]:
+    """Makes a function tell the nearest of its arguments where it has none of a name.
+
+    Args:
+        elsewhere: see `nearest`.
+
+    Returns:
+        The decorator. What it makes raises a `TypeError`, as Python does.
+    """
+
+    def decorate(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
+        given = inspect.signature(function).parameters
+        known = frozenset(given) - {"self"}
+        called = function.__qualname__.removesuffix(".__init__")
+
+        @functools.wraps(function)
+        def checked(*args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+            if not kwargs.keys() <= known:
+                name = min(kwargs.keys() - known)
+                kind = f"argument of {called}"
+                raise TypeError(unknown_name(kind, name, known, elsewhere))
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def warn(message: str) -> None:
+    """Warns at the caller's line, the nearest that is neither this library's nor JAX's.
+
+    Python shows a warning once for each line that is the cause of it.
+
+    Args:
+        message: what is odd, and what would not be.
+    """
+    frame, level = sys._getframe(1), 2
+    while frame is not None and _is_inside(frame.f_globals.get("__name__", "")):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level if frame is not None else 2)
+
+
+def _is_inside(module: str) -> bool:
+    return module.partition(".")[0] in ("jax_stepcache", "jax")
 
 
 @contextlib.contextmanager

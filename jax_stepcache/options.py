@@ -2,28 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from os import PathLike
+from types import MappingProxyType
+from typing import Any, Self
 
 import jax
 import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.backends import resolve_policy
-from jax_stepcache.check import batch_size, check_key, check_numbers
-from jax_stepcache.errors import unknown_name
+from jax_stepcache.check import (
+    batch_size,
+    check_key,
+    check_leaves,
+    check_numbers,
+    fetched,
+)
+from jax_stepcache.errors import naming_arguments, unknown_name, warn
+from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation, program_of
 from jax_stepcache.loop.progress import Progress, tqdm_progress
-from jax_stepcache.network.inputs import check_inputs, schedules_of
+from jax_stepcache.network.inputs import check_inputs, default_key, schedules_of
 from jax_stepcache.network.own import own_model
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Denoiser
+from jax_stepcache.policy.asked import Asked, asked_of
 from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.solvers import Solver, get_solver
 from jax_stepcache.solvers.schedule import Schedule, num_steps_of
 
 _DECIDE = ("batch", "sample")
+
+# What options are called in other libraries, in plain letters.
+ELSEWHERE: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("steps", "numsteps", "nsteps"), "num_inference_steps"),
+        **dict.fromkeys(("cfg", "cfgscale", "scale", "guidance"), "guidance_scale"),
+        **dict.fromkeys(("seed", "rng", "generator", "prngkey", "rngs"), "key"),
+        **dict.fromkeys(("latents", "latent", "x", "xt", "z", "sample"), "noise"),
+        **dict.fromkeys(("prompt", "text", "context", "cond", "label"), "condition"),
+        **dict.fromkeys(("negativeprompt", "uncond", "null"), "negative_condition"),
+        **dict.fromkeys(("obs", "input", "inputs"), "observation"),
+        **dict.fromkeys(("scheduler", "sampler", "method"), "solver"),
+        **dict.fromkeys(("sigmas", "timesteps", "times"), "schedule"),
+        **dict.fromkeys(("config", "cachesettings", "settings"), "cache_config"),
+        **dict.fromkeys(("callback", "verbose", "pbar"), "progress"),
+        **dict.fromkeys(("network", "fn", "denoiser", "transformer"), "model"),
+        **dict.fromkeys(("weights", "variables"), "params"),
+        "cachebackend": "cache",
+        "flowshift": "shift",
+    }
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +104,18 @@ class Request:
         given = {name: getattr(self, name) for name in names}
         return {name: x for name, x in given.items() if x is not None}
 
+    def kept(self) -> Self:
+        """The same, whatever becomes of the NumPy arrays that were given."""
+        # A model may hold arrays, too; but another object is another program.
+        given = {name: getattr(self, name) for name in _GIVEN}
+        own = kept(given)
+        return self if own is given else replace(self, **own)
+
+
+# As an attribute, so that the class stays what type checkers know of it.
+Request.__init__ = naming_arguments(ELSEWHERE)(Request.__init__)
+_GIVEN = tuple(field.name for field in fields(Request))
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Options(Request):
@@ -100,7 +143,7 @@ def options_of(**given: Any) -> Options:
     known = [field.name for field in fields(Options)]
     for name in given:
         if name not in known:
-            raise TypeError(unknown_name("option", name, known))
+            raise TypeError(unknown_name("option", name, known, ELSEWHERE))
     return Options(**given)
 
 
@@ -118,10 +161,12 @@ def resolve(params: Any, options: Options) -> Generation:
         ValueError: see `sample`.
         TypeError: likewise.
     """
+    options = options.kept()
+    check_params(params, options.model)
     _check_who_decides(options)
     weights, model = _weights_and_model(params, options)
     scale = _scale(_or(options.guidance_scale, model.defaults.guidance_scale))
-    guided = isinstance(scale, Tracer) or bool((np.asarray(scale) != 1).any())
+    guided = isinstance(scale, Tracer) or bool((np.asarray(fetched(scale)) != 1).any())
     schedule = _schedule(options, model)
     policy = resolve_policy(
         options.cache,
@@ -144,9 +189,11 @@ def resolve(params: Any, options: Options) -> Generation:
     if key is not None:
         check_key(key)
     elif options.noise is None:
-        key = jax.random.key(0)
+        key = default_key()
     solver = get_solver(_or(options.solver, model.defaults.solver))
-    progress = tqdm_progress() if options.progress is True else options.progress or None
+    progress = _progress(options.progress)
+    asked = asked_of(policy, num_steps_of(schedule), 2 if guided else 1)
+    _warn_of_no_reuse(options.cache, num_steps_of(schedule), asked)
     return Generation(
         program=program_of(model, schedule, solver, guided, progress),
         weights=weights,
@@ -155,7 +202,49 @@ def resolve(params: Any, options: Options) -> Generation:
         noise=options.noise,
         key=key,
         scale=scale,
+        asked=asked,
     )
+
+
+def _warn_of_no_reuse(cache: Any, num_steps: int, asked: Asked) -> None:
+    if asked.never is None or asked.meant:
+        return
+    name = repr(cache) if isinstance(cache, str) else type(cache).__name__
+    warn(
+        f"cache={name} will skip no step of {num_steps}: {asked.never}. "
+        "cache=None says so without a warning"
+    )
+
+
+def check_params(params: Any, model: Any) -> None:
+    """Checks what is given for weights.
+
+    Args:
+        params: what was given.
+        model: a denoiser of the user's own, or None.
+
+    Raises:
+        TypeError: for the name of a model, or where something in them is no array.
+    """
+    if isinstance(params, str | PathLike) and model is None:
+        raise TypeError(
+            f"params is {str(params)!r}, a name; give what load_params("
+            f"{str(params)!r}) returns"
+        )
+    check_leaves(params, "params")
+
+
+def _progress(given: Any) -> Any:
+    if given is True:
+        return tqdm_progress()
+    if not given and isinstance(given, bool | None):
+        return None
+    if not callable(given) or isinstance(given, type):
+        raise TypeError(
+            f"progress is {given!r:.80}; give True, False, or a function that takes "
+            "(step, computed, num_steps=)"
+        )
+    return given
 
 
 def _scale(given: Any) -> Any:

@@ -11,6 +11,8 @@ from jax_stepcache.backends import (
     backend_from_environment,
     get_cache_backend,
 )
+from jax_stepcache.errors import naming_arguments
+from jax_stepcache.kept import kept
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.network.own import function_model
 from jax_stepcache.network.params import Params
@@ -31,6 +33,7 @@ class CachedSampler:
 
     sampler: Callable[..., SampleResult]
 
+    @naming_arguments({"cache": "cache_backend", "config": "cache_config"})
     def __init__(
         self,
         params: Any,
@@ -53,9 +56,14 @@ class CachedSampler:
             ValueError: for unknown names or settings that do not fit.
             TypeError: if there is no model.
         """
-        self.params = params
+        self.params = params = kept(params)
         if isinstance(params, Params):
             self.model, self._own = params.model, {}
+        elif isinstance(params, str):
+            raise TypeError(
+                f"params is {params!r}, a name; give what load_params({params!r}) "
+                "returns"
+            )
         elif callable(model) or has_stages(model):
             self.model, self._own = function_model(model), {"model": model}
         else:

@@ -11,14 +11,18 @@ from jax.sharding import PartitionSpec
 
 from jax_stepcache.backends import CacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
-from jax_stepcache.batching.per_sample import sampled_each
+from jax_stepcache.batching.per_sample import sampled_each, walked_each
+from jax_stepcache.errors import naming_arguments
+from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation, run_together
+from jax_stepcache.loop.gradient import walked, with_derivatives_of
 from jax_stepcache.loop.program import sampled
 from jax_stepcache.loop.progress import Progress
 from jax_stepcache.loop.result import SampleResult
+from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import under_automatic_axes
 from jax_stepcache.network.protocol import Denoiser
-from jax_stepcache.options import Options, options_of, resolve
+from jax_stepcache.options import ELSEWHERE, Options, options_of, resolve
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.schedule import Schedule
@@ -26,6 +30,7 @@ from jax_stepcache.solvers.schedule import Schedule
 _EVERYWHERE: Any = PartitionSpec()
 
 
+@naming_arguments(ELSEWHERE)
 def sample(
     params: Any,
     *,
@@ -67,7 +72,8 @@ def sample(
         condition: passed to your denoiser as it is. For a bundled model, what its
             ``prepare`` returned, instead of an observation.
         negative_condition: the unconditional branch's condition, of the same structure,
-            for a guidance scale other than 1 with your own denoiser.
+            for a guidance scale other than 1 with your own denoiser. The rows of both
+            are stacked; what all rows share is the same object in both.
         noise: the sample at the first sigma, a pytree of floating [batch, ...] arrays;
             required with ``model``. The result has its structure and dtypes.
         key: draws the noise, where none is given; None for ``jax.random.key(0)``, the
@@ -94,8 +100,7 @@ def sample(
         decide: who decides in a batch: ``"batch"``, all together, by the mean of what
             the samples' signals say, as the originals do; or ``"sample"``, each for
             itself, with the decisions and the output it would get alone. Arrays in the
-            statistics have a leading axis of the batch then. (Of your own condition,
-            arrays with as many leading entries as rows are taken to be rows.)
+            statistics have a leading axis of the batch then.
 
     Returns:
         The sample and its statistics.
@@ -107,8 +112,9 @@ def sample(
     """
     # Nothing is bound yet but the arguments, and they are the fields of `Options`.
     given = dict(locals())
-    generation = resolve(given.pop("params"), Options(**given))
-    return run_together(functools.partial(_run, decide), generation)
+    generation = resolve(kept(given.pop("params")), Options(**given))
+    result = run_together(functools.partial(_run, decide), sent(generation))
+    return result._replace(stats=result.stats._replace(asked=generation.asked))
 
 
 def check_sampling(params: Any, **options: Any) -> None:
@@ -130,9 +136,18 @@ def check_sampling(params: Any, **options: Any) -> None:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _run(decide: str, generation: Generation) -> SampleResult:
+    if generation.program.progress is not None:
+        # JAX takes no callback into what has derivatives of its own.
+        run = sampled
+    else:
+        run = _sampled_each if decide == "sample" else _sampled
+    # A sample is spread as its noise is; statistics are the same everywhere.
     return under_automatic_axes(
-        sampled_each if decide == "sample" else sampled,
+        run,
         generation,
-        # A sample is spread as its noise is; statistics are the same everywhere.
         lambda specs: SampleResult(specs.noise or _EVERYWHERE, _EVERYWHERE),
     )
+
+
+_sampled = with_derivatives_of(walked, sampled)
+_sampled_each = with_derivatives_of(walked_each, sampled_each)

@@ -29,8 +29,9 @@ FLOORS = (
     ("backends", "", "loop"),
     ("", "network", ""),
     ("checkpoints", "", "solvers"),
-    ("", "", "policy"),
-    ("errors", "meshes", "check"),
+    ("paths", "", "policy"),
+    ("", "meshes", ""),
+    ("errors", "kept", "check"),
 )
 # Files that are doors of other rooms: `python -m jax_stepcache` is the command, and the
 # public names are the entrance.

@@ -5,10 +5,15 @@ from __future__ import annotations
 import functools
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from jax_stepcache.backends.config import DiffusionCacheConfig, wrong_config
+from jax_stepcache.check import check_count
+from jax_stepcache.kept import kept
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.policy import Policy
 
@@ -37,7 +42,8 @@ class CacheBackend(ABC):
             config = DiffusionCacheConfig.from_dict(config)
         elif not isinstance(config, DiffusionCacheConfig):
             raise TypeError(wrong_config(config))
-        self.config = config
+        arrays = {k: x for k, x in vars(config).items() if isinstance(x, np.ndarray)}
+        self.config = replace(config, **kept(arrays)) if arrays else config
         self.enabled = False
 
     def policy(self, model: Model, num_inference_steps: int) -> Policy:
@@ -78,6 +84,8 @@ class CacheBackend(ABC):
 
     def _prepare(self, pipeline: Any, num_inference_steps: int, verbose: bool) -> None:
         """What `refresh` does where the state is the loop's: it checks the settings."""
+        check_pipeline(pipeline, ("model",))
+        check_count("num_inference_steps", num_inference_steps, 1)
         self.policy(pipeline.model, num_inference_steps)
         if verbose:
             name = type(self).__name__
@@ -111,10 +119,7 @@ class CacheBackend(ABC):
         return f"{type(self).__name__}(config={self.config})"
 
     def _wrap(self, pipeline: Any) -> None:
-        if not callable(getattr(pipeline, "sampler", None)):
-            raise ValueError(
-                f"{type(pipeline).__name__} has no sampler that a cache could wrap"
-            )
+        check_pipeline(pipeline, ("sampler",))
         wrapped = getattr(pipeline.sampler, "keywords", {}).get("cache")
         if isinstance(wrapped, CacheBackend):
             raise ValueError(
@@ -129,4 +134,25 @@ class CacheBackend(ABC):
         self.enabled = True
 
     def _wraps(self, pipeline: Any) -> bool:
-        return getattr(pipeline.sampler, "keywords", {}).get("cache") is self
+        sampler = getattr(pipeline, "sampler", None)
+        return getattr(sampler, "keywords", {}).get("cache") is self
+
+
+def check_pipeline(pipeline: Any, parts: Sequence[str] = ("sampler", "model")) -> None:
+    """Checks that something is a pipeline.
+
+    Args:
+        pipeline: what was given.
+        parts: what it must have.
+
+    Raises:
+        ValueError: if it lacks one.
+    """
+    for part in parts:
+        found = getattr(pipeline, part, None)
+        callable_ = part != "sampler" or callable(found)
+        if found is None or isinstance(pipeline, type) or not callable_:
+            raise ValueError(
+                f"{type(pipeline).__name__} has no {part} that a cache could wrap; "
+                "give a pipeline, such as Pipeline(params)"
+            )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jax_stepcache.backends.inside import InsideBackend
-from jax_stepcache.check import check_count
+from jax_stepcache.check import check_count, check_flag
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.forecasts import Taylor
@@ -26,8 +26,7 @@ class CacheDiTBackend(InsideBackend):
         c = self.config
         forecast: Any = "hold"
         for name in ("enable_taylorseer", "cfg_diff_compute_separate"):
-            if not isinstance(getattr(c, name), bool):
-                raise ValueError(f"{name} is {getattr(c, name)!r}; give True or False")
+            check_flag(name, getattr(c, name))
         if c.enable_taylorseer:
             check_count("taylorseer_order", c.taylorseer_order)
             forecast = Taylor(c.taylorseer_order, _FIRST_DIFFERENCE)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from jax_stepcache.errors import unknown_name
+from jax_stepcache.errors import naming_arguments, unknown_name
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,19 @@ class DiffusionCacheConfig:
             if strict and name not in known:
                 raise ValueError(unknown_name("cache_config key", name, known))
         return cls(**{k: v for k, v in settings.items() if k in known})
+
+
+DiffusionCacheConfig.__init__ = naming_arguments()(DiffusionCacheConfig.__init__)
+
+
+def check_output(name: object) -> None:
+    """Checks what ``signal_output`` is given as.
+
+    Raises:
+        ValueError: if it is no name.
+    """
+    if not isinstance(name, str | None):
+        raise ValueError(f"signal_output is {name!r:.80}; give the name of an output")
 
 
 def wrong_config(given: object) -> str:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from jax_stepcache.backends.base import CacheBackend
+from jax_stepcache.backends.base import CacheBackend, check_pipeline
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.network.stages import check_stages
 from jax_stepcache.policy.policy import Policy
@@ -33,6 +33,7 @@ class InsideBackend(CacheBackend):
 
     def enable(self, pipeline: Any) -> None:
         """See `CacheBackend.enable`; any pipeline of a network in stages will do."""
+        check_pipeline(pipeline)
         check_stages(pipeline.model, None)
         self._wrap(pipeline)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-
 from jax_stepcache.backends.inside import InsideBackend, calibrated
-from jax_stepcache.check import check_numbers
+from jax_stepcache.check import check_flag, check_numbers
+from jax_stepcache.errors import warn
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.named import mag_cache
 from jax_stepcache.policy.named.mag_cache import magnitude_calibration, resampled_ratios
@@ -22,6 +21,7 @@ class MagCacheBackend(InsideBackend):
 
     def _composed(self, model: Model, num_steps: int) -> Policy:
         c = self.config
+        check_flag("mag_calibrate", c.mag_calibrate)
         if c.mag_calibrate:
             return magnitude_calibration()
         ratios = c.mag_ratios
@@ -38,11 +38,10 @@ class MagCacheBackend(InsideBackend):
             # The original reads the first ones, which belong to other noise levels.
             ratios = resampled_ratios(ratios, num_steps)
         elif len(ratios) < num_steps:
-            warnings.warn(
+            warn(
                 f"mag_ratios has {len(ratios)} ratios for {num_steps} steps: as in the "
                 "original, the last steps count as if nothing changed. "
-                "calibrate(..., cache='mag_cache') makes one for each step",
-                stacklevel=2,
+                "calibrate(..., cache='mag_cache') makes one for each step"
             )
         return mag_cache(
             ratios,

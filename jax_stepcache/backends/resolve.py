@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import Any
 
+import jax
+
 from jax_stepcache.backends.base import CacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig, wrong_config
 from jax_stepcache.backends.inside import check_policy
 from jax_stepcache.backends.selector import get_cache_backend
 from jax_stepcache.backends.static_schedule import TunedBackend
+from jax_stepcache.check import check_leaves
 from jax_stepcache.policy.named import Uncached
 from jax_stepcache.policy.policy import Policy
 
@@ -68,5 +71,11 @@ def resolve_policy(
             f"cache is {cache!r}; give a backend's name, a CacheBackend, a Policy, or "
             "None"
         )
+    if any(leaf is cache for leaf in jax.tree.leaves(cache)):
+        raise TypeError(
+            f"cache is a {type(cache).__name__}, which is no pytree; register it, as "
+            "with jax.tree_util.register_dataclass"
+        )
+    check_leaves(cache, "cache")
     check_policy(cache, model)
     return cache

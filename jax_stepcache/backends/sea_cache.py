@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from jax_stepcache.backends.config import check_output
 from jax_stepcache.backends.inside import InsideBackend
+from jax_stepcache.check import check_count
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.forecasts import Newton
 from jax_stepcache.policy.named import sea_cache
@@ -15,6 +17,8 @@ class SeaCacheBackend(InsideBackend):
     def _composed(self, model: Model, num_steps: int) -> Policy:
         del num_steps
         c = self.config
+        check_output(c.signal_output)
+        check_count("sea_residual_order", c.sea_residual_order)
         return sea_cache(
             c.sea_threshold,
             c.sea_max_consecutive_cached,

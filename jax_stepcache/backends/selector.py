@@ -39,6 +39,15 @@ _BACKENDS: Mapping[str, type[CacheBackend]] = {
     "tuned": TunedBackend,
 }
 
+# What they are called elsewhere, in plain letters.
+ELSEWHERE: Mapping[str, str] = {
+    **dict.fromkeys(("dbcache", "dbcachetaylor", "blockcache"), "cache_dit"),
+    **dict.fromkeys(("fbcache", "fbc", "fbcachedit"), "first_block_cache"),
+    **dict.fromkeys(("taylor", "taylorcache", "taylorseercache"), "taylor_seer"),
+    **dict.fromkeys(("scm", "mask", "schedule", "stepsmask"), "static"),
+    **dict.fromkeys(("off", "no", "false"), "none"),
+}
+
 
 def get_cache_backend(
     name: str | None,
@@ -69,7 +78,8 @@ def get_cache_backend(
     if name.lower() == "none":
         return None
     if name.lower() not in _BACKENDS:
-        raise ValueError(unknown_name("cache backend", name, [*_BACKENDS, "none"]))
+        known = [*_BACKENDS, "none"]
+        raise ValueError(unknown_name("cache backend", name, known, ELSEWHERE))
     return _BACKENDS[name.lower()](config)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jax_stepcache.backends.base import CacheBackend
+from jax_stepcache.check import check_count
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.named import (
     DREAMZERO_SCHEDULES,
@@ -55,7 +56,7 @@ class StaticBackend(_ScheduleBackend):
                     f"({num_steps},)"
                 )
             return mask
-        if count is None or count not in DREAMZERO_SCHEDULES:
+        if not isinstance(count, int | np.integer) or count not in DREAMZERO_SCHEDULES:
             raise ValueError(
                 f"num_dit_steps is {count!r}; DreamZero has schedules of "
                 f"{sorted(DREAMZERO_SCHEDULES)} of {_DREAMZERO_STEPS} steps"
@@ -83,6 +84,7 @@ class TunedBackend(_ScheduleBackend):
             raise ValueError(
                 "cache='tuned' needs a budget, the number of model calls it may make"
             )
+        check_count("budget", self.config.budget, 1)
         tuned = find(self.config.budget)
         if tuned.num_steps != num_inference_steps:
             raise ValueError(

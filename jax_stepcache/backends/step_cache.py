@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.backends.base import CacheBackend
-from jax_stepcache.backends.config import DiffusionCacheConfig
+from jax_stepcache.backends.config import DiffusionCacheConfig, check_output
+from jax_stepcache.check import check_flag
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.gates import Tiers, TiersState
 from jax_stepcache.policy.named import Uncached, step_cache
@@ -39,6 +41,7 @@ class StepCacheConfig:
 
     def __post_init__(self) -> None:
         """Checks the settings; see `jax_stepcache.policy.named.step_cache`."""
+        check_flag("step_cache_dit_enabled", self.enabled)
         check_tiers(
             self.sim_thresholds,
             self.skip_countdowns,
@@ -58,6 +61,9 @@ class StepCacheConfig:
             sim_thresholds=config.velocity_sim_thresholds,
             skip_countdowns=config.velocity_skip_countdowns,
         )
+
+
+StepCacheConfig.__init__ = naming_arguments()(StepCacheConfig.__init__)
 
 
 class StepCacheState(NamedTuple):
@@ -157,6 +163,7 @@ class StepCacheBackend(CacheBackend):
         config = StepCacheConfig.from_diffusion_cache_config(self.config)
         if not config.enabled:
             return Uncached()
+        check_output(self.config.signal_output)
         output = self.config.signal_output or model.signal_output
         return step_cache(
             config.sim_thresholds,

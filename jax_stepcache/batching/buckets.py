@@ -51,7 +51,8 @@ def run_wanted(
 
         def some() -> Any:
             index = order[:size]
-            at = jnp.where(jnp.arange(size) < count, index, rows)
+            fits = jnp.arange(size, dtype=jnp.int32) < count
+            at = jnp.where(fits, index, rows)
             return jax.tree.map(
                 lambda old, new: old.at[at].set(new.astype(old.dtype), mode="drop"),
                 otherwise,
@@ -60,6 +61,6 @@ def run_wanted(
 
         return everyone if size == rows else some
 
-    smallest = jnp.searchsorted(jnp.asarray(sizes), count)
+    smallest = jnp.searchsorted(jnp.asarray(sizes, jnp.int32), count)
     which = jnp.where(count == 0, 0, 1 + smallest)
     return switch(which, [lambda: otherwise, *map(bucket, sizes)])

@@ -7,20 +7,24 @@ from typing import Any
 
 import jax
 
-from jax_stepcache.batching.rows import RowAxes, leading_axes, row_axes, with_rows
-from jax_stepcache.check import structs_of
-from jax_stepcache.network.inputs import Inputs
+from jax_stepcache.check import described, structs_of
+from jax_stepcache.network.inputs import Inputs, default_key
 from jax_stepcache.network.own import FunctionModel
+from jax_stepcache.network.own_rows import own_axes
+from jax_stepcache.network.rows import RowAxes, leading_axes, row_axes, with_rows
 
 
-def condition_axes(model: Any, weights: Any, inputs: Inputs, guided: bool) -> RowAxes:
+def condition_axes(
+    model: Any, weights: Any, inputs: Inputs, sample: Any, guided: bool
+) -> RowAxes:
     """Finds the rows of the condition that comes of some inputs.
 
     Args:
-        model: the model. One of the user's own takes a condition as it is, with rows
-            along the first axis; another's ``prepare`` is asked by tracing for shapes.
+        model: the model. One of the user's own is asked itself, by tracing for shapes,
+            of another its ``prepare``.
         weights: its weights.
         inputs: an observation, or a condition that is already prepared.
+        sample: pytree of [batch, ...] arrays, where the model is the user's.
         guided: whether both branches run.
 
     Returns:
@@ -30,18 +34,19 @@ def condition_axes(model: Any, weights: Any, inputs: Inputs, guided: bool) -> Ro
         ValueError: if the condition is not of the kind that the model prepares.
     """
     if isinstance(model, FunctionModel):
-        return leading_axes(inputs.condition)
+        return own_axes(model, weights, inputs.condition, sample)
     shown = inputs.observation
     if shown is None:
-        shown = jax.eval_shape(model.example, jax.random.key(0))
+        shown = jax.eval_shape(model.example, default_key())
     leaves, structure = jax.tree.flatten(structs_of((weights, shown)))
     axes, prepared = _prepared(model, guided, structure, tuple(leaves))
     if inputs.observation is None:
         given = jax.tree.structure(inputs.condition)
         if given != prepared:
             raise ValueError(
-                f"the condition is not what {model.name} prepares: {given}, not "
-                f"{prepared}"
+                f"the condition is not what {model.name} prepares: it has "
+                f"{described(inputs.condition)}; prepare(weights, observation, guided) "
+                f"makes {prepared.num_leaves} arrays of another structure"
             )
     return axes
 

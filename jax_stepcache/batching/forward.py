@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots
 from jax_stepcache.loop.program import guided_forward
+from jax_stepcache.network.rows import RowAxes
 from jax_stepcache.policy.span import Span
 from jax_stepcache.solvers import Solver
 
@@ -37,13 +38,20 @@ class Network:
         """How many rows a slot has in a network call."""
         return 2 if self.guided else 1
 
-    def forward(self, settings: Settings, condition: Any, span: Span | None) -> Any:
+    def forward(
+        self,
+        settings: Settings,
+        condition: Any,
+        span: Span | None,
+        axes: RowAxes | None = None,
+    ) -> Any:
         """The forward of all slots, or of one.
 
         Args:
             settings: theirs, with a leading axis of slots, or one's without.
             condition: rows of all branches, the conditional ones of all slots first.
             span: what may be skipped.
+            axes: the rows of the condition's arrays, see `guided_forward`.
 
         Returns:
             See `guided_forward`; where the sampler stands is the slots' ``step``.
@@ -58,7 +66,7 @@ class Network:
 
         scale = jnp.atleast_1d(settings.scale) if self.guided else None
         return guided_forward(
-            self.model, self.weights, condition, scale, timesteps, span
+            self.model, self.weights, condition, scale, timesteps, span, axes
         )
 
 

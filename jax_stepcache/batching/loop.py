@@ -111,7 +111,7 @@ def run_slots(
         # The last round only settles: what was computed is walked to its end and put
         # away before the loop is left.
         slots = cond(going, call, lambda running: running.slots, running)
-        return running._replace(slots=slots), calls + going, going
+        return running._replace(slots=slots), calls + going.astype(jnp.int32), going
 
     start = (running, jnp.zeros((), jnp.int32), jnp.ones((), bool))
     running, calls, _ = while_loop(lambda state: state[2], body, start)

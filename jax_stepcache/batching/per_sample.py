@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,14 +13,16 @@ from jax_stepcache.batching.around import SlotsAround
 from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.forward import Network, SlotForward, batches_of_one, rows_of
 from jax_stepcache.batching.loop import FixedBatch, Running, run_slots
-from jax_stepcache.batching.rows import RowAxes, take_rows
 from jax_stepcache.batching.settings import settings_of
 from jax_stepcache.batching.slots import begun, empty_trace
 from jax_stepcache.batching.within import SlotsWithin
 from jax_stepcache.check import batch_size
+from jax_stepcache.loop.denoise import walk
 from jax_stepcache.loop.generation import Generation, begin
+from jax_stepcache.loop.program import forward_of
 from jax_stepcache.loop.result import Batching, SampleResult, stats_of
 from jax_stepcache.network.own import FunctionModel
+from jax_stepcache.network.rows import RowAxes, take_rows
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import Span
 from jax_stepcache.solvers.schedule import num_steps_of
@@ -42,13 +45,13 @@ def sampled_each(generation: Generation) -> SampleResult:
     program, weights = generation.program, generation.weights
     condition, noise = begin(generation)
     network = Network(program.model, weights, program.solver, program.guided)
-    rows = network.branches * batch_size(noise, "noise")
-    if isinstance(program.model, FunctionModel):
-        # What is no batch is the same for every row.
-        shapes = [jnp.shape(x)[:1] for x in jax.tree.leaves(condition)]
-        axes = tuple(0 if shape == (rows,) else None for shape in shapes)
+    if generation.span is None and isinstance(program.model, FunctionModel):
+        # Around the network all rows are shown the whole condition.
+        axes = (None,) * len(jax.tree.leaves(condition))
     else:
-        axes = condition_axes(program.model, weights, generation.inputs, program.guided)
+        axes = condition_axes(
+            program.model, weights, generation.inputs, noise, program.guided
+        )
     return denoise_each(
         network,
         condition,
@@ -58,6 +61,42 @@ def sampled_each(generation: Generation) -> SampleResult:
         policy=generation.policy,
         scale=generation.scale,
     )
+
+
+def walked_each(generation: Generation) -> SampleResult:
+    """`sampled_each`, with a sample that has a reverse mode.
+
+    How often the slots' loop goes round is decided on the way, so the samples are made
+    once more for it, one after the other, each as if it were alone.
+
+    Args:
+        generation: what to sample.
+
+    Returns:
+        See `denoise_each`.
+    """
+    program = generation.program
+    condition, noise = begin(generation)
+    batch = batch_size(noise, "noise")
+    scales = jnp.broadcast_to(generation.scale, (batch,))
+    axes = condition_axes(
+        program.model, generation.weights, generation.inputs, noise, program.guided
+    )
+
+    def one(i: jax.Array) -> Any:
+        rows = i + jnp.arange(2 if program.guided else 1) * batch
+        alone = replace(generation, scale=scales[i])
+        result, _ = walk(
+            forward_of(alone, take_rows(condition, axes, rows), 1),
+            jax.tree.map(lambda x: x[i][None], noise),
+            schedule=program.schedule,
+            solver=program.solver,
+            policy=generation.policy,
+        )
+        return jax.tree.map(lambda x: x[0], result.sample)
+
+    samples = jax.lax.map(one, jnp.arange(batch))
+    return sampled_each(jax.lax.stop_gradient(generation))._replace(sample=samples)
 
 
 def denoise_each(
@@ -105,8 +144,9 @@ def denoise_each(
         return begun(place, sample, network.solver, cache, trace)
 
     rows = jnp.arange(network.branches) * batch
+    places = jnp.arange(batch, dtype=jnp.int32)
     first = take_rows(condition, axes, rows)
-    slots = jax.vmap(start, in_axes=(0, 0, None))(jnp.arange(batch), samples, first)
+    slots = jax.vmap(start, in_axes=(0, 0, None))(places, samples, first)
     running, calls = run_slots(
         forward, FixedBatch(settings), Running(slots, condition, ())
     )

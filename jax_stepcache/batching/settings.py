@@ -86,6 +86,11 @@ def _array(x: Any) -> Any:
     """An array of what may be a Python number, without sending it to a device."""
     if isinstance(x, jax.Array):
         return x
+    # A policy's numbers have 32 bits, also where JAX is told to have more.
+    if isinstance(x, bool):
+        return np.asarray(x)
+    if isinstance(x, int | float):
+        return np.asarray(x, np.float32 if isinstance(x, float) else np.int32)
     return np.asarray(x, jnp.result_type(x))
 
 

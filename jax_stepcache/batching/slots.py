@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.batching.settings import Settings
+from jax_stepcache.loop.placeholders import NOTHING, bits
 from jax_stepcache.policy.policy import Decision
 from jax_stepcache.policy.view import View
 from jax_stepcache.solvers import Solver
@@ -20,8 +21,8 @@ class Trace(NamedTuple):
     Attributes:
         computed: bool[steps].
         ran: bool[steps, branches], where guidance branches decide apart; or None.
-        signal: float32[steps] or [steps, branches].
-        threshold: the same.
+        signal: int32[steps] or [steps, branches], the signal's bits.
+        threshold: the same, of the threshold.
         nonfinite: bool scalar.
         slot: int32 scalar, the slot it is in.
         call: int32[steps], the slots' clock when each step was decided.
@@ -87,8 +88,8 @@ def empty_trace(max_steps: int, branches: int | None) -> Trace:
     return Trace(
         jnp.zeros(max_steps, bool),
         None if branches is None else jnp.zeros(shape, bool),
-        jnp.full(shape, jnp.nan, jnp.float32),
-        jnp.full(shape, jnp.nan, jnp.float32),
+        jnp.full(shape, NOTHING, jnp.int32),
+        jnp.full(shape, NOTHING, jnp.int32),
         jnp.zeros((), bool),
         jnp.zeros((), jnp.int32),
         jnp.zeros(max_steps, jnp.int32),
@@ -107,8 +108,8 @@ def decided(slot: Slots, decision: Decision) -> Slots:
     trace = trace._replace(
         computed=trace.computed.at[at].set(decision.run),
         ran=None if trace.ran is None else trace.ran.at[at].set(decision.ran),
-        signal=trace.signal.at[at].set(decision.signal),
-        threshold=trace.threshold.at[at].set(decision.threshold),
+        signal=trace.signal.at[at].set(bits(decision.signal)),
+        threshold=trace.threshold.at[at].set(bits(decision.threshold)),
         call=trace.call.at[at].set(slot.clock),
     )
     return slot._replace(cache=decision.state, trace=trace)

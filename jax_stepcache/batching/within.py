@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jax_stepcache.batching.buckets import bucket_sizes, run_wanted
 from jax_stepcache.batching.forward import (
@@ -17,16 +16,14 @@ from jax_stepcache.batching.forward import (
     rows_of,
     walking,
 )
-from jax_stepcache.batching.rows import RowAxes, row_axes, take_rows, with_rows
 from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots, decided, stepped, view_of, where_slots
 from jax_stepcache.loop.branches import Branches
 from jax_stepcache.loop.forward import like_sample
+from jax_stepcache.network.rows import RowAxes, take_rows
+from jax_stepcache.network.stage_rows import StageRows, stage_rows
 from jax_stepcache.policy.span import Span
 from jax_stepcache.policy.view import Inside, View
-
-# What a context can hold that has rows, or certainly has none.
-_KNOWN = (jax.Array, np.ndarray, np.generic, bool, int, float, complex, str, bytes)
 
 
 class Decided(NamedTuple):
@@ -62,7 +59,7 @@ class SlotsWithin:
 
     def init(self, settings: Settings, sample: Any, condition: Any) -> Any:
         """See `SlotForward.init`."""
-        within = self.network.forward(settings, condition, self.span)
+        within = self._within(settings, condition)
         view = view_of(settings, jnp.zeros((), jnp.int32), sample)
         return within.init(settings.policy, view, settings.num_steps)
 
@@ -72,7 +69,7 @@ class SlotsWithin:
 
     def call(self, settings: Settings, slots: Slots, condition: Any) -> Slots:
         """See `SlotForward.call`."""
-        within = self.network.forward(settings, condition, self.span)
+        within = self._within(settings, condition)
         outside = jax.vmap(view_of)(settings, slots.step, slots.sample)
         rows = View(outside.step, outside.sigma, rows_of(slots.sample))
         entered = within.enter(rows)
@@ -82,7 +79,7 @@ class SlotsWithin:
         each = jax.vmap(decide)(settings, slots, views)
 
         wanted = self._together(each.ran & slots.waits[:, None])
-        axes = self._context_axes(rows.sample, settings.timesteps, condition)
+        axes = self._stage_rows(rows.sample, settings.timesteps, condition).context
         # Where the context cannot be taken apart, all rows go through or none.
         sizes = (len(wanted),) if axes is None else bucket_sizes(len(wanted))
 
@@ -103,13 +100,17 @@ class SlotsWithin:
         after = jax.vmap(self._step)(settings, recorded, batches_of_one(velocity))
         return where_slots(slots.waits, after, slots)
 
+    def _within(self, settings: Settings, condition: Any) -> Any:
+        return self.network.forward(settings, condition, self.span, self.axes)
+
     def _decide(
         self, leaving: Any, settings: Settings, slot: Slots, view: View
     ) -> Decided:
         branches = replace(self._branches(settings), leaving=leaving)
         decision = branches.decide(slot.cache, view)
         # A request that is not guided has one branch; its other rows are nobody's.
-        ran = decision.state.ran & (jnp.arange(branches.count) < self._own(settings))
+        each = jnp.arange(branches.count, dtype=jnp.int32)
+        ran = decision.state.ran & (each < self._own(settings))
         state = decision.state._replace(ran=ran)
         decision = decision._replace(
             run=ran.any(), state=state, ran=ran if branches.count > 1 else None
@@ -156,47 +157,28 @@ class SlotsWithin:
         """The inverse of `_slots_apart`."""
         return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), tree)
 
-    def _context_axes(
-        self, sample: Any, timesteps: Any, condition: Any
-    ) -> RowAxes | None:
-        """The rows of what blocks read, asked by tracing for shapes.
+    def _stage_rows(self, sample: Any, timesteps: Any, condition: Any) -> StageRows:
+        """Where rows are between the stages, of all branches."""
+        rows = jax.tree.leaves(sample)[0].shape[0] * self.network.branches
 
-        It may be of any type. None where its rows cannot be told, or it holds
-        something that arrays may be hidden in.
-        """
-        slots = jax.tree.leaves(sample)[0].shape[0]
+        def many(x: jax.Array) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype)
 
-        def context(count: int) -> Any:
-            rows = count * self.network.branches
-
-            def many(x: jax.Array) -> jax.ShapeDtypeStruct:
-                return jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype)
-
-            def embed(weights: Any, sample: Any, t: Any, condition: Any) -> Any:
-                model = self.network.model
-                context = model.embed(weights, sample, t, condition)[1]
-                leaves = jax.tree.leaves(context)
-                opaque.extend(x for x in leaves if not isinstance(x, _KNOWN))
-                return [x if hasattr(x, "shape") else 0 for x in leaves]
-
-            t = jax.tree.map(
-                lambda _: jax.ShapeDtypeStruct((rows,), jnp.float32), timesteps
+        t = jax.tree.map(
+            lambda _: jax.ShapeDtypeStruct((rows,), jnp.float32), timesteps
+        )
+        found = stage_rows(
+            self.network.model,
+            self.network.weights,
+            jax.tree.map(many, sample),
+            t,
+            condition,
+            self.axes,
+        )
+        if found.hidden is None or any(found.hidden):
+            raise ValueError(
+                "embed gave a hidden whose first axis is not that of the rows; hidden "
+                "is what each row has of its own, [rows, tokens, dim]. What all rows "
+                "share belongs into context"
             )
-            return jax.eval_shape(
-                embed,
-                self.network.weights,
-                jax.tree.map(many, sample),
-                t,
-                with_rows(condition, self.axes, rows),
-            )
-
-        opaque: list[Any] = []
-        branches = self.network.branches
-        counts = slots * branches, (slots + 1) * branches
-        structs = [context(slots), context(slots + 1)]
-        if opaque:
-            return None
-        try:
-            return row_axes(structs[0], structs[1], counts)
-        except ValueError:
-            return None
+        return found

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 
 from jax_stepcache.backends import DiffusionCacheConfig
+from jax_stepcache.backends.config import wrong_config
+from jax_stepcache.backends.selector import ELSEWHERE
 from jax_stepcache.calibration.result import Calibration
 from jax_stepcache.calibration.samples import make_samples
 from jax_stepcache.calibration.schedules import calibrate_schedule
@@ -16,10 +18,12 @@ from jax_stepcache.calibration.thresholds import (
     calibrate_threshold,
     check_threshold,
 )
-from jax_stepcache.check import check_numbers
+from jax_stepcache.check import check_key, check_numbers
 from jax_stepcache.errors import unknown_name
+from jax_stepcache.kept import kept
+from jax_stepcache.loop.generation import Generation
 from jax_stepcache.network.protocol import Denoiser
-from jax_stepcache.options import options_of, resolve
+from jax_stepcache.options import check_params, options_of, resolve
 
 _TARGETS = ("model_calls", "psnr")
 _ALIASES = {"stepcache": "step_cache", "step_cache_dit": "step_cache"}
@@ -57,6 +61,10 @@ def calibrate(
         key: draws observations and noise.
         replay: False samples every candidate of ``"tuned"``, for small models.
         **options: of `sample` (``num_inference_steps``, ``guidance_scale``, ...).
+            ``schedule`` may also be a function of the step count, which makes those of
+            the plain steps that it is compared with; for these, a schedule that is
+            given is spread over fewer steps. ``decide="sample"`` samples a threshold's
+            samples in one batch rather than one by one, with the same decisions.
 
     Returns:
         The setting (``sample(params, **calibration.options)``), what it costs and
@@ -64,21 +72,20 @@ def calibrate(
         polynomial and R², for MagCache the ratios.
 
     Raises:
-        ValueError: for anything that does not fit, before anything is sampled.
+        ValueError: for anything that does not fit, before anything is sampled; or for
+            a model that answers NaN, or the same at every step.
         TypeError: likewise.
     """
     _check_target(target)
-    cache = _ALIASES.get(cache.lower(), cache.lower())
-    if cache != "tuned" and cache not in SWEPT:
-        raise ValueError(
-            unknown_name("cache to calibrate", cache, ["tuned", *SWEPT])
-            + ". Others have no threshold"
-        )
+    check_params(params, model)
+    cache = _checked_cache(cache)
+    if not isinstance(cache_config, DiffusionCacheConfig | Mapping | None):
+        raise TypeError(wrong_config(cache_config))
     if isinstance(cache_config, DiffusionCacheConfig):
         default = DiffusionCacheConfig()
         given = vars(cache_config).items()
         cache_config = {k: x for k, x in given if x is not getattr(default, k)}
-    config = dict(cache_config or {})
+    config = kept(dict(cache_config or {}))
     if cache == "tuned" and config:
         raise ValueError(
             f"cache_config {sorted(config)} is for caches with a threshold; 'tuned' "
@@ -92,18 +99,29 @@ def calibrate(
     for name in ("noise", "observation", "condition", "negative_condition"):
         if name in options:
             raise ValueError(f"{name}= goes into samples={{{name!r}: ...}}")
-    if options.get("schedule") is not None:
-        raise ValueError(
-            "calibrating compares with fewer plain steps, so it needs "
-            "num_inference_steps and shift rather than a schedule"
-        )
+    if key is not None:
+        check_key(key)
     drawn = make_samples(params, model, samples, key, options)
     generation = resolve(params, options_of(**drawn.shared, **drawn.batch))
     if cache == "tuned":
         _check_budget(target, generation.program.num_steps)
         return calibrate_schedule(drawn.measured(), target, replay=replay)
     check_threshold(generation, cache, config)
+    if cache == "tea_cache" and "coefficients" not in config:
+        _check_changes_to_fit(drawn.number, generation)
     return calibrate_threshold(drawn.measured(), cache, config, target)
+
+
+def _checked_cache(cache: Any) -> str:
+    """The name of a cache that can be calibrated."""
+    known = ["tuned", *SWEPT]
+    if not isinstance(cache, str):
+        raise TypeError(f"cache is {cache!r:.80}; give a name, one of {sorted(known)}")
+    name = _ALIASES.get(cache.lower(), cache.lower())
+    if name not in known:
+        said = unknown_name("cache to calibrate", cache, known, ELSEWHERE)
+        raise ValueError(f"{said}. Others have no threshold")
+    return name
 
 
 def _check_target(target: Mapping[str, float]) -> None:
@@ -117,10 +135,27 @@ def _check_target(target: Mapping[str, float]) -> None:
     check_numbers(f"target {name}", value, above=0.0)
 
 
+def _check_changes_to_fit(samples: int, generation: Generation) -> None:
+    """Checks that a polynomial of degree 4 has something to be fitted to."""
+    program = generation.program
+    changes = (program.num_steps - 1) * samples * (2 if program.guided else 1)
+    if changes < 5:
+        raise ValueError(
+            f"samples is {samples} and num_inference_steps {program.num_steps}: that "
+            f"is {changes} changes from step to step, and TeaCache's polynomial needs "
+            "5 or more. Give more samples or steps, or coefficients in cache_config"
+        )
+
+
 def _check_budget(target: Mapping[str, float], num_steps: int) -> None:
     """Checks that a schedule can keep to a number of model calls."""
     calls = target.get("model_calls")
-    if num_steps < 3 or (calls is not None and not 1 <= int(calls) < num_steps):
+    if num_steps < 3:
+        raise ValueError(
+            f"num_inference_steps is {num_steps}, which leaves no schedule to be "
+            "found; it must be at least 3"
+        )
+    if calls is not None and not 1 <= int(calls) < num_steps:
         raise ValueError(
             f"target is {dict(target)}; a schedule of {num_steps} steps has room for 1 "
             f"to {num_steps - 1} model calls"

@@ -40,13 +40,20 @@ def fit_polynomial(
         The fit.
 
     Raises:
-        ValueError: if there are fewer than five steps, or not as many of both.
+        ValueError: if there are fewer than five steps, or different changes of the
+            input, or not as many of both.
     """
     x, y = (np.ravel(np.asarray(c, np.float64)) for c in (input_change, output_change))
     if x.shape != y.shape or len(x) <= _DEGREE:
         raise ValueError(
             f"a polynomial of degree {_DEGREE} needs more than {_DEGREE} steps, as "
             f"many inputs as outputs; got {len(x)} and {len(y)}"
+        )
+    if np.unique(x).size <= _DEGREE:
+        raise ValueError(
+            f"the modulated input has {np.unique(x).size} different changes, and a "
+            f"polynomial of degree {_DEGREE} needs more than {_DEGREE}: does it depend "
+            "on the timestep? Give coefficients to do without a fit"
         )
     coefficients = np.polyfit(x, y, _DEGREE)
     error = np.square(y - np.polyval(coefficients, x)).sum()
@@ -64,7 +71,7 @@ def mean_ratios(trajectories: Sequence[Trajectory]) -> tuple[float, ...]:
     Returns:
         One ratio for each step.
     """
-    seen = np.stack([np.asarray(t.seen.ratio) for t in trajectories])
+    seen = np.stack(jax.device_get([t.seen.ratio for t in trajectories]))
     ratios = seen.mean(axis=(0, 2))
     ratios[0] = 1.0
     return tuple(round(float(ratio), 6) for ratio in ratios)
@@ -85,6 +92,7 @@ def fit_response(
         least-squares response over the trajectories that computed it; where none has,
         that of the nearest step. 1 where nothing has moved.
     """
+    uncached, cached = jax.device_get((uncached, list(cached)))
     leaves, structure = jax.tree.flatten(uncached.samples)
     said = jax.tree.leaves(uncached.velocities)
     schedules = per_output(schedule, uncached.samples)

@@ -27,6 +27,7 @@ def decibels(reference: Any, others: Any) -> dict[str, float]:
         over samples of their ratios, and the ratio of the mean square error over all.
         Infinite for equal ones. The peak is 1 for what lies in [0, 1], else the range.
     """
+    reference, others = jax.device_get((reference, others))
     pairs = zip(
         jax.tree_util.tree_leaves_with_path(reference),
         jax.tree.leaves(others),

@@ -104,7 +104,7 @@ def replay_inside(
             jnp.full(num_steps, branches, jnp.int32),
         )
         views = View(
-            jnp.arange(num_steps),
+            jnp.arange(num_steps, dtype=jnp.int32),
             jax.tree.unflatten(structure, sigmas),
             jax.tree.unflatten(structure, leaves),
             inside,

@@ -7,12 +7,13 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from jax_stepcache.calibration.quality import ahead
 from jax_stepcache.loop.result import shown
 from jax_stepcache.measure.table import table
+from jax_stepcache.paths import as_path
+from jax_stepcache.solvers.schedule import Schedule
 
 
 class CurvePoint(NamedTuple):
@@ -92,7 +93,7 @@ class Calibration:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes JSON under a temporary name, then renames it."""
-        target = Path(path)
+        target = as_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         temporary.write_text(json.dumps(self.to_json(), indent=2) + "\n")
@@ -129,6 +130,8 @@ def _json(value: Any) -> Any:
     """Settings as JSON: arrays as lists, and of other objects what they print."""
     if isinstance(value, Mapping):
         return {str(name): _json(one) for name, one in value.items()}
+    if isinstance(value, Schedule):
+        return _json(value._asdict())
     if isinstance(value, list | tuple):
         return [_json(one) for one in value]
     if isinstance(value, str | bool | int | float | None):

@@ -9,12 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.calibration.answers import check_finite
+from jax_stepcache.calibration.plain import with_schedule
 from jax_stepcache.calibration.quality import decibels, decoded
-from jax_stepcache.check import batch_size, check_count
-from jax_stepcache.errors import unknown_name
+from jax_stepcache.check import batch_size, check_count, check_leaves
+from jax_stepcache.errors import brief, unknown_name
+from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import draw_noise
+from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import with_automatic_axes
+from jax_stepcache.network.inputs import default_key
+from jax_stepcache.network.own import function_model
+from jax_stepcache.network.own_rows import own_axes
 from jax_stepcache.network.params import Params
+from jax_stepcache.network.protocol import SamplingDefaults
+from jax_stepcache.network.rows import RowAxes, leading_axes, take_rows
 from jax_stepcache.sampling import sample
 
 _PER_SAMPLE = ("noise", "observation", "condition", "negative_condition")
@@ -25,7 +34,8 @@ class Samples(NamedTuple):
 
     Attributes:
         params: see `sample`.
-        shared: options of `sample` for all of them.
+        options: of `sample`, for all of them, as they were given: ``schedule`` may be a
+            function of the step count.
         batch: options that differ, [samples, ...] arrays; the noise is among them.
         number: how many there are.
         model: the model.
@@ -33,11 +43,16 @@ class Samples(NamedTuple):
     """
 
     params: Any
-    shared: Mapping[str, Any]
+    options: Mapping[str, Any]
     batch: Mapping[str, Any]
     number: int
     model: Any
     reference: Any = None
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The options of `sample` for all of them."""
+        return with_schedule(self.options, 0, self._default_steps)
 
     @property
     def output(self) -> str | None:
@@ -51,25 +66,46 @@ class Samples(NamedTuple):
 
     def one(self, i: int) -> dict[str, Any]:
         """The options of one of them, a batch of its own."""
-        return jax.tree.map(lambda x: x[i : i + 1], dict(self.batch))
+        place = sent(np.array([i], np.int32), self.batch)
+        return {
+            name: take_rows(given, self._axes(name), place)
+            for name, given in self.batch.items()
+        }
+
+    def _axes(self, name: str) -> RowAxes:
+        """The axes of samples; a user's condition may hold what all of them share."""
+        given = self.batch[name]
+        if self.model is not None or name not in ("condition", "negative_condition"):
+            return leading_axes(given)
+        model = function_model(self.shared["model"])
+        return own_axes(model, self.params, given, self.batch["noise"])
 
     def measured(self) -> Samples:
-        """The samples with their uncached reference."""
-        return self._replace(reference=self.together()[1])
+        """The samples with their uncached reference.
+
+        Raises:
+            ValueError: if the network does not answer with finite numbers.
+        """
+        result = sample(self.params, **self.shared, **self.batch)
+        check_finite(result, self.batch["noise"])
+        return self._replace(reference=decoded(self.model, result.sample))
 
     def together(self, **options: Any) -> tuple[float, Any]:
-        """Samples all in one batch: model calls, and the decoded samples."""
-        result = sample(self.params, **self.shared, **self.batch, **options)
-        calls = float(result.stats.model_calls)
+        """Samples all in one batch: mean model calls, and the decoded samples."""
+        result = sample(self.params, **{**self.shared, **self.batch, **options})
+        calls = float(np.mean(jax.device_get(result.stats.model_calls)))
         return calls, decoded(self.model, result.sample)
 
     def apart(self, **options: Any) -> tuple[float, Any]:
-        """Samples each alone, so that each decides for itself: mean calls, samples."""
+        """Samples so that each decides for itself: mean calls, decoded samples."""
+        if self.options.get("decide") == "sample":
+            return self.together(**options)
         results = [
             sample(self.params, **{**self.shared, **self.one(i), **options})
             for i in range(self.number)
         ]
-        calls = float(np.mean([int(r.stats.model_calls) for r in results]))
+        made = jax.device_get([r.stats.model_calls for r in results])
+        calls = float(np.mean(made))
         whole = jax.tree.map(
             lambda *parts: jnp.concatenate(parts), *[r.sample for r in results]
         )
@@ -81,9 +117,14 @@ class Samples(NamedTuple):
 
     def plain(self, num_steps: int) -> dict[str, float]:
         """The dB of as many steps without a cache."""
-        shared = {**self.shared, "num_inference_steps": num_steps}
+        shared = with_schedule(self.options, num_steps, self._default_steps)
         result = sample(self.params, **shared, **self.batch)
         return self.quality(decoded(self.model, result.sample))
+
+    @property
+    def _default_steps(self) -> int:
+        usual = SamplingDefaults() if self.model is None else self.model.defaults
+        return usual.num_inference_steps
 
 
 def make_samples(
@@ -102,7 +143,7 @@ def make_samples(
             else `sample` takes of ``observation``, ``condition`` and
             ``negative_condition``, [samples, ...] arrays.
         key: draws observations and noise.
-        options: of `sample`, for all of them.
+        options: of `sample`, for all of them; a guidance scale may be one for each.
 
     Returns:
         The samples, without their reference: nothing has been sampled yet.
@@ -111,8 +152,10 @@ def make_samples(
         ValueError: if they do not fit.
         TypeError: likewise.
     """
-    worlds, noise = jax.random.split(jax.random.key(0) if key is None else key)
-    shared = dict(options) if model is None else {"model": model, **options}
+    worlds, noise = jax.random.split(default_key() if key is None else key)
+    # The result tells the options, and outlives the call.
+    shared: dict[str, Any] = {} if model is None else {"model": model}
+    shared |= kept(dict(options))
     known = params.model if isinstance(params, Params) else None
     if isinstance(samples, Mapping):
         for name in samples:
@@ -123,14 +166,16 @@ def make_samples(
                 f"samples has {sorted(samples)}; it needs 'noise', [samples, ...] "
                 "arrays"
             )
-        batch = with_automatic_axes(dict(samples))
+        batch = kept(with_automatic_axes(dict(samples)))
+        for name, given in batch.items():
+            check_leaves(given, f"samples[{name!r}]")
         count = batch_size(batch["noise"], "samples['noise']")
         if known is not None and not {"observation", "condition"} & set(batch):
             batch["observation"] = known.example(worlds, count)
     elif known is None:
         raise TypeError(
-            f"samples is {samples!r}; with a model of your own, give a mapping with "
-            "'noise' (and 'condition'), [samples, ...] arrays"
+            f"samples is {brief(samples)}; with a model of your own, give a mapping "
+            "with 'noise' (and 'condition'), [samples, ...] arrays"
         )
     else:
         check_count("samples", samples, 1)
@@ -139,4 +184,7 @@ def make_samples(
             "observation": known.example(worlds, count),
             "noise": draw_noise(noise, known.noise_struct(count)),
         }
+    scale = shared.get("guidance_scale")
+    if scale is not None and np.ndim(scale) == 1:
+        batch["guidance_scale"] = np.asarray(shared.pop("guidance_scale"))
     return Samples(params, shared, batch, count, known)

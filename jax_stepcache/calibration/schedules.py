@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.calibration.answers import check_changes
 from jax_stepcache.calibration.fit import fit_response
 from jax_stepcache.calibration.quality import ahead, decoded, shown
 from jax_stepcache.calibration.replay import replay_whole
@@ -23,6 +23,7 @@ from jax_stepcache.calibration.schedule_search import (
     settings_of,
 )
 from jax_stepcache.calibration.trajectory import follow
+from jax_stepcache.loop.transfers import sent
 from jax_stepcache.options import Options, resolve
 from jax_stepcache.policy.named import mask_of_steps
 
@@ -37,6 +38,7 @@ def calibrate_schedule(
     *,
     replay: bool = True,
     starts: tuple[Candidate, ...] = (),
+    beside: Mapping[str, float] | None = None,
 ) -> Calibration:
     """Finds which steps run, and what the others use for each output.
 
@@ -49,13 +51,16 @@ def calibrate_schedule(
         target: ``model_calls``, or ``psnr``: then the fewest calls that reach it.
         replay: False samples every candidate, for models that are small.
         starts: where to start besides an even spread.
+        beside: dB by output of what should be beaten besides as many plain steps, such
+            as a schedule of fewer calls.
 
     Returns:
         The calibration; what it maximises is the lead over as many plain steps, on the
         output where that is least.
     """
     if "model_calls" in target:
-        return _with_calls(samples, int(target["model_calls"]), target, replay, starts)
+        calls = int(target["model_calls"])
+        return _with_calls(samples, calls, target, replay, starts, beside)
     generation = resolve(samples.params, Options(**samples.shared, **samples.batch))
     tried: list[CurvePoint] = []
     found: Calibration | None = None
@@ -75,8 +80,9 @@ def _with_calls(
     target: Mapping[str, float],
     replay: bool,
     starts: tuple[Candidate, ...],
+    beside: Mapping[str, float] | None = None,
 ) -> Calibration:
-    search = _Search(samples, budget)
+    search = _Search(samples, budget, beside)
     even = [
         even_spread(budget, search.num_steps, search.outputs, forecast)
         for forecast in ("linear", "linear_x0", "hold")
@@ -109,19 +115,30 @@ class _Search:
         num_steps: the schedule's step count.
         outputs: names of the outputs; empty where the sample is one array.
         baseline: dB of as many plain steps, by output.
+        rival: the higher of that and what should be beaten besides, by output.
         sampled: the lead of every candidate that was sampled, and its quality.
     """
 
-    def __init__(self, samples: Samples, budget: int) -> None:
+    def __init__(
+        self,
+        samples: Samples,
+        budget: int,
+        beside: Mapping[str, float] | None = None,
+    ) -> None:
         generation = resolve(samples.params, Options(**samples.shared, **samples.batch))
         self.samples = samples
         self.budget = budget
         self.program = generation.program
         self.num_steps = self.program.num_steps
         self.outputs = tuple(self.program.model.outputs or ())
-        self.baseline = samples.plain(budget)
-        self.sampled: dict[Candidate, tuple[float, dict[str, float]]] = {}
         self._uncached = follow(generation)
+        check_changes([self._uncached])
+        self.baseline = samples.plain(budget)
+        self.rival = {
+            name: max(plain, (beside or {}).get(name, plain))
+            for name, plain in self.baseline.items()
+        }
+        self.sampled: dict[Candidate, tuple[float, dict[str, float]]] = {}
         self._followed: list[Any] = []
 
     def known(self) -> list[Candidate]:
@@ -151,11 +168,11 @@ class _Search:
         fitted = fit_response(self._uncached, self._followed, self.program.schedule)
         # A response of none is as good a guess where little has been learnt. The lower
         # score of the two counts: a climb finds whatever one of them overrates.
-        responses = (fitted, jax.tree.map(jnp.zeros_like, fitted))
+        responses = sent((fitted, jax.tree.map(np.zeros_like, fitted)))
 
         @functools.cache
         def replayed(candidate: Candidate) -> float:
-            policy = candidate.policy(self.num_steps)
+            policy = sent(candidate.policy(self.num_steps))
             ends = [
                 replay_whole(self.program, policy, self._uncached, response).sample
                 for response in responses
@@ -185,7 +202,7 @@ class _Search:
 
     def _lead(self, end: Any) -> tuple[float, dict[str, float]]:
         quality = self.samples.quality(decoded(self.samples.model, end))
-        return ahead(quality, self.baseline), quality
+        return ahead(quality, self.rival), quality
 
     def result(self, target: Mapping[str, float]) -> Calibration:
         """The best candidate that was sampled: what the target asks for decides."""

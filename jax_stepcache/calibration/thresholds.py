@@ -7,10 +7,10 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.backends import resolve_policy
+from jax_stepcache.calibration.answers import check_changes
 from jax_stepcache.calibration.fit import fit_polynomial, mean_ratios
 from jax_stepcache.calibration.quality import shown
 from jax_stepcache.calibration.replay import replay_inside, replay_whole
@@ -18,7 +18,9 @@ from jax_stepcache.calibration.result import Calibration, CurvePoint
 from jax_stepcache.calibration.samples import Samples
 from jax_stepcache.calibration.trajectory import Trajectory, watch
 from jax_stepcache.loop.generation import Generation
+from jax_stepcache.loop.transfers import sent
 from jax_stepcache.options import Options, resolve
+from jax_stepcache.policy.asked import asked_of
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import Span
 
@@ -48,12 +50,23 @@ class _Setting(NamedTuple):
 def check_threshold(
     generation: Generation, cache: str, config: Mapping[str, Any]
 ) -> None:
-    """Raises what a cache's other settings, or the model, would be refused for."""
+    """Raises what a cache's other settings, or the model, would be refused for.
+
+    Raises:
+        ValueError: also where no threshold can make the cache skip a step.
+    """
     name, grid = SWEPT[cache]
     given = {**config, name: _as_setting(cache, config, grid[len(grid) // 2])}
     if cache == "mag_cache":
         given.setdefault("mag_ratios", [1.0] * generation.program.num_steps)
-    _policy(generation, cache, given)
+    program = generation.program
+    policy = _policy(generation, cache, given)
+    asked = asked_of(policy, program.num_steps, 2 if program.guided else 1)
+    if asked.never is not None:
+        raise ValueError(
+            f"there is no {name} to find for {cache}: of {program.num_steps} steps it "
+            f"can skip none, for {asked.never}"
+        )
 
 
 def calibrate_threshold(
@@ -90,7 +103,9 @@ def calibrate_threshold(
         _policy(generation, cache, {**config, name: _as_setting(cache, config, t)})
         for t in grid
     ]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *policies)
+    # On the host, where they are.
+    policies = jax.device_get(policies)
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *policies)
     span = getattr(policies[0], "span", None)
     if not trajectories:
         looks_at = getattr(policies[0], "looks_at", "")
@@ -145,10 +160,10 @@ class _Missing(NamedTuple):
 
 def _polynomial(trajectories: list[Trajectory]) -> tuple[Any, dict[str, Any]]:
     # The first step has nothing to change from.
-    changes = [
-        np.concatenate([np.ravel(getattr(t.seen, name)[1:]) for t in trajectories])
-        for name in ("input_change", "output_change")
-    ]
+    changes = []
+    for name in ("input_change", "output_change"):
+        seen = jax.device_get([getattr(t.seen, name) for t in trajectories])
+        changes.append(np.concatenate([np.ravel(x[1:]) for x in seen]))
     fit = fit_polynomial(*changes)
     return fit.coefficients, fit._asdict()
 
@@ -168,7 +183,9 @@ _MADE: Mapping[str, _Missing] = MappingProxyType(
 
 def _watched(samples: Samples, span: Span | None, looks_at: str) -> list[Trajectory]:
     each = [samples.one(i) for i in range(samples.number)]
-    return watch(samples.params, each, span, looks_at, **samples.shared)
+    found = watch(samples.params, each, span, looks_at, **samples.shared)
+    check_changes(found)
+    return found
 
 
 def _policy(generation: Generation, cache: str, config: Mapping[str, Any]) -> Policy:
@@ -194,22 +211,23 @@ def _replayed_calls(
     span: Span | None,
 ) -> np.ndarray:
     """Model calls of every setting, mean over the trajectories."""
-    program = generation.program
+    program, policies = generation.program, sent(policies)
     if span is not None:
         computed = [replay_inside(program, policies, t) for t in trajectories]
-        return np.mean([np.asarray(c).sum(axis=1) for c in computed], axis=0)
+        return np.mean([c.sum(axis=1) for c in jax.device_get(computed)], axis=0)
 
     def calls(trajectory: Trajectory) -> np.ndarray:
         response = jax.tree.map(
-            lambda x: jnp.ones(x.shape[0], jnp.float32), trajectory.samples
+            lambda x: np.ones(x.shape[0], np.float32), trajectory.samples
         )
+        response = sent(response)
         found = jax.lax.map(
             lambda policy: (
                 replay_whole(program, policy, trajectory, response).stats.model_calls
             ),
             policies,
         )
-        return np.asarray(found)
+        return jax.device_get(found)
 
     return np.mean([calls(t) for t in trajectories], axis=0)
 

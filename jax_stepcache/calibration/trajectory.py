@@ -12,6 +12,7 @@ from jax_stepcache.calibration.watch import Seen, Watch
 from jax_stepcache.loop.denoise import walk
 from jax_stepcache.loop.generation import Generation, run_together
 from jax_stepcache.loop.program import sampled
+from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import under_automatic_axes
 from jax_stepcache.options import Options, resolve
 from jax_stepcache.policy.span import Span
@@ -58,7 +59,7 @@ def follow(generation: Generation) -> Trajectory:
     Returns:
         The trajectory.
     """
-    result, steps = run_together(_walked, generation)
+    result, steps = run_together(_walked, sent(generation))
     return Trajectory(
         steps.sample, steps.velocity, result.stats.computed, result.sample, steps.seen
     )

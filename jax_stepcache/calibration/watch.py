@@ -24,10 +24,10 @@ class Seen(NamedTuple):
         output: what left the span.
         residual: what the span added.
         input_change: float32 scalar, relative L1 of ``modulated`` since the step
-            before; NaN at the first.
+            before; 0 at the first.
         output_change: float32 scalar, likewise of ``output``.
         ratio: float32 scalar, mean over tokens of the norms of ``residual`` to those of
-            the step before; NaN at the first.
+            the step before; 1 at the first.
         steps: int32 scalar, steps seen.
     """
 
@@ -61,7 +61,7 @@ class Watch:
         inside = _inside(view)
         hidden = jax.tree.map(jnp.zeros_like, inside.hidden)
         modulated, first = jax.tree.map(jnp.zeros_like, self._kept(inside))
-        nothing = jnp.full((), jnp.nan, jnp.float32)
+        nothing = jnp.zeros((), jnp.float32)
         steps = jnp.zeros((), jnp.int32)
         return Seen(modulated, first, hidden, hidden, nothing, nothing, nothing, steps)
 
@@ -80,8 +80,8 @@ class Watch:
         def since(old: Any, new: Any) -> jax.Array:
             pairs = zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
             changes = [relative_l1(a, b, eps=1e-8) for a, b in pairs]
-            change = jnp.stack(changes).mean() if changes else jnp.float32(jnp.nan)
-            return jnp.where(begun, change, jnp.nan)
+            change = jnp.stack(changes).mean() if changes else jnp.float32(0)
+            return jnp.where(begun, change, 0.0)
 
         norms = (token_norms(jax.tree.leaves(x)[0]) for x in (state.residual, value))
         ratio = mean_ratio(*norms)
@@ -92,7 +92,7 @@ class Watch:
             value,
             since(state.modulated, modulated),
             since(state.output, output),
-            jnp.where(begun, ratio, jnp.nan),
+            jnp.where(begun, ratio, 1.0),
             state.steps + 1,
         )
 

@@ -1,8 +1,9 @@
 """The library's own checkpoints: a folder of Orbax checkpoints, one for each part.
 
-``model.json`` in it names the model and its configuration. A part is small beside the
-whole, so that one can be made, written and checked after another; Orbax writes each of
-them whole or not at all, and the folder gets its name when all are there.
+``model.json`` in it names the model and its configuration, and has a checksum of
+itself and of every file of the parts. A part is small beside the whole, so that one can
+be made, written and checked after another; Orbax writes each of them whole or not at
+all, and the folder gets its name when all are there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,9 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
 from jax_stepcache.checkpoints.weights import differences, flat, nested, require_fit
+from jax_stepcache.paths import as_path
 
+from .checksums import Checksums, checksums, of_text, require_intact
 from .placement import is_stacked, placed_struct
 
 MODEL = "model.json"
@@ -55,11 +58,13 @@ class FolderCheckpoint:
         path: the folder.
         model: the model that ``model.json`` names.
         struct: shapes of its weights, nested dict of `jax.ShapeDtypeStruct`.
+        files: checksums of the parts' files; None where an older version wrote it.
     """
 
     path: Path
     model: Any
     struct: Any
+    files: Checksums | None = None
 
     def load(self, *, dtype: str | None = None, mesh: Mesh | None = None) -> Any:
         """Restores all weights, part by part.
@@ -72,18 +77,16 @@ class FolderCheckpoint:
             Nested dict of arrays.
 
         Raises:
-            ValueError: with all missing, extra, misshapen and non-finite weights, or if
-                a part cannot be read.
+            ValueError: if files are not as they were written; with all missing, extra,
+                misshapen and non-finite weights; or if a part cannot be read.
         """
         wanted = {name: struct.shape for name, struct in flat(self.struct).items()}
         folder = self.path.absolute()
-        parts = sorted(child.name for child in folder.iterdir() if child.is_dir())
+        if self.files is not None:
+            require_intact(folder, self.files, folder / MODEL)
         weights: dict[str, jax.Array] = {}
         with ocp.StandardCheckpointer() as checkpointer:
-            stored = {
-                part: _read(folder / part, lambda path: _metadata(checkpointer, path))
-                for part in parts
-            }
+            stored = _stored(checkpointer, folder, parts_of(wanted))
             given = {
                 name: found.shape
                 for part in stored.values()
@@ -136,7 +139,7 @@ class FolderWriter:
             ValueError: if the parts of an interrupted writer were made from something
                 else.
         """
-        self.path = Path(path)
+        self.path = as_path(path)
         self.partial = self.path.with_name(f"{self.path.name}.partial")
         if self.path.exists():
             raise FileExistsError(f"{self.path} exists; give a new name, or remove it")
@@ -184,29 +187,100 @@ class FolderWriter:
         Raises:
             FileExistsError: if there is something of that name by now.
         """
-        _write_json(self.partial / MODEL, {"model": name, "config": config})
+        said = {"model": name, "config": config, "files": self._checksums()}
+        said["checksum"] = _checksum_of(said)
+        _write_json(self.partial / MODEL, said)
         (self.partial / _RECORD).unlink(missing_ok=True)
         if self.path.exists():
             raise FileExistsError(f"{self.path} exists; the new one is {self.partial}")
         self.partial.rename(self.path)
 
+    def _checksums(self) -> Checksums:
+        parts = sorted(child for child in self.partial.iterdir() if _is_part(child))
+        return {
+            f"{part.name}/{name}": one
+            for part in parts
+            for name, one in checksums(part).items()
+        }
 
-def read_description(folder: Path) -> tuple[str, dict[str, Any]]:
+
+class Description(NamedTuple):
     """What ``model.json`` says.
+
+    Attributes:
+        model: the model's name.
+        config: its configuration.
+        files: checksums of the parts' files; None where an older version wrote it.
+    """
+
+    model: str
+    config: dict[str, Any]
+    files: Checksums | None
+
+
+def read_description(folder: Path) -> Description:
+    """Reads ``model.json``.
 
     Args:
         folder: the checkpoint.
 
     Returns:
-        The model's name and its configuration.
+        What it says.
 
     Raises:
-        ValueError: if it says neither.
+        ValueError: if it does not say which model it is, or has been changed.
     """
-    said = _json(folder / MODEL)
-    if not isinstance(said, dict) or not {"model", "config"} <= said.keys():
-        raise ValueError(f"{folder / MODEL} needs 'model' and 'config', got {said}")
-    return said["model"], said["config"]
+    path = folder / MODEL
+    said = _json(path)
+    kinds = {"model": str, "config": dict}
+    if not isinstance(said, dict) or not all(
+        isinstance(said.get(name), kind) for name, kind in kinds.items()
+    ):
+        raise ValueError(f"{path} needs 'model' and 'config', got {said!r:.200}")
+    # Files of an older version have neither; one without the other has been changed.
+    if {"checksum", "files"} & said.keys() and said.get("checksum") != _checksum_of(
+        {name: value for name, value in said.items() if name != "checksum"}
+    ):
+        raise ValueError(
+            f"{path} has changed since it was written, by its own checksum"
+        )
+    return Description(said["model"], said["config"], said.get("files"))
+
+
+def _checksum_of(said: Mapping[str, Any]) -> int:
+    """Of what ``model.json`` says, however it is laid out."""
+    return of_text(json.dumps(said, sort_keys=True))
+
+
+def _stored(
+    checkpointer: ocp.StandardCheckpointer, folder: Path, wanted: Iterable[str]
+) -> dict[str, dict[str, Any]]:
+    """Shapes and dtypes of the arrays in each part that is there.
+
+    People and programs keep folders of their own beside the parts, copies of parts
+    among them. One that is not wanted is a part only if its name is that of the
+    weights in it: then the checkpoint is of another model.
+    """
+    stored = {}
+    for child in sorted(child for child in folder.iterdir() if child.is_dir()):
+        if child.name not in wanted and not _is_part(child):
+            continue
+        try:
+            found = _read(child, lambda path: _metadata(checkpointer, path))
+        except ValueError:
+            if child.name in wanted:
+                raise
+            continue
+        if child.name in wanted or set(parts_of(found)) == {child.name}:
+            stored[child.name] = found
+    return stored
+
+
+def _is_part(folder: Path) -> bool:
+    """Whether a folder is a checkpoint of Orbax that is whole."""
+    return (folder / "_METADATA").is_file() and ".orbax-checkpoint-tmp" not in str(
+        folder.name
+    )
 
 
 def _metadata(checkpointer: ocp.StandardCheckpointer, path: Path) -> dict[str, Any]:
@@ -234,8 +308,8 @@ def _all_finite(weights: dict[str, jax.Array]) -> dict[str, jax.Array]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
 
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError
 
-from jax_stepcache.checkpoints.weights import open_safetensors, refuse_stand_in
+from jax_stepcache.checkpoints.weights import (
+    checked_metadata,
+    open_safetensors,
+    refuse_stand_in,
+    require_checksum,
+)
+from jax_stepcache.paths import as_path
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -54,7 +60,7 @@ class Shards:
             ValueError: if a file is cut short, foreign or a pickle, if two files have
                 the same tensor, or if the index is no index.
         """
-        self.path = Path(path)
+        self.path = as_path(path)
         index = _index(self.path) if self.path.is_dir() else {}
         self.headers: dict[str, TensorHeader] = {}
         for file in _files(self.path, index):
@@ -81,18 +87,22 @@ class Shards:
             Name and tensor, in the order of the files.
 
         Raises:
-            ValueError: if a file cannot be read.
+            ValueError: if a file cannot be read, or is not as it was written.
         """
         by_file: dict[Path, list[str]] = {}
         for name in names:
             by_file.setdefault(self.headers[name].file, []).append(name)
         for file in sorted(by_file):
             with open_safetensors(file) as opened:
+                _, checksums = checked_metadata(opened, file)
                 for name in by_file[file]:
                     try:
-                        yield name, opened.get_tensor(name)
+                        tensor = opened.get_tensor(name)
                     except SafetensorError as error:
                         raise ValueError(f"{file}: {name}: {error}") from error
+                    require_checksum(file, name, tensor, checksums)
+                    yield name, tensor
+                    del tensor
 
     @property
     def bytes_on_disk(self) -> int:
@@ -108,16 +118,38 @@ def _index(folder: Path) -> Mapping[str, str]:
         return {}
     refuse_stand_in(path)
     try:
-        files: Any = json.loads(path.read_text())["weight_map"]
-        plain = all(Path(file).name == file for file in files.values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        files: Any = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        names = sorted(set(files.values()))
+        elsewhere = [name for name in names if not _is_inside(folder, name)]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{path} is no index of safetensors files: {error!r}; it needs a "
             "'weight_map' from tensors to files"
         ) from error
-    if not plain or not files:
-        raise ValueError(f"{path}: 'weight_map' must name files of its own folder")
+    if elsewhere or not names:
+        raise ValueError(
+            f"{path}: 'weight_map' must name files of its own folder"
+            + (f", and has {', '.join(map(repr, elsewhere[:8]))}" if names else "")
+        )
     return files
+
+
+def _is_inside(folder: Path, name: str) -> bool:
+    """Whether a name is that of a file in the folder, and no link leads out of it.
+
+    Hugging Face's cache keeps files apart and links to them: in ``snapshots/<commit>``
+    a link may lead into the repository's folder, two above.
+    """
+    # Windows has two separators; what either takes for a folder is none here.
+    plain = Path(name).name == name == PureWindowsPath(name).name
+    if not plain or name in ("", ".", "..") or "\0" in name:
+        return False
+    home = folder.resolve()
+    inside = [home]
+    if home.parent.name == "snapshots":
+        inside.append(home.parent.parent / "blobs")
+    target = (folder / name).resolve()
+    return any(target.is_relative_to(one) for one in inside)
 
 
 def _files(path: Path, index: Mapping[str, str]) -> list[Path]:
@@ -137,6 +169,7 @@ def _files(path: Path, index: Mapping[str, str]) -> list[Path]:
 
 def _headers(file: Path) -> dict[str, TensorHeader]:
     with open_safetensors(file) as opened:
+        checked_metadata(opened, file)
         slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
         return {
             name: TensorHeader(file, tuple(part.get_shape()), part.get_dtype())

@@ -107,7 +107,8 @@ class StreamedCheckpoint:
         """
         headers = [self.shards.headers[source] for source in self.plan[name].sources]
         kinds = {_FLOATS[header.dtype] for header in headers}
-        widest = functools.reduce(jnp.promote_types, sorted(kinds))
+        with jax.numpy_dtype_promotion("standard"):
+            widest = functools.reduce(jnp.promote_types, sorted(kinds))
         return jax.dtypes.canonicalize_dtype(widest)
 
     def bytes_of(self, names: Iterable[str]) -> int:

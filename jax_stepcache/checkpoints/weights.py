@@ -14,18 +14,27 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from jax_stepcache.checkpoints.checksums import of_array, of_text
+from jax_stepcache.paths import as_path
+
+# The header's entry with checksums; a name that nobody else gives one.
+CHECKSUMS = "jax_stepcache.checksums"
+
 
 def save_weights(
     path: str | os.PathLike[str], weights: Any, metadata: Mapping[str, str]
 ) -> None:
     """Writes weights to one safetensors file, under a temporary name, then renames it.
 
+    Checksums of metadata and tensors travel in the header, and are compared when the
+    file is read.
+
     Args:
         path: the file.
         weights: nested dict of arrays; names are joined with dots.
         metadata: strings that travel in the file's header.
     """
-    path = Path(path)
+    path = as_path(path)
     # Not ascontiguousarray, which gives a scalar an axis.
     tensors = {
         name: np.asarray(jax.device_get(x), order="C")
@@ -33,7 +42,8 @@ def save_weights(
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(save(tensors, dict(metadata)))
+        header = {**metadata, CHECKSUMS: json.dumps(_checksums(tensors, metadata))}
+        temporary.write_bytes(save(tensors, header))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -51,12 +61,14 @@ def load_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is cut short, is no safetensors file, has names that do not
-            nest, or is a pickle (which is never opened: unpickling runs whatever code
-            the file holds).
+            nest, is not as it was written, or is a pickle (which is never opened:
+            unpickling runs whatever code the file holds).
     """
     with open_safetensors(path) as file:
-        metadata = dict(file.metadata() or {})
+        metadata, wanted = checked_metadata(file, path)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for name, tensor in tensors.items():
+        require_checksum(path, name, tensor, wanted)
     return nested(tensors, str(path)), metadata
 
 
@@ -71,10 +83,78 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is cut short, is no safetensors file, or is a pickle.
+        ValueError: if it is cut short, is no safetensors file, is not as it was
+            written, or is a pickle.
     """
     with open_safetensors(path) as file:
-        return dict(file.metadata() or {})
+        return checked_metadata(file, path)[0]
+
+
+def checked_metadata(
+    file: Any, path: str | os.PathLike[str]
+) -> tuple[dict[str, str], dict[str, int]]:
+    """The metadata of an open file, compared with its own checksum.
+
+    Args:
+        file: as from `open_safetensors`.
+        path: where it lies, for errors.
+
+    Returns:
+        The metadata without the checksums; and these, by the tensors' names. Files of
+        others, and of older versions, have none.
+
+    Raises:
+        ValueError: if the metadata is not as it was written.
+    """
+    metadata = dict(file.metadata() or {})
+    if CHECKSUMS not in metadata:
+        return metadata, {}
+    written = metadata.pop(CHECKSUMS)
+    try:
+        wanted = dict(json.loads(written))
+        own = wanted.pop("")
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} has no checksums where they should be") from error
+    if own != _of_header(wanted, metadata) or set(wanted) != set(file.keys()):
+        raise ValueError(
+            f"the header of {path} has changed since it was written, by its checksum"
+        )
+    return metadata, wanted
+
+
+def require_checksum(
+    path: str | os.PathLike[str],
+    name: str,
+    tensor: np.ndarray,
+    wanted: Mapping[str, int],
+) -> None:
+    """Compares a tensor with its checksum, where there is one.
+
+    Args:
+        path: where it lies, for errors.
+        name: its name.
+        tensor: the tensor.
+        wanted: checksums by name, as from `checked_metadata`.
+
+    Raises:
+        ValueError: if it is not as it was written.
+    """
+    if name in wanted and of_array(tensor) != wanted[name]:
+        raise ValueError(
+            f"{path}: {name} has changed since it was written, by its checksum"
+        )
+
+
+def _checksums(
+    tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> dict[str, int]:
+    """Of tensors by name, and under the empty name of all else."""
+    found = {name: of_array(tensor) for name, tensor in tensors.items()}
+    return {**found, "": _of_header(found, metadata)}
+
+
+def _of_header(found: Mapping[str, int], metadata: Mapping[str, str]) -> int:
+    return of_text(json.dumps([dict(found), dict(metadata)], sort_keys=True))
 
 
 @contextmanager
@@ -91,7 +171,7 @@ def open_safetensors(path: str | os.PathLike[str]) -> Iterator[Any]:
         FileNotFoundError: if there is no such file.
         ValueError: if it is cut short, is no safetensors file, or is a pickle.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file at {path}")
     refuse_pickle(path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
 
 from jax_stepcache.cli.parser import NUMBERS
 from jax_stepcache.network.registry import load_params, offered, save_params
@@ -31,12 +33,26 @@ def run(parsed: argparse.Namespace) -> None:
             f"{path} to train further"
         )
     print(params)
-    trained = train(
-        params,
-        parsed.data,
-        parsed.out,
-        settings,
-        resume=parsed.resume,
-    )
+    try:
+        trained = train(
+            params,
+            parsed.data,
+            parsed.out,
+            settings,
+            resume=parsed.resume,
+        )
+    except FloatingPointError as error:
+        _keep(error, parsed.out)
+        raise
     save_params(path, trained)
     print(f"trained weights: {path}")
+
+
+def _keep(error: Any, out: Path) -> None:
+    """Saves the last good weights of a run that stopped by itself."""
+    step, params = getattr(error, "step", 0), getattr(error, "params", None)
+    path = out / f"params-step-{step}"
+    # Resumed, it stops at the same step with the same weights.
+    if step and params is not None and not path.exists():
+        save_params(path, params)
+        print(f"weights of step {step}: {path}")

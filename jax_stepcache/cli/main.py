@@ -16,8 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; None for the process's.
 
     Returns:
-        The exit status: 0; 1 after bad input, which is told in one line; 130 after an
-        interruption.
+        The exit status: 0; 1 after bad input, and where numbers are not finite any
+        more, which is told in one line; 130 after an interruption.
     """
     parsed = parse(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -25,8 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (
         ValueError,
         TypeError,
-        FileNotFoundError,
-        FileExistsError,
+        FloatingPointError,
+        OSError,
         ImportError,
     ) as error:
         print(f"jax-stepcache: {error}", file=sys.stderr)

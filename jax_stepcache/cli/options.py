@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
+
+from jax_stepcache.paths import path_option
 
 
 def add_params_option(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +50,8 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of world and noise")
     parser.add_argument(
         "--out",
-        type=Path,
-        default=Path("out"),
+        type=path_option,
+        default="out",
         help="folder for pictures (default: %(default)s)",
     )
 

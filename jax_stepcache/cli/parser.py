@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from jax_stepcache import __version__
@@ -19,6 +18,7 @@ from jax_stepcache.cli.options import (
     json_object,
 )
 from jax_stepcache.errors import nearest
+from jax_stepcache.paths import path_option
 
 # Of `finetune`: what its settings call it, with dashes; its type; its help.
 NUMBERS = (
@@ -144,7 +144,9 @@ def _add_calibrate(commands: Any) -> None:
     parser.add_argument("--steps", type=int, help="solver steps")
     parser.add_argument("--guidance-scale", type=float, help="guidance scale")
     parser.add_argument("--seed", type=int, default=0, help="seed of the samples")
-    parser.add_argument("--json", type=Path, help="where to write what was found")
+    parser.add_argument(
+        "--json", type=path_option, help="where to write what was found"
+    )
 
 
 def _add_convert(commands: Any) -> None:
@@ -159,7 +161,9 @@ def _add_convert(commands: Any) -> None:
         metavar="SRC",
         help="folder of safetensors files, their index and config.json; or one file",
     )
-    parser.add_argument("target", metavar="DST", type=Path, help="folder to be made")
+    parser.add_argument(
+        "target", metavar="DST", type=path_option, help="folder to be made"
+    )
     parser.add_argument(
         "--dtype", choices=DTYPES, help="cast to it (default: as the checkpoint is)"
     )
@@ -191,12 +195,15 @@ def _add_finetune(commands: Any) -> None:
     )
     parser.add_argument(
         "--data",
-        type=Path,
+        type=path_option,
         required=True,
         help="folder of .npy files; see docs/finetuning.md",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder of the run and its result"
+        "--out",
+        type=path_option,
+        required=True,
+        help="folder of the run and its result",
     )
     rank = parser.add_mutually_exclusive_group()
     rank.add_argument(

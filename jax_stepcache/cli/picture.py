@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jax_stepcache.measure.compare import Comparison
+from jax_stepcache.paths import as_path
 
 
 def save_comparison(
@@ -91,6 +92,7 @@ def _matplotlib() -> tuple[Any, Any]:
 
 
 def _write(path: Path, save: Any) -> None:
+    path = as_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

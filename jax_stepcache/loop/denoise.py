@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.loop.forward import Whole, Within
-from jax_stepcache.loop.progress import Progress, report
+from jax_stepcache.loop.placeholders import NOTHING, bits
+from jax_stepcache.loop.progress import Progress, TqdmProgress, no_bar, report
 from jax_stepcache.loop.result import SampleResult, stats_of
 from jax_stepcache.meshes.varying import scan, while_loop
 from jax_stepcache.policy.policy import Policy
@@ -29,9 +30,10 @@ class LoopState(NamedTuple):
         cache: the policy's state.
         computed: bool[num_steps], filled as the loop goes.
         ran: bool[num_steps, branches], likewise, where branches decide apart; or None.
-        signal: float32[num_steps] or [num_steps, branches], likewise.
-        threshold: the same.
+        signal: int32[num_steps] or [num_steps, branches], likewise, the signal's bits.
+        threshold: the same, of the threshold.
         nonfinite: bool scalar.
+        bar: int32 scalar, what a progress tells bars apart by; or None.
     """
 
     step: jax.Array
@@ -43,6 +45,7 @@ class LoopState(NamedTuple):
     signal: jax.Array
     threshold: jax.Array
     nonfinite: jax.Array
+    bar: jax.Array | None
 
 
 class Step(NamedTuple):
@@ -66,7 +69,7 @@ def denoise(
     schedule: Any,
     solver: Solver,
     policy: Policy,
-    progress: Progress | None = None,
+    progress: Progress | TqdmProgress | None = None,
 ) -> SampleResult:
     """Samples by walking a schedule, asking the network where the policy says so.
 
@@ -104,7 +107,7 @@ def walk(
     schedule: Any,
     solver: Solver,
     policy: Policy,
-    progress: Progress | None = None,
+    progress: Progress | TqdmProgress | None = None,
     keep: Callable[[Any], Any] = lambda cache: None,
 ) -> tuple[SampleResult, Step]:
     """Samples as `denoise` does, and keeps what every step saw.
@@ -137,7 +140,7 @@ def _loop(
     schedule: Any,
     solver: Solver,
     policy: Policy,
-    progress: Progress | None,
+    progress: Progress | TqdmProgress | None,
 ) -> tuple[LoopState, Callable[[LoopState], tuple[LoopState, Any]]]:
     """The loop's first state, and the function that takes a step."""
     num_steps = num_steps_of(schedule)
@@ -157,8 +160,9 @@ def _loop(
         sample, states, finite = step_outputs(
             solver, rows, loop.solver, loop.sample, velocity
         )
+        bar = loop.bar
         if progress is not None:
-            report(progress, loop.step, num_steps, decision.run)
+            bar = report(progress, loop.step, num_steps, decision.run, bar)
         after = LoopState(
             step=loop.step + 1,
             sample=sample,
@@ -166,9 +170,10 @@ def _loop(
             cache=decision.state,
             computed=loop.computed.at[loop.step].set(decision.run),
             ran=None if loop.ran is None else loop.ran.at[loop.step].set(decision.ran),
-            signal=loop.signal.at[loop.step].set(decision.signal),
-            threshold=loop.threshold.at[loop.step].set(decision.threshold),
+            signal=loop.signal.at[loop.step].set(bits(decision.signal)),
+            threshold=loop.threshold.at[loop.step].set(bits(decision.threshold)),
             nonfinite=loop.nonfinite | ~finite,
+            bar=bar,
         )
         return after, velocity
 
@@ -185,9 +190,10 @@ def _loop(
         cache=forward.init(policy, view_at(first, noise), num_steps),
         computed=jnp.zeros(num_steps, bool),
         ran=ran,
-        signal=jnp.full(shape, jnp.nan, jnp.float32),
-        threshold=jnp.full(shape, jnp.nan, jnp.float32),
+        signal=jnp.full(shape, NOTHING, jnp.int32),
+        threshold=jnp.full(shape, NOTHING, jnp.int32),
         nonfinite=jnp.zeros((), bool),
+        bar=no_bar(progress),
     )
     return start, advance
 

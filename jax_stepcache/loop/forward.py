@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.check import described
 from jax_stepcache.loop.branches import Branches
 from jax_stepcache.loop.gated import gated
 from jax_stepcache.network.stages import check_hidden, check_kept
@@ -79,7 +80,7 @@ class Within:
         embed: ``(sample, step) -> (hidden, context)``, with the rows of all branches.
         blocks: ``(hidden, context, start, stop) -> hidden``.
         head: ``(hidden, context) -> velocity``, guidance included.
-        modulated: ``(hidden, context) -> array``, or None.
+        modulated: ``(sample, step, hidden, context) -> array``, or None.
         num_blocks: how many blocks there are.
         span: those that may be skipped.
         branches: guidance branches, 1 or 2.
@@ -89,7 +90,7 @@ class Within:
     embed: Callable[[Any, jax.Array], tuple[Any, Any]]
     blocks: Callable[[Any, Any, int, int], Any]
     head: Callable[[Any, Any], Any]
-    modulated: Callable[[Any, Any], jax.Array] | None
+    modulated: Callable[[Any, jax.Array, Any, Any], jax.Array] | None
     num_blocks: int
     span: Span
     branches: int
@@ -149,7 +150,7 @@ class Within:
             ),
             modulated=None
             if self.modulated is None
-            else self.modulated(start, context),
+            else self.modulated(view.sample, view.step, start, context),
             sigma=self.sigma(view.sigma),
             branches=jnp.asarray(self.branches, jnp.int32),
         )
@@ -180,8 +181,8 @@ def like_sample(sample: Any, velocity: Any) -> Any:
     )
     if wanted != given:
         raise ValueError(
-            f"the model's velocity has shapes {given[1]} in {given[0]}; the sample has "
-            f"{wanted[1]} in {wanted[0]}"
+            f"the model's velocity has shapes {described(velocity)}; the sample has "
+            f"{described(sample)}"
         )
     for v in jax.tree.leaves(velocity):
         if jnp.iscomplexobj(v):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from jax_stepcache.loop.placeholders import unchecked
 from jax_stepcache.meshes.varying import cond
 from jax_stepcache.policy.policy import Decision, Policy
 from jax_stepcache.policy.view import View
@@ -24,7 +25,9 @@ def gated(
     Returns:
         The velocity, and the decision with the policy's new state in it.
     """
-    decision = policy.decide(state, view)
+    # A NaN is what a signal says that has not looked yet.
+    with unchecked():
+        decision = policy.decide(state, view)
 
     def compute(state: Any) -> tuple[Any, Any]:
         velocity = run()

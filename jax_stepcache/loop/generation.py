@@ -10,10 +10,14 @@ import jax
 import numpy as np
 
 from jax_stepcache.check import batch_size
-from jax_stepcache.loop.progress import Progress
+from jax_stepcache.loop.progress import Progress, TqdmProgress
 from jax_stepcache.meshes.beside import brought_together, context_mesh
 from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
 from jax_stepcache.network.inputs import Inputs
+from jax_stepcache.network.own import FunctionModel
+from jax_stepcache.network.own_rows import both_branches, own_axes
+from jax_stepcache.network.rows import RowAxes
+from jax_stepcache.policy.asked import Asked
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import Span
 from jax_stepcache.solvers import Solver
@@ -30,7 +34,7 @@ class Program(NamedTuple):
     schedule_structure: Any
     solver: Solver
     guided: bool
-    progress: Progress | None
+    progress: Progress | TqdmProgress | None
 
     @property
     def schedule(self) -> Any:
@@ -44,7 +48,11 @@ class Program(NamedTuple):
 
 
 def program_of(
-    model: Any, schedule: Any, solver: Solver, guided: bool, progress: Progress | None
+    model: Any,
+    schedule: Any,
+    solver: Solver,
+    guided: bool,
+    progress: Progress | TqdmProgress | None,
 ) -> Program:
     """Makes a program of a schedule, or of a tree of them, which has no hash."""
     schedules, structure = jax.tree.flatten(schedule, is_leaf=is_schedule)
@@ -64,6 +72,7 @@ class Generation:
         noise: the sample at the first sigma, a pytree of [batch, ...] arrays; or None.
         key: draws it, where it is None.
         scale: float32 scalar, the guidance scale; or float32[batch].
+        asked: what is asked of the policy, for the result.
     """
 
     program: Program = field(metadata={"static": True})
@@ -73,11 +82,20 @@ class Generation:
     noise: Any
     key: jax.Array | None
     scale: jax.Array | np.ndarray
+    asked: Asked = field(default_factory=Asked)
 
     @property
     def span(self) -> Span | None:
         """What the policy may skip inside the network; None for all of it."""
         return getattr(self.policy, "span", None)
+
+    @property
+    def own_axes(self) -> RowAxes | None:
+        """The rows of a user's condition; None for a model that prepares its own."""
+        model = self.program.model
+        if not isinstance(model, FunctionModel):
+            return None
+        return own_axes(model, self.weights, self.inputs.condition, self.noise)
 
 
 def run_together(run: Callable[[Generation], T], generation: Generation) -> T:
@@ -121,6 +139,10 @@ def begin(generation: Generation) -> tuple[Any, Any]:
     if inputs.observation is not None:
         condition = model.prepare(
             generation.weights, inputs.observation, generation.program.guided
+        )
+    elif inputs.negative is not None:
+        condition = both_branches(
+            model, generation.weights, condition, inputs.negative, noise
         )
     if noise is None and generation.key is not None:
         batch = batch_size(inputs.observation, "observation")

@@ -14,6 +14,9 @@ from jax_stepcache.loop.denoise import denoise
 from jax_stepcache.loop.forward import Within
 from jax_stepcache.loop.generation import Generation, begin
 from jax_stepcache.network.guidance import guide, mix_branches, stack_branches
+from jax_stepcache.network.own import naming_rows
+from jax_stepcache.network.rows import RowAxes
+from jax_stepcache.network.stage_rows import rows_first, stage_rows
 from jax_stepcache.policy.span import Span
 from jax_stepcache.solvers.schedule import timesteps_at
 
@@ -55,6 +58,8 @@ def forward_of(
     """
     program = generation.program
     rows = 2 * batch if program.guided else batch
+    # One branch of one batch is never taken apart.
+    apart = program.guided and generation.span is not None
     return guided_forward(
         program.model,
         generation.weights,
@@ -62,6 +67,7 @@ def forward_of(
         generation.scale if program.guided else None,
         lambda step: timesteps_at(program.schedule, step, rows),
         generation.span,
+        generation.own_axes if apart else None,
     )
 
 
@@ -72,6 +78,7 @@ def guided_forward(
     scale: ArrayLike | None,
     timesteps: Callable[[Any], Any],
     span: Span | None,
+    axes: RowAxes | None = None,
 ) -> Callable[[Any, Any], Any] | Within:
     """A model's forward, guidance included.
 
@@ -83,6 +90,8 @@ def guided_forward(
         timesteps: from where the sampler stands to what the rows of all branches are
             told.
         span: what may be skipped inside the network; None for all of it.
+        axes: the rows of the condition's arrays, by which those of what is looked at
+            inside are told; None where they lie as the protocol says.
 
     Returns:
         ``(sample, where) -> velocity``, or the network in stages.
@@ -95,16 +104,20 @@ def guided_forward(
         return jax.lax.optimization_barrier(timesteps(where))
 
     def network(x: Any, where: Any) -> Any:
-        ask = functools.partial(
-            model.denoise, _anew(weights), t=told(where), condition=condition
-        )
+        t = told(where)
+
+        def ask(x: Any) -> Any:
+            with naming_rows(model, x, condition):
+                return model.denoise(_anew(weights), x, t=t, condition=condition)
+
         if scale is not None:
             return guide(ask, x, scale, model.guided_outputs)
         return ask(x)
 
     def embed(x: Any, where: Any) -> Any:
         x = x if scale is None else stack_branches(x, x)
-        return model.embed(_anew(weights), x, told(where), condition)
+        with naming_rows(model, x, condition):
+            return model.embed(_anew(weights), x, told(where), condition)
 
     def head(hidden: Any, context: Any) -> Any:
         said = model.head(_anew(weights), hidden, context)
@@ -115,8 +128,14 @@ def guided_forward(
     def blocks(hidden: Any, context: Any, start: int, stop: int) -> Any:
         return model.blocks(_anew(weights), hidden, context, start, stop)
 
-    def modulated(hidden: Any, context: Any) -> Any:
-        return model.modulated(_anew(weights), hidden, context)
+    def modulated(x: Any, where: Any, hidden: Any, context: Any) -> Any:
+        said = model.modulated(_anew(weights), hidden, context)
+        if axes is None:
+            return said
+        if scale is not None:
+            x = jax.eval_shape(stack_branches, x, x)
+        found = stage_rows(model, weights, x, timesteps(where), condition, axes)
+        return rows_first(said, found.modulated, jax.tree.leaves(x)[0].shape[0])
 
     if span is None:
         return network

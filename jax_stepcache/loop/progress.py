@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import threading
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.experimental import io_callback
+
+# More are not under way at once.
+_MOST_BARS = 256
 
 
 class Progress(Protocol):
@@ -23,8 +30,27 @@ class Progress(Protocol):
         ...
 
 
+class _Bar:
+    """One generation's bar."""
+
+    def __init__(self) -> None:
+        self.shown: Any = None
+        self.calls = 0
+        self.thread = 0
+
+    def close(self) -> None:
+        """Takes it off the screen; it can be shown again."""
+        if self.shown is not None:
+            self.shown.close()
+            self.shown = None
+
+
 class TqdmProgress:
-    """A tqdm bar: steps taken, and model calls beside it."""
+    """tqdm bars, one for each generation: steps taken, and model calls beside them.
+
+    Generations share a compiled program, and with it this object, whichever thread they
+    run in. So the first report of each asks for a bar, and the loop carries its number.
+    """
 
     def __init__(self) -> None:
         try:
@@ -34,33 +60,88 @@ class TqdmProgress:
                 "progress=True needs tqdm: pip install 'jax-stepcache[progress]'"
             ) from error
         self._open = tqdm.auto.tqdm
-        self._bar: Any = None
-        self._calls = 0
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._bars: dict[int, _Bar] = {}
 
-    def __call__(self, step: Any, computed: Any, *, num_steps: int) -> None:
-        """See `Progress.__call__`; the first step opens the bar, the last closes it."""
-        if int(step) == 0 or self._bar is None:
-            self._bar = self._open(total=num_steps, unit="step")
-            self._calls = 0
-        self._calls += bool(computed)
-        self._bar.set_postfix(model_calls=self._calls, refresh=False)
-        self._bar.update()
-        if int(step) == num_steps - 1:
-            self._bar.close()
-            self._bar = None
+    def __call__(
+        self, step: Any, computed: Any, bar: Any, *, num_steps: int
+    ) -> np.ndarray:
+        """Takes in a step: the first opens a bar, the last closes it.
+
+        Args:
+            step: see `Progress.__call__`.
+            computed: likewise.
+            bar: int32, the number of the generation's bar; 0 before it has one.
+            num_steps: see `Progress.__call__`.
+
+        Returns:
+            int32, the number.
+        """
+        step, number = int(step), int(bar)
+        with self._lock:
+            if not number:
+                number = next(self._numbers)
+                self._leave_behind()
+            one = self._bars.setdefault(number, _Bar())
+            one.thread = threading.get_ident()
+            one.calls += bool(computed)
+            if one.shown is None:
+                one.shown = self._open(total=num_steps, initial=step, unit="step")
+            one.shown.set_postfix(model_calls=one.calls, refresh=False)
+            one.shown.update()
+            if step == num_steps - 1:
+                one.close()
+                del self._bars[number]
+        return np.asarray(number, np.int32)
+
+    def _leave_behind(self) -> None:
+        """Closes bars of generations that have broken off: nobody else tells.
+
+        A thread that begins another has left the one before, as far as one can see from
+        here. Were it to go on, its next report would show its bar again.
+        """
+        here = threading.get_ident()
+        for one in self._bars.values():
+            if one.thread == here:
+                one.close()
+        while len(self._bars) >= _MOST_BARS:
+            self._bars.pop(next(iter(self._bars))).close()
 
 
 @functools.cache
 def tqdm_progress() -> TqdmProgress:
-    """The one tqdm bar of the process, so that asking again compiles nothing new."""
+    """The bars of the process, so that asking again compiles nothing new."""
     return TqdmProgress()
 
 
+def no_bar(progress: Progress | TqdmProgress | None) -> jax.Array | None:
+    """What the loop carries from report to report, before the first."""
+    return jnp.zeros((), jnp.int32) if isinstance(progress, TqdmProgress) else None
+
+
 def report(
-    progress: Progress, step: jax.Array, num_steps: int, run: jax.Array | bool
-) -> None:
-    """Reports a step from inside a traced loop."""
+    progress: Progress | TqdmProgress,
+    step: jax.Array,
+    num_steps: int,
+    run: jax.Array | bool,
+    bar: jax.Array | None,
+) -> jax.Array | None:
+    """Reports a step from inside a traced loop.
+
+    Args:
+        progress: where to.
+        step: int32 scalar.
+        num_steps: how many steps there are.
+        run: whether the network ran.
+        bar: what `no_bar` made, or the report before this one returned.
+
+    Returns:
+        What the next report is given.
+    """
     # Ordered: an unordered or debug callback may be hoisted out of the loop.
-    io_callback(
-        functools.partial(progress, num_steps=num_steps), None, step, run, ordered=True
-    )
+    tell = functools.partial(progress, num_steps=num_steps)
+    if bar is None:
+        io_callback(tell, None, step, run, ordered=True)
+        return None
+    return io_callback(tell, bar, step, run, bar, ordered=True)

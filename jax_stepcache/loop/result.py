@@ -9,19 +9,39 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from jax_stepcache.check import fetched
+from jax_stepcache.loop.placeholders import of_bits
+from jax_stepcache.loop.unused import why_unused
+from jax_stepcache.policy.asked import Asked
 
-class Branches(NamedTuple):
+
+class _BranchesLeaves(NamedTuple):
+    computed: jax.Array
+    signal: jax.Array
+    threshold: jax.Array
+
+
+class Branches(_BranchesLeaves):
     """What each guidance branch decided, the conditional one first.
 
     Attributes:
         computed: bool[num_steps, branches], true where the branch computed its span.
-        signal: float32[num_steps, branches], what its gate compared.
-        threshold: float32[num_steps, branches], with what.
+        signal: float32[num_steps, branches], what its gate compared; a leaf as in
+            `Stats`.
+        threshold: float32[num_steps, branches], with what; likewise.
     """
 
-    computed: jax.Array
-    signal: jax.Array
-    threshold: jax.Array
+    __slots__ = ()
+
+    @property
+    def signal(self) -> jax.Array:  # pyright: ignore
+        """See the class."""
+        return of_bits(self[1])
+
+    @property
+    def threshold(self) -> jax.Array:  # pyright: ignore
+        """See the class."""
+        return of_bits(self[2])
 
 
 class Batching(NamedTuple):
@@ -44,8 +64,23 @@ class Batching(NamedTuple):
     inside: jax.Array | np.ndarray
 
 
-class Stats(NamedTuple):
+class _StatsLeaves(NamedTuple):
+    computed: jax.Array
+    signal: jax.Array
+    model_calls: jax.Array
+    nonfinite: jax.Array
+    threshold: jax.Array | float = float("nan")
+    branches: Branches | None = None
+    batching: Batching | None = None
+    asked: Asked | None = None
+
+
+class Stats(_StatsLeaves):
     """Which steps ran the network.
+
+    The leaves of ``signal`` and ``threshold``, which `jax.tree.leaves` shows, are the
+    bits of these numbers as int32: there NaN is an answer, and nothing for
+    ``jax_debug_nans`` to stop at.
 
     Attributes:
         computed: bool[num_steps], true where the network ran; of a cache inside the
@@ -59,25 +94,35 @@ class Stats(NamedTuple):
         batching: where the request ran, if it decided for itself among others; or
             None. Of a batch sampled with ``decide="sample"`` all arrays have a leading
             axis of the batch.
+        asked: what was asked of the cache, a remark without arrays; or None.
     """
 
-    computed: jax.Array
-    signal: jax.Array
-    model_calls: jax.Array
-    nonfinite: jax.Array
-    threshold: jax.Array | float = float("nan")
-    branches: Branches | None = None
-    batching: Batching | None = None
+    __slots__ = ()
+
+    @property
+    def signal(self) -> jax.Array:  # pyright: ignore
+        """See the class."""
+        return of_bits(self[1])
+
+    @property
+    def threshold(self) -> jax.Array | float:  # pyright: ignore
+        """See the class."""
+        return of_bits(self[4])
+
+    def _asdict(self) -> dict[str, Any]:  # pyright: ignore
+        return {name: getattr(self, name) for name in self._fields}
 
     def __repr__(self) -> str:
         """One line with the steps as a strip: filled where the network ran."""
         # Inside a transformation, or as a batch, there is no one run to draw.
         if not all(map(_has_values, self[:4])) or np.ndim(self.computed) != 1:
             return f"Stats(computed={self.computed}, model_calls={self.model_calls})"
-        warning = ", NON-FINITE VALUES" if self.nonfinite else ""
+        warning = ", NON-FINITE VALUES" if fetched(self.nonfinite) else ""
+        why = why_unused(self.computed, self.signal, self.threshold, self.asked)
+        unused = "" if why is None else f", nothing was skipped: {why}"
         return (
-            f"Stats({strip(self.computed)} {int(self.model_calls)} of "
-            f"{len(self.computed)} steps ran the model{warning})"
+            f"Stats({strip(self.computed)} {int(fetched(self.model_calls))} of "
+            f"{len(self.computed)} steps ran the model{unused}{warning})"
         )
 
 
@@ -89,8 +134,8 @@ def stats_of(
     Args:
         computed: bool[num_steps].
         ran: bool[num_steps, branches], where guidance branches decide apart; or None.
-        signal: float32[num_steps], or [num_steps, branches].
-        threshold: the same.
+        signal: int32[num_steps], or [num_steps, branches], the bits of the signal.
+        threshold: the same, of the threshold.
         nonfinite: bool scalar.
 
     Returns:
@@ -124,7 +169,7 @@ class SampleResult(NamedTuple):
 
 def strip(computed: Any) -> str:
     """Draws steps as text, ``█`` where the network ran and ``·`` where it did not."""
-    return shown("".join("█" if ran else "·" for ran in np.asarray(computed)))
+    return shown("".join("█" if ran else "·" for ran in np.asarray(fetched(computed))))
 
 
 _PLAIN = str.maketrans({"█": "#", "·": ".", "±": "+-", "²": "^2"})

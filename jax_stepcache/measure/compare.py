@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jax_stepcache.backends import resolve_policy
+from jax_stepcache.check import fetched
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.measure.metrics import psnr, rmse
 from jax_stepcache.network.params import Params
@@ -77,7 +78,7 @@ def contenders(
     if cache == "none":
         return [judged]
     result = sample(params, observation=observation, key=key, **judged.options)
-    calls = int(result.stats.model_calls)
+    calls = int(fetched(result.stats.model_calls))
     rows = [Contender("uncached", solver_options), judged]
     tuned = {**solver_options, "cache": "tuned", "budget": calls}
     plain = {**solver_options, "num_inference_steps": calls}

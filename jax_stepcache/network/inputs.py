@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 
-from jax_stepcache.check import batch_size, check_arrays, check_floating, structs_of
+from jax_stepcache.check import (
+    batch_size,
+    check_arrays,
+    check_floating,
+    check_leaves,
+    structs_of,
+)
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.network.guidance import stack_branches
 from jax_stepcache.network.own import FunctionModel
+from jax_stepcache.network.own_rows import apart_from
 from jax_stepcache.solvers.schedule import flow_schedule
 
 
@@ -20,10 +27,29 @@ class Inputs(NamedTuple):
     Attributes:
         observation: for the model's ``prepare``, or None.
         condition: for the network as it is, where there is no observation.
+        negative: arrays of the other branch's condition, for a user's network under
+            guidance; see `apart_from`.
     """
 
     observation: Any
     condition: Any
+    negative: tuple[Any, ...] | None = None
+
+
+_KIND = "jax_default_prng_impl"
+
+
+def default_key() -> jax.Array:
+    """``jax.random.key(0)``, which draws where nobody gives a key.
+
+    A program makes it, so that nothing is sent to the device for it.
+    """
+    return _key(getattr(jax.config, _KIND, None))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _key(kind: str | None) -> jax.Array:
+    return jax.random.key(0, impl=kind)
 
 
 def schedules_of(
@@ -59,7 +85,7 @@ def check_inputs(
     noise: Any,
     guided: bool,
 ) -> Inputs:
-    """Checks what the network will be shown, and stacks a user's two branches.
+    """Checks what the network will be shown.
 
     Args:
         model: the model.
@@ -76,6 +102,13 @@ def check_inputs(
         ValueError: for shapes, dtypes and combinations that do not fit.
         TypeError: for arguments that this kind of model does not take.
     """
+    for what, given in (
+        ("observation", observation),
+        ("condition", condition),
+        ("negative_condition", negative_condition),
+        ("noise", noise),
+    ):
+        check_leaves(given, what)
     batch = 1
     if noise is not None:
         check_floating(noise, "noise")
@@ -83,8 +116,7 @@ def check_inputs(
     if isinstance(model, FunctionModel):
         if observation is not None:
             raise TypeError("a model of your own takes condition=, not observation=")
-        condition = _own_condition(condition, negative_condition, batch, guided)
-        return Inputs(None, condition)
+        return _own_inputs(condition, negative_condition, guided)
     if negative_condition is not None:
         raise TypeError(
             f"{model.name} makes its own unconditional branch; leave out "
@@ -98,31 +130,25 @@ def check_inputs(
         check_arrays(noise, model.noise_struct(batch), "noise")
         return Inputs(None, condition)
     if observation is None:
-        observation = model.example(jax.random.key(0), batch)
+        observation = model.example(default_key(), batch)
     observed = model.check_observation(observation)
     if noise is not None:
         check_arrays(noise, model.noise_struct(observed), "noise")
     return Inputs(observation, None)
 
 
-def _own_condition(condition: Any, negative: Any, batch: int, guided: bool) -> Any:
-    """Stacks a user's two branches, or checks that there is only one."""
+def _own_inputs(condition: Any, negative: Any, guided: bool) -> Inputs:
+    """A user's branches; that of guidance only under guidance."""
     if not guided:
         if negative is not None:
             raise ValueError(
                 "negative_condition= is not used at a guidance scale of 1; leave it "
                 "out or set guidance_scale"
             )
-        return condition
+        return Inputs(None, condition)
     if condition is None or negative is None:
         raise ValueError(
             "a guidance scale other than 1 needs condition= and negative_condition="
         )
     check_arrays(negative, structs_of(condition), "negative_condition")
-    rows = batch_size(condition, "condition")
-    if rows != batch:
-        raise ValueError(
-            f"condition has {rows} rows and the noise {batch}; guidance stacks both "
-            "branches along the batch"
-        )
-    return stack_branches(condition, negative)
+    return Inputs(None, condition, apart_from(condition, negative))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+import jax
+import numpy as np
 
 from jax_stepcache.network.protocol import Denoiser, SamplingDefaults
 from jax_stepcache.network.stages import STAGES, has_stages
@@ -23,6 +28,26 @@ class FunctionModel:
     signal_output: str | None = None
     outputs: tuple[str, ...] | None = None
 
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same function, or an equal one."""
+        if type(self) is not type(other) or not isinstance(other, FunctionModel):
+            return False
+        return self._compared() == other._compared()
+
+    def __hash__(self) -> int:
+        """The function's own; of one that has none, who it is."""
+        return hash(self._compared())
+
+    def _compared(self) -> tuple[Any, ...]:
+        # Static, so it must have a hash: a dataclass that may be written to has none.
+        who = self.function
+        try:
+            hash(who)
+        except TypeError:
+            who = id(who)
+        outputs = self.guided_outputs, self.signal_output, self.outputs
+        return who, self.defaults, *outputs
+
     @property
     def name(self) -> str:
         """The function's name."""
@@ -33,7 +58,7 @@ class FunctionModel:
         return self.function(weights, sample, t, condition)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StagedModel(FunctionModel):
     """A user's denoiser in stages, as a model; see `jax_stepcache.Stages`.
 
@@ -62,6 +87,35 @@ class StagedModel(FunctionModel):
         if name in (*STAGES, "modulated", "spatial_axes"):
             return getattr(self.function, name)
         raise AttributeError(name)
+
+
+@contextlib.contextmanager
+def naming_rows(model: Any, sample: Any, condition: Any) -> Iterator[None]:
+    """Says of an error in a user's network which arrays lack the rows of the sample.
+
+    Args:
+        model: the model; of others than a user's nothing is said.
+        sample: what the network is given, pytree of [rows, ...] arrays.
+        condition: likewise.
+
+    Raises:
+        ValueError: where the block raises one, or a `TypeError`, and there are any.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        rows = np.shape(jax.tree.leaves(sample)[0])[:1]
+        others = {
+            f"condition{jax.tree_util.keystr(path)}": np.shape(x)
+            for path, x in jax.tree_util.tree_leaves_with_path(condition)
+            if np.shape(x)[:1] != rows
+        }
+        if not others or not isinstance(model, FunctionModel):
+            raise
+        told = ", ".join(f"{name} has shape {shape}" for name, shape in others.items())
+        raise ValueError(
+            f"the model failed where the noise has {rows[0]} rows and {told}: {error}"
+        ) from error
 
 
 def own_model(function: Denoiser | None, noise: Any) -> FunctionModel:

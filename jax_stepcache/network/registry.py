@@ -19,6 +19,7 @@ from jax_stepcache.checkpoints.weights import flat, load_metadata, refuse_pickle
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Model
+from jax_stepcache.paths import as_path
 
 if TYPE_CHECKING:
     from jax_stepcache.checkpoints.folder import FolderCheckpoint
@@ -146,12 +147,12 @@ def open_checkpoint(
         FileNotFoundError: as `load_params`.
         ValueError: as `load_params`, as far as it shows without reading weights.
     """
-    path = Path(source)
+    path = as_path(source, "source")
     if str(source) in _MODULES:
         bundled = getattr(load_module(str(source)), "WEIGHTS", None)
         if bundled is None:
             raise ValueError(_no_weights(str(source)))
-        path = Path(bundled)
+        path = as_path(bundled)
     elif str(source) in _CONFIGURATIONS and not path.exists():
         raise ValueError(_no_weights(str(source)))
     elif not path.exists():
@@ -271,10 +272,10 @@ def _open_folder(path: Path) -> FolderCheckpoint | StreamedCheckpoint:
     )
 
     if (path / MODEL).is_file():
-        name, config = read_description(path)
-        module = load_module(name)
-        model = module.model_from_config(config)
-        return FolderCheckpoint(path, model, module.weights_struct(model))
+        said = read_description(path)
+        module = load_module(said.model)
+        model = _configured(module, said.config, path / MODEL)
+        return FolderCheckpoint(path, model, module.weights_struct(model), said.files)
     files = [child for child in path.iterdir() if child.is_file()]
     if not any(".safetensors" in file.name for file in files):
         for file in files:
@@ -296,12 +297,20 @@ def _open_file(path: Path, metadata: dict[str, str]) -> StreamedCheckpoint:
         config = json.loads(metadata["config"])
     except ValueError as error:
         raise ValueError(f"{path}: 'config' is not JSON: {error}") from error
-    model = module.model_from_config(config)
+    model = _configured(module, config, path)
     plan = {
         name: Recipe((name,), struct.shape, as_it_is, struct.shape)
         for name, struct in flat(module.weights_struct(model)).items()
     }
     return StreamedCheckpoint(model, Shards(path), plan)
+
+
+def _configured(module: ModuleType, config: Any, path: Path) -> Model:
+    """The model of a configuration that came from a file."""
+    try:
+        return module.model_from_config(config)
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"{path}: 'config' is no model's: {error}") from error
 
 
 def _open_foreign(path: Path) -> StreamedCheckpoint | None:

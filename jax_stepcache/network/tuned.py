@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jax_stepcache.network.protocol import TunedSchedule
+from jax_stepcache.paths import as_path
 from jax_stepcache.policy.forecasts import get_forecast
 
 
@@ -25,7 +26,8 @@ class TunedFile:
         """The schedule of so many model calls; see `Model.tuned`.
 
         Raises:
-            ValueError: if there is none, naming the budgets that there are.
+            ValueError: if there is none, naming the budgets that there are; or if the
+                file is damaged.
         """
         found = self._read()
         schedules = found.get("schedules", {})
@@ -34,14 +36,39 @@ class TunedFile:
                 f"there is no tuned schedule of {budget} model calls; there are "
                 f"{sorted(map(int, schedules))}"
             )
-        one = schedules[str(budget)]
-        return TunedSchedule(
-            tuple(one["steps"]), found["num_steps"], get_forecast(one["forecast"])
-        )
+        one, num_steps = schedules[str(budget)], found["num_steps"]
+        try:
+            steps, forecast = tuple(one["steps"]), get_forecast(one["forecast"])
+            rising = steps == tuple(sorted(set(steps) & set(range(num_steps))))
+        except (TypeError, KeyError, ValueError) as error:
+            raise self._damaged(f"its schedule of {budget} calls: {error!r}") from error
+        if not rising or steps[:1] != (0,) or len(steps) != budget:
+            raise self._damaged(f"its schedule of {budget} calls runs {list(steps)}")
+        return TunedSchedule(steps, num_steps, forecast)
 
     def settings(self, backend: str) -> dict[str, Any]:
         """Settings of a backend by `DiffusionCacheConfig`'s names; see `Calibrated`."""
         return self._read().get("settings", {}).get(backend, {})
 
     def _read(self) -> dict[str, Any]:
-        return json.loads(self.path.read_text()) if self.path.is_file() else {}
+        path = as_path(self.path)
+        if not path.is_file():
+            return {}
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise self._damaged(f"it is not JSON: {error}") from error
+        if not isinstance(found, dict) or type(found.get("num_steps")) is not int:
+            raise self._damaged("it needs 'num_steps'")
+        for name in ("schedules", "settings"):
+            part = found.get(name, {})
+            if not isinstance(part, dict) or not all(
+                isinstance(one, dict) for one in part.values()
+            ):
+                raise self._damaged(f"{name!r} is {part!r:.80}")
+        if not all(budget.isdecimal() for budget in found.get("schedules", {})):
+            raise self._damaged(f"'schedules' has {sorted(found['schedules'])}")
+        return found
+
+    def _damaged(self, what: str) -> ValueError:
+        return ValueError(f"{self.path} is cut short, or is no such file: {what}")

@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from jax_stepcache.errors import naming_arguments
+from jax_stepcache.kept import kept
 from jax_stepcache.policy.forecasts import LinearX0, get_forecast, is_forecast
 from jax_stepcache.policy.gates import Gate, needs_signal
 from jax_stepcache.policy.policy import Composed
@@ -17,6 +19,7 @@ _AROUND = ("velocity", "sample", "nothing")
 _WITHIN = ("blocks", "first blocks", "modulated", "sample", "nothing")
 
 
+@naming_arguments()
 def compose(
     *,
     gate: Gate,
@@ -80,4 +83,4 @@ def compose(
             f"{type(gate).__name__} compares a signal, and none is given: it would "
             "never reuse. Give signal="
         )
-    return Composed(signal, gate, forecasts, span)
+    return Composed(kept(signal), kept(gate), kept(forecasts), span)

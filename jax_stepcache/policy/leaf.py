@@ -25,4 +25,5 @@ def leaf(number: Any, dtype: DTypeLike) -> jax.Array | np.ndarray:
     """
     if any(isinstance(x, jax.Array) for x in jax.tree.leaves(number)):
         return jnp.asarray(number, dtype)
-    return np.asarray(number, dtype)
+    # A copy: the policy outlives the call.
+    return np.array(number, dtype)

@@ -7,6 +7,8 @@ from typing import Any
 
 import jax
 
+from jax_stepcache.check import described
+
 
 def spread(
     prefix: Any, tree: Any, is_leaf: Callable[[Any], bool], what: str
@@ -34,9 +36,8 @@ def spread(
     try:
         jax.tree.map(give, prefix, tree, is_leaf=is_leaf)
     except ValueError as error:
-        given = jax.tree.structure(prefix, is_leaf=is_leaf)
         raise ValueError(
-            f"{what} is given as {given}, which does not fit a sample of structure "
-            f"{jax.tree.structure(tree)}; give one for all outputs or one per output"
+            f"{what} is given as {described(prefix, is_leaf)}, which does not fit a "
+            f"sample of {described(tree)}; give one for all outputs or one per output"
         ) from error
     return tuple(settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jax_stepcache.check import check_count
+from jax_stepcache.check import static_count
 from jax_stepcache.errors import unknown_name
 
 
@@ -29,7 +29,8 @@ class Span:
             ValueError: if one is negative or no whole number.
         """
         for name, count in (("first", self.first), ("last", self.last)):
-            check_count(f"a span's {name}", count)
+            counted = static_count(f"a span's {name}", count)
+            object.__setattr__(self, name, counted)
 
 
 def get_span(span: Span | str | None) -> Span | None:

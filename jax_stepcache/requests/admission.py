@@ -8,22 +8,22 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.backends import get_cache_backend
 from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.settings import settings_of
-from jax_stepcache.check import batch_size, check_count, structs_of
+from jax_stepcache.check import batch_size, check_count, fetched, structs_of
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.generation import Generation, draw_noise
 from jax_stepcache.meshes.beside import context_mesh, moved_beside, sharding_beside
 from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
-from jax_stepcache.network.guidance import stack_branches
 from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.network.own import FunctionModel
-from jax_stepcache.options import Options, Request, resolve
+from jax_stepcache.network.own_rows import own_axes
+from jax_stepcache.network.rows import RowAxes
+from jax_stepcache.options import ELSEWHERE, Options, Request, resolve
 from jax_stepcache.policy.span import Span
 from jax_stepcache.requests.compiled import Plan
 from jax_stepcache.requests.places import Entry
@@ -47,13 +47,17 @@ class Admission:
     Attributes:
         plan: the static part of the program.
         weights: the model's.
-        beside: where they are, and the requests go.
+        axes: the rows of a user's condition; empty where the model prepares its own.
+        shared: the first one's arrays in order, None where they have rows.
+        beside: where the weights are, and the requests go.
         like: structs of an entry, which all others must have; None before the first.
     """
 
     plan: Plan
     weights: Any
     beside: jax.sharding.Sharding
+    axes: RowAxes = ()
+    shared: tuple[Any, ...] = ()
     like: Entry | None = None
 
     def entry(self, request: Generation) -> Entry:
@@ -101,7 +105,7 @@ class Admission:
             noise,
             plan.max_steps,
         )
-        entry = Entry(settings, self._inputs(request), noise)
+        entry = Entry(settings, self._inputs(request), noise, request.asked)
         entry = moved_beside(self.beside, with_automatic_axes(entry))
         if self.like is not None:
             _check_alike(entry, self.like)
@@ -112,36 +116,56 @@ class Admission:
         return replace(self, like=structs_of(entry))
 
     def _inputs(self, request: Generation) -> Inputs:
-        inputs, guided = request.inputs, request.program.guided
-        if inputs.observation is None and isinstance(
-            request.program.model, FunctionModel
-        ):
-            condition = inputs.condition
-            for x in jax.tree.leaves(condition):
-                if jnp.shape(x)[:1] != ((2,) if guided else (1,)):
-                    raise ValueError(
-                        f"condition has an array of shape {jnp.shape(x)}; a request is "
-                        "a batch of one, so each has a leading dimension of 1"
-                    )
-            if self.plan.guided and not guided:
-                # At a scale of 1 the other branch's rows are never looked at.
-                condition = stack_branches(condition, condition)
-            return Inputs(None, condition)
-        if inputs.observation is None:
+        inputs = request.inputs
+        if inputs.observation is not None:
+            rows = batch_size(inputs.observation, "observation")
+            if rows != 1:
+                raise ValueError(
+                    f"a request is a batch of one; its observation has {rows} rows"
+                )
+            return inputs
+        if not isinstance(request.program.model, FunctionModel):
             if self.like is None:
                 self._check_prepared(inputs)
             return inputs
-        rows = batch_size(inputs.observation, "observation")
-        if rows != 1:
-            raise ValueError(
-                f"a request is a batch of one; its observation has {rows} rows"
-            )
-        return inputs
+        condition = inputs.condition
+        if not self.plan.guided:
+            self._check_own(condition, "condition")
+            return inputs
+        # At a scale of 1 the other branch's rows are never looked at.
+        leaves, structure = jax.tree.flatten(condition)
+        others = inputs.negative or (None,) * len(leaves)
+        negative = tuple(
+            x if other is None else other
+            for x, other in zip(leaves, others, strict=True)
+        )
+        self._check_own(condition, "condition")
+        self._check_own(jax.tree.unflatten(structure, negative), "negative_condition")
+        return inputs._replace(negative=negative)
+
+    def _check_own(self, condition: Any, what: str) -> None:
+        """Checks that arrays are of one request, or those that all requests share."""
+        leaves = jax.tree_util.tree_leaves_with_path(condition)
+        if len(leaves) != len(self.axes):
+            return  # told with the structures
+        for (path, x), axis, shared in zip(leaves, self.axes, self.shared, strict=True):
+            name, given = what + jax.tree_util.keystr(path), np.shape(x)
+            if axis is None and not _equal(x, shared):
+                raise ValueError(
+                    f"{name} of shape {given} has no axis of rows: all requests in "
+                    "their slots read the same one, and this is another than the first "
+                    "request's"
+                )
+            if axis is not None and given[axis : axis + 1] != (1,):
+                raise ValueError(
+                    f"{name} has shape {given}; a request is a batch of one, so its "
+                    f"axis {axis}, that of rows, has a length of 1"
+                )
 
     def _check_prepared(self, inputs: Inputs) -> None:
         """Checks that a condition the model has prepared has the rows of a request."""
         plan = self.plan
-        axes = condition_axes(plan.model, self.weights, inputs, plan.guided)
+        axes = condition_axes(plan.model, self.weights, inputs, None, plan.guided)
         rows = 2 if plan.guided else 1
         for x, axis in zip(jax.tree.leaves(inputs.condition), axes, strict=True):
             given = np.shape(x)
@@ -220,7 +244,16 @@ def admission_for(
         beside = sharding_beside(weights)
         if context_mesh() is not None:
             weights = moved_beside(beside, weights)
-    return Admission(plan, weights, beside)
+    if not isinstance(first.program.model, FunctionModel):
+        return Admission(plan, weights, beside)
+    axes = own_axes(
+        first.program.model, first.weights, first.inputs.condition, first.noise
+    )
+    leaves = jax.tree.leaves(first.inputs.condition)
+    kept = tuple(
+        x if axis is None else None for x, axis in zip(leaves, axes, strict=True)
+    )
+    return Admission(plan, weights, beside, axes, kept)
 
 
 def check_shared(shared: Mapping[str, Any], others: Iterable[str] = ()) -> None:
@@ -237,10 +270,16 @@ def check_shared(shared: Mapping[str, Any], others: Iterable[str] = ()) -> None:
     known = [one.name for one in fields(Options) if one.name not in _NOT_SHARED]
     for name in shared:
         if name not in known:
-            raise TypeError(unknown_name("option", name, [*known, *others]))
+            raise TypeError(unknown_name("option", name, [*known, *others], ELSEWHERE))
     cache, config = shared.get("cache"), shared.get("cache_config")
     if isinstance(cache, str) and isinstance(config, Mapping | None):
         get_cache_backend(cache, dict(config or {}))
+
+
+def _equal(x: Any, shared: Any) -> bool:
+    if x is shared or any(isinstance(y, jax.ShapeDtypeStruct) for y in (x, shared)):
+        return True
+    return np.shape(x) == np.shape(shared) and bool(fetched(np.all(x == shared)))
 
 
 def _arrays_of(request: Generation) -> list[Any]:

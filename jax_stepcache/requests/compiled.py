@@ -12,11 +12,13 @@ from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.forward import Network
 from jax_stepcache.batching.loop import Running, run_slots
 from jax_stepcache.batching.per_sample import forward_for
-from jax_stepcache.batching.rows import with_rows
 from jax_stepcache.batching.slots import Slots, empty_trace
+from jax_stepcache.loop.placeholders import as_bits, as_numbers
+from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.beside import sharding_beside
+from jax_stepcache.network.rows import with_rows
 from jax_stepcache.policy.span import Span
-from jax_stepcache.requests.places import Entry, Places, Queue, QueueFeed
+from jax_stepcache.requests.places import Entry, Places, Queue, QueueFeed, at_rest
 from jax_stepcache.solvers import Solver
 
 
@@ -50,7 +52,8 @@ class State(NamedTuple):
 
     Attributes:
         places: requests and results.
-        slots: the slots.
+        slots: the slots; of their policies' states the numbers, as against the arrays
+            that samples and tokens are remembered in, are `Bits`.
         condition: the rows of their conditions.
     """
 
@@ -90,15 +93,15 @@ def empty_state(plan: Plan, weights: Any, entry: Entry, places: int) -> State:
     Returns:
         The state.
     """
-    feed = _feed(plan, weights, entry.inputs)
+    feed = _feed(plan, weights, entry)
     slot, condition = jax.eval_shape(
         lambda: feed.load(jax.tree.map(jnp.asarray, entry), 0)
     )
-    many = _zeros(slot, plan.slots)
+    many = _slots_at_rest(_zeros(slot, plan.slots))
     rows = plan.slots * feed.network.branches
     return State(
         Places(
-            _zeros(entry.settings, places),
+            _zeros(at_rest(entry.settings), places),
             _zeros(entry.inputs, places),
             _zeros(entry.sample, places),
             _zeros(empty_trace(plan.max_steps, plan.traced_branches), places),
@@ -122,7 +125,7 @@ def put(state: State, place: jax.Array, entry: Entry) -> State:
 
     return state._replace(
         places=places._replace(
-            settings=at(places.settings, entry.settings),
+            settings=at(places.settings, at_rest(entry.settings)),
             inputs=at(places.inputs, entry.inputs),
             sample=at(places.sample, entry.sample),
             finished=places.finished.at[place].set(False),
@@ -156,16 +159,18 @@ def advance(
         The state after it, and what has been done.
     """
     slots = state.slots
+    slots = slots._replace(cache=as_numbers(slots.cache))
     gone = (slots.place >= 0) & dropped[slots.place]
     slots = slots._replace(
         place=jnp.where(gone, -1, slots.place), waits=slots.waits & ~gone
     )
-    feed = _feed(plan, weights, state.places.inputs, stacked=True)
+    feed = _feed(plan, weights, _one(state.places))
     queue = Queue(state.places, order, count, jnp.zeros((), jnp.int32))
     running, calls = run_slots(
         feed.forward, feed, Running(slots, state.condition, queue), limit
     )
-    after = State(running.queue.places, running.slots, running.condition)
+    slots = _slots_at_rest(running.slots)
+    after = State(running.queue.places, slots, running.condition)
     report = Report(
         running.queue.taken,
         calls,
@@ -182,7 +187,7 @@ def opened_state(plan: Plan, weights: Any, entry: Entry, places: int) -> State:
     Committed to their devices, so that a request's arrays, wherever they come from,
     never make another program of it.
     """
-    state = empty_state(plan, weights, entry, places)
+    state = empty_state(plan, *sent((weights, entry)), places)
     return jax.device_put(state, sharding_beside(weights))
 
 
@@ -192,19 +197,28 @@ def at_place(tree: Any, place: jax.Array) -> Any:
     return jax.tree.map(lambda x: x[place], tree)
 
 
-def _feed(plan: Plan, weights: Any, inputs: Any, stacked: bool = False) -> QueueFeed:
-    if stacked:
-        inputs = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs
-        )
+def _slots_at_rest(slots: Slots) -> Slots:
+    # An axis of slots, and one of guidance branches: what is left are numbers.
+    return slots._replace(cache=as_bits(slots.cache, most_axes=2))
+
+
+def _feed(plan: Plan, weights: Any, entry: Entry) -> QueueFeed:
     network = Network(plan.model, weights, plan.solver, plan.guided)
-    axes = condition_axes(plan.model, weights, inputs, plan.guided)
+    axes = condition_axes(plan.model, weights, entry.inputs, entry.sample, plan.guided)
     return QueueFeed(
         network,
         forward_for(network, plan.span, axes),
         axes,
         plan.max_steps,
         plan.traced_branches,
+    )
+
+
+def _one(places: Places) -> Entry:
+    """Structs of what is in one place."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
+        Entry(places.settings, places.inputs, places.sample),
     )
 
 

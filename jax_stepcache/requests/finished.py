@@ -6,26 +6,27 @@ from typing import Any
 
 import numpy as np
 
-from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Trace
 from jax_stepcache.loop.result import Batching, SampleResult, stats_of
+from jax_stepcache.requests.places import Entry
 
 
 def finished_result(
-    sample: Any, trace: Trace, settings: Settings, network_calls: int, inside: bool
+    sample: Any, trace: Trace, entry: Entry, network_calls: int, inside: bool
 ) -> SampleResult:
     """The result of a request, as `sample` would give it.
 
     Args:
         sample: its sample.
         trace: what was done, NumPy arrays with as many steps as any request may take.
-        settings: the request's.
+        entry: the request.
         network_calls: for all requests, so far.
         inside: whether the cache is inside the network.
 
     Returns:
         The result; statistics are NumPy arrays, of this request alone.
     """
+    settings = entry.settings
     steps = int(settings.num_steps)
     computed, signal, threshold, call = (
         x[:steps].copy()
@@ -38,4 +39,5 @@ def finished_result(
     stats = stats_of(computed, ran, signal, threshold, trace.nonfinite)
     calls = np.asarray(network_calls, np.int32)
     batching = Batching(trace.slot.copy(), call, calls, np.asarray(inside))
-    return SampleResult(sample, stats._replace(batching=batching))
+    stats = stats._replace(batching=batching, asked=entry.asked)
+    return SampleResult(sample, stats)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,8 +12,9 @@ import numpy as np
 from jax_stepcache.check import check_count
 from jax_stepcache.errors import naming
 from jax_stepcache.loop.result import SampleResult
+from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import automatic_context
-from jax_stepcache.options import Request
+from jax_stepcache.options import Request, check_params
 from jax_stepcache.requests.admission import (
     Admission,
     admission_for,
@@ -68,14 +70,19 @@ def sample_many(
     """
     if isinstance(requests, Request | Mapping) or not isinstance(requests, Iterable):
         raise TypeError(f"requests is {requests!r:.80}; give a list of requests")
-    given = list(requests)
-    if not given:
-        return []
-    checked = check_many(
-        params, given, slots=slots, max_inference_steps=max_inference_steps, **options
-    )
-    # So that few other numbers of requests are another program.
-    return run_many(checked, places=1 << (len(checked.entries) - 1).bit_length())
+    coming = iter(requests)
+    for first in coming:
+        # Each is looked at before the next is asked for: they may share a buffer.
+        checked = check_many(
+            params,
+            itertools.chain([first], coming),
+            slots=slots,
+            max_inference_steps=max_inference_steps,
+            **options,
+        )
+        # So that few other numbers of requests are another program.
+        return run_many(checked, places=1 << (len(checked.entries) - 1).bit_length())
+    return []
 
 
 class Checked(NamedTuple):
@@ -92,7 +99,7 @@ class Checked(NamedTuple):
 
 def check_many(
     params: Any,
-    requests: list[Any],
+    requests: Iterable[Any],
     *,
     slots: int,
     max_inference_steps: int | None = None,
@@ -117,6 +124,7 @@ def check_many(
         TypeError: likewise.
     """
     check_shared(options, ("slots", "max_inference_steps"))
+    check_params(params, options.get("model"))
     check_count("slots", slots, 1)
     resolved = []
     for index, request in enumerate(requests):
@@ -148,26 +156,20 @@ def run_many(checked: Checked, places: int) -> list[SampleResult]:
     entries = checked.entries
     state = opened_state(plan, weights, entries[0], places)
     for place, entry in enumerate(entries):
-        state = put(state, np.int32(place), entry)
+        state = put(state, *sent((np.int32(place), entry), weights))
     # The longest first: at the end, when slots run dry, only short ones are left.
     steps = np.zeros(places, np.int32)
     steps[: len(entries)] = [entry.settings.num_steps for entry in entries]
-    state, report = advance(
-        plan,
-        weights,
-        state,
-        np.argsort(-steps, kind="stable").astype(np.int32),
-        np.int32(len(entries)),
-        np.zeros(places, bool),
-        NO_LIMIT,
-    )
-    calls = int(report.calls)
+    order = np.argsort(-steps, kind="stable").astype(np.int32)
+    told = order, np.int32(len(entries)), np.zeros(places, bool), NO_LIMIT
+    state, report = advance(plan, weights, state, *sent(told, weights))
+    calls = int(jax.device_get(report.calls))
     traces = jax.device_get(state.places.trace)
     return [
         finished_result(
-            at_place(state.places.sample, np.int32(place)),
+            at_place(state.places.sample, sent(np.int32(place), weights)),
             jax.tree.map(lambda x, at=place: x[at], traces),
-            entry.settings,
+            entry,
             calls,
             plan.span is not None,
         )

@@ -10,10 +10,12 @@ import jax.numpy as jnp
 
 from jax_stepcache.batching.forward import Network, SlotForward
 from jax_stepcache.batching.loop import Running
-from jax_stepcache.batching.rows import RowAxes, put_rows, take_rows
 from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots, Trace, begun, empty_trace
+from jax_stepcache.loop.placeholders import as_bits, as_numbers
 from jax_stepcache.network.inputs import Inputs
+from jax_stepcache.network.rows import RowAxes, put_rows, stack_rows, take_rows
+from jax_stepcache.policy.asked import Asked
 
 
 class Entry(NamedTuple):
@@ -21,21 +23,23 @@ class Entry(NamedTuple):
 
     Attributes:
         settings: its numbers.
-        inputs: its observation or condition, a batch of one (of two rows for a
-            condition under guidance).
+        inputs: its observation or condition, a batch of one. A condition that a model
+            has prepared has two rows under guidance.
         sample: its noise, a batch of one.
+        asked: what is asked of its cache.
     """
 
     settings: Settings
     inputs: Inputs
     sample: Any
+    asked: Asked = Asked()
 
 
 class Places(NamedTuple):
     """All places; every array has a leading axis of places.
 
     Attributes:
-        settings: the requests' numbers.
+        settings: the requests' numbers; see `at_rest`.
         inputs: what they show the network.
         sample: their noise, until their result is put there.
         trace: what they did, once they are finished.
@@ -87,7 +91,8 @@ class QueueFeed:
         """See `Feed.settings`."""
         # Looked up anew in each round: a copy for the slots would have to be kept up.
         place = running.slots.place
-        return jax.tree.map(lambda x: x[place], running.queue.places.settings)
+        there = running.queue.places.settings
+        return as_numbers(jax.tree.map(lambda x: x[place], there))
 
     def pending(self, running: Running) -> jax.Array:
         """See `Feed.pending`."""
@@ -102,16 +107,16 @@ class QueueFeed:
         retires = pending[turned] & (slot.place >= 0)
         takes = pending[turned] & (queue.taken < queue.waiting)
         places = _put_away(queue.places, slot, retires)
-        rows = turned + len(slots.place) * jnp.arange(self.network.branches)
+        each = jnp.arange(self.network.branches, dtype=turned.dtype)
+        rows = turned + len(slots.place) * each
         at = queue.order[jnp.minimum(queue.taken, len(queue.order) - 1)]
 
         def take() -> tuple[Slots, Any]:
-            entry = Entry(
-                *(
-                    jax.tree.map(lambda x: x[at], tree)
-                    for tree in (places.settings, places.inputs, places.sample)
-                )
+            settings, inputs, sample = (
+                jax.tree.map(lambda x: x[at], tree)
+                for tree in (places.settings, places.inputs, places.sample)
             )
+            entry = Entry(as_numbers(settings), inputs, sample)
             new, condition = self.load(entry, at)
             trace = new.trace._replace(slot=turned)
             new = new._replace(clock=slot.clock, trace=trace)
@@ -128,7 +133,7 @@ class QueueFeed:
         return Running(
             jax.tree.map(lambda x, new: x.at[turned].set(new), slots, slot),
             put_rows(running.condition, self.axes, rows, condition),
-            queue._replace(places=places, taken=queue.taken + takes),
+            queue._replace(places=places, taken=queue.taken + takes.astype(jnp.int32)),
         )
 
     def load(self, entry: Entry, place: Any) -> tuple[Slots, Any]:
@@ -141,11 +146,13 @@ class QueueFeed:
         Returns:
             The slot, without its leading axis, and the rows of its condition.
         """
-        condition = entry.inputs.condition
+        condition, model = entry.inputs.condition, self.network.model
         if entry.inputs.observation is not None:
-            condition = self.network.model.prepare(
+            condition = model.prepare(
                 self.network.weights, entry.inputs.observation, self.network.guided
             )
+        elif entry.inputs.negative is not None:
+            condition = stack_rows(condition, entry.inputs.negative, self.axes)
         cache = self.forward.init(entry.settings, entry.sample, condition)
         trace = empty_trace(self.max_steps, self.traced_branches)
         slot = begun(place, entry.sample, self.network.solver, cache, trace)
@@ -157,6 +164,11 @@ class QueueFeed:
         idle = slots.place < 0
         done = ~idle & (slots.step >= self.settings(running).num_steps)
         return done | (idle & (queue.taken < queue.waiting))
+
+
+def at_rest(settings: Settings) -> Settings:
+    """Settings as places hold them: a policy may have no limit, an infinity."""
+    return settings._replace(policy=as_bits(settings.policy))
 
 
 def _put_away(places: Places, slot: Slots, when: jax.Array) -> Places:

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from jax_stepcache.errors import unknown_name
-from jax_stepcache.options import Request
+from jax_stepcache.errors import brief, unknown_name
+from jax_stepcache.options import ELSEWHERE, Request
 
 
 def as_request(given: Request | Mapping[str, Any]) -> Request:
@@ -21,10 +21,11 @@ def as_request(given: Request | Mapping[str, Any]) -> Request:
         return given
     if not isinstance(given, Mapping):
         raise TypeError(
-            f"a request is a Request, or a mapping with its fields; got {given!r:.80}"
+            f"a request is a Request, or a mapping with its fields; got {brief(given)}"
         )
     known = [field.name for field in dataclasses.fields(Request)]
     for name in given:
         if name not in known:
-            raise ValueError(unknown_name("field of a request", name, known))
+            kind = "field of a request"
+            raise ValueError(unknown_name(kind, name, known, ELSEWHERE))
     return Request(**given)

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import collections
-import inspect
 import itertools
 import math
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jax_stepcache.check import check_count
+from jax_stepcache.errors import naming_arguments
+from jax_stepcache.kept import kept
+from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import automatic_context
 from jax_stepcache.options import Request
 from jax_stepcache.requests.admission import (
     Admission,
     admission_for,
-    check_shared,
     resolve_request,
 )
 from jax_stepcache.requests.compiled import (
     Report,
-    State,
     advance,
     at_place,
     opened_state,
@@ -38,58 +36,19 @@ from jax_stepcache.requests.places import Entry
 from jax_stepcache.requests.request import as_request
 from jax_stepcache.serving.held import Held, check_urgency
 from jax_stepcache.serving.outcome import DeadlineExceeded, Outcome
+from jax_stepcache.serving.use import Use
 
 
-def serve(
-    params: Any,
-    *,
-    slots: int = 8,
-    capacity: int | None = None,
-    calls_per_chunk: int = 4,
-    max_inference_steps: int = 50,
-    example: Request | Mapping[str, Any] | None = None,
-    clock: Callable[[], float] = time.monotonic,
-    **options: Any,
-) -> Stream:
-    """Opens a stream of requests.
+class _UnderWay(NamedTuple):
+    """A chunk that has been begun.
 
-    ``for outcome in stream`` runs it and yields outcomes as requests finish; more may
-    be submitted all the while. One thread at a time may use it; `Server` is for more.
-
-    Args:
-        params: see `sample`.
-        slots: how many requests run side by side.
-        capacity: how many may be in the stream, waiting and running; None for four
-            times the slots. One more is refused.
-        calls_per_chunk: network calls of a compiled chunk, at most. Between chunks the
-            host puts new requests in, takes results out, and drops what is cancelled
-            or late.
-        max_inference_steps: steps that any request may take.
-        example: a request to fix shapes and guidance by, and to compile for, now
-            rather than at the first request, which does so without one.
-        clock: tells the seconds that deadlines are counted in.
-        **options: options of `sample` that all requests share.
-
-    Returns:
-        The stream.
-
-    Raises:
-        ValueError: for settings or an example that do not fit.
-        TypeError: where an argument is of the wrong kind.
+    Attributes:
+        waiting: requests that it may have taken, in this order.
+        report: what it has done, still on the device.
     """
-    check_shared(options, inspect.signature(serve).parameters)
-    check_count("slots", slots, 1)
-    check_count("calls_per_chunk", calls_per_chunk, 1)
-    check_count("max_inference_steps", max_inference_steps, 1)
-    capacity = 4 * slots if capacity is None else capacity
-    check_count("capacity", capacity, 1)
-    stream = Stream(
-        params, options, slots, capacity, calls_per_chunk, max_inference_steps, clock
-    )
-    if example is not None:
-        stream.check(example)
-        stream.compile()
-    return stream
+
+    waiting: list[Held]
+    report: Report
 
 
 class Stream:
@@ -101,6 +60,7 @@ class Stream:
         capacity: how many requests may be in it.
         network_calls: how many there have been.
         clock: tells the seconds that deadlines are counted in.
+        use: who may use it.
     """
 
     def __init__(
@@ -116,15 +76,19 @@ class Stream:
         """Makes a stream; see `serve`, which checks what is given."""
         self.capacity = capacity
         self.network_calls = 0
-        self._params = params
-        self._options = options
+        self._params = kept(params)
+        self._options = {
+            name: x if name == "model" else kept(x) for name, x in options.items()
+        }
         self._slots = slots
         self._limit = np.int32(calls_per_chunk)
         self._max_steps = max_inference_steps
         self.clock = clock
+        self.use = Use()
         self._opening = threading.Lock()
         self._admission: Admission | None = None
-        self._state: State | None = None
+        self._state: Any = None
+        self._under_way: _UnderWay | None = None
         self._tickets = itertools.count()
         self._held: dict[int, Held] = {}
         self._free = list(range(capacity))
@@ -160,6 +124,7 @@ class Stream:
                 return self._open(checked)
         return self._admission.entry(checked)
 
+    @naming_arguments()
     def submit(
         self,
         request: Request | Mapping[str, Any] | Entry,
@@ -183,25 +148,29 @@ class Stream:
             queue.Full: if the stream is at its capacity; take outcomes first.
             ValueError: see `check`; or if priority or deadline is no number.
             TypeError: likewise.
+            RuntimeError: if another thread is using it, or it has failed.
         """
         check_urgency(priority, deadline)
-        if not self._free:
-            raise queue.Full(
-                f"the stream holds {len(self)} requests, its capacity: take outcomes "
-                "before submitting more"
-            )
-        entry = request if isinstance(request, Entry) else self.check(request)
-        place = self._free.pop()
-        try:
-            with automatic_context():
-                self._state = put(self._state, np.int32(place), entry)
-        except BaseException:
-            self._free.append(place)
-            raise
-        until = math.inf if deadline is None else self.clock() + deadline
-        ticket = next(self._tickets)
-        self._held[ticket] = Held(ticket, place, entry, priority, until)
-        return ticket
+        with self.use:
+            if not self._free:
+                raise queue.Full(
+                    f"the stream holds {len(self)} requests, its capacity: take "
+                    "outcomes before submitting more"
+                )
+            entry = request if isinstance(request, Entry) else self.check(request)
+            until = math.inf if deadline is None else self.clock() + deadline
+            place = self._free.pop()
+            try:
+                told = sent((np.int32(place), entry), self._params)
+                with automatic_context():
+                    self._state = put(self._state, *told)
+            except BaseException as error:
+                self._free.append(place)
+                self._note_lost(error)
+                raise
+            ticket = next(self._tickets)
+            self._held[ticket] = Held(ticket, place, entry, priority, until)
+            return ticket
 
     def cancel(self, ticket: int) -> bool:
         """Takes a request out; its outcome is a `CancelledError`.
@@ -209,11 +178,12 @@ class Stream:
         Returns:
             Whether it was still in the stream.
         """
-        held = self._held.get(ticket)
-        if held is None:
-            return False
-        self._fail(held, CancelledError(f"request {ticket} was cancelled"))
-        return True
+        with self.use:
+            held = self._held.get(ticket)
+            if held is None:
+                return False
+            self._fail(held, CancelledError(f"request {ticket} was cancelled"))
+            return True
 
     def compile(self) -> None:
         """Compiles the chunk, once there was an example or a request.
@@ -223,7 +193,8 @@ class Stream:
         """
         if self._admission is None:
             raise RuntimeError("nothing has been checked yet that gives the shapes")
-        self._run(self._admission)
+        with self.use:
+            self._run(self._admission)
 
     def step(self) -> list[Outcome]:
         """Runs one chunk.
@@ -279,9 +250,10 @@ class Stream:
 
     def _advance(self) -> None:
         """Runs a chunk, where there is something to run."""
-        self._expire(self._held.values())
-        if self._admission is not None and self._held:
-            self._run(self._admission)
+        with self.use:
+            self._expire(self._held.values())
+            if self._admission is not None and self._held:
+                self._run(self._admission)
 
     def _open(self, first: Any) -> Entry:
         """Fixes shapes and guidance by the first request, and takes the memory."""
@@ -296,42 +268,61 @@ class Stream:
 
     @automatic_context()
     def _run(self, admission: Admission) -> None:
+        try:
+            # Who is interrupted while waiting for a report finds it there afterwards.
+            if self._under_way is None:
+                self._under_way = self._begun(admission)
+            waiting, report = self._under_way
+            report = jax.device_get(report)
+        except BaseException as error:
+            if self._under_way is not None and isinstance(error, Exception):
+                self.use.fail(error)
+            self._note_lost(error)
+            raise
+        self._under_way = None
+        self.network_calls += int(report.calls)
+        for held in waiting[: int(report.taken)]:
+            held.waiting = False
+        self._collect(admission, report)
+
+    def _begun(self, admission: Admission) -> _UnderWay:
+        """Begins a chunk."""
         waiting = [held for held in self._held.values() if held.waiting]
         waiting.sort(key=lambda held: held.urgency)
         order = np.zeros(self.capacity, np.int32)
         order[: len(waiting)] = [held.place for held in waiting]
         # A copy: the program may read it after this returns.
         dropped = self._dropped.copy()
-        state, report = advance(
-            admission.plan,
-            admission.weights,
-            self._state,
-            order,
-            np.int32(len(waiting)),
-            dropped,
-            self._limit,
+        told = order, np.int32(len(waiting)), dropped, self._limit
+        weights = admission.weights
+        self._state, report = advance(
+            admission.plan, weights, self._state, *sent(told, weights)
         )
-        self._state = state
         self._dropped[:] = False
-        report = jax.device_get(report)
-        self.network_calls += int(report.calls)
-        for held in waiting[: int(report.taken)]:
-            held.waiting = False
-        self._collect(admission, state, report)
+        return _UnderWay(waiting, report)
 
-    def _collect(self, admission: Admission, state: State, report: Report) -> None:
+    def _note_lost(self, error: BaseException) -> None:
+        """Notes that requests and slots are gone, where they were given away.
+
+        Who could not be traced has not taken them yet.
+        """
+        if any(x.is_deleted() for x in jax.tree.leaves(self._state)):
+            self.use.fail(error)
+
+    def _collect(self, admission: Admission, report: Report) -> None:
         poisoned = set(report.running[report.nonfinite & (report.running >= 0)])
         started = [held for held in self._held.values() if not held.waiting]
         for held in self._expire(started):
             if report.finished[held.place]:
-                self._deliver(admission, state, held)
+                self._deliver(admission, held)
             elif held.place in poisoned:
                 self._fail(held, _not_finite(held.ticket))
 
     @automatic_context()
-    def _deliver(self, admission: Admission, state: State, held: Held) -> None:
-        there = state.places.sample, state.places.trace
-        sample, trace = at_place(there, np.int32(held.place))
+    def _deliver(self, admission: Admission, held: Held) -> None:
+        there = self._state.places.sample, self._state.places.trace
+        place = sent(np.int32(held.place), self._params)
+        sample, trace = at_place(there, place)
         trace = jax.device_get(trace)
         del self._held[held.ticket]
         self._free.append(held.place)
@@ -340,7 +331,7 @@ class Stream:
             result = finished_result(
                 sample,
                 trace,
-                held.entry.settings,
+                held.entry,
                 self.network_calls,
                 admission.plan.span is not None,
             )

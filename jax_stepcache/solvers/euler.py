@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from jax_stepcache.policy.forecasts.base import wide
+
 
 @dataclass(frozen=True)
 class Euler:
@@ -27,4 +29,5 @@ class Euler:
     ) -> tuple[jax.Array, tuple[()]]:
         """See `Solver.step`."""
         # The sum is float32, as the row is, also where the sample is bfloat16.
-        return (sample + row * velocity).astype(sample.dtype), state
+        x, v = wide(sample), wide(velocity)
+        return (x + row.astype(x.dtype) * v).astype(sample.dtype), state

@@ -8,7 +8,6 @@ Python floats, hashable, made in float64 at trace time.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.check import check_numbers
 from jax_stepcache.policy.prefix import spread
 
 # FlowUniPC's largest sigma. The original stores it in float32, and its timesteps are
@@ -67,10 +67,12 @@ def flow_schedule(
         )
     if num_steps < 1:
         raise ValueError(f"num_inference_steps is {num_steps}; it must be at least 1")
+    check_numbers("shift", shift)
     shift = float(shift)
-    if not (math.isfinite(shift) and shift > 0):
+    if shift <= 0:
         raise ValueError(f"shift is {shift}; it must be a positive number")
     if final_noise is not None:
+        check_numbers("final_noise", final_noise)
         if not 0 <= final_noise < 1:
             raise ValueError(f"final_noise is {final_noise}; it must be in [0, 1)")
         final_noise = float(final_noise)
@@ -141,7 +143,7 @@ def num_steps_of(schedule: Any) -> int:
         TypeError: if one is no schedule.
     """
     schedules = jax.tree.leaves(schedule, is_leaf=is_schedule)
-    if not all(is_schedule(s) for s in schedules):
+    if not schedules or not all(is_schedule(s) for s in schedules):
         raise TypeError(
             f"schedule is {schedule!r}; give what flow_schedule or explicit_schedule "
             "returns, or one such for each output"

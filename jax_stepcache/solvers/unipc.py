@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.policy.forecasts.base import wide
+
 
 class UniPCTables(NamedTuple):
     """Coefficients of all steps.
@@ -69,17 +71,17 @@ class UniPC:
         """See `Solver.step`."""
         # The float32 row makes these sums float32 where the sample is bfloat16: there,
         # rounding the coefficients alone would cost as much as rounding the sample.
-        x0 = sample - row.sigma * velocity
+        last, before = wide(state.x0_last), wide(state.x0_before)
+        row = jax.tree.map(lambda x: x.astype(last.dtype), row)
+        x0 = wide(sample) - row.sigma * wide(velocity)
         corrected = (
-            row.correct[0] * state.corrected
+            row.correct[0] * wide(state.corrected)
             + row.correct[1] * x0
-            + row.correct[2] * state.x0_last
-            + row.correct[3] * state.x0_before
+            + row.correct[2] * last
+            + row.correct[3] * before
         )
         following = (
-            row.predict[0] * corrected
-            + row.predict[1] * x0
-            + row.predict[2] * state.x0_last
+            row.predict[0] * corrected + row.predict[1] * x0 + row.predict[2] * last
         )
         kept = UniPCState(
             corrected.astype(sample.dtype), x0.astype(sample.dtype), state.x0_last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jax_stepcache.check import batch_size, check_arrays
+from jax_stepcache.check import batch_size, check_arrays, fetched
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.network.guidance import stack_branches
 from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule
@@ -158,7 +159,7 @@ class DiTModel:
         check_arrays(label, jax.ShapeDtypeStruct((batch,), jnp.int32), what)
         if isinstance(label, (Tracer, jax.ShapeDtypeStruct)):
             return batch
-        numbers, classes = np.asarray(label), self.config.num_classes
+        numbers, classes = np.asarray(fetched(label)), self.config.num_classes
         wrong = numbers[(numbers < 0) | (numbers >= classes)]
         if wrong.size:
             raise ValueError(
@@ -168,7 +169,7 @@ class DiTModel:
 
     def example(self, key: jax.Array, batch: int = 1) -> dict[str, jax.Array]:
         """Labels drawn at random."""
-        return {"label": jax.random.randint(key, (batch,), 0, self.config.num_classes)}
+        return {"label": _draw_labels(key, batch, self.config.num_classes)}
 
     def noise_struct(self, batch: int) -> jax.ShapeDtypeStruct:
         """Shape and dtype of the sample."""
@@ -188,7 +189,7 @@ class DiTModel:
         """
         if not self.config.pixels:
             return {"latent": sample}
-        return {"image": jnp.clip((sample + 1.0) / 2.0, 0.0, 1.0)}
+        return {"image": _as_pictures(sample)}
 
     def tuned(self, budget: int) -> TunedSchedule:
         """See `Model.tuned`."""
@@ -208,6 +209,16 @@ class DiTModel:
     @property
     def _is_bundled(self) -> bool:
         return replace(self.config, dtype=DIGITS.dtype) == DIGITS
+
+
+@jax.jit
+def _as_pictures(sample: jax.Array) -> jax.Array:
+    return jnp.clip((sample + 1.0) / 2.0, 0.0, 1.0)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _draw_labels(key: jax.Array, batch: int, classes: int) -> jax.Array:
+    return jax.random.randint(key, (batch,), 0, classes, jnp.int32)
 
 
 def model_from_config(config: Mapping[str, Any]) -> DiTModel:

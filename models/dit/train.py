@@ -10,22 +10,26 @@ averaged weights are written as one safetensors file that `load_params` takes.
 from __future__ import annotations
 
 import functools
-from pathlib import Path
+import os
+import sys
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from ..training.command import command_line, run_parser, told
+from ..training.command import command_line, run_command, run_parser, told
 from ..training.export import export_run
 from ..training.loop import fit
 from ..training.optimizer import clipped_adamw, warmup_cosine
+from ..training.settings import check_run
 from ..training.step import TrainState
+from ..training.stopped import TrainingStopped
 from .model import DiTModel, config_of
 from .network.parameters import init_weights
 from .network.published import DIGITS
-from .training.digits import Digits, load_digits
+from .training.digits import Digits, check_digits, load_digits
 from .training.loss import FlowMatching
 from .training.quality import Quality, measure
 
@@ -64,7 +68,11 @@ def make_optimizer(settings: Settings) -> optax.GradientTransformation:
 
 
 def train(
-    settings: Settings, model: DiTModel, digits: Digits, folder: Path, **options: Any
+    settings: Settings,
+    model: DiTModel,
+    digits: Digits,
+    folder: str | os.PathLike[str],
+    **options: Any,
 ) -> TrainState:
     """Trains, with checkpoints.
 
@@ -79,18 +87,31 @@ def train(
         The state at the end.
 
     Raises:
-        ValueError: see `training.loop.fit`.
+        ValueError: for digits that do not fit the model or are not finite; and see
+            `training.loop.fit`.
+        TrainingStopped: see `training.loop.fit`.
     """
-    rows = settings.batch // settings.accumulate
+    check_run(settings)
+    check_digits(digits, model)
+    rows, count = settings.batch // settings.accumulate, len(digits.labels)
+    objective = FlowMatching(model, rows, settings.dropout)
+
+    def rows_of(step: int, key: jax.Array) -> np.ndarray:
+        parts = settings.accumulate
+        keys = [key] if parts == 1 else jax.random.split(key, parts)
+        return np.concatenate([objective.drawn(one, count) for one in keys])
+
     fresh = jax.jit(init_weights, static_argnums=0)
     return fit(
         folder,
         fresh(model.config, jax.random.key(settings.seed)),
-        loss=FlowMatching(model, rows, settings.dropout),
+        loss=objective,
         optimizer=make_optimizer(settings),
         batch_at=lambda step: None,
         settings=settings,
         frozen=jax.tree.map(jnp.asarray, digits),
+        rows_of=rows_of,
+        source="the digits",
         **options,
     )
 
@@ -99,7 +120,7 @@ def export(
     state: TrainState,
     settings: Settings,
     model: DiTModel,
-    path: Path,
+    path: str | os.PathLike[str],
     command: str,
     *,
     quality: Quality | None = None,
@@ -136,19 +157,24 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = told(arguments, Settings())
     model, digits = DiTModel(DIGITS), load_digits()
-    state = train(
-        settings,
-        model,
-        digits,
-        arguments.out / "checkpoints",
-        resume=arguments.resume,
-        stop_after=arguments.stop_after,
-    )
+    command = command_line(__spec__.name)
+    try:
+        state = train(
+            settings,
+            model,
+            digits,
+            arguments.out / "checkpoints",
+            resume=arguments.resume,
+            stop_after=arguments.stop_after,
+        )
+    except TrainingStopped as stop:
+        if stop.step:
+            export(stop.state, settings, model, stop.weights_in(arguments.out), command)
+        raise
     quality = None
     if arguments.report:
         quality = measure(state.averaged, model, digits)
         print(quality)
-    command = command_line(__spec__.name)
     path = arguments.out / "weights.safetensors"
     export(state, settings, model, path, command, quality=quality)
 
@@ -161,4 +187,4 @@ def _matrices(weights: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

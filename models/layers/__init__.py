@@ -2,5 +2,7 @@
 
 `linear` has affine maps, `norms` normalisations, `modulation` those that a condition
 scales and shifts; `attention`, `rotary` and `patches` what their names say;
-`timesteps` sinusoids of a noise level; `stack` blocks that share one program.
+`features` rows of
+them beside tokens; `timesteps` sinusoids of a noise level; `stack` blocks that share
+one program.
 """

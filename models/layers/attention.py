@@ -43,13 +43,15 @@ def attend(
     if kernel == "cudnn" and mask is not None:
         # It takes a mask for every query only.
         mask = jnp.broadcast_to(mask, (q.shape[0], 1, q.shape[1], k.shape[1]))
-    return jax.nn.dot_product_attention(
-        q,
-        k,
-        v,
-        mask=mask,
-        implementation="cudnn" if kernel == "cudnn" else "xla",
-    )
+    # JAX's own has no other way to say that logits are float32.
+    with jax.numpy_dtype_promotion("standard"):
+        return jax.nn.dot_product_attention(
+            q,
+            k,
+            v,
+            mask=mask,
+            implementation="cudnn" if kernel == "cudnn" else "xla",
+        )
 
 
 def split_heads(x: jax.Array, num_heads: int) -> jax.Array:

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from .features import beside
+
 _XAVIER = nnx.initializers.xavier_uniform()
 
 
@@ -38,7 +40,7 @@ class Linear(nnx.Module):
         """Maps (..., in) to (..., out) in the dtype of ``x``."""
         kernel = self.kernel.get_value().astype(x.dtype)
         rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-        y = rows @ kernel + self.bias.get_value().astype(x.dtype)
+        y = rows @ kernel + beside(self.bias.get_value(), rows)
         return y.reshape(*x.shape[:-1], kernel.shape[-1])
 
 

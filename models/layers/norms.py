@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from .features import beside
+from .precision import at_least_float32
+
 
 class LayerNorm(nnx.Module):
     """`layer_norm` with a learned scale and bias.
@@ -25,7 +28,7 @@ class LayerNorm(nnx.Module):
         """Normalises the last axis of ``x`` (..., features)."""
         y = layer_norm(x, self.eps)
         scale, bias = self.scale.get_value(), self.bias.get_value()
-        return y * scale.astype(x.dtype) + bias.astype(x.dtype)
+        return y * beside(scale, x) + beside(bias, x)
 
 
 class RMSNorm(nnx.Module):
@@ -42,10 +45,10 @@ class RMSNorm(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalises the last axis of ``x`` (..., features), in float32 at least."""
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        wide = at_least_float32(x)
         mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
         y = (wide * jax.lax.rsqrt(mean_square + self.eps)).astype(x.dtype)
-        return y * self.scale.get_value().astype(x.dtype)
+        return y * beside(self.scale.get_value(), x)
 
 
 def layer_norm(x: jax.Array, eps: float) -> jax.Array:
@@ -58,7 +61,7 @@ def layer_norm(x: jax.Array, eps: float) -> jax.Array:
     Returns:
         Array like ``x``; the statistics are taken in float32 at least.
     """
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = at_least_float32(x)
     centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
     variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
     return (centred * jax.lax.rsqrt(variance + eps)).astype(x.dtype)

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .precision import at_least_float32
+
 _THETA = 1e4
 
 
@@ -36,7 +38,7 @@ def rotate(x: jax.Array, rotation: Rotation) -> jax.Array:
     Returns:
         Array like ``x``; the products are taken in float32 at least.
     """
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = at_least_float32(x)
     even, odd = wide[..., 0::2], wide[..., 1::2]
     cos, sin = rotation.cos[:, :, None], rotation.sin[:, :, None]
     turned = jnp.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .features import beside
+
 
 def timestep_embedding(t: jax.Array, features: int) -> jax.Array:
     """Sinusoids of a timestep: [cos, sin](t * 1e4^(-k / half)).
@@ -27,8 +29,8 @@ def timestep_embedding(t: jax.Array, features: int) -> jax.Array:
     exponent = np.floor(np.log2(frequency))
     coarse = np.round(frequency * 2 ** (13 - exponent)) * 2 ** (exponent - 13)
     t = t.astype(jnp.float32)[..., None]
-    a = t * coarse.astype(np.float32)
-    b = t * (frequency - coarse).astype(np.float32)
+    a = t * beside(coarse, t)
+    b = t * beside(frequency - coarse, t)
     cos = jnp.cos(a) * jnp.cos(b) - jnp.sin(a) * jnp.sin(b)
     sin = jnp.sin(a) * jnp.cos(b) + jnp.cos(a) * jnp.sin(b)
     return jnp.concatenate([cos, sin], axis=-1)

@@ -56,11 +56,16 @@ class Parameters(Generic[Config, Network]):
             Nested dict of float32 arrays; those of the blocks have a leading layer
             axis.
         """
-        return nnx.to_pure_dict(nnx.state(self.network(config, rngs=nnx.Rngs(key))))
+        drawn = nnx.to_pure_dict(nnx.state(self.network(config, rngs=nnx.Rngs(key))))
+        # Wider, if nobody said so, where JAX is told to have 64 bits.
+        return jax.tree.map(lambda x: x.astype(jnp.float32), drawn)
 
     def shapes(self, config: Config) -> Weights:
         """Shapes of the weights, as ``jax.ShapeDtypeStruct``; nothing is allocated."""
-        return nnx.to_pure_dict(_structure(self.network, config)[1])
+        shapes = nnx.to_pure_dict(_structure(self.network, config)[1])
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), shapes
+        )
 
     def bind(self, config: Config, weights: Weights) -> Network:
         """Makes a network of weights; cheap enough to call inside a jitted function.

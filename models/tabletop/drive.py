@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.check import check_count, check_key
+
 from ..dreamzero import ControlStep, DreamZeroPipeline
 from . import latent
 from .episodes import CHUNK, FRAMES
@@ -57,24 +59,28 @@ def drive(
 
     Raises:
         ValueError: for no robot or no control step.
+        TypeError: for what is no pipeline, or no PRNG key.
     """
-    if robots < 1 or control_steps < 1:
-        raise ValueError(
-            f"robots is {robots} and control_steps {control_steps}; both must be >= 1"
+    if not isinstance(pipeline, DreamZeroPipeline):
+        raise TypeError(
+            f"pipeline is a {type(pipeline).__name__}; give DreamZeroPipeline(params)"
         )
-    keys = jax.random.split(key, 2 + control_steps)
-    worlds = start = jax.vmap(reset)(jax.random.split(keys[0], robots))
-    text = instruction_embedding(start.instruction)
-    session = pipeline.start(text, jnp.zeros_like(text) if pipeline.guided else None)
-    picture = _look(worlds, keys[1])
+    check_key(key)
+    check_count("robots", robots, 1)
+    check_count("control_steps", control_steps, 1)
+    tables, lens, *each = jax.random.split(key, 2 + control_steps)
+    worlds = start = _lay(jax.random.split(tables, robots))
+    text, empty = _prompts(start.instruction)
+    session = pipeline.start(text, empty if pipeline.guided else None)
+    picture = _look(worlds, lens)
     path, there, seen = [start.gripper[:, None]], [], [picture[:, None]]
     steps: list[ControlStep] = []
     latents = None
-    for one in keys[2:]:
+    for one in each:
         noise, camera = jax.random.split(one)
-        shown = {"state": normalised_state(worlds.gripper)[:, None]}
+        shown = {"state": _state(worlds.gripper)}
         if pipeline.begins(session).any():
-            shown["first"] = latent.encode(seen[-1][:, -1:])
+            shown["first"] = _encoded(seen[-1][:, -1:])
         if latents is not None:
             shown["latents"] = latents
         # Kept, so that each can be looked at afterwards; a real loop would let go.
@@ -83,22 +89,44 @@ def drive(
         worlds, positions, arrived, pictures = _act(
             worlds, pipeline.model.decode({**_sample(taken)})["action"], camera
         )
-        latents = latent.encode(pictures)
+        latents = _encoded(pictures)
         steps.append(taken)
         path.append(positions)
         there.append(arrived)
         seen.append(pictures)
     return Drive(
         start,
-        np.concatenate(path, axis=1),
-        np.concatenate(there, axis=1),
-        np.concatenate(seen, axis=1),
+        _joined(path),
+        _joined(there),
+        _joined(seen),
         steps,
     )
 
 
+def _joined(parts: list[Any]) -> np.ndarray:
+    return np.concatenate(jax.device_get(parts), axis=1)
+
+
 def _sample(taken: ControlStep) -> dict[str, jax.Array]:
     return {"video": taken.video, "action": taken.action}
+
+
+# Programs, also where they are small: single operations send their numbers in passing,
+# which `jax.transfer_guard` may forbid.
+_lay = jax.jit(jax.vmap(reset))
+_encoded = jax.jit(latent.encode)
+
+
+@jax.jit
+def _prompts(instruction: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The encoded instructions, and empty ones."""
+    text = instruction_embedding(instruction)
+    return text, jnp.zeros_like(text)
+
+
+@jax.jit
+def _state(gripper: jax.Array) -> jax.Array:
+    return normalised_state(gripper)[:, None]
 
 
 @jax.jit

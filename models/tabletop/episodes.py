@@ -47,7 +47,7 @@ def _demonstrate(key: jax.Array, blocks: int) -> Demonstration:
     state = _some_moment(reset(keys[0], _SINGLE_COLOUR), keys[1])
     target = choose_target(state, keys[2])
     actions = expert_actions(state.gripper, target, CHUNK * blocks)
-    path = state.gripper + jnp.cumsum(actions, axis=0)
+    path = state.gripper[None] + jnp.cumsum(actions, axis=0)
     shown = path[CHUNK // FRAMES - 1 :: CHUNK // FRAMES]
     frames = jax.vmap(render, in_axes=(0, None, None, 0))(
         shown, state.blocks, state.colours, jax.random.split(keys[3], FRAMES * blocks)
@@ -62,11 +62,12 @@ def _some_moment(state: WorldState, key: jax.Array) -> WorldState:
     steps = jax.random.randint(keys[0], (), 1, _MAX_STEPS_TAKEN + 1)
     offset = choose_target(state, keys[1]) - state.gripper
     distance = jnp.linalg.norm(offset)
-    share = jnp.minimum(steps * MAX_STEP / distance, 1.0)
-    drift = _DRIFT * jax.random.normal(keys[2], (2,))
+    taken = steps.astype(jnp.float32) * MAX_STEP
+    share = jnp.minimum(taken / distance, 1.0)
+    drift = _DRIFT * jax.random.normal(keys[2], (2,), jnp.float32)
     under_way = jnp.clip(state.gripper + share * offset + drift, 0.0, 1.0)
-    strayed = jax.random.uniform(keys[3], (2,))
-    moment = jax.random.uniform(keys[4])
+    strayed = jax.random.uniform(keys[3], (2,), jnp.float32)
+    moment = jax.random.uniform(keys[4], (), jnp.float32)
     gripper = jnp.where(moment < _UNDER_WAY + _STRAYED, strayed, state.gripper)
     gripper = jnp.where(moment < _UNDER_WAY, under_way, gripper)
     return state._replace(gripper=gripper)

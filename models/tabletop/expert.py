@@ -22,7 +22,9 @@ def choose_target(state: WorldState, key: jax.Array) -> jax.Array:
       float32 (2,), the chosen block's centre.
     """
     named = state.colours == state.instruction
-    logits = jnp.where(named, -block_distances(state) / TEMPERATURE, -jnp.inf)
+    # Finite: an infinity would stop who runs under jax_debug_infs.
+    least = jnp.finfo(jnp.float32).min
+    logits = jnp.where(named, -block_distances(state) / TEMPERATURE, least)
     return state.blocks[jax.random.categorical(key, logits)]
 
 
@@ -39,6 +41,7 @@ def expert_actions(gripper: jax.Array, target: jax.Array, steps: int) -> jax.Arr
     """
     offset = target - gripper
     distance = jnp.linalg.norm(offset)
-    travelled = jnp.minimum(jnp.arange(steps + 1) * MAX_STEP, distance)
+    counted = jnp.arange(steps + 1, dtype=jnp.float32)
+    travelled = jnp.minimum(counted * MAX_STEP, distance)
     direction = offset / jnp.maximum(distance, 1e-8)
-    return jnp.diff(travelled)[:, None] * direction
+    return jnp.diff(travelled)[:, None] * direction[None]

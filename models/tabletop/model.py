@@ -14,6 +14,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from jax_stepcache.check import batch_size, check_arrays
 from jax_stepcache.errors import unknown_name
@@ -134,6 +136,7 @@ class TabletopModel(DreamZeroModel):
             shape = wanted["image"].shape
             wanted["image"] = jax.ShapeDtypeStruct(shape, jnp.uint8)
         check_arrays(dict(observation), wanted, "observation")
+        check_colour(observation["instruction"], "observation['instruction']")
         return batch
 
     def example(self, key: jax.Array, batch: int = 1) -> dict[str, jax.Array]:
@@ -150,7 +153,7 @@ class TabletopModel(DreamZeroModel):
             ``video`` float32[batch, 2, 32, 32, 3] in [0, 1] and ``action``
             float32[batch, 8, 2] in units of the table's side.
         """
-        return _decoded(sample)
+        return _decoded(sample["video"], sample["action"])
 
     def encode(self, frames: jax.Array, actions: jax.Array) -> dict[str, jax.Array]:
         """Frames and displacements to a clean sample, the inverse of `decode`."""
@@ -166,19 +169,19 @@ class TabletopModel(DreamZeroModel):
         return TUNED.settings(backend) if self.dit == tabletop_config() else {}
 
 
-@jax.jit
-def _decoded(sample: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    def decode(sample: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        frames = jnp.clip(latent.decode(sample["video"]), 0.0, 1.0)
-        return {"action": sample["action"] * MAX_STEP, "video": frames}
-
-    return under_automatic_axes(decode, sample)
-
-
 @functools.partial(jax.jit, static_argnames="batch")
 def _lay_tables(key: jax.Array, batch: int) -> dict[str, jax.Array]:
     keys = jax.random.split(key, (2, batch))
     return jax.vmap(observe)(jax.vmap(reset)(keys[0]), keys[1])
+
+
+@jax.jit
+def _decoded(video: jax.Array, action: jax.Array) -> dict[str, jax.Array]:
+    def decode(of: tuple[jax.Array, jax.Array]) -> dict[str, jax.Array]:
+        frames = jnp.clip(latent.decode(of[0]), 0.0, 1.0)
+        return {"action": of[1] * MAX_STEP, "video": frames}
+
+    return under_automatic_axes(decode, (video, action))
 
 
 def model_from_config(config: Mapping[str, Any]) -> TabletopModel:
@@ -205,9 +208,35 @@ def instruction_embedding(colour: jax.Array) -> jax.Array:
 
     Returns:
         float32[batch, 2, words]; the empty instruction is all zeros.
+
+    Raises:
+        ValueError: for the index of none.
     """
+    check_colour(colour, "colour")
     reach = jnp.zeros_like(colour)
     return jax.nn.one_hot(jnp.stack([reach, 1 + colour], axis=1), _WORDS)
+
+
+def check_colour(colour: Any, what: str) -> None:
+    """Checks indices of colours: one that is out of range would be an empty word.
+
+    Args:
+        colour: integers; traced ones, and structs, cannot be looked at.
+        what: the name of the argument, for the error.
+
+    Raises:
+        ValueError: if one is the index of no colour.
+    """
+    if isinstance(colour, Tracer | jax.ShapeDtypeStruct):
+        return
+    # Fetched in words, which a guard against transfers lets pass.
+    numbers = np.asarray(jax.device_get(colour))
+    wrong = numbers[(numbers < 0) | (numbers >= _NUM_COLOURS)]
+    if wrong.size:
+        raise ValueError(
+            f"{what} has {wrong[0]}; the colours are 0 to {_NUM_COLOURS - 1}, "
+            f"{', '.join(COLOUR_NAMES)}"
+        )
 
 
 def normalised_state(state: jax.Array) -> jax.Array:

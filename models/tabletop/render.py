@@ -37,21 +37,21 @@ def render(
     Returns:
       float32 (32, 32, 3), RGB in [0, 1]; rows follow y, columns x.
     """
-    centres = (jnp.arange(IMAGE_SIZE) + 0.5) / IMAGE_SIZE
+    centres = (jnp.arange(IMAGE_SIZE, dtype=jnp.float32) + 0.5) / IMAGE_SIZE
     x, y = centres[None, :], centres[:, None]
-    tint = jax.random.uniform(key, (3,), minval=-FLICKER, maxval=FLICKER)
-    image = jnp.broadcast_to(
-        jnp.asarray(TABLE_COLOUR) + tint, (IMAGE_SIZE, IMAGE_SIZE, 3)
-    )
-    palette = jnp.asarray(PALETTE)
+    tint = jax.random.uniform(key, (3,), jnp.float32, -FLICKER, FLICKER)
+    table = jnp.asarray(TABLE_COLOUR, jnp.float32) + tint
+    image = jnp.broadcast_to(table, (IMAGE_SIZE, IMAGE_SIZE, 3))
+    palette = jnp.asarray(PALETTE, jnp.float32)
     for block in range(blocks.shape[0]):
         reach = jnp.maximum(abs(x - blocks[block, 0]), abs(y - blocks[block, 1]))
         image = _paint(image, BLOCK_HALF_SIDE - reach, palette[colours[block]])
     reach = jnp.hypot(x - gripper[0], y - gripper[1])
-    return _paint(image, GRIPPER_RADIUS - reach, jnp.asarray(GRIPPER_COLOUR))
+    colour = jnp.asarray(GRIPPER_COLOUR, jnp.float32)
+    return _paint(image, GRIPPER_RADIUS - reach, colour)
 
 
 def _paint(image: jax.Array, depth: jax.Array, colour: jax.Array) -> jax.Array:
     """Blends `colour` in where `depth` (distance inside a shape's edge) allows."""
     cover = jnp.clip(depth * IMAGE_SIZE + 0.5, 0.0, 1.0)[..., None]
-    return image + cover * (colour - image)
+    return image + cover * (colour[None, None] - image)

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,15 +24,18 @@ import jax.numpy as jnp
 import optax
 
 from jax_stepcache.network.registry import load_params
+from jax_stepcache.paths import path_option
 
 from ..dreamzero import init_weights
 from ..dreamzero.training import Chunks, FlowMatching
 from ..dreamzero.training.loss import unrolled
-from ..training.command import command_line, run_parser, told
+from ..training.command import command_line, run_command, run_parser, told
 from ..training.export import export_run
 from ..training.loop import fit
 from ..training.optimizer import clipped, warmup_cosine
+from ..training.settings import check_run
 from ..training.step import TrainState
+from ..training.stopped import TrainingStopped
 from . import latent
 from .episodes import demonstrate
 from .model import (
@@ -154,7 +159,7 @@ def draw_chunks(key: jax.Array, batch: int, blocks: int) -> Chunks:
 def train(
     settings: Settings,
     model: TabletopModel,
-    folder: Path,
+    folder: str | os.PathLike[str],
     *,
     init: Any = None,
     **options: Any,
@@ -173,15 +178,21 @@ def train(
 
     Raises:
         ValueError: see `training.loop.fit`.
+        TrainingStopped: see `training.loop.fit`.
     """
-    weights = init_weights(model.dit, jax.random.key(settings.seed))
+    check_run(settings)
+    if init is None:
+        weights = init_weights(model.dit, jax.random.key(settings.seed))
+    else:
+        weights = jax.tree.map(jnp.array, init)
     return fit(
         folder,
-        weights if init is None else jax.tree.map(jnp.array, init),
+        weights,
         loss=DemonstrationLoss(model, settings),
         optimizer=make_optimizer(settings),
         batch_at=lambda step: None,
         settings=settings,
+        origin={"init": None if init is None else float(optax.tree.norm(weights))},
         **options,
     )
 
@@ -190,7 +201,7 @@ def export(
     state: TrainState,
     settings: Settings,
     model: TabletopModel,
-    path: Path,
+    path: str | os.PathLike[str],
     command: str,
     *,
     commit: str = "unknown",
@@ -225,7 +236,7 @@ def main() -> None:
     parser.add_argument(
         "--blocks", type=int, default=Settings().blocks, help="chunks a demonstration"
     )
-    parser.add_argument("--init", type=Path, help="weights file to begin from")
+    parser.add_argument("--init", type=path_option, help="weights file to begin from")
     arguments = parser.parse_args()
     settings = told(arguments, Settings())
     weights, init, commit = None, None, _commit()
@@ -237,15 +248,21 @@ def main() -> None:
         weights = begun.weights
         account = arguments.init.with_suffix(".json")
         init = json.loads(account.read_text()) if account.exists() else None
-    state = train(
-        settings,
-        model,
-        arguments.out / "checkpoints",
-        init=weights,
-        resume=arguments.resume,
-        stop_after=arguments.stop_after,
-    )
     command = command_line(__spec__.name)
+    try:
+        state = train(
+            settings,
+            model,
+            arguments.out / "checkpoints",
+            init=weights,
+            resume=arguments.resume,
+            stop_after=arguments.stop_after,
+        )
+    except TrainingStopped as stop:
+        path = stop.weights_in(arguments.out)
+        if stop.step:
+            export(stop.state, settings, model, path, command, commit=commit, init=init)
+        raise
     path = arguments.out / "weights.safetensors"
     export(state, settings, model, path, command, commit=commit, init=init)
 
@@ -266,4 +283,4 @@ def _commit() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -62,7 +62,9 @@ def reset(key: jax.Array, single_colour: float = 0.0) -> WorldState:
         bodies = jnp.concatenate([bodies, _free_place(block_key, bodies)[None]])
     distinct = jax.random.permutation(colour_key, NUM_COLOURS)[: NUM_BLOCKS - 1]
     colours = jnp.concatenate([distinct[:1], distinct]).astype(jnp.int32)
-    named = jnp.where(jax.random.uniform(name_key) < single_colour, 2, 0)
+    named = jnp.where(
+        jax.random.uniform(name_key, (), jnp.float32) < single_colour, 2, 0
+    )
     return WorldState(gripper, bodies[1:], colours, colours[named])
 
 
@@ -97,7 +99,7 @@ def reached(state: WorldState) -> jax.Array:
 
 def block_distances(state: WorldState) -> jax.Array:
     """Distances from the gripper to the blocks' centres, float32 (4,)."""
-    return jnp.linalg.norm(state.blocks - state.gripper, axis=-1)
+    return jnp.linalg.norm(state.blocks - state.gripper[None], axis=-1)
 
 
 def observe(state: WorldState, key: jax.Array) -> dict[str, jax.Array]:
@@ -122,12 +124,12 @@ def _ambiguous_start(key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Draws a start (2,) and two blocks (2, 2) that are almost equally far."""
     keys = jax.random.split(key, 5)
     shape = (_CANDIDATES,)
-    start = jax.random.uniform(keys[0], (*shape, 2), minval=_MARGIN, maxval=1 - _MARGIN)
-    near = jax.random.uniform(keys[1], shape, minval=_DISTANCE[0], maxval=_DISTANCE[1])
-    gap = jax.random.uniform(keys[2], shape, minval=-1.0, maxval=1.0)
+    start = _drawn(keys[0], (*shape, 2), _MARGIN, 1 - _MARGIN)
+    near = _drawn(keys[1], shape, *_DISTANCE)
+    gap = _drawn(keys[2], shape, -1.0, 1.0)
     distance = jnp.stack([near, near + _DISTANCE_DIFFERENCE * gap], axis=-1)
-    heading = jax.random.uniform(keys[3], shape, maxval=2 * jnp.pi)
-    between = jax.random.uniform(keys[4], shape, minval=_ANGLE[0], maxval=_ANGLE[1])
+    heading = _drawn(keys[3], shape, 0.0, 2 * jnp.pi)
+    between = _drawn(keys[4], shape, *_ANGLE)
     angle = jnp.stack([heading, heading + between], axis=-1)
     direction = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
     pair = start[:, None] + distance[..., None] * direction
@@ -138,11 +140,16 @@ def _ambiguous_start(key: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def _free_place(key: jax.Array, bodies: jax.Array) -> jax.Array:
     """Draws a place (2,) for a block clear of all `bodies` (n, 2)."""
-    places = jax.random.uniform(
-        key, (_CANDIDATES, 2), minval=_MARGIN, maxval=1 - _MARGIN
-    )
-    gaps = jnp.max(jnp.abs(places[:, None] - bodies), axis=-1)
+    places = _drawn(key, (_CANDIDATES, 2), _MARGIN, 1 - _MARGIN)
+    gaps = jnp.max(jnp.abs(places[:, None] - bodies[None]), axis=-1)
     return places[_first_valid(gaps.min(axis=-1) - _CLEARANCE)]
+
+
+def _drawn(
+    key: jax.Array, shape: tuple[int, ...], least: float, most: float
+) -> jax.Array:
+    """Draws float32 numbers evenly."""
+    return jax.random.uniform(key, shape, jnp.float32, least, most)
 
 
 def _first_valid(room: jax.Array) -> jax.Array:

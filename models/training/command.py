@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
+
+from jax_stepcache.paths import path_option
 
 
 def run_parser(description: str, defaults: Any) -> argparse.ArgumentParser:
@@ -21,7 +23,9 @@ def run_parser(description: str, defaults: Any) -> argparse.ArgumentParser:
         The parser, to which a model adds its own.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument(
+        "--out", type=path_option, required=True, help="folder of the run"
+    )
     for name in ("steps", "batch", "seed", "learning_rate"):
         value = getattr(defaults, name)
         flag = f"--{name.replace('_', '-')}"
@@ -43,6 +47,24 @@ def told(arguments: argparse.Namespace, defaults: Any) -> Any:
     """
     names = [name for name in defaults._fields if hasattr(arguments, name)]
     return defaults._replace(**{name: getattr(arguments, name) for name in names})
+
+
+def run_command(main: Callable[[], None]) -> int:
+    """Runs a training command; what was wrong is told in one line.
+
+    Args:
+        main: the command.
+
+    Returns:
+        The exit status: 0; 1 after bad input, and after a run that stopped because its
+        numbers were not finite any more.
+    """
+    try:
+        main()
+    except (ValueError, FloatingPointError, OSError, ImportError) as error:
+        print(f"{sys.argv[0]}: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def command_line(module: str) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from jax_stepcache.checkpoints.weights import save_weights
+from jax_stepcache.paths import as_path
 
 from .step import TrainState
 
 
 def export_run(
-    path: Path,
+    path: str | os.PathLike[str],
     state: TrainState,
     *,
     model: str,
@@ -33,6 +34,7 @@ def export_run(
         settings: the run's, a NamedTuple.
         **more: what else the account tells; JSON.
     """
+    path = as_path(path)
     account = {
         "model": model,
         "config": config,
@@ -46,13 +48,14 @@ def export_run(
     write_json(path.with_suffix(".json"), account)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes JSON under a temporary name, then renames it.
 
     Args:
         path: the file.
         value: what JSON can say.
     """
+    path = as_path(path)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(value, indent=2) + "\n")
     temporary.replace(path)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import json
+import functools
+import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
 
-from .export import write_json
-from .step import Loss, TrainState, init_state, train_step
+from jax_stepcache.loop.transfers import sent
+from jax_stepcache.paths import as_path
+
+from .checkpoints import finish_saves, restore_state, save_state
+from .settings import check_run, keep_settings, require_same
+from .step import Loss, Soundness, TrainState, all_finite, init_state, train_step
+from .stopped import stopped
 
 
 def fit(
-    folder: Path,
+    folder: str | os.PathLike[str],
     trained: Any,
     *,
     loss: Loss,
@@ -28,6 +32,8 @@ def fit(
     settings: Any,
     origin: Mapping[str, Any] | None = None,
     frozen: Any = None,
+    rows_of: Callable[[int, jax.Array], np.ndarray] | None = None,
+    source: str = "the data",
     resume: bool = False,
     stop_after: int | None = None,
     save_every: int = 500,
@@ -36,7 +42,9 @@ def fit(
     """Trains, with checkpoints.
 
     What a step sees depends on its number and the seed alone, so a run that was
-    interrupted and resumed gets the numbers of one that was not.
+    interrupted and resumed gets the numbers of one that was not. At the first loss,
+    gradient or weight that is not finite the run stops, and the weights before it are
+    its newest checkpoint.
 
     Args:
         folder: where checkpoints go.
@@ -49,6 +57,10 @@ def fit(
             have again.
         origin: more that a resumed run must have again, such as what marks the data.
         frozen: what the loss needs besides.
+        rows_of: which rows of the data a step sees, in the order of its batch, given
+            its number and its key: for the error of a run that stops. None where there
+            are no rows to name.
+        source: what the rows are of, likewise.
         resume: continue from the newest checkpoint; without it, the folder must not
             hold any.
         stop_after: stop at this step, as an interruption would; None for the end.
@@ -59,9 +71,15 @@ def fit(
         The state at the end.
 
     Raises:
-        ValueError: if there are checkpoints and ``resume`` is False, or the other way
-            round, or if they were made with other settings.
+        ValueError: for settings that cannot be; if the weights to begin from are not
+            finite; if there are checkpoints and ``resume`` is False, or the other way
+            round; or if they were made with other settings, or cannot be read.
+        TrainingStopped: a FloatingPointError, at the first number that is not finite.
     """
+    check_run(settings)
+    folder = as_path(folder, "folder")
+    if not all_finite(trained):
+        raise ValueError("the weights to begin from are not finite")
     last = settings.steps if stop_after is None else min(stop_after, settings.steps)
     options = ocp.CheckpointManagerOptions(max_to_keep=2)
     with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
@@ -70,51 +88,73 @@ def fit(
             has = "no checkpoint" if newest is None else f"a checkpoint, step {newest}"
             hint = "leave out" if newest is None else "add"
             raise ValueError(f"{folder} has {has}; {hint} --resume")
-        _same_settings(
-            folder / "settings.json", settings._asdict() | dict(origin or {}), resume
-        )
+        path, kept = folder / "settings.json", settings._asdict() | dict(origin or {})
+        if newest is None:
+            keep_settings(path, kept)
+        else:
+            require_same(path, kept)
         state = init_state(trained, optimizer)
         if newest is not None:
-            template = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-            restored = manager.restore(newest, args=ocp.args.StandardRestore(template))
-            # As fresh arrays: those that Orbax commits to a device would compile again.
-            state = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), restored)
+            state = restore_state(manager, newest, state)
         start = time.perf_counter()
-        for step in range(int(state.step), last):
-            state, losses = train_step(
+        going: bool | jax.Array = True
+        before: _Taken | None = None
+        for step in range(int(jax.device_get(state.step)), last):
+            state, losses, sound = train_step(
                 state,
                 frozen,
-                batch_at(step),
-                jax.random.fold_in(jax.random.key(settings.seed + 1), step),
+                sent(batch_at(step), state),
+                _key_of(settings.seed, step),
                 loss=loss,
                 optimizer=optimizer,
                 decay=settings.decay,
                 accumulate=settings.accumulate,
+                going=sent(going),
             )
-            done = step + 1
-            if done % log_every == 0 or done == last:
+            going, done = sound.going, step + 1
+            taken = _Taken(step, losses, sound)
+            logs = done % log_every == 0 or done == last
+            saves = done % save_every == 0 or done == last
+            # Of the step before, so that the device has work while the host waits; a
+            # step after one that was not finite changes nothing.
+            for one in [before, taken if logs or saves else None]:
+                if one is not None and not jax.device_get(one.sound.going):
+                    save_state(manager, one.step, state)
+                    key = _key_of(settings.seed, one.step)
+                    raise stopped(
+                        one.step,
+                        one.losses,
+                        state,
+                        rows=None if rows_of is None else rows_of(one.step, key),
+                        sound=jax.device_get(one.sound.parts),
+                        source=source,
+                        folder=folder,
+                    )
+            before = taken
+            if logs:
+                losses = jax.device_get(losses)
                 shown = ", ".join(f"{k} {float(v):.4f}" for k, v in losses.items())
                 rate = time.perf_counter() - start
                 print(f"step {done}: {shown}, {rate:.0f} s", flush=True)
-            if done % save_every == 0 or done == last:
-                manager.save(done, args=ocp.args.StandardSave(state))
-        manager.wait_until_finished()
+            if saves:
+                save_state(manager, done, state)
+        finish_saves(manager)
     return state
 
 
-def _same_settings(path: Path, settings: Mapping[str, Any], resume: bool) -> None:
-    """Keeps the settings of a new run, and compares those of a resumed one."""
-    given = json.loads(json.dumps(settings))
-    if not resume:
-        write_json(path, given)
-        return
-    kept = json.loads(path.read_text()) if path.exists() else given
-    changed = [
-        f"{name} was {kept.get(name)!r} and is {value!r}"
-        for name, value in given.items()
-        if kept.get(name) != value
-    ]
-    if changed:
-        raise ValueError(
-            f"{path.parent} was trained with other settings: {'; '.join(changed)}"
-        )
+def _key_of(seed: int, step: int) -> jax.Array:
+    """What a step draws with."""
+    return _folded(seed + 1, sent(np.int32(step)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _folded(seed: int, step: jax.Array) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(seed), step)
+
+
+class _Taken(NamedTuple):
+    """A step that the device has been asked for."""
+
+    step: int
+    losses: dict[str, jax.Array]
+    sound: Soundness

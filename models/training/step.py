@@ -1,4 +1,8 @@
-"""One optimiser step: gradients, their mean over parts of a batch, averaged weights."""
+"""One optimiser step: gradients, their mean over parts of a batch, averaged weights.
+
+A step whose loss, gradient or new weights are not finite is not taken, and none after
+it: the state stays the last good one until somebody has looked.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 # (trained, frozen, batch, key) -> loss and its parts. Hashable: it is static.
@@ -30,12 +35,24 @@ class TrainState(NamedTuple):
     optimizer: Any
 
 
+class Soundness(NamedTuple):
+    """Whether numbers are still finite.
+
+    Attributes:
+        going: bool scalar, whether this step was taken; once False, no later one is.
+        parts: bool[accumulate], of which parts loss and gradient are finite.
+    """
+
+    going: jax.Array
+    parts: jax.Array
+
+
 def init_state(trained: Any, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first step."""
     averaged = jax.tree.map(jnp.copy, trained)
-    return TrainState(
-        jnp.zeros((), jnp.int32), trained, averaged, optimizer.init(trained)
-    )
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        fresh = optimizer.init(trained)
+    return TrainState(jax.device_put(np.int32(0)), trained, averaged, fresh)
 
 
 @functools.partial(
@@ -53,7 +70,8 @@ def train_step(
     optimizer: optax.GradientTransformation,
     decay: float,
     accumulate: int = 1,
-) -> tuple[TrainState, dict[str, jax.Array]]:
+    going: bool | jax.Array = True,
+) -> tuple[TrainState, dict[str, jax.Array], Soundness]:
     """Takes one optimiser step.
 
     Args:
@@ -67,29 +85,35 @@ def train_step(
         decay: of the averaged weights.
         accumulate: parts whose gradients are averaged before the step, so that memory
             is that of one part.
+        going: `Soundness.going` of the step before.
 
     Returns:
-        The new state, and the parts of the loss.
+        The new state, or the same where numbers are not finite; the parts of the loss;
+        and whether they are.
     """
-    gradient = jax.grad(loss, has_aux=True)
+    gradient = jax.value_and_grad(loss, has_aux=True)
 
     def part(total: Any, one: Any) -> tuple[Any, Any]:
         rows, key = one
-        gradients, losses = gradient(state.trained, frozen, rows, key)
-        return jax.tree.map(jnp.add, total, gradients), losses
+        (value, losses), gradients = gradient(state.trained, frozen, rows, key)
+        sound = _finite(value, gradients)
+        return jax.tree.map(jnp.add, total, gradients), (losses, sound)
 
     if accumulate == 1:
-        gradients, losses = gradient(state.trained, frozen, batch, key)
+        (value, losses), gradients = gradient(state.trained, frozen, batch, key)
+        sound = _finite(value, gradients)[None]
     else:
         parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
         keys = jax.random.split(key, accumulate)
         zeros = jax.tree.map(jnp.zeros_like, state.trained)
-        gradients, losses = jax.lax.scan(part, zeros, (parts, keys))
+        gradients, (losses, sound) = jax.lax.scan(part, zeros, (parts, keys))
         gradients = jax.tree.map(lambda x: x / accumulate, gradients)
         losses = jax.tree.map(lambda x: x.mean(axis=0), losses)
-    updates, optimizer_state = optimizer.update(
-        gradients, state.optimizer, state.trained
-    )
+    # Optax promotes dtypes, and may whatever a code base allows its own arithmetic.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        updates, optimizer_state = optimizer.update(
+            gradients, state.optimizer, state.trained
+        )
     trained = optax.apply_updates(state.trained, updates)
     # Early on, an average over few steps: the first weights are noise.
     decay_now = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
@@ -98,4 +122,19 @@ def train_step(
         state.averaged,
         trained,
     )
-    return TrainState(state.step + 1, trained, averaged, optimizer_state), losses
+    taken = TrainState(state.step + 1, trained, averaged, optimizer_state)
+    good = going & sound.all() & all_finite(taken)
+    kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), taken, state)
+    return kept, losses, Soundness(good, sound)
+
+
+def _finite(value: jax.Array, gradients: Any) -> jax.Array:
+    """Whether a loss is, and the norm of its gradient."""
+    # A norm that overflows makes clipped gradients zero: nothing is learned any more.
+    return jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(gradients))
+
+
+@jax.jit
+def all_finite(tree: Any) -> jax.Array:
+    """Whether all numbers of a tree are."""
+    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()

@@ -53,7 +53,23 @@ MISTAKES = {
         {"target": {"psnr": "high"}},
         "is 'high'; it must be numeric",
     ),
-    "a schedule": ({"schedule": flow_schedule(8)}, "rather than a schedule"),
+    "a schedule and steps": (
+        {"schedule": flow_schedule(8), "num_inference_steps": 8},
+        "a schedule fixes the steps",
+    ),
+    "a schedule of other steps": (
+        {"schedule": lambda steps: flow_schedule(steps + 1)},
+        r"schedule\(16\) returned one of 17 steps",
+    ),
+    "two steps": ({"num_inference_steps": 2}, "is 2, which leaves no schedule"),
+    "a warm-up of all steps": (
+        {"cache": "cache_dit", "num_inference_steps": 4},
+        "no residual_diff_threshold to find .* 4 steps .* warm-up takes the first 4",
+    ),
+    "too little for a polynomial": (
+        {"cache": "tea_cache", "num_inference_steps": 3},
+        "samples is 2 and num_inference_steps 3: that is 4 changes",
+    ),
     "as many calls as steps": (
         {"target": {"model_calls": 16}},
         "room for 1 to 15 model calls",

@@ -17,6 +17,7 @@ from ..staged import (
     COMPUTING,
     NUM_BLOCKS,
     NUM_STEPS,
+    ON_PURPOSE,
     RATIOS,
     UNROLLED,
     WEIGHTS,
@@ -75,6 +76,7 @@ SWEPT = {
 }
 
 
+@ON_PURPOSE
 @pytest.mark.parametrize("name", SWEPT)
 def test_where_trajectories_agree_replaying_decides_as_the_sampler(name):
     """The steps replayed of every threshold are those that `sample` computes."""

@@ -90,7 +90,7 @@ def sampled_many():
         for noise, steps, threshold in zip(
             noises,
             (6, 16, 9, 4, 12, 16, 5),
-            (0.9, 0.99, 0.5, 0.9999, 0.95, 0.9, 1.0),
+            (0.9, 0.99, 0.5, 0.9999, 0.95, 0.9, 0.999999),
             strict=True,
         )
     ]

@@ -14,6 +14,7 @@ from ..staged import (
     COMPUTING,
     NUM_BLOCKS,
     NUM_STEPS,
+    ON_PURPOSE,
     SCANNED,
     SKIPPING,
     TRACED,
@@ -86,6 +87,7 @@ def test_some_block_must_be_left_to_skip(first, last):
     assert "Fn_compute_blocks, Bn_compute_blocks" in said
 
 
+@ON_PURPOSE
 @BY_GUIDANCE
 @pytest.mark.parametrize("name", SKIPPING)
 def test_every_cache_serves_a_network_of_ones_own(name, guided):

@@ -182,7 +182,7 @@ def test_requests_that_do_not_fit_are_told_and_change_nothing() -> None:
     stream = opened()
     good = asked(1)
     wrong = {
-        "the noise 2": {"noise": np.zeros((2, 4, 3), np.float32)},
+        "its noise has 2 rows": {"noise": np.zeros((2, 4, 3), np.float32)},
         r"\[1, 5, 3\]; other requests": {"noise": np.zeros((1, 5, 3), np.float32)},
         "max_inference_steps is 8": {"num_inference_steps": 9},
         "Did you mean 'noise'": {"nois": 0},

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from jax_stepcache.measure.summary.rows import Row
-from jax_stepcache.measure.summary.text import NON_FINITE, cells_of
+from jax_stepcache.measure.summary.text import cells_of, remarks_of
 
 # Text has the notebook's own colour, and the rest is seen on black and on white.
 _COMPUTED, _CACHED = "#3b8ed0", "rgba(128,128,128,.3)"
@@ -44,8 +44,8 @@ def _strip(row: Row) -> str:
         f'background:{_COMPUTED if ran else _CACHED}"></span>'
         for i, ran in enumerate(row.curve.computed)
     )
-    warning = f" <b>{NON_FINITE}</b>" if row.nonfinite else ""
+    remarks = "".join(f" <b>{escape(remark)}</b>" for remark in remarks_of(row))
     return (
         f'<span role="img" aria-label="{row.strip}" style="white-space:nowrap">{steps}'
-        f"</span>{warning}"
+        f"</span>{remarks}"
     )

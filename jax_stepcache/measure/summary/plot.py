@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from jax_stepcache.measure.summary.rows import Row
+from jax_stepcache.paths import as_path
 
 _COLOURS = ("tab:blue", "tab:orange")
 _BAND = {"facecolor": "gray", "edgecolor": "none", "alpha": 0.15}
@@ -43,7 +44,7 @@ def draw(rows: Sequence[Row], path: str | os.PathLike[str] | None, axes: Any) ->
     panels[-1].set_xlabel("step")
     figure = panels[0].get_figure()
     if path is not None:
-        _save(figure, Path(path))
+        _save(figure, as_path(path))
     return figure
 
 

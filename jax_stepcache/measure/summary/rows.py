@@ -10,6 +10,8 @@ import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.loop.result import Stats, strip
+from jax_stepcache.loop.unused import why_unused
+from jax_stepcache.policy.asked import Asked
 
 BRANCHES = ("conditional", "unconditional")
 """The guidance branches, in the order of `Stats.branches`."""
@@ -61,6 +63,7 @@ class Row(NamedTuple):
             as a rule, none where nothing was compared.
         nonfinite: whether any velocity of the run held a NaN or an infinity.
         strip: the steps as text, see `strip`.
+        unused: why no step was cached though a cache was asked for; else None.
         curve: the steps one by one.
     """
 
@@ -78,6 +81,7 @@ class Row(NamedTuple):
     nonfinite: bool
     strip: str
     curve: Curve
+    unused: str | None = None
 
     @property
     def label(self) -> str:
@@ -103,11 +107,15 @@ def rows_of(run: int, name: str, stats: Stats) -> list[Row]:
     if host.branches is None:
         curves = {None: _curve(host.computed, host.signal, host.threshold)}
     else:
-        columns = (np.moveaxis(np.asarray(x), 1, 0) for x in host.branches)
+        each = host.branches
+        columns = (
+            np.moveaxis(np.asarray(x), 1, 0)
+            for x in (each.computed, each.signal, each.threshold)
+        )
         curves = dict(zip(BRANCHES, map(_curve, *columns), strict=True))
     calls, nonfinite = int(host.model_calls), bool(host.nonfinite)
     return [
-        _row(run, name, branch, calls, nonfinite, curve)
+        _row(run, name, branch, calls, nonfinite, curve, stats.asked)
         for branch, curve in curves.items()
     ]
 
@@ -147,7 +155,13 @@ def _known(values: np.ndarray) -> tuple[float | None, ...]:
 
 
 def _row(
-    run: int, name: str, branch: str | None, calls: int, nonfinite: bool, curve: Curve
+    run: int,
+    name: str,
+    branch: str | None,
+    calls: int,
+    nonfinite: bool,
+    curve: Curve,
+    asked: Asked | None,
 ) -> Row:
     steps, computed = len(curve.computed), sum(curve.computed)
     signal = [x for x in curve.signal if x is not None and np.isfinite(x)]
@@ -171,4 +185,5 @@ def _row(
         nonfinite=nonfinite,
         strip=strip(curve.computed),
         curve=curve,
+        unused=why_unused(*curve, asked),
     )

@@ -39,10 +39,16 @@ def as_text(rows: Sequence[Row]) -> str:
     """The table, and the steps of every row as a strip below it."""
     width = max(len(row.label) for row in rows)
     strips = [
-        f"{row.label:<{width}}  {row.strip}{'  ' + NON_FINITE if row.nonfinite else ''}"
+        "  ".join([f"{row.label:<{width}}", row.strip, *remarks_of(row)])
         for row in rows
     ]
     return "\n".join([table(*cells_of(rows)), "", *strips])
+
+
+def remarks_of(row: Row) -> list[str]:
+    """What is to be said of a row beside its numbers."""
+    unused = [] if row.unused is None else [f"nothing skipped: {row.unused}"]
+    return unused + [NON_FINITE] * row.nonfinite
 
 
 def _number(x: float | None) -> str:

@@ -48,7 +48,9 @@ def wide(x: jax.Array) -> jax.Array:
     Forecasts reckon in it and round once: in bfloat16 the weights of a polynomial do
     not add up to one, and a value that never changes would not be predicted.
     """
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    # Asked, not left to promotion, which may be told to be strict.
+    with jax.numpy_dtype_promotion("standard"):
+        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def is_forecast(node: Any) -> bool:

@@ -62,6 +62,8 @@ class Line(NamedTuple):
         spacing = self.at_last - self.at_before
         has_slope = (self.recorded >= 2) & (spacing != 0)
         reach = (at - self.at_last) / jnp.where(has_slope, spacing, 1.0)
-        slope = jnp.where(has_slope, damping * jnp.minimum(reach, max_ratio), 0.0)
+        damping, cap = (jnp.asarray(x, jnp.float32) for x in (damping, max_ratio))
+        slope = jnp.where(has_slope, damping * jnp.minimum(reach, cap), 0.0)
         last = wide(self.last)
-        return (last + slope * (last - wide(self.before))).astype(self.last.dtype)
+        further = slope.astype(last.dtype) * (last - wide(self.before))
+        return (last + further).astype(self.last.dtype)

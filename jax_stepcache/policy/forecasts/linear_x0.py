@@ -36,13 +36,15 @@ class LinearX0:
 
     def record(self, memory: Line, at: Point, velocity: jax.Array) -> Line:
         """See `Forecast.record`."""
-        x0 = wide(at.sample) - at.sigma * wide(velocity)
+        x = wide(at.sample)
+        x0 = x - at.sigma.astype(x.dtype) * wide(velocity)
         return memory.record(x0, _log_snr(at.sigma))
 
     def predict(self, memory: Line, at: Point) -> jax.Array:
         """See `Forecast.predict`."""
         x0 = memory.extrapolate(_log_snr(at.sigma), self.damping, self.max_ratio)
-        velocity = (wide(at.sample) - x0) / jnp.maximum(at.sigma, 1e-6)
+        sigma = jnp.maximum(at.sigma, 1e-6)
+        velocity = (wide(at.sample) - x0) / sigma.astype(x0.dtype)
         return velocity.astype(at.sample.dtype)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.check import check_count
+from jax_stepcache.check import static_count
 from jax_stepcache.policy.forecasts.base import Point, wide
 
 
@@ -47,7 +47,8 @@ class Newton:
         Raises:
             ValueError: if it is negative or no whole number.
         """
-        check_count("a Newton forecast's order", self.order)
+        order = static_count("a Newton forecast's order", self.order)
+        object.__setattr__(self, "order", order)
 
     def init(self, like: jax.Array) -> NewtonMemory:
         """See `Forecast.init`."""
@@ -72,14 +73,14 @@ class Newton:
         count = self.order + 1
         steps = memory.steps.astype(jnp.float32)
         here = at.step.astype(jnp.float32)
-        known = jnp.arange(count) < memory.known
+        known = jnp.arange(count, dtype=jnp.int32) < memory.known
         # Lagrange's weights of the same polynomial: scalars, and one pass over values.
-        others = known & ~jnp.eye(count, dtype=bool)
+        others = known[None, :] & ~jnp.eye(count, dtype=bool)
         spacing = jnp.where(others, steps[:, None] - steps[None, :], 1.0)
         reach = jnp.where(others, here - steps[None, :], 1.0)
         weights = jnp.where(known, (reach / spacing).prod(axis=1), 0.0)
         terms = [
-            weight * wide(value)
-            for weight, value in zip(weights, memory.values, strict=True)
+            weight.astype(value.dtype) * value
+            for weight, value in zip(weights, map(wide, memory.values), strict=True)
         ]
         return functools.reduce(jnp.add, terms).astype(memory.values[0].dtype)

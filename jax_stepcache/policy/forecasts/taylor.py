@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.check import check_count
+from jax_stepcache.check import static_count
 from jax_stepcache.policy.forecasts.base import Point, wide
 
 
@@ -51,7 +51,8 @@ class Taylor:
         Raises:
             ValueError: if it is negative or no whole number.
         """
-        check_count("a Taylor forecast's order", self.order)
+        order = static_count("a Taylor forecast's order", self.order)
+        object.__setattr__(self, "order", order)
 
     def init(self, like: jax.Array) -> TaylorMemory:
         """See `Forecast.init`."""
@@ -64,7 +65,7 @@ class Taylor:
         self, memory: TaylorMemory, at: Point, velocity: jax.Array
     ) -> TaylorMemory:
         """See `Forecast.record`."""
-        spacing = jnp.maximum(at.step - memory.last, 1).astype(jnp.float32)
+        spacing = jnp.maximum(at.step - memory.last, 1).astype(wide(velocity).dtype)
         new = [velocity]
         for before in memory.differences[:-1]:
             difference = (wide(new[-1]) - wide(before)) / spacing
@@ -79,5 +80,5 @@ class Taylor:
         value = wide(memory.differences[0])
         for i, difference in enumerate(memory.differences[1:], start=1):
             weight = jnp.where(i < memory.known, reach**i / math.factorial(i), 0.0)
-            value = value + weight * wide(difference)
+            value = value + weight.astype(value.dtype) * wide(difference)
         return value.astype(memory.differences[0].dtype)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jax_stepcache.policy.gates.base import Verdict, tested
+from jax_stepcache.policy.gates.certain import Certain, every_step, on_host
 
 
 class AccumulateState(NamedTuple):
@@ -59,6 +60,13 @@ class Accumulate:
         reuse = state.recorded & (total < threshold)
         after = state._replace(total=jnp.where(reuse, total, 0.0))
         return tested(state.recorded, ~reuse, total, threshold, after)
+
+    def certain(self, num_steps: int) -> list[Certain]:
+        """See `Certain`."""
+        threshold = on_host(self.threshold)
+        if threshold is None or threshold > 0:
+            return []
+        return every_step(num_steps, f"no change is below a threshold of {threshold:g}")
 
     def record(self, state: AccumulateState) -> AccumulateState:
         """See `Gate.record`."""

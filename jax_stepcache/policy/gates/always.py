@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.policy.gates.base import NOT_COMPARED, Verdict
+from jax_stepcache.policy.gates.certain import Certain, every_step
 
 
 @jax.tree_util.register_dataclass
@@ -24,6 +25,11 @@ class Always:
         """See `Gate.decide`."""
         del step
         return Verdict(jnp.asarray(True), signal, jnp.float32(NOT_COMPARED), state)
+
+    def certain(self, num_steps: int) -> list[Certain]:
+        """See `Certain`."""
+        why = "this gate only shows its signal, to calibrate by"
+        return every_step(num_steps, why, meant=True)
 
     def record(self, state: tuple[()]) -> tuple[()]:
         """See `Gate.record`."""

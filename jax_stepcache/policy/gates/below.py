@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jax_stepcache.policy.gates.base import Verdict, tested
+from jax_stepcache.policy.gates.certain import Certain, every_step, on_host
 
 
 class BelowState(NamedTuple):
@@ -66,6 +67,16 @@ class Below:
             threshold,
             state._replace(total=total),
         )
+
+    def certain(self, num_steps: int) -> list[Certain]:
+        """See `Certain`."""
+        threshold = on_host(self.threshold)
+        if threshold is None or threshold > 0:
+            return []
+        why = f"no change is below a threshold of {threshold:g}"
+        if self.inclusive and threshold == 0:
+            why = "with a threshold of 0 only what does not change at all is reused"
+        return every_step(num_steps, why)
 
     def record(self, state: BelowState) -> BelowState:
         """See `Gate.record`."""

@@ -10,9 +10,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jax_stepcache.policy.gates.base import NOT_COMPARED, Gate, Verdict, chosen
+from jax_stepcache.policy.gates.certain import (
+    Certain,
+    every_step,
+    on_host,
+    steps_of,
+)
 from jax_stepcache.policy.gates.padded import resized
 
 
@@ -69,10 +76,19 @@ class WarmUp:
 
     def decide(self, state: Any, step: jax.Array, signal: jax.Array) -> Verdict:
         """See `Gate.decide`."""
-        warming = (step < jnp.asarray(self.steps)) & (
-            step % jnp.asarray(self.interval) == 0
+        warming = (step < jnp.asarray(self.steps, jnp.int32)) & (
+            step % jnp.asarray(self.interval, jnp.int32) == 0
         )
         return forced(warming, state, self.gate.decide(state, step, signal))
+
+    def certain(self, num_steps: int) -> list[Certain]:
+        """See `Certain`."""
+        steps, interval = on_host(self.steps), on_host(self.interval)
+        if steps is None or interval is None:
+            return []
+        index = np.arange(num_steps)
+        why = f"the warm-up takes the first {steps} (max_warmup_steps)"
+        return [Certain((index < steps) & (index % interval == 0), why)]
 
     def record(self, state: Any) -> Any:
         """See `Gate.record`."""
@@ -108,6 +124,14 @@ class ForcedSteps:
         must = (step < mask.shape[0]) & mask[step]
         return forced(must, state, self.gate.decide(state, step, signal))
 
+    def certain(self, num_steps: int) -> list[Certain]:
+        """See `Certain`."""
+        mask = on_host(self.mask)
+        if mask is None or mask.ndim != 1:
+            return []
+        steps = steps_of(mask, num_steps)
+        return [Certain(steps, f"a mask runs {steps.sum()} of them (steps_mask)")]
+
     def record(self, state: Any) -> Any:
         """See `Gate.record`."""
         return self.gate.record(state)
@@ -137,6 +161,11 @@ class LastStep:
         )
         return verdict._replace(state=Counted(verdict.state, state.number))
 
+    def certain(self, num_steps: int) -> list[Certain]:
+        """See `Certain`."""
+        last = np.arange(num_steps) == num_steps - 1
+        return [Certain(last, "the last always runs")]
+
     def record(self, state: Counted) -> Counted:
         """See `Gate.record`."""
         return Counted(self.gate.record(state.inner), state.number)
@@ -165,6 +194,11 @@ class MaxConsecutive:
         row = jnp.where(verdict.run, 0, state.number + 1)
         return verdict._replace(state=Counted(verdict.state, row))
 
+    def certain(self, num_steps: int) -> list[Certain]:
+        """See `Certain`."""
+        why = "none may be skipped in a row (max_continuous_cached_steps; -1 is no cap)"
+        return every_step(num_steps, why) if on_host(self.skips) == 0 else []
+
     def record(self, state: Counted) -> Counted:
         """See `Gate.record`."""
         return Counted(self.gate.record(state.inner), jnp.zeros_like(state.number))
@@ -190,8 +224,13 @@ class MaxSkips:
     def decide(self, state: Counted, step: jax.Array, signal: jax.Array) -> Verdict:
         """See `Gate.decide`."""
         verdict = _capped(self.gate, self.skips, state, step, signal)
-        count = state.number + ~verdict.run
+        count = state.number + jnp.where(verdict.run, 0, 1)
         return verdict._replace(state=Counted(verdict.state, count))
+
+    def certain(self, num_steps: int) -> list[Certain]:
+        """See `Certain`."""
+        why = "none may be skipped in all (max_cached_steps; -1 is no cap)"
+        return every_step(num_steps, why) if on_host(self.skips) == 0 else []
 
     def record(self, state: Counted) -> Counted:
         """See `Gate.record`."""

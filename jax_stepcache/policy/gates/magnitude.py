@@ -7,9 +7,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jax_stepcache.policy.gates.base import Verdict, chosen, tested
+from jax_stepcache.policy.gates.certain import (
+    Certain,
+    every_step,
+    first_steps,
+    on_host,
+)
 from jax_stepcache.policy.gates.padded import resized
 
 
@@ -69,18 +76,42 @@ class Magnitude:
         """See `Gate.decide`; what is shown as the signal is the error."""
         del signal
         ratios = jnp.asarray(self.ratios, jnp.float32)
-        tested_here = step >= jnp.asarray(self.retained)
+        tested_here = step >= jnp.asarray(self.retained, jnp.int32)
         known = step < ratios.shape[0]
         ratio = state.ratio * jnp.where(known, ratios[step], 1.0)
         skipped = state.skipped + 1
         error = state.error + jnp.abs(1 - ratio)
         threshold = jnp.asarray(self.threshold, jnp.float32)
         reuse = tested_here & state.recorded & (error <= threshold)
-        reuse &= skipped <= jnp.asarray(self.max_skip_steps)
+        reuse &= skipped <= jnp.asarray(self.max_skip_steps, jnp.int32)
         further = state._replace(ratio=ratio, error=error, skipped=skipped)
         return tested(
             tested_here, ~reuse, error, threshold, chosen(reuse, further, state)
         )
+
+    def certain(self, num_steps: int) -> list[Certain]:
+        """See `Certain`."""
+        numbers = (self.ratios, self.threshold, self.max_skip_steps, self.retained)
+        ratios, threshold, most, retained = map(on_host, numbers)
+        if ratios is None or threshold is None or most is None or retained is None:
+            return []
+        # What a first skip would cost, wherever it was.
+        error = np.zeros(num_steps, np.float32)
+        known = ratios[:num_steps].astype(np.float32)
+        error[: len(known)] = np.abs(1 - known)
+        why = f"the first {retained} are retained (mag_retention_ratio)"
+        found = first_steps(num_steps, retained, why)
+        large = error > threshold
+        if large.any():
+            nearest = error[large].min()
+            why = (
+                f"ratios are {nearest:.3g} or more from 1, and mag_threshold is "
+                f"{threshold:g}"
+            )
+            found.append(Certain(large, why))
+        if most < 1:
+            found += every_step(num_steps, f"mag_max_skip_steps is {most}")
+        return found
 
     def record(self, state: MagnitudeGateState) -> MagnitudeGateState:
         """See `Gate.record`."""

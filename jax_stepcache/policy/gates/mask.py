@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from jax_stepcache.policy.gates.base import NOT_COMPARED, Verdict
+from jax_stepcache.policy.gates.certain import Certain, on_host, steps_of
 from jax_stepcache.policy.gates.padded import resized
 
 
@@ -47,6 +48,17 @@ class Mask:
         del signal
         nothing = jnp.asarray(NOT_COMPARED, jnp.float32)
         return Verdict(jnp.asarray(self.mask)[step], nothing, nothing, state)
+
+    def certain(self, num_steps: int) -> list[Certain]:
+        """See `Certain`."""
+        mask = on_host(self.mask)
+        if mask is None or mask.ndim != 1:
+            return []
+        steps = steps_of(mask, num_steps)
+        why = (
+            "the schedule runs all of them (steps_mask; or cache_interval and its ends)"
+        )
+        return [Certain(steps, why)]
 
     def record(self, state: tuple[()]) -> tuple[()]:
         """See `Gate.record`."""

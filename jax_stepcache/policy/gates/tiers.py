@@ -9,7 +9,14 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jax_stepcache.check import static_count
 from jax_stepcache.policy.gates.base import Verdict, tested
+from jax_stepcache.policy.gates.certain import (
+    Certain,
+    every_step,
+    first_steps,
+    on_host,
+)
 
 
 class TiersState(NamedTuple):
@@ -50,6 +57,16 @@ class Tiers:
     min_history: int = field(default=2, metadata={"static": True})
     max_history: int = field(default=2, metadata={"static": True})
 
+    def __post_init__(self) -> None:
+        """Checks the counts.
+
+        Raises:
+            ValueError: if one is no whole number.
+        """
+        for name in ("min_history", "max_history"):
+            counted = static_count(f"a gate's {name}", getattr(self, name))
+            object.__setattr__(self, name, counted)
+
     def init(self, num_steps: int) -> TiersState:
         """See `Gate.init`."""
         del num_steps
@@ -82,6 +99,16 @@ class Tiers:
             thresholds.min(),
             state._replace(skip_countdown=countdown),
         )
+
+    def certain(self, num_steps: int) -> list[Certain]:
+        """See `Certain`."""
+        why = f"the first {self.min_history} make the history that is compared"
+        found = first_steps(num_steps, self.min_history, why)
+        thresholds = on_host(self.thresholds)
+        if thresholds is not None and thresholds.min() >= 1:
+            why = f"no cosine is above {thresholds.min():g} (velocity_sim_thresholds)"
+            found += every_step(num_steps, why)
+        return found
 
     def record(self, state: TiersState) -> TiersState:
         """See `Gate.record`."""

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jax_stepcache.check import check_count, check_numbers
-from jax_stepcache.errors import unknown_name
+from jax_stepcache.check import check_count, check_numbers, fetched
+from jax_stepcache.errors import naming_arguments, unknown_name
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.gates import (
     Below,
@@ -32,6 +32,13 @@ from jax_stepcache.policy.span import Span
 _MASK_POLICIES = ("dynamic", "static")
 
 
+@naming_arguments(
+    {
+        "fncomputeblocks": "first_blocks",
+        "bncomputeblocks": "last_blocks",
+        "residualdiffthreshold": "threshold",
+    }
+)
 def db_cache(
     threshold: float | jax.Array = 0.24,
     *,
@@ -51,7 +58,7 @@ def db_cache(
 
     Args:
         threshold: relative change of the first blocks' residual below which the middle
-            ones are skipped. 0 or less skips nothing; 1 or more skips wherever warm-up,
+            ones are skipped. 0 skips nothing; 1 or more skips wherever warm-up,
             mask and caps let it.
         first_blocks: blocks that always run first, and whose residual is looked at.
         last_blocks: blocks that always run last.
@@ -75,10 +82,12 @@ def db_cache(
     Raises:
         ValueError: for settings that do not fit.
     """
+    check_count("Fn_compute_blocks", first_blocks)
+    check_count("Bn_compute_blocks", last_blocks)
     span = Span(first_blocks, last_blocks)
     if steps_policy not in _MASK_POLICIES:
         raise ValueError(unknown_name("scm_steps_policy", steps_policy, _MASK_POLICIES))
-    check_numbers("residual_diff_threshold", threshold)
+    check_numbers("residual_diff_threshold", threshold, least=0.0)
     check_count("max_warmup_steps", warmup_steps)
     check_count("warmup_interval", warmup_interval, 1)
     check_count("max_cached_steps", max_cached_steps, -1)
@@ -102,6 +111,7 @@ def db_cache(
 
 def _at_most_leading(warmup: Any, mask: Any) -> Any:
     """A warm-up that ends where a mask first skips."""
+    warmup, mask = fetched(warmup), fetched(mask)
     xp = jnp if isinstance(warmup, jax.Array) or isinstance(mask, jax.Array) else np
     leading = xp.cumprod(mask.astype(np.int32)).sum()
     return xp.minimum(warmup, leading).astype(np.int32)
@@ -119,6 +129,7 @@ def _cap(total: float | jax.Array | None) -> jax.Array | np.ndarray:
 
 
 def _infinite_where(number: Any, unbounded: Callable[[Any], Any]) -> Any:
+    number = fetched(number)
     xp = jnp if isinstance(number, jax.Array) else np
     return xp.where(unbounded(number), np.float32(math.inf), number)
 

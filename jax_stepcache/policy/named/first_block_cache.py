@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jax_stepcache.check import check_numbers
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.gates import Below
 from jax_stepcache.policy.leaf import leaf
@@ -16,6 +17,7 @@ from jax_stepcache.policy.signals import FirstBlocks
 from jax_stepcache.policy.span import Span
 
 
+@naming_arguments()
 def first_block_cache(
     threshold: float | jax.Array = 0.05, *, forecast: Any = "hold"
 ) -> Composed:
@@ -23,17 +25,17 @@ def first_block_cache(
 
     Args:
         threshold: relative change of the first block's residual up to which the others
-            are skipped.
+            are skipped, at least 0. A block that adds nothing, as it did before, has
+            not changed.
         forecast: what skipped steps use of their residual.
 
     Returns:
         The policy. NaN computes, where diffusers' reuses.
 
     Raises:
-        ValueError: for a threshold that is no number.
+        ValueError: for a threshold that is no number, or a negative one.
     """
-    check_numbers("threshold", threshold)
+    check_numbers("threshold", threshold, least=0.0)
     gate = Below(leaf(threshold, np.float32), inclusive=True)
-    return compose(
-        signal=FirstBlocks(), gate=gate, forecast=forecast, span=Span(first=1)
-    )
+    signal = FirstBlocks(still=True)
+    return compose(signal=signal, gate=gate, forecast=forecast, span=Span(first=1))

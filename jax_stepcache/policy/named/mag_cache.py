@@ -11,7 +11,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jax_stepcache.check import check_count, check_numbers
+from jax_stepcache.check import check_count, check_numbers, fetched
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.gates import Always, Magnitude
 from jax_stepcache.policy.leaf import leaf
@@ -19,6 +20,12 @@ from jax_stepcache.policy.policy import Composed
 from jax_stepcache.policy.signals import MagnitudeRatio
 
 
+@naming_arguments(
+    {
+        "magthreshold": "threshold",
+        "magmaxskipsteps": "max_skip_steps",
+    }
+)
 def mag_cache(
     ratios: Sequence[float] | np.ndarray | jax.Array,
     threshold: float | jax.Array = 0.24,
@@ -47,7 +54,7 @@ def mag_cache(
         ValueError: for numbers that do not fit.
     """
     check_numbers("mag_ratios", ratios, shape=(None,), above=0.0)
-    check_numbers("mag_threshold", threshold)
+    check_numbers("mag_threshold", threshold, least=0.0)
     check_count("mag_max_skip_steps", max_skip_steps, 1)
     check_numbers("mag_retention_ratio", retention_ratio, least=0.0, most=1.0)
     gate = Magnitude(
@@ -63,7 +70,7 @@ def _retained(ratio: float | jax.Array, num_steps: int) -> ArrayLike:
     if isinstance(ratio, Tracer):
         return jnp.floor(ratio * num_steps + 0.5).astype(jnp.int32)
     # In Python's floats, as the original: in float32 0.29 of 50 steps is one more.
-    return np.int32(int(float(ratio) * num_steps + 0.5))
+    return np.int32(int(float(fetched(ratio)) * num_steps + 0.5))
 
 
 def magnitude_calibration() -> Composed:

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_stepcache.check import check_count, check_numbers
+from jax_stepcache.check import check_count, check_numbers, fetched
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.forecasts import Newton
 from jax_stepcache.policy.gates import Accumulate, LastStep, MaxConsecutive
@@ -17,6 +18,7 @@ from jax_stepcache.policy.policy import Composed
 from jax_stepcache.policy.signals import Spectrum
 
 
+@naming_arguments({"seathreshold": "threshold"})
 def sea_cache(
     threshold: float | jax.Array = 0.25,
     max_consecutive_cached: int | jax.Array = 2,
@@ -29,7 +31,8 @@ def sea_cache(
     """SeaCache, as in vLLM-Omni; see `Spectrum`. The last step always runs.
 
     Args:
-        threshold: what the changes since the last computed step must stay below.
+        threshold: what the changes since the last computed step must stay below; 0
+            skips nothing.
         max_consecutive_cached: consecutive steps that may be skipped; 0 for any number.
         power_exp: how fast an image's power falls with frequency.
         axes: the sample's axes over space and time; None for all but the first and the
@@ -43,12 +46,13 @@ def sea_cache(
     Raises:
         ValueError: for numbers that do not fit.
     """
-    check_numbers("sea_threshold", threshold)
+    check_numbers("sea_threshold", threshold, least=0.0)
     check_numbers("sea_power_exp", power_exp, above=0.0)
     check_count("sea_max_consecutive_cached", max_consecutive_cached)
     gate = Accumulate(leaf(threshold, np.float32))
-    cap = leaf(max_consecutive_cached, np.int32)
-    cap = jnp.where(cap == 0, -1, cap)
+    cap = fetched(leaf(max_consecutive_cached, np.int32))
+    xp = jnp if isinstance(cap, jax.Array) else np
+    cap = xp.where(cap == 0, -1, cap).astype(np.int32)
     return compose(
         signal=Spectrum(leaf(power_exp, np.float32), axes, output),
         gate=LastStep(MaxConsecutive(gate, cap)),

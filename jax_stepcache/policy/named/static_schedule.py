@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from jax_stepcache.check import fetched
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.policy.forecasts import get_forecast
 from jax_stepcache.policy.gates import Mask
 from jax_stepcache.policy.leaf import leaf
@@ -27,6 +29,7 @@ DREAMZERO_SCHEDULES = MappingProxyType(
 )
 
 
+@naming_arguments({"stepsmask": "mask"})
 def static_schedule(
     mask: Sequence[bool] | np.ndarray | jax.Array, forecast: Any = "hold"
 ) -> Composed:
@@ -74,7 +77,7 @@ def check_mask(mask: Any) -> None:
     Raises:
         ValueError: if it is not one row of booleans, or skips step 0.
     """
-    array = np.asarray(mask)
+    array = np.asarray(fetched(mask))
     if array.ndim != 1 or not np.isin(array, (0, 1)).all():
         raise ValueError(
             f"the mask is {mask!r}; it must be one row of booleans, one for each step"

@@ -9,6 +9,8 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from jax_stepcache.check import check_count, fetched
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.policy.forecasts import get_forecast
 from jax_stepcache.policy.gates import Tiers
 from jax_stepcache.policy.leaf import leaf
@@ -16,6 +18,12 @@ from jax_stepcache.policy.policy import Composed
 from jax_stepcache.policy.signals import Cosine
 
 
+@naming_arguments(
+    {
+        "velocitysimthresholds": "sim_thresholds",
+        "velocityskipcountdowns": "skip_countdowns",
+    }
+)
 def step_cache(
     sim_thresholds: Sequence[float] | jax.Array = (0.95, 0.93),
     skip_countdowns: Sequence[int] | jax.Array = (4, 2),
@@ -65,6 +73,8 @@ def check_tiers(
     Raises:
         ValueError: naming the setting, what was given and what is allowed.
     """
+    for name, count in (("min", min_history), ("max", max_history)):
+        check_count(f"step_cache_dit_{name}_history", count)
     if min_history < 2:
         raise ValueError(
             f"step_cache_dit_min_history is {min_history}; a cosine needs at least 2 "
@@ -89,7 +99,11 @@ def check_tiers(
             "they need the same number"
         )
     if not _traced(sim_thresholds):
-        thresholds = np.asarray(sim_thresholds)
+        thresholds = np.asarray(fetched(sim_thresholds))
+        if not np.issubdtype(thresholds.dtype, np.number):
+            raise ValueError(
+                f"velocity_sim_thresholds is {sim_thresholds!r}; it must be numeric"
+            )
         if not ((thresholds >= -1) & (thresholds <= 1)).all():
             raise ValueError(
                 f"velocity_sim_thresholds is {thresholds.tolist()}; cosines lie in "
@@ -101,7 +115,7 @@ def check_tiers(
                 "highest first, or the first one hides the others"
             )
     if not _traced(skip_countdowns):
-        countdowns = np.asarray(skip_countdowns)
+        countdowns = np.asarray(fetched(skip_countdowns))
         whole = np.issubdtype(countdowns.dtype, np.integer)
         if not whole or not (countdowns >= 1).all():
             raise ValueError(

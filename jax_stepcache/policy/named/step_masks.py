@@ -82,6 +82,11 @@ def steps_mask(
     if policy is not None:
         bins = _named_bins(policy, num_steps)
     else:
+        for name, lengths in (("compute", compute_bins), ("cache", cache_bins)):
+            if np.ndim(lengths) != 1:  # pyright: ignore
+                raise ValueError(
+                    f"scm_{name}_bins is {lengths!r}; it must be a row of whole numbers"
+                )
         bins = (tuple(compute_bins or ()), tuple(cache_bins or ()))
         for name, lengths in zip(("compute", "cache"), bins, strict=True):
             for length in lengths:
@@ -103,7 +108,7 @@ def steps_mask(
 
 
 def _named_bins(policy: str, num_steps: int) -> Bins:
-    if policy not in _BASE:
+    if not isinstance(policy, str) or policy not in _BASE:
         raise ValueError(unknown_name("scm_steps_mask_policy", policy, _BASE))
     if num_steps in _EXACT:
         return _EXACT[num_steps][policy]

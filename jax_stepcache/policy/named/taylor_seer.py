@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jax_stepcache.check import check_count
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.forecasts import Taylor
 from jax_stepcache.policy.gates import Mask
@@ -12,6 +13,7 @@ from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.policy import Composed
 
 
+@naming_arguments({"interval": "cache_interval", "order": "max_order"})
 def taylor_seer(
     num_steps: int,
     cache_interval: int = 5,

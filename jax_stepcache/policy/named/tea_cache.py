@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jax_stepcache.check import check_numbers
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.gates import Accumulate
 from jax_stepcache.policy.leaf import leaf
@@ -36,6 +37,7 @@ TEACACHE_COEFFICIENTS = MappingProxyType(
 IDENTITY = (0.0, 0.0, 0.0, 1.0, 0.0)
 
 
+@naming_arguments({"rell1thresh": "threshold"})
 def tea_cache(
     threshold: float | jax.Array = 0.2,
     coefficients: Sequence[float] | jax.Array = IDENTITY,

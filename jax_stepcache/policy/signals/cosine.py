@@ -72,10 +72,11 @@ class Cosine:
         if self.output is None:
             return tree
         if not isinstance(tree, Mapping) or self.output not in tree:
-            names = sorted(tree) if isinstance(tree, Mapping) else type(tree).__name__
+            has = "no outputs with names"
+            if isinstance(tree, Mapping):
+                has = str(sorted(tree))
             raise ValueError(
-                f"the signal compares the output {self.output!r}; the sample has "
-                f"{names}"
+                f"the signal compares the output {self.output!r}; the sample has {has}"
             )
         return tree[self.output]
 

@@ -38,11 +38,14 @@ class FirstBlocks:
     Attributes:
         shared: whether the unconditional branch takes the conditional one's value
             (``cfg_diff_compute_separate=False`` in cache-dit).
+        still: whether blocks that add exactly nothing, as they did before, have not
+            changed, as FirstBlockCache says. Else that is 0/0, as in cache-dit: NaN.
     """
 
     looks_at: ClassVar[str] = "first blocks"
 
     shared: bool = field(default=False, metadata={"static": True})
+    still: bool = field(default=False, metadata={"static": True})
 
     def init(self, view: View) -> FirstBlocksState:
         """See `Signal.init`."""
@@ -56,7 +59,9 @@ class FirstBlocks:
         pairs = zip(
             jax.tree.leaves(state.last), jax.tree.leaves(_first(view)), strict=True
         )
-        distances = jnp.stack([relative_l1(old, new) for old, new in pairs])
+        distances = jnp.stack(
+            [relative_l1(old, new, still=self.still) for old, new in pairs]
+        )
         signal = jnp.where(state.recorded, distances.mean(), jnp.nan)
         if self.shared:
             signal = jax.lax.all_gather(signal, BRANCHES)[0]

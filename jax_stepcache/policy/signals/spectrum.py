@@ -108,15 +108,16 @@ def spectral_filter(
     noise = jnp.clip(sigma, 1e-6, 1 - 1e-6)
     kernel = jnp.ones((1,) * x.ndim, jnp.float32)
     for axis in axes:
-        frequency = jnp.abs(jnp.fft.fftfreq(x.shape[axis]))
+        frequency = jnp.abs(jnp.fft.fftfreq(x.shape[axis], dtype=jnp.float32))
         power = 1 / (frequency**power_exp + _TINY)
         gain = signal * power / (signal**2 * power + noise**2 + _TINY)
         shape = [1] * x.ndim
         shape[axis] = x.shape[axis]
         kernel = kernel * gain.reshape(shape)
     kernel = kernel * (math.prod(kernel.shape) / kernel.sum())
-    waves = _over(jnp.fft.fftn, x, axes)
-    return _over(jnp.fft.ifftn, waves * kernel, axes).real
+    spectrum = _over(jnp.fft.fftn, x, axes)
+    spectrum *= kernel.astype(spectrum.dtype)
+    return _over(jnp.fft.ifftn, spectrum, axes).real
 
 
 def _over(transform: Callable[..., jax.Array], x: jax.Array, axes: Any) -> jax.Array:

@@ -11,6 +11,7 @@ from jax_stepcache.checkpoints.shards import Shards, TensorHeader
 from jax_stepcache.checkpoints.streaming import StreamedCheckpoint
 from jax_stepcache.checkpoints.weights import require_fit
 from jax_stepcache.errors import unknown_name
+from jax_stepcache.paths import as_path
 
 from ...checkpoints.released import activations, has_tensors
 from ..model import DiTModel
@@ -52,6 +53,7 @@ def open_checkpoint(path: Path) -> StreamedCheckpoint | None:
         FileNotFoundError: if files are missing.
         ValueError: if a file is cut short, or if the sizes are unknown or impossible.
     """
+    path = as_path(path)
     if not has_tensors(path):
         return None
     shards = Shards(path)

@@ -15,6 +15,7 @@ from flax import nnx
 
 from ...layers.linear import MLP, Linear
 from ...layers.patches import patchify, unpatchify
+from ...layers.precision import at_least_float32
 from ...layers.stack import block_of, run_stack, stacked_blocks
 from ...layers.timesteps import timestep_embedding
 from .block import Block
@@ -100,7 +101,7 @@ class DiT(nnx.Module):
         # A label that there is not gives NaN, which results report; not another class.
         table = self.label_embedding.get_value()
         label = jnp.take(table, labels, axis=0, mode="fill").astype(config.dtype)
-        return tokens + where.astype(config.dtype), Context(
+        return tokens + where.astype(config.dtype)[None], Context(
             self.time_embedding(waves) + label
         )
 
@@ -146,4 +147,4 @@ class DiT(nnx.Module):
         patches = self.head(tokens, context.c)
         said = unpatchify(patches, self.config.patch_size)
         velocity = said[..., : self.config.in_channels]
-        return velocity.astype(jnp.promote_types(velocity.dtype, jnp.float32))
+        return at_least_float32(velocity)

@@ -43,13 +43,20 @@ class FlowMatching:
         """
         del batch
         keys = jax.random.split(key, 4)
-        drawn = jax.random.randint(keys[0], (self.rows,), 0, len(digits.labels))
+        drawn = self._rows(keys[0], len(digits.labels))
         clean, labels = digits.images[drawn], digits.labels[drawn]
-        noise = jax.random.normal(keys[1], clean.shape)
-        sigma = jax.random.uniform(keys[2], (self.rows,))
+        noise = jax.random.normal(keys[1], clean.shape, jnp.float32)
+        sigma = jax.random.uniform(keys[2], (self.rows,), jnp.float32)
         dropped = jax.random.uniform(keys[3], (self.rows,)) < self.dropout
         labels = jnp.where(dropped, self.model.config.num_classes, labels)
         noisy = clean + sigma[:, None, None, None] * (noise - clean)
         said = self.model.denoise(weights, noisy, 1000.0 * sigma, labels)
         loss = jnp.mean(jnp.square(said - (noise - clean)))
         return loss, {"velocity": loss}
+
+    def drawn(self, key: jax.Array, count: int) -> jax.Array:
+        """Which of so many pictures a key draws, int32[rows]."""
+        return self._rows(jax.random.split(key, 4)[0], count)
+
+    def _rows(self, key: jax.Array, count: int) -> jax.Array:
+        return jax.random.randint(key, (self.rows,), 0, count, jnp.int32)

@@ -11,6 +11,7 @@ from typing import Any
 from jax_stepcache.checkpoints.shards import Shards, TensorHeader
 from jax_stepcache.checkpoints.streaming import StreamedCheckpoint
 from jax_stepcache.errors import unknown_name
+from jax_stepcache.paths import as_path
 
 from ...checkpoints.released import activations, has_tensors
 from ..model import DreamZeroModel
@@ -55,6 +56,7 @@ def open_checkpoint(path: Path) -> StreamedCheckpoint | None:
         FileNotFoundError: if files are missing.
         ValueError: if a file is cut short, or if the sizes are unknown or impossible.
     """
+    path = as_path(path)
     file = path / "config.json" if path.is_dir() else path.with_name("config.json")
     options = _options(file)
     if options is None and not has_tensors(path):

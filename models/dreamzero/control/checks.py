@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from jax_stepcache.check import check_arrays
+from jax_stepcache.kept import kept
 from jax_stepcache.network.params import Params
 from jax_stepcache.sampling import check_sampling
 
 from ..model import DreamZeroModel
 from ..robot.statistics import Statistics
 from ..robot.units import normalise_state
+from ..session.batch import check_unused
 from ..session.observation import Observation, complete
 from ..session.session import Session, session_struct
 
@@ -53,6 +54,7 @@ def checked(
         ValueError: for what does not fit.
     """
     check_session(model, guidance_scale, session)
+    observation = kept(observation)
     given, raw = _in_model_units(model, statistics, observation, session.batch)
     whole = complete(model.size, session.position, given)
     if noise is not None:
@@ -175,11 +177,21 @@ def check_session(
                 f"session{name} is {given.dtype}{list(given.shape)}; this model's "
                 f"is {like.dtype}{list(like.shape)}"
             )
-        traced = isinstance(given, Tracer)
-        if isinstance(given, jax.Array) and not traced and given.is_deleted():
+    check_unused(session)
+
+
+def check_apart(session: Session, others: Sequence[Session]) -> None:
+    """Checks that no other session gives away what is in this one.
+
+    Raises:
+        ValueError: if it is one of them, or shares an array with one.
+    """
+    own = {id(x) for x in jax.tree.leaves(session)}
+    for i, other in enumerate(others):
+        if not own.isdisjoint(map(id, jax.tree.leaves(other))):
             raise ValueError(
-                "this session has been stepped on and its buffers reused; go on "
-                "with the step's session, or step with donate=False"
+                f"it was given before, or shares arrays with sessions[{i}]; step each "
+                "once, or give donate=False"
             )
 
 
@@ -205,6 +217,10 @@ def check_lists(
     """
     if isinstance(sessions, Session):
         raise TypeError("sessions is one session; give a list of them")
+    if not isinstance(sessions, Sequence):
+        raise TypeError(
+            f"sessions is a {type(sessions).__name__}; give a list of sessions"
+        )
     if isinstance(each, Mapping):
         raise TypeError("each is one mapping; give a list, one for each robot")
     robots = len(sessions)

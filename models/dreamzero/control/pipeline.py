@@ -12,10 +12,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
-from jax_stepcache.errors import naming
+from jax_stepcache.check import check_numbers
+from jax_stepcache.errors import brief, naming, naming_arguments
+from jax_stepcache.kept import kept
 from jax_stepcache.loop.result import SampleResult
+from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.beside import arrays_beside
 from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
+from jax_stepcache.network.inputs import default_key
 from jax_stepcache.network.params import Params
 from jax_stepcache.pipeline import CachedSampler
 from jax_stepcache.requests.many import Checked, check_many, run_many
@@ -30,6 +34,7 @@ from ..session.session import Observed, Session
 from . import programs
 from .checks import (
     Shown,
+    check_apart,
     check_lists,
     check_session,
     check_statistics,
@@ -62,6 +67,7 @@ class DreamZeroPipeline(CachedSampler):
         statistics: turns robot units into the model's and back, or None.
     """
 
+    @naming_arguments({"cache": "cache_backend", "config": "cache_config"})
     def __init__(
         self,
         params: Params,
@@ -92,7 +98,7 @@ class DreamZeroPipeline(CachedSampler):
         if not isinstance(model, DreamZeroModel):
             raise TypeError(
                 "DreamZeroPipeline needs the params of a DreamZero, from load_params; "
-                f"got {params!r:.100}"
+                f"got {brief(params)}"
             )
         if attention is not None:
             model = replace(model, dit=replace(model.dit, attention=attention))
@@ -101,9 +107,8 @@ class DreamZeroPipeline(CachedSampler):
         self.model: DreamZeroModel = model
         if guidance_scale is None:
             guidance_scale = model.defaults.guidance_scale
+        check_numbers("guidance_scale", guidance_scale)
         self.guidance_scale = float(guidance_scale)
-        if not np.isfinite(self.guidance_scale):
-            raise ValueError(f"guidance_scale is {guidance_scale}; it must be finite")
         if statistics is not None:
             check_statistics(statistics, model)
         self.statistics = statistics
@@ -128,8 +133,9 @@ class DreamZeroPipeline(CachedSampler):
         Raises:
             ValueError: for shapes that do not fit.
         """
-        text, negative_text = self._beside((text, negative_text))
+        text, negative_text = self._beside(kept((text, negative_text)))
         self._check_text(text, negative_text, np.shape(text)[0] if np.ndim(text) else 0)
+        text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.start(
             self.model, self._mesh, self.params.weights, text, negative_text
         )
@@ -155,8 +161,11 @@ class DreamZeroPipeline(CachedSampler):
             ValueError: for shapes that do not fit the sessions; these are unchanged.
         """
         self._check_session(session)
-        session, text, negative_text = self._beside((session, text, negative_text))
+        session, text, negative_text = self._beside(
+            kept((session, text, negative_text))
+        )
         self._check_text(text, negative_text, session.batch)
+        text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.prompt(
             self.model, self._mesh, self.params.weights, session, text, negative_text
         )
@@ -167,7 +176,9 @@ class DreamZeroPipeline(CachedSampler):
         They are to be shown ``first`` or ``image`` and ``y``, the others ``latents``.
         """
         self._check_session(session)
-        return np.asarray(begins_window(self.model.dit, np.asarray(session.position)))
+        return np.asarray(
+            begins_window(self.model.dit, jax.device_get(session.position))
+        )
 
     @automatic_context()
     def __call__(
@@ -274,10 +285,8 @@ class DreamZeroPipeline(CachedSampler):
                         f"it holds {session.batch} robots; take it apart with "
                         "split_sessions"
                     )
-                if donate and any(session.cache.k is x.cache.k for x in sessions[:i]):
-                    raise ValueError(
-                        "it was given before; step it once, or give donate=False"
-                    )
+                if donate:
+                    check_apart(session, sessions[:i])
                 as_request(each[i])
                 self._checked_options({**options, **each[i]}, 1)
         shared = {**self._preset, **options, "guidance_scale": self.guidance_scale}
@@ -376,9 +385,9 @@ class DreamZeroPipeline(CachedSampler):
             self.model,
             self._mesh,
             self.params.weights,
-            session,
+            kept(session),
             shown.observation,
-            jax.random.key(0) if key is None else key,
+            default_key() if key is None else kept(key),
         )
         return observed, drawn if noise is None else dict(noise)
 
@@ -392,7 +401,7 @@ class DreamZeroPipeline(CachedSampler):
             action,
             None
             if self.statistics is None
-            else programs.to_robot(self.statistics, action, shown.raw),
+            else programs.to_robot(*sent((self.statistics, action, shown.raw))),
             observed.begins,
             observed.first,
             result.stats,

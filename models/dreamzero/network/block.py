@@ -66,7 +66,7 @@ class Block(nnx.Module):
             Tokens like ``x``, and their keys and values.
         """
         added = self.modulation.get_value()
-        m = modulation + added.astype(modulation.dtype)
+        m = modulation + added.astype(modulation.dtype)[None, None]
         gate1, shift2, scale2, gate2 = (
             per_token(m[:, :, j], spans) for j in range(2, 6)
         )
@@ -93,6 +93,6 @@ def modulated_input(
     Returns:
         (B, L, D), what the block's self-attention sees.
     """
-    m = modulation[:, :, :2] + added[:2].astype(modulation.dtype)
+    m = modulation[:, :, :2] + added[None, None, :2].astype(modulation.dtype)
     shift, scale = (per_token(m[:, :, j], spans) for j in range(2))
     return modulate(x, shift, scale, eps)

@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 
 from ...layers.activations import gelu_erf
+from ...layers.features import beside
 from ...layers.linear import MLP, Linear
 from ...layers.norms import LayerNorm
 
@@ -27,7 +28,8 @@ def action_timestep_encoding(t: jax.Array, features: int) -> jax.Array:
     half = features // 2
     step = np.log(np.float32(1e4)) / np.float32(half)
     frequency = np.exp(-np.arange(half, dtype=np.float32) * step)
-    angle = t.astype(jnp.float32)[..., None] * frequency
+    t = t.astype(jnp.float32)[..., None]
+    angle = t * beside(frequency, t)
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
 
 

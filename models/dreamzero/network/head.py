@@ -36,7 +36,7 @@ class Head(nnx.Module):
         Returns:
             (B, S, values of a patch).
         """
-        m = e[:, :, None] + self.modulation.get_value().astype(e.dtype)
+        m = e[:, :, None] + self.modulation.get_value().astype(e.dtype)[None, None]
         spans = ((e.shape[1], x.shape[1] // e.shape[1]),)
         shift, scale = per_token(m[:, :, 0], spans), per_token(m[:, :, 1], spans)
         return self.proj(modulate(x, shift, scale, self.eps))

@@ -86,9 +86,9 @@ def visible(
         (B, slots * frame_seqlen) bool.
     """
     room = slots(config, cache)
-    slot = jnp.arange(room)
+    slot = jnp.arange(room, dtype=jnp.int32)[None]
     length = cache.length[:, None]
-    end = length + jnp.reshape(jnp.asarray(new_frames), (-1, 1))
+    end = length + jnp.reshape(jnp.asarray(new_frames, jnp.int32), (-1, 1))
     # The latest frame before `length` that lies in this slot; negative if none.
     frame = length - 1 - jnp.remainder(length - 1 - slot, room)
     kept = (frame >= 0) & (frame >= end - config.window)
@@ -115,7 +115,8 @@ def attended(
     Returns:
         (B, slots * frame_seqlen + tokens) bool.
     """
-    own = jnp.repeat(jnp.arange(frames) < new_frames, config.frame_seqlen, axis=1)
+    there = jnp.arange(frames, dtype=jnp.int32)[None] < new_frames
+    own = jnp.repeat(there, config.frame_seqlen, axis=1)
     video = frames * config.frame_seqlen
     own = jnp.pad(own, ((0, 0), (0, tokens - video)), constant_values=True)
     batch = cache.length.shape[0]
@@ -150,10 +151,11 @@ def append(
     """
     frames = k.shape[2] // config.frame_seqlen
     room = slots(config, cache)
-    slot = jnp.arange(room)
+    slot = jnp.arange(room, dtype=jnp.int32)[None]
     # Selected, not scattered: XLA turns a scatter into a loop over its indices on a
     # CPU, and its gradient likewise, which cost more than the whole network.
-    written = jnp.asarray(frames if num_frames is None else num_frames).reshape(-1, 1)
+    count = frames if num_frames is None else num_frames
+    written = jnp.asarray(count, jnp.int32).reshape(-1, 1)
     lands = [
         (
             (jnp.remainder(cache.length[:, None] + frame, room) == slot)

@@ -35,7 +35,7 @@ def video_angles(
     frames, rows, cols = grid
     side = 2 * (config.head_dim // 6)
     time = axis_angles(np.arange(MAX_FRAMES), config.head_dim - 2 * side)
-    frame = start_frame[:, None] + jnp.arange(frames)
+    frame = start_frame[:, None] + jnp.arange(frames, dtype=jnp.int32)[None]
     parts = (
         jnp.take(jnp.asarray(time), frame, axis=0)[:, :, None, None],
         jnp.asarray(axis_angles(np.arange(rows), side))[None, None, :, None],
@@ -66,5 +66,5 @@ def register_angles(config: DreamZeroConfig, start_frame: jax.Array) -> jax.Arra
     for per_block in (config.num_action_per_block, config.num_state_per_block):
         first = jnp.asarray(axis_angles(blocks * per_block, config.head_dim))
         inside = jnp.asarray(axis_angles(np.arange(per_block), config.head_dim))
-        parts.append(jnp.take(first, block, axis=0)[:, None] + inside)
+        parts.append(jnp.take(first, block, axis=0)[:, None] + inside[None])
     return jnp.concatenate(parts, axis=1)

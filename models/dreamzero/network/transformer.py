@@ -16,6 +16,7 @@ from ...layers.activations import gelu_tanh
 from ...layers.attention import KeysValues
 from ...layers.linear import MLP, Linear
 from ...layers.patches import patchify_video, unpatchify_video
+from ...layers.precision import at_least_float32
 from ...layers.rotary import rotation
 from ...layers.stack import run_stack, stacked_blocks
 from ...layers.timesteps import timestep_embedding
@@ -344,7 +345,8 @@ class CausalWanModel(nnx.Module):
         video = embedded.video_tokens
         kept = video if keep_new else 0
         frames = embedded.grid[0]
-        new = jnp.asarray(frames if num_frames is None else num_frames).reshape(-1, 1)
+        count = frames if num_frames is None else num_frames
+        new = jnp.asarray(count, jnp.int32).reshape(-1, 1)
         mask = kv_cache.attended(c, cache, new, frames, tokens)
         graph, layers = nnx.split(self.blocks)
         per_layer = (layers, context, KeysValues(cache.k, cache.v))
@@ -383,7 +385,7 @@ class CausalWanModel(nnx.Module):
         e = embedded.e[:, :1] if e is None else e
         patches = self.head(x[:, : embedded.video_tokens], e)
         velocity = unpatchify_video(patches, embedded.grid, self.config.patch_size)
-        return velocity.astype(_at_least_float32(velocity))
+        return at_least_float32(velocity)
 
     def decode_action(self, embedded: Embedded, x: jax.Array) -> jax.Array:
         """Reads the action velocity (B, A, action_dim) off the last tokens."""
@@ -392,8 +394,4 @@ class CausalWanModel(nnx.Module):
         registers = c.num_action_per_block + c.num_state_per_block
         actions = (x.shape[1] - first) // registers * c.num_action_per_block
         velocity = self.action_decoder(x[:, first : first + actions])
-        return velocity.astype(_at_least_float32(velocity))
-
-
-def _at_least_float32(x: jax.Array) -> jnp.dtype:
-    return jnp.promote_types(x.dtype, jnp.float32)
+        return at_least_float32(velocity)

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from jax_stepcache.errors import unknown_name
+from jax_stepcache.paths import as_path
 
 from .embodiments import Embodiment, get_embodiment
 from .quantiles import Quantiles, concatenated, mapping, read_quantiles
@@ -130,7 +131,7 @@ def load_statistics(
     """
     # An unknown name should not wait for a file.
     robot = _robot(embodiment)
-    file = Path(path)
+    file = as_path(path)
     if file.is_dir():
         file = file / _FILE
     if not file.is_file():

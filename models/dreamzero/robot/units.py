@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from jax_stepcache.errors import unknown_name
 
+from ...layers.features import beside
 from .quantiles import Quantiles
 from .statistics import Statistics
 
@@ -83,8 +84,9 @@ def actions_to_robot(
         raise ValueError(
             f"actions have a batch of {actions.shape[0]}, the state of {batch}"
         )
-    q01, q99 = statistics.action
-    raw = (actions[..., :width].astype(jnp.float32) + 1) / 2 * (q99 - q01) + q01
+    said = actions[..., :width].astype(jnp.float32)
+    q01, q99 = (beside(q, said) for q in statistics.action)
+    raw = (said + 1) / 2 * (q99 - q01) + q01
     ends = list(itertools.accumulate(statistics.action_dims))
     robot = statistics.embodiment
     parts = zip(robot.action_keys, jnp.split(raw, ends[:-1], axis=-1), strict=True)
@@ -182,7 +184,7 @@ def _arrays(
 
 def _normalised(quantiles: Quantiles, raw: jax.Array) -> jax.Array:
     """(..., n) of the robot's units to [-1, 1]."""
-    q01, q99 = quantiles
+    q01, q99 = (beside(q, raw) for q in quantiles)
     constant = q99 - q01 == 0
     # Never a division by zero, whose gradient would be NaN even where it is not taken.
     span = jnp.where(constant, 1, q99 - q01)

@@ -8,8 +8,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
+
+from jax_stepcache.errors import naming
 
 from .session import Session
+
+
+def check_unused(session: Session) -> None:
+    """Checks that a session has not been given away to a step.
+
+    Raises:
+        ValueError: if it has.
+    """
+    for x in jax.tree.leaves(session):
+        traced = isinstance(x, Tracer)
+        if isinstance(x, jax.Array) and not traced and x.is_deleted():
+            raise ValueError(
+                "this session has been stepped on and its buffers reused; go on "
+                "with the step's session, or step with donate=False"
+            )
 
 
 def stack_sessions(sessions: Sequence[Session]) -> Session:
@@ -22,13 +40,17 @@ def stack_sessions(sessions: Sequence[Session]) -> Session:
         One session of all their robots, in this order.
 
     Raises:
-        ValueError: if there is none, or they do not fit together.
+        ValueError: if there is none, they do not fit together, or one has been stepped
+            on.
         TypeError: if it is given a session and not a list of them.
     """
     if isinstance(sessions, Session):
         raise TypeError("stack_sessions takes a list of sessions, got one session")
     if not sessions:
         raise ValueError("stack_sessions needs at least one session")
+    for i, session in enumerate(sessions):
+        with naming("sessions", i):
+            check_unused(session)
     if len({session.guided for session in sessions}) > 1:
         raise ValueError("some of these sessions are guided and some are not")
     kinds = {
@@ -49,7 +71,18 @@ def stack_sessions(sessions: Sequence[Session]) -> Session:
 
 
 def split_sessions(session: Session) -> list[Session]:
-    """Takes a session of several robots apart, the inverse of `stack_sessions`."""
+    """Takes a session of several robots apart, the inverse of `stack_sessions`.
+
+    Args:
+        session: of one robot or more.
+
+    Returns:
+        A session of each.
+
+    Raises:
+        ValueError: if it has been stepped on.
+    """
+    check_unused(session)
 
     def robot(i: int) -> Session:
         def take(path: Any, leaf: jax.Array) -> jax.Array:

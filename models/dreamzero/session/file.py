@@ -45,7 +45,13 @@ def load_session(path: str | os.PathLike[str], size: Size, guided: bool) -> Sess
     arrays, metadata = load_weights(path)
     if metadata.get("kind") != "session":
         raise ValueError(f"{path} holds no session; its header has {sorted(metadata)}")
-    wanted = session_struct(size, json.loads(metadata["robots"]), guided)
+    try:
+        robots = json.loads(metadata["robots"])
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} does not say of how many robots it is") from error
+    if type(robots) is not int or robots < 1:
+        raise ValueError(f"{path} says that it is of {robots!r:.80} robots")
+    wanted = session_struct(size, robots, guided)
     try:
         check_arrays(arrays, _named(wanted), "session")
         dtypes = jax.tree.map(lambda a, b: a.dtype == b.dtype, arrays, _named(wanted))

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jax_stepcache.check import check_arrays
+from jax_stepcache.check import check_arrays, fetched
 from jax_stepcache.errors import unknown_name
+from jax_stepcache.loop.transfers import sent
 
 from ..network.config import DreamZeroConfig
 from ..network.published import Size
@@ -81,7 +82,7 @@ def complete(
         fields[name] = np.zeros(wanted[name].shape, wanted[name].dtype)
     if size.dit.concat_first_frame_latent:
         fields["first"] = fields["y"][:, -size.dit.out_dim :, :1]
-    fields = {name: jnp.asarray(x) for name, x in fields.items()}
+    fields = {name: jnp.asarray(x) for name, x in sent(fields).items()}
     filled: dict[str, Any] = {**dict.fromkeys(Observation._fields), **fields}
     return Observation(**filled)
 
@@ -117,10 +118,10 @@ def _require(
     if isinstance(position, Tracer):
         begins, reads = np.ones(1, bool), ["latents"]  # it may be anywhere
     else:
-        begins = begins_window(c, np.asarray(position))
+        begins = begins_window(c, jax.device_get(position))
         restart = fields.get("restart")
         if restart is not None and not isinstance(restart, Tracer):
-            begins = begins | np.asarray(restart, bool)
+            begins = begins | np.asarray(fetched(restart), bool)
         reads = [] if begins.all() else ["latents"]
     reads.append("state")
     if begins.any():

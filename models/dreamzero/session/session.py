@@ -123,9 +123,9 @@ def start(
     """
     struct = session_struct(size, len(text), negative is not None)
     empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), struct)
-    # No prompt is all NaN, so every row counts as changed.
-    empty = empty._replace(text=jnp.full_like(empty.text, jnp.nan))
-    return prompt(size, weights, empty, text, negative)
+    # Whatever the prompts are, they are new.
+    same = jnp.zeros(empty.batch, bool)
+    return _prompted(size, weights, empty, _rows(text, negative), same)
 
 
 def prompt(
@@ -147,11 +147,23 @@ def prompt(
     Returns:
         The sessions; those whose prompts are what they were, as they were.
     """
-    text = text.astype(jnp.float32)
-    rows = (
-        text if negative is None else stack_branches(text, negative.astype(text.dtype))
-    )
+    rows = _rows(text, negative)
     same = (rows == session.text).all(axis=(1, 2)).reshape(-1, session.batch).all(0)
+    return _prompted(size, weights, session, rows, same)
+
+
+def _rows(text: jax.Array, negative: jax.Array | None) -> jax.Array:
+    """Prompts of all rows."""
+    text = text.astype(jnp.float32)
+    if negative is None:
+        return text
+    return stack_branches(text, negative.astype(text.dtype))
+
+
+def _prompted(
+    size: Size, weights: Any, session: Session, rows: jax.Array, same: jax.Array
+) -> Session:
+    """Sessions with these prompts, but for robots whose prompts are the same."""
     branches = rows.shape[0] // session.batch
     kept = jnp.tile(same, branches)
     encoded = bind(size.dit, weights).encode_text(rows)

@@ -9,13 +9,15 @@ memory, so a data set may be larger than that; nothing is ever unpickled.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.paths import as_path
+
+from ...training.data import Seen, look_through
 from ..model import DreamZeroModel
 
 
@@ -73,7 +75,7 @@ def chunks_struct(model: DreamZeroModel, count: int, blocks: int) -> Chunks:
 
 
 def load_chunks(folder: str | os.PathLike[str], model: DreamZeroModel) -> Chunks:
-    """Opens a folder of sequences.
+    """Opens a folder of sequences, and reads all of it once to see what is in it.
 
     Args:
         folder: the folder.
@@ -84,10 +86,18 @@ def load_chunks(folder: str | os.PathLike[str], model: DreamZeroModel) -> Chunks
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: listing every file that is missing, unknown, cut short, misshapen
-            or not of floating point, and actions outside [-1, 1].
+        ValueError: listing every file that is missing, unknown, cut short, empty,
+            misshapen or not of floating point; and the rows with numbers that are not
+            finite, and of actions outside [-1, 1].
     """
-    folder = Path(folder)
+    return open_chunks(folder, model)[0]
+
+
+def open_chunks(
+    folder: str | os.PathLike[str], model: DreamZeroModel
+) -> tuple[Chunks, dict[str, int]]:
+    """`load_chunks`, and a checksum of each file's numbers, which marks the data."""
+    folder = as_path(folder, "folder")
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder} with training sequences")
     wanted = chunks_struct(model, 1, 1)._asdict()
@@ -103,14 +113,18 @@ def load_chunks(folder: str | os.PathLike[str], model: DreamZeroModel) -> Chunks
             continue
         try:
             arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError) as error:
+        except Exception as error:  # NumPy's are of many kinds, EOFError for one
             faults.append(f"cut short or no array: {path.name} ({error})")
     if not faults:
         faults = _misshapen(arrays, model)
+    seen = {}
+    if not faults:
+        seen = {name: _look(name, array) for name, array in arrays.items()}
+        faults = [fault for one in seen.values() for fault in one.faults]
     if faults:
         listed = "\n  ".join(faults)
         raise ValueError(f"{folder} does not fit the model:\n  {listed}")
-    return Chunks(**arrays)
+    return Chunks(**arrays), {name: one.checksum for name, one in seen.items()}
 
 
 def save_chunks(folder: str | os.PathLike[str], chunks: Chunks) -> None:
@@ -120,7 +134,7 @@ def save_chunks(folder: str | os.PathLike[str], chunks: Chunks) -> None:
         folder: the folder; it is made.
         chunks: the sequences.
     """
-    folder = Path(folder)
+    folder = as_path(folder, "folder")
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in chunks._asdict().items():
         if array is not None:
@@ -131,6 +145,13 @@ def save_chunks(folder: str | os.PathLike[str], chunks: Chunks) -> None:
 
 
 def _misshapen(arrays: dict[str, np.ndarray], model: DreamZeroModel) -> list[str]:
+    empty = [
+        f"empty: {name}.npy is {array.shape}; there is nothing to learn from"
+        for name, array in arrays.items()
+        if not array.size
+    ]
+    if empty:
+        return empty
     video = arrays["video"]
     frames = video.shape[2] if video.ndim == 5 else 0
     blocks, rest = divmod(frames - 1, model.dit.num_frame_per_block)
@@ -155,7 +176,11 @@ def _misshapen(arrays: dict[str, np.ndarray], model: DreamZeroModel) -> list[str
             )
         if not np.issubdtype(array.dtype, np.floating):
             faults.append(f"dtype: {name}.npy is {array.dtype}, not floating point")
-    action = arrays["action"]
-    if not faults and not (np.abs(action) <= 1).all():
-        faults.append("range: action.npy leaves [-1, 1]; normalise it first")
     return faults
+
+
+def _look(name: str, array: np.ndarray) -> Seen:
+    if name != "action":
+        return look_through(f"{name}.npy", array)
+    limits, hint = (-1.0, 1.0), "normalise it first"
+    return look_through(f"{name}.npy", array, limits=limits, hint=hint)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,11 +13,15 @@ import numpy as np
 import optax
 
 from jax_stepcache.network.params import Params
+from jax_stepcache.paths import as_path
 
 from ...training.loop import fit
 from ...training.optimizer import clipped_adamw, warmup_cosine
+from ...training.settings import check_run
+from ...training.step import TrainState
+from ...training.stopped import TrainingStopped
 from ..model import DreamZeroModel
-from .chunks import Chunks, load_chunks
+from .chunks import Chunks, open_chunks
 from .lora import init_lora, merge_lora
 from .loss import FlowMatching
 from .noise import training_noise
@@ -101,16 +104,20 @@ def finetune(
 
     Raises:
         FileNotFoundError: if there is no data.
-        ValueError: for data that do not fit the model, and settings that do not fit
-            the data.
+        ValueError: for data that do not fit the model or are not finite, by file and
+            row, and settings that do not fit the data; before anything is compiled.
         TypeError: if the params are of another kind of model.
+        TrainingStopped: a FloatingPointError, at the first loss, gradient or weight
+            that is not finite; its ``params`` are the last good ones, and so is the
+            newest checkpoint.
     """
     settings = FinetuneSettings() if settings is None else settings
     _check(settings)
     model = params.model
     if not isinstance(model, DreamZeroModel):
         raise TypeError(f"{model.name} is no DreamZero; give params of one")
-    chunks = load_chunks(data, model)
+    out = as_path(out, "out")
+    chunks, checksums = open_chunks(data, model)
     count = len(chunks.video)
     if settings.batch > count:
         raise ValueError(f"batch is {settings.batch}; {data} has {count} sequences")
@@ -129,23 +136,38 @@ def finetune(
         # A copy: the optimiser's step takes over the buffers it is given.
         trained = jax.tree.map(lambda x: jnp.array(x, jnp.float32), params.weights)
         frozen, alpha = None, None
-    state = fit(
-        Path(out) / "checkpoints",
-        trained,
-        loss=_Loss(objective, alpha),
-        optimizer=_optimizer(settings),
-        batch_at=lambda step: chunks.rows(rows_at(step, count, settings)),
-        settings=settings,
-        origin={"sequences": count, "weights": float(optax.tree.norm(params.weights))},
-        frozen=frozen,
-        resume=resume,
-        stop_after=stop_after,
-        save_every=save_every,
-        log_every=log_every,
-    )
-    merged = _merged(state.averaged, frozen, alpha)
-    weights = jax.tree.map(lambda x, old: x.astype(old.dtype), merged, params.weights)
-    return Params(weights, params.model)
+
+    def made_of(state: TrainState) -> Params:
+        merged = _merged(state.averaged, frozen, alpha)
+        weights = jax.tree.map(
+            lambda x, old: x.astype(old.dtype), merged, params.weights
+        )
+        return Params(weights, params.model)
+
+    norm = float(optax.tree.norm(params.weights))
+    if not np.isfinite(norm):
+        raise ValueError("params have weights that are not finite; load others")
+    try:
+        state = fit(
+            out / "checkpoints",
+            trained,
+            loss=_Loss(objective, alpha),
+            optimizer=_optimizer(settings),
+            batch_at=lambda step: chunks.rows(rows_at(step, count, settings)),
+            settings=settings,
+            origin={"sequences": count, "weights": norm, "data": checksums},
+            frozen=frozen,
+            rows_of=lambda step, key: rows_at(step, count, settings),
+            source=str(data),
+            resume=resume,
+            stop_after=stop_after,
+            save_every=save_every,
+            log_every=log_every,
+        )
+    except TrainingStopped as stop:
+        stop.params = made_of(stop.state)
+        raise
+    return made_of(state)
 
 
 def rows_at(step: int, count: int, settings: FinetuneSettings) -> np.ndarray:
@@ -167,7 +189,8 @@ def rows_at(step: int, count: int, settings: FinetuneSettings) -> np.ndarray:
 
 @functools.cache
 def _optimizer(settings: FinetuneSettings) -> optax.GradientTransformation:
-    warmup = round(settings.warmup * settings.steps)
+    # Of a run of few steps, one at least has to be left to fall in.
+    warmup = min(round(settings.warmup * settings.steps), settings.steps - 1)
     rate = warmup_cosine(settings.learning_rate, warmup, settings.steps)
     return clipped_adamw(rate, settings.weight_decay)
 
@@ -177,23 +200,13 @@ def _merged(trained: Any, frozen: Any, alpha: float | None) -> Any:
 
 
 def _check(settings: FinetuneSettings) -> None:
-    for name in ("steps", "batch", "accumulate"):
-        if getattr(settings, name) < 1:
-            raise ValueError(f"{name} is {getattr(settings, name)}; it must be >= 1")
-    if settings.batch % settings.accumulate:
-        raise ValueError(
-            f"accumulate is {settings.accumulate}; it must divide the batch of "
-            f"{settings.batch}"
-        )
+    check_run(settings)
     if settings.lora < 0:
         raise ValueError(f"lora is {settings.lora}; it is a rank, or 0 for all weights")
-    for name in ("warmup", "decay", "dropout", "decoupled"):
+    for name in ("warmup", "dropout", "decoupled"):
         share = getattr(settings, name)
-        if not 0 <= share <= 1 or (name in ("warmup", "decay") and share == 1):
+        if not 0 <= share <= 1 or (name == "warmup" and share == 1):
             raise ValueError(f"{name} is {share}; it is a share, from 0 to 1")
-    for name in ("learning_rate", "alpha"):
-        if not (np.isfinite(getattr(settings, name)) and getattr(settings, name) > 0):
-            raise ValueError(
-                f"{name} is {getattr(settings, name)}; it must be a positive number"
-            )
+    if not (np.isfinite(settings.alpha) and settings.alpha > 0):
+        raise ValueError(f"alpha is {settings.alpha}; it must be a positive number")
     training_noise(shift=settings.shift)

@@ -60,8 +60,9 @@ class FlowMatching:
         blocks = (frames - 1) // c.num_frame_per_block
         keys = jax.random.split(key, 6)
         table = training_noise(shift=self.shift)
-        level = jax.random.randint(keys[0], (batch, 1 + blocks), 0, len(table.sigmas))
-        own = jax.random.randint(keys[1], (batch, blocks), 0, len(table.sigmas))
+        levels = 0, len(table.sigmas), jnp.int32
+        level = jax.random.randint(keys[0], (batch, 1 + blocks), *levels)
+        own = jax.random.randint(keys[1], (batch, blocks), *levels)
         apart = jax.random.uniform(keys[2], (batch, 1)) < self.decoupled
         # A level for the first frame, and one for each block of frames and actions.
         per_frame = jnp.concatenate(
@@ -78,7 +79,7 @@ class FlowMatching:
             "action": sigmas[per_action][:, :, None],
         }
         noise = {
-            name: jax.random.normal(k, x.shape)
+            name: jax.random.normal(k, x.shape, jnp.float32)
             for (name, x), k in zip(clean.items(), keys[3:5], strict=True)
         }
         noisy = {name: x + sigma[name] * (noise[name] - x) for name, x in clean.items()}
@@ -92,7 +93,9 @@ class FlowMatching:
             chunks.state,
             1000 * sigmas[per_frame],
             1000 * sigmas[per_action],
-            network.encode_context(told * chunks.text, chunks.image),
+            network.encode_context(
+                told.astype(chunks.text.dtype) * chunks.text, chunks.image
+            ),
             clean=chunks.video,
             y=chunks.y,
             remat=self.remat,

@@ -17,7 +17,7 @@ from jax_stepcache.models.tabletop import (
     tabletop_config,
     weights_struct,
 )
-from jax_stepcache.models.tabletop.model import config_of
+from jax_stepcache.models.tabletop.model import config_of, instruction_embedding
 from jax_stepcache.models.tabletop.world import TOLERANCE, block_distances
 from jax_stepcache.policy.named import Uncached, static_schedule
 
@@ -150,6 +150,21 @@ def test_observations_that_do_not_fit_are_refused(change, message, observation):
     """The error names the part that is wrong."""
     with pytest.raises(ValueError, match=message):
         MODEL.check_observation(change(observation))
+
+
+@pytest.mark.parametrize("colour", [5, -1, 99])
+def test_an_instruction_that_there_is_not_is_refused(colour, observation):
+    """Its word would be all zeros, the empty one; traced, it cannot be seen."""
+    wrong = {**observation, "instruction": jnp.array([0, colour])}
+    said = rf"observation\['instruction'\] has {colour}; the colours are 0 to 4, red"
+    with pytest.raises(ValueError, match=said):
+        MODEL.check_observation(wrong)
+    with jax.transfer_guard("disallow"), pytest.raises(ValueError, match=said):
+        MODEL.check_observation(wrong)
+    with pytest.raises(ValueError, match=f"colour has {colour}"):
+        instruction_embedding(jnp.array([colour]))
+    words = jax.jit(instruction_embedding)(jnp.arange(5))
+    assert (words.sum(axis=(1, 2)) == 2).all()
 
 
 def test_a_model_comes_back_from_its_description():

@@ -187,7 +187,7 @@ def test_resampled_ratios():
         (lambda: db_cache(max_accumulated=np.nan), "max_accumulated_residual_diff"),
         (lambda: db_cache(steps_mask=[0, 1]), "skips step 0"),
         (lambda: db_cache(steps_policy="statc"), "scm_steps_policy 'statc'.*'static'"),
-        (lambda: db_cache(first_blocks=-1), "a span's first is -1"),
+        (lambda: db_cache(first_blocks=-1), "Fn_compute_blocks is -1"),
         (lambda: db_cache(first_blocks=0), r"first=1 or more \(Fn_compute_blocks\)"),
         (lambda: mag_cache([]), "mag_ratios is .*; it must be a row of numbers"),
         (lambda: mag_cache([1.0, -1.0]), "mag_ratios .* above 0"),

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jax_stepcache.batching.buckets import bucket_sizes, run_wanted
-from jax_stepcache.batching.rows import put_rows, row_axes, take_rows, with_rows
+from jax_stepcache.network.rows import put_rows, row_axes, take_rows, with_rows
 
 
 def tree(rows: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ shapes for one batch size are compared with those for another.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -98,6 +99,28 @@ def put_rows(tree: Any, axes: RowAxes, index: jax.Array, rows: Any) -> Any:
         return x.at[at].set(new.astype(x.dtype), mode="drop")
 
     return _map(put, tree, axes)
+
+
+def stack_rows(tree: Any, others: Sequence[Any], axes: RowAxes) -> Any:
+    """Stacks the rows of two trees, the first one's first.
+
+    Args:
+        tree: pytree of arrays.
+        others: the other's arrays in leaf order; None where both have the same.
+        axes: the axes of rows. Arrays without are there once.
+
+    Returns:
+        The tree.
+    """
+    given = iter(others)
+
+    def stack(x: Any, axis: int | None) -> Any:
+        other = next(given)
+        if axis is None:
+            return x
+        return jnp.concatenate([x, x if other is None else other], axis)
+
+    return _map(stack, tree, axes)
 
 
 def _map(function: Any, tree: Any, axes: RowAxes) -> Any:

@@ -1,0 +1,53 @@
+"""Derivatives of a sampler: those of a loop that has a reverse mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.custom_derivatives import SymbolicZero
+
+from jax_stepcache.loop.denoise import walk
+from jax_stepcache.loop.generation import Generation
+from jax_stepcache.loop.program import sampled
+
+
+def with_derivatives_of(
+    other: Callable[[Generation], Any], run: Callable[[Generation], Any]
+) -> Callable[[Generation], Any]:
+    """A function with another's derivatives.
+
+    Args:
+        other: the same function, made of what can be differentiated.
+        run: the function.
+
+    Returns:
+        What is ``run``, and ``other`` where a derivative is asked for.
+    """
+
+    @jax.custom_jvp
+    def function(generation: Generation) -> Any:
+        return run(generation)
+
+    def derivative(primals: Any, tangents: Any) -> tuple[Any, Any]:
+        given, structure = jax.tree.flatten(primals)
+        along = structure.flatten_up_to(tangents)
+        # What does not move, such as weights, needs no derivative made.
+        moved = [i for i, x in enumerate(along) if not isinstance(x, SymbolicZero)]
+
+        def of_moved(*values: Any) -> Any:
+            arguments = list(given)
+            for i, value in zip(moved, values, strict=True):
+                arguments[i] = value
+            return other(*jax.tree.unflatten(structure, arguments))
+
+        return jax.jvp(of_moved, [given[i] for i in moved], [along[i] for i in moved])
+
+    function.defjvp(derivative, symbolic_zeros=True)
+    return function
+
+
+def walked(generation: Generation) -> Any:
+    """`sampled` by a scan, which has a reverse mode, where a `while_loop` has none."""
+    return sampled(generation, loop=lambda *of, **given: walk(*of, **given)[0])
