@@ -7,23 +7,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+from jax.sharding import PartitionSpec
 
 from jax_stepcache.backends import CacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
 from jax_stepcache.batching.per_sample import sampled_each, walked_each
 from jax_stepcache.errors import naming_arguments
 from jax_stepcache.kept import kept
-from jax_stepcache.loop.generation import Generation
+from jax_stepcache.loop.generation import Generation, run_together
 from jax_stepcache.loop.gradient import walked, with_derivatives_of
 from jax_stepcache.loop.program import sampled
 from jax_stepcache.loop.progress import Progress
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.transfers import sent
+from jax_stepcache.meshes.explicit import under_automatic_axes
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.options import ELSEWHERE, Options, options_of, resolve
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.schedule import Schedule
+
+_EVERYWHERE: Any = PartitionSpec()
 
 
 @naming_arguments(ELSEWHERE)
@@ -109,7 +113,7 @@ def sample(
     # Nothing is bound yet but the arguments, and they are the fields of `Options`.
     given = dict(locals())
     generation = resolve(kept(given.pop("params")), Options(**given))
-    result = _run(decide, sent(generation))
+    result = run_together(functools.partial(_run, decide), sent(generation))
     return result._replace(stats=result.stats._replace(asked=generation.asked))
 
 
@@ -134,8 +138,15 @@ def check_sampling(params: Any, **options: Any) -> None:
 def _run(decide: str, generation: Generation) -> SampleResult:
     if generation.program.progress is not None:
         # JAX takes no callback into what has derivatives of its own.
-        return sampled(generation)
-    return (_sampled_each if decide == "sample" else _sampled)(generation)
+        run = sampled
+    else:
+        run = _sampled_each if decide == "sample" else _sampled
+    # A sample is spread as its noise is; statistics are the same everywhere.
+    return under_automatic_axes(
+        run,
+        generation,
+        lambda specs: SampleResult(specs.noise or _EVERYWHERE, _EVERYWHERE),
+    )
 
 
 _sampled = with_derivatives_of(walked, sampled)

@@ -30,6 +30,7 @@ FLOORS = (
     ("", "network", ""),
     ("checkpoints", "", "solvers"),
     ("paths", "", "policy"),
+    ("", "meshes", ""),
     ("errors", "kept", "check"),
 )
 # Files that are doors of other rooms: `python -m jax_stepcache` is the command, and the

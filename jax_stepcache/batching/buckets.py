@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.meshes.varying import switch
+
 
 def bucket_sizes(rows: int) -> tuple[int, ...]:
     """Row counts that are compiled: a quarter, a half and all of them."""
@@ -61,4 +63,4 @@ def run_wanted(
 
     smallest = jnp.searchsorted(jnp.asarray(sizes, jnp.int32), count)
     which = jnp.where(count == 0, 0, 1 + smallest)
-    return jax.lax.switch(which, [lambda: otherwise, *map(bucket, sizes)])
+    return switch(which, [lambda: otherwise, *map(bucket, sizes)])

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax_stepcache.batching.forward import SlotForward, walking
 from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots
+from jax_stepcache.meshes.varying import cond, while_loop
 
 
 class Running(NamedTuple):
@@ -103,15 +104,15 @@ def run_slots(
 
     def body(state: tuple[Running, jax.Array, jax.Array]) -> Any:
         running, calls, _ = state
-        running = jax.lax.while_loop(unsettled, settle, running)
+        running = while_loop(unsettled, settle, running)
         going = running.slots.waits.any()
         if limit is not None:
             going &= calls < limit
         # The last round only settles: what was computed is walked to its end and put
         # away before the loop is left.
-        slots = jax.lax.cond(going, call, lambda running: running.slots, running)
+        slots = cond(going, call, lambda running: running.slots, running)
         return running._replace(slots=slots), calls + going.astype(jnp.int32), going
 
     start = (running, jnp.zeros((), jnp.int32), jnp.ones((), bool))
-    running, calls, _ = jax.lax.while_loop(lambda state: state[2], body, start)
+    running, calls, _ = while_loop(lambda state: state[2], body, start)
     return running, calls

@@ -17,6 +17,7 @@ from jax_stepcache.errors import brief, unknown_name
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import draw_noise
 from jax_stepcache.loop.transfers import sent
+from jax_stepcache.meshes.explicit import with_automatic_axes
 from jax_stepcache.network.inputs import default_key
 from jax_stepcache.network.own import function_model
 from jax_stepcache.network.own_rows import own_axes
@@ -165,7 +166,7 @@ def make_samples(
                 f"samples has {sorted(samples)}; it needs 'noise', [samples, ...] "
                 "arrays"
             )
-        batch = kept(dict(samples))
+        batch = kept(with_automatic_axes(dict(samples)))
         for name, given in batch.items():
             check_leaves(given, f"samples[{name!r}]")
         count = batch_size(batch["noise"], "samples['noise']")

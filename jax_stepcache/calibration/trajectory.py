@@ -10,9 +10,10 @@ import jax
 
 from jax_stepcache.calibration.watch import Seen, Watch
 from jax_stepcache.loop.denoise import walk
-from jax_stepcache.loop.generation import Generation
+from jax_stepcache.loop.generation import Generation, run_together
 from jax_stepcache.loop.program import sampled
 from jax_stepcache.loop.transfers import sent
+from jax_stepcache.meshes.explicit import under_automatic_axes
 from jax_stepcache.options import Options, resolve
 from jax_stepcache.policy.span import Span
 
@@ -43,9 +44,10 @@ def _sights(cache: Any) -> Any:
     return each._replace(output=None, residual=None)
 
 
-_walked = jax.jit(
-    functools.partial(sampled, loop=functools.partial(walk, keep=_sights))
-)
+@jax.jit
+def _walked(generation: Generation) -> Any:
+    keeping = functools.partial(walk, keep=_sights)
+    return under_automatic_axes(functools.partial(sampled, loop=keeping), generation)
 
 
 def follow(generation: Generation) -> Trajectory:
@@ -57,7 +59,7 @@ def follow(generation: Generation) -> Trajectory:
     Returns:
         The trajectory.
     """
-    result, steps = _walked(sent(generation))
+    result, steps = run_together(_walked, sent(generation))
     return Trajectory(
         steps.sample, steps.velocity, result.stats.computed, result.sample, steps.seen
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jax_stepcache.meshes.explicit import automatic_mesh
 
 # Weights of this name carry a leading axis of layers, which the model scans over.
 STACKED = "blocks"
@@ -36,8 +38,7 @@ def placement(
         raise TypeError(f"mesh must be a jax.sharding.Mesh, got {type(mesh).__name__}")
     # Axes that the compiler handles, whatever kind they were given as: networks here do
     # not say how each of their activations is split.
-    kinds = (AxisType.Auto,) * len(mesh.axis_names)
-    mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=kinds)
+    mesh = automatic_mesh(mesh)
     axis = split_axis(shape, mesh.size, stacked=stacked)
     if axis is None:
         return NamedSharding(mesh, PartitionSpec())

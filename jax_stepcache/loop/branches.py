@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.meshes.explicit import apart, together
 from jax_stepcache.policy.policy import Decision, Policy
 from jax_stepcache.policy.signals.first_blocks import BRANCHES
 from jax_stepcache.policy.view import View
@@ -87,7 +88,7 @@ class Branches:
         """See `Policy.predict`."""
         added = self._map(self.policy.predict, state.each, view)
         left = jax.tree.map(
-            lambda x, more: x + more.reshape(x.shape).astype(x.dtype),
+            lambda x, more: x + together(more).astype(x.dtype),
             view.entering,
             added,
         )
@@ -112,7 +113,7 @@ class Branches:
             return value
         reused = self._rows_apart(self.predict(state, view))
         mixed = self._where(state.ran, self._rows_apart(value), reused)
-        return jax.tree.map(lambda x, m: m.reshape(x.shape), value, mixed)
+        return jax.tree.map(together, mixed)
 
     def _map(self, function: Any, states: Any, view: View, *values: Any) -> Any:
         """Applies a function of one branch to all of them."""
@@ -141,10 +142,7 @@ class Branches:
         )
 
     def _rows_apart(self, tree: Any) -> Any:
-        return jax.tree.map(
-            lambda x: x.reshape(self.count, x.shape[0] // self.count, *x.shape[1:]),
-            tree,
-        )
+        return jax.tree.map(lambda x: apart(x, self.count), tree)
 
     def _where(self, ran: jax.Array, a: Any, b: Any) -> Any:
         return jax.tree.map(

@@ -12,6 +12,7 @@ from jax_stepcache.loop.forward import Whole, Within
 from jax_stepcache.loop.placeholders import NOTHING, bits
 from jax_stepcache.loop.progress import Progress, TqdmProgress, no_bar, report
 from jax_stepcache.loop.result import SampleResult, stats_of
+from jax_stepcache.meshes.varying import scan, while_loop
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.view import View
 from jax_stepcache.solvers import Solver
@@ -93,7 +94,7 @@ def denoise(
     num_steps = num_steps_of(schedule)
     # A static bound: XLA sees a known trip count, and a GPU's host need not read the
     # predicate back at every iteration.
-    end = jax.lax.while_loop(
+    end = while_loop(
         lambda loop: loop.step < num_steps, lambda loop: advance(loop)[0], start
     )
     return _result(end)
@@ -129,7 +130,7 @@ def walk(
         after, velocity = advance(loop)
         return after, Step(loop.sample, velocity, keep(after.cache))
 
-    end, steps = jax.lax.scan(step, start, length=num_steps_of(schedule))
+    end, steps = scan(step, start, None, length=num_steps_of(schedule))
     return _result(end), steps
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
-
 from jax_stepcache.loop.placeholders import unchecked
+from jax_stepcache.meshes.varying import cond
 from jax_stepcache.policy.policy import Decision, Policy
 from jax_stepcache.policy.view import View
 
@@ -42,5 +41,5 @@ def gated(
     else:
         # Reuse is the false branch, index 0: the other way round, XLA on the CPU
         # copied seven buffers at each step instead of five (jax 0.10).
-        velocity, state = jax.lax.cond(decision.run, compute, reuse, decision.state)
+        velocity, state = cond(decision.run, compute, reuse, decision.state)
     return velocity, decision._replace(state=state)

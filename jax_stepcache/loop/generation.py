@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
 from jax_stepcache.check import batch_size
 from jax_stepcache.loop.progress import Progress, TqdmProgress
+from jax_stepcache.meshes.beside import brought_together, context_mesh
+from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
 from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.own_rows import both_branches, own_axes
@@ -19,6 +22,8 @@ from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import Span
 from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.schedule import Schedule, is_schedule, num_steps_of
+
+T = TypeVar("T")
 
 
 class Program(NamedTuple):
@@ -91,6 +96,39 @@ class Generation:
         if not isinstance(model, FunctionModel):
             return None
         return own_axes(model, self.weights, self.inputs.condition, self.noise)
+
+
+def run_together(run: Callable[[Generation], T], generation: Generation) -> T:
+    """Runs a compiled sampler; arrays on several devices are brought together first.
+
+    They are looked at only where JAX has refused them: it takes time to look at all
+    weights, and nearly always there is nothing to see.
+
+    Args:
+        run: the sampler.
+        generation: what to sample.
+
+    Returns:
+        What the sampler returns.
+
+    Raises:
+        ValueError: where the sampler does and all arrays are together already.
+    """
+    try:
+        return run(generation)
+    except ValueError:
+        context = context_mesh()
+        with automatic_context():
+            automatic = with_automatic_axes(generation)
+            rest = replace(automatic, weights=None)
+            weights, rest = brought_together(automatic.weights, rest)
+        together = replace(rest, weights=weights)
+        pairs = zip(*map(jax.tree.leaves, (generation, together)), strict=True)
+        explicit = context is not None and bool(context.explicit_axes)
+        if not explicit and all(x is y for x, y in pairs):
+            raise
+    with automatic_context():
+        return run(together)
 
 
 def begin(generation: Generation) -> tuple[Any, Any]:

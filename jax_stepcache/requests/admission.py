@@ -17,6 +17,8 @@ from jax_stepcache.batching.settings import settings_of
 from jax_stepcache.check import batch_size, check_count, fetched, structs_of
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.generation import Generation, draw_noise
+from jax_stepcache.meshes.beside import context_mesh, moved_beside, sharding_beside
+from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
 from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.own_rows import own_axes
@@ -47,11 +49,13 @@ class Admission:
         weights: the model's.
         axes: the rows of a user's condition; empty where the model prepares its own.
         shared: the first one's arrays in order, None where they have rows.
+        beside: where the weights are, and the requests go.
         like: structs of an entry, which all others must have; None before the first.
     """
 
     plan: Plan
     weights: Any
+    beside: jax.sharding.Sharding
     axes: RowAxes = ()
     shared: tuple[Any, ...] = ()
     like: Entry | None = None
@@ -102,6 +106,7 @@ class Admission:
             plan.max_steps,
         )
         entry = Entry(settings, self._inputs(request), noise, request.asked)
+        entry = moved_beside(self.beside, with_automatic_axes(entry))
         if self.like is not None:
             _check_alike(entry, self.like)
         return entry
@@ -234,8 +239,13 @@ def admission_for(
         slots,
         longest if max_steps is None else max_steps,
     )
+    weights = with_automatic_axes(first.weights)
+    with automatic_context():
+        beside = sharding_beside(weights)
+        if context_mesh() is not None:
+            weights = moved_beside(beside, weights)
     if not isinstance(first.program.model, FunctionModel):
-        return Admission(plan, first.weights)
+        return Admission(plan, weights, beside)
     axes = own_axes(
         first.program.model, first.weights, first.inputs.condition, first.noise
     )
@@ -243,7 +253,7 @@ def admission_for(
     kept = tuple(
         x if axis is None else None for x, axis in zip(leaves, axes, strict=True)
     )
-    return Admission(plan, first.weights, axes, kept)
+    return Admission(plan, weights, beside, axes, kept)
 
 
 def check_shared(shared: Mapping[str, Any], others: Iterable[str] = ()) -> None:

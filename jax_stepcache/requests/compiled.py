@@ -15,6 +15,7 @@ from jax_stepcache.batching.per_sample import forward_for
 from jax_stepcache.batching.slots import Slots, empty_trace
 from jax_stepcache.loop.placeholders import as_bits, as_numbers
 from jax_stepcache.loop.transfers import sent
+from jax_stepcache.meshes.beside import sharding_beside
 from jax_stepcache.network.rows import with_rows
 from jax_stepcache.policy.span import Span
 from jax_stepcache.requests.places import Entry, Places, Queue, QueueFeed, at_rest
@@ -187,7 +188,7 @@ def opened_state(plan: Plan, weights: Any, entry: Entry, places: int) -> State:
     never make another program of it.
     """
     state = empty_state(plan, *sent((weights, entry)), places)
-    return jax.device_put(state, _beside(weights))
+    return jax.device_put(state, sharding_beside(weights))
 
 
 @jax.jit
@@ -199,16 +200,6 @@ def at_place(tree: Any, place: jax.Array) -> Any:
 def _slots_at_rest(slots: Slots) -> Slots:
     # An axis of slots, and one of guidance branches: what is left are numbers.
     return slots._replace(cache=as_bits(slots.cache, most_axes=2))
-
-
-def _beside(weights: Any) -> jax.sharding.Sharding:
-    for x in jax.tree.leaves(weights):
-        if isinstance(x, jax.Array):
-            if isinstance(x.sharding, jax.sharding.NamedSharding):
-                every = jax.sharding.PartitionSpec()
-                return jax.sharding.NamedSharding(x.sharding.mesh, every)
-            return x.sharding
-    return jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
 
 def _feed(plan: Plan, weights: Any, entry: Entry) -> QueueFeed:

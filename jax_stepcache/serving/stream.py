@@ -17,6 +17,7 @@ import numpy as np
 from jax_stepcache.errors import naming_arguments
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.transfers import sent
+from jax_stepcache.meshes.explicit import automatic_context
 from jax_stepcache.options import Request
 from jax_stepcache.requests.admission import (
     Admission,
@@ -161,7 +162,8 @@ class Stream:
             place = self._free.pop()
             try:
                 told = sent((np.int32(place), entry), self._params)
-                self._state = put(self._state, *told)
+                with automatic_context():
+                    self._state = put(self._state, *told)
             except BaseException as error:
                 self._free.append(place)
                 self._note_lost(error)
@@ -257,12 +259,14 @@ class Stream:
         """Fixes shapes and guidance by the first request, and takes the memory."""
         admission = admission_for(self._options, [first], self._slots, self._max_steps)
         entry = admission.entry(first)
-        self._state = opened_state(
-            admission.plan, admission.weights, entry, self.capacity
-        )
+        with automatic_context():
+            self._state = opened_state(
+                admission.plan, admission.weights, entry, self.capacity
+            )
         self._admission = admission.with_example(entry)
         return entry
 
+    @automatic_context()
     def _run(self, admission: Admission) -> None:
         try:
             # Who is interrupted while waiting for a report finds it there afterwards.
@@ -314,6 +318,7 @@ class Stream:
             elif held.place in poisoned:
                 self._fail(held, _not_finite(held.ticket))
 
+    @automatic_context()
     def _deliver(self, admission: Admission, held: Held) -> None:
         there = self._state.places.sample, self._state.places.trace
         place = sent(np.int32(held.place), self._params)

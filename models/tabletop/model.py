@@ -19,6 +19,7 @@ from jax.core import Tracer
 
 from jax_stepcache.check import batch_size, check_arrays
 from jax_stepcache.errors import unknown_name
+from jax_stepcache.meshes.explicit import under_automatic_axes
 from jax_stepcache.network.guidance import stack_branches
 from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule
 from jax_stepcache.network.tuned import TunedFile
@@ -176,8 +177,11 @@ def _lay_tables(key: jax.Array, batch: int) -> dict[str, jax.Array]:
 
 @jax.jit
 def _decoded(video: jax.Array, action: jax.Array) -> dict[str, jax.Array]:
-    frames = jnp.clip(latent.decode(video), 0.0, 1.0)
-    return {"action": action * MAX_STEP, "video": frames}
+    def decode(of: tuple[jax.Array, jax.Array]) -> dict[str, jax.Array]:
+        frames = jnp.clip(latent.decode(of[0]), 0.0, 1.0)
+        return {"action": of[1] * MAX_STEP, "video": frames}
+
+    return under_automatic_axes(decode, (video, action))
 
 
 def model_from_config(config: Mapping[str, Any]) -> TabletopModel:

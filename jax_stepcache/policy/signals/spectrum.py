@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -115,6 +115,18 @@ def spectral_filter(
         shape[axis] = x.shape[axis]
         kernel = kernel * gain.reshape(shape)
     kernel = kernel * (math.prod(kernel.shape) / kernel.sum())
-    spectrum = jnp.fft.fftn(x, axes=axes)
+    spectrum = _over(jnp.fft.fftn, x, axes)
     spectrum *= kernel.astype(spectrum.dtype)
-    return jnp.fft.ifftn(spectrum, axes=axes).real
+    return _over(jnp.fft.ifftn, spectrum, axes).real
+
+
+def _over(transform: Callable[..., jax.Array], x: jax.Array, axes: Any) -> jax.Array:
+    """Transforms some axes, with all others made one.
+
+    Of a batch that is spread over devices XLA's compiler for the CPU would else lay out
+    the transform's operand in an order that its FFT refuses (jax 0.10).
+    """
+    last = tuple(range(-len(axes), 0))
+    moved = jnp.moveaxis(x, axes, last)
+    flat = moved.reshape(-1, *moved.shape[moved.ndim - len(axes) :])
+    return jnp.moveaxis(transform(flat, axes=last).reshape(moved.shape), last, axes)

@@ -17,6 +17,8 @@ from jax_stepcache.errors import brief, naming, naming_arguments
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.transfers import sent
+from jax_stepcache.meshes.beside import arrays_beside
+from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
 from jax_stepcache.network.inputs import default_key
 from jax_stepcache.network.params import Params
 from jax_stepcache.pipeline import CachedSampler
@@ -100,7 +102,7 @@ class DreamZeroPipeline(CachedSampler):
             )
         if attention is not None:
             model = replace(model, dit=replace(model.dit, attention=attention))
-            params = Params(params.weights, model)
+        params = Params(with_automatic_axes(params.weights), model)
         super().__init__(params, cache_backend=cache_backend, cache_config=cache_config)
         self.model: DreamZeroModel = model
         if guidance_scale is None:
@@ -116,6 +118,7 @@ class DreamZeroPipeline(CachedSampler):
         """Whether both branches run."""
         return is_guided(self.guidance_scale)
 
+    @automatic_context()
     def start(self, text: jax.Array, negative_text: jax.Array | None = None) -> Session:
         """Begins sessions.
 
@@ -130,13 +133,14 @@ class DreamZeroPipeline(CachedSampler):
         Raises:
             ValueError: for shapes that do not fit.
         """
-        text, negative_text = kept((text, negative_text))
+        text, negative_text = self._beside(kept((text, negative_text)))
         self._check_text(text, negative_text, np.shape(text)[0] if np.ndim(text) else 0)
         text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.start(
             self.model, self._mesh, self.params.weights, text, negative_text
         )
 
+    @automatic_context()
     def prompt(
         self,
         session: Session,
@@ -157,7 +161,9 @@ class DreamZeroPipeline(CachedSampler):
             ValueError: for shapes that do not fit the sessions; these are unchanged.
         """
         self._check_session(session)
-        session, text, negative_text = kept((session, text, negative_text))
+        session, text, negative_text = self._beside(
+            kept((session, text, negative_text))
+        )
         self._check_text(text, negative_text, session.batch)
         text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.prompt(
@@ -174,6 +180,7 @@ class DreamZeroPipeline(CachedSampler):
             begins_window(self.model.dit, jax.device_get(session.position))
         )
 
+    @automatic_context()
     def __call__(
         self,
         session: Session,
@@ -207,6 +214,8 @@ class DreamZeroPipeline(CachedSampler):
             TypeError: for arguments of the wrong kind; likewise.
         """
         # Whatever is wrong is told before the session is taken over.
+        given = session, observation, noise, key
+        session, observation, noise, key = self._beside(given)
         shown = self._checked(session, observation, noise)
         options = self._checked_options(options, session.batch)
         observed, drawn = self._observe(session, shown, noise, key, donate)
@@ -215,6 +224,7 @@ class DreamZeroPipeline(CachedSampler):
         )
         return self._control_step(observed, shown, result)
 
+    @automatic_context()
     def step_many(
         self,
         sessions: Sequence[Session],
@@ -259,6 +269,8 @@ class DreamZeroPipeline(CachedSampler):
         robots = check_lists(
             sessions, observations=observations, noises=noises, keys=keys, each=each
         )
+        given = list(sessions), list(observations), noises, keys
+        sessions, observations, noises, keys = self._beside(given)
         noises = [None] * robots if noises is None else noises
         keys = [None] * robots if keys is None else keys
         each = [{}] * robots if each is None else each
@@ -327,6 +339,11 @@ class DreamZeroPipeline(CachedSampler):
     @property
     def _mesh(self) -> Mesh | None:
         return mesh_of(self.params.weights)
+
+    def _beside(self, arrays: Any) -> Any:
+        """Arrays that were committed to other devices than the weights' are moved."""
+        arrays = with_automatic_axes(arrays)
+        return arrays_beside(self.params.weights, arrays)
 
     @property
     def _preset(self) -> Mapping[str, Any]:

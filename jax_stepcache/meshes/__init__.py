@@ -1,0 +1,1 @@
+"""Several devices: meshes, `jax.shard_map`, and where arrays lie."""

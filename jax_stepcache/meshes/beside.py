@@ -1,0 +1,125 @@
+"""Where arrays lie: beside the weights."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+from jax.core import Tracer
+from jax.sharding import (
+    Mesh,
+    NamedSharding,
+    PartitionSpec,
+    Sharding,
+    SingleDeviceSharding,
+)
+
+
+def sharding_beside(weights: Any) -> Sharding:
+    """A whole copy on each device that weights are on.
+
+    Args:
+        weights: pytree of arrays.
+
+    Returns:
+        The sharding: of the context's mesh, on which all programs run; else of the mesh
+        that some of them are spread over, else of the device that the first of them is
+        on, else of the one that JAX would take.
+    """
+    mesh = context_mesh()
+    if mesh is not None:
+        return NamedSharding(mesh, PartitionSpec())
+    alone = None
+    for x in jax.tree.leaves(weights):
+        if isinstance(x, jax.Array) and not isinstance(x, Tracer):
+            if isinstance(x.sharding, NamedSharding):
+                return NamedSharding(x.sharding.mesh, PartitionSpec())
+            alone = alone or x.sharding
+    return alone or SingleDeviceSharding(jax.devices()[0])
+
+
+def context_mesh() -> Mesh | None:
+    """The mesh of `jax.set_mesh`; None where there is none, or something is traced."""
+    try:
+        mesh = jax.sharding.get_mesh()
+    except ValueError:
+        return None
+    return None if mesh.empty else mesh
+
+
+def moved_beside(sharding: Sharding, tree: Any) -> Any:
+    """Arrays of a tree moved to where others are, those that are elsewhere for good.
+
+    Args:
+        sharding: see `sharding_beside`.
+        tree: pytree of arrays.
+
+    Returns:
+        The tree. Arrays that are on the same devices, or that JAX moves by itself, are
+        left as they are.
+    """
+    devices = _order(sharding)
+
+    def moved(x: Any) -> Any:
+        if not isinstance(x, jax.Array) or isinstance(x, Tracer) or not x.committed:
+            return x
+        return x if _order(x.sharding) == devices else jax.device_put(x, sharding)
+
+    return jax.tree.map(moved, tree)
+
+
+def arrays_beside(weights: Any, tree: Any) -> Any:
+    """Arrays of a tree moved to where weights are, those that are elsewhere for good.
+
+    Args:
+        weights: pytree of arrays; looked at only where the tree has committed ones.
+        tree: pytree of arrays.
+
+    Returns:
+        The tree; see `moved_beside`.
+    """
+    if not _committed(tree):
+        return tree
+    return moved_beside(sharding_beside(weights), tree)
+
+
+def brought_together(weights: Any, tree: Any) -> tuple[Any, Any]:
+    """Weights and other arrays on the same devices.
+
+    What is on other devices goes to those of the weights; but weights that are on one
+    device go to the mesh that the others are spread over.
+
+    Args:
+        weights: pytree of arrays.
+        tree: the others.
+
+    Returns:
+        Both.
+    """
+    beside = sharding_beside(weights)
+    spread = [
+        x
+        for x in jax.tree.leaves(tree)
+        if isinstance(x, jax.Array)
+        and not isinstance(x, Tracer)
+        and len(x.sharding.device_set) > 1
+    ]
+    if spread and len(beside.device_set) == 1:
+        beside = sharding_beside(spread)
+    return moved_beside(beside, weights), moved_beside(beside, tree)
+
+
+def _committed(weights: Any) -> bool:
+    return any(
+        isinstance(x, jax.Array) and not isinstance(x, Tracer) and x.committed
+        for x in jax.tree.leaves(weights)
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _order(sharding: Sharding) -> tuple[Any, ...]:
+    """The devices; those of a mesh in its order, which programs go by."""
+    if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh):
+        return tuple(sharding.mesh.devices.flat)
+    return tuple(sorted(sharding.device_set, key=lambda device: device.id))
