@@ -161,9 +161,8 @@ class DreamZeroPipeline(CachedSampler):
             ValueError: for shapes that do not fit the sessions; these are unchanged.
         """
         self._check_session(session)
-        session, text, negative_text = self._beside(
-            kept((session, text, negative_text))
-        )
+        given = kept((session, text, negative_text))
+        session, text, negative_text = self._beside(given)
         self._check_text(text, negative_text, session.batch)
         text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.prompt(
@@ -342,8 +341,7 @@ class DreamZeroPipeline(CachedSampler):
 
     def _beside(self, arrays: Any) -> Any:
         """Arrays that were committed to other devices than the weights' are moved."""
-        arrays = with_automatic_axes(arrays)
-        return arrays_beside(self.params.weights, arrays)
+        return arrays_beside(self.params.weights, with_automatic_axes(arrays))
 
     @property
     def _preset(self) -> Mapping[str, Any]:
@@ -394,15 +392,9 @@ class DreamZeroPipeline(CachedSampler):
     def _control_step(
         self, observed: Observed, shown: Shown, result: SampleResult
     ) -> ControlStep:
-        action = result.sample["action"]
-        return ControlStep(
-            observed.session,
-            result.sample["video"],
-            action,
-            None
-            if self.statistics is None
-            else programs.to_robot(*sent((self.statistics, action, shown.raw))),
-            observed.begins,
-            observed.first,
-            result.stats,
-        )
+        video, action = result.sample["video"], result.sample["action"]
+        in_units = None
+        if self.statistics is not None:
+            in_units = programs.to_robot(*sent((self.statistics, action, shown.raw)))
+        step = observed.session, video, action, in_units
+        return ControlStep(*step, observed.begins, observed.first, result.stats)
