@@ -107,12 +107,25 @@ def full_compilation() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def few_programs() -> Iterator[None]:
-    """Lets go of compiled programs before there are too many for one process.
+    """Lets go of compiled programs after each file; see `_let_go`."""
+    yield
+    _let_go()
+
+
+@pytest.fixture(autouse=True)
+def few_programs_of_slow_tests(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Likewise after each slow test: one file has enough of them to fill a process."""
+    yield
+    if request.node.get_closest_marker("slow"):
+        _let_go()
+
+
+def _let_go() -> None:
+    """Forgets compiled programs before there are too many for one process.
 
     Each is a handful of memory maps, of which Linux grants 65,530; XLA's compiler then
     fails with a segmentation fault.
     """
-    yield
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > _MANY_MAPS:
         jax.clear_caches()
