@@ -47,8 +47,8 @@ def init_lora(weights: Any, rank: int, key: jax.Array) -> dict[str, Any]:
         bound = 1 / np.sqrt(inside)
         shape = (layers, inside, rank)
         adapters[".".join(path)] = {
-            "a": jax.random.uniform(one, shape, minval=-bound, maxval=bound),
-            "b": jnp.zeros((layers, rank, outside)),
+            "a": jax.random.uniform(one, shape, jnp.float32, -bound, bound),
+            "b": jnp.zeros((layers, rank, outside), jnp.float32),
         }
     full = {
         name: jax.tree.map(lambda x: jnp.array(x, jnp.float32), weights[name])
