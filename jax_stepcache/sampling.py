@@ -19,6 +19,7 @@ from jax_stepcache.loop.gradient import walked, with_derivatives_of
 from jax_stepcache.loop.program import sampled
 from jax_stepcache.loop.progress import Progress
 from jax_stepcache.loop.result import SampleResult
+from jax_stepcache.loop.spread import check_spread
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import under_automatic_axes
 from jax_stepcache.network.protocol import Denoiser
@@ -113,6 +114,7 @@ def sample(
     # Nothing is bound yet but the arguments, and they are the fields of `Options`.
     given = dict(locals())
     generation = resolve(kept(given.pop("params")), Options(**given))
+    check_spread(generation)
     result = run_together(functools.partial(_run, decide), sent(generation))
     return result._replace(stats=result.stats._replace(asked=generation.asked))
 

@@ -22,6 +22,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
 from jax_stepcache.checkpoints.weights import differences, flat, nested, require_fit
+from jax_stepcache.meshes.by_name import PlacedByName
 from jax_stepcache.paths import as_path
 
 from .checksums import Checksums, checksums, of_text, require_intact
@@ -66,12 +67,14 @@ class FolderCheckpoint:
     struct: Any
     files: Checksums | None = None
 
-    def load(self, *, dtype: str | None = None, mesh: Mesh | None = None) -> Any:
+    def load(
+        self, *, dtype: str | None = None, mesh: Mesh | PlacedByName | None = None
+    ) -> Any:
         """Restores all weights, part by part.
 
         Args:
             dtype: to cast to; that of the checkpoint unless given.
-            mesh: see `placement`; every device reads only what it holds.
+            mesh: see `weight_sharding`; every device reads only what it holds.
 
         Returns:
             Nested dict of arrays.

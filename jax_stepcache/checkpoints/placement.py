@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jax_stepcache.meshes.by_name import PlacedByName
 from jax_stepcache.meshes.explicit import automatic_mesh
 
 # Weights of this name carry a leading axis of layers, which the model scans over.
@@ -45,6 +46,24 @@ def placement(
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, mesh.axis_names))
 
 
+def weight_sharding(
+    where: Mesh | PlacedByName | None, name: str, shape: tuple[int, ...]
+) -> NamedSharding | None:
+    """Where a weight lies: as its model's rules say, or else by `placement`.
+
+    Args:
+        where: a mesh, names and rules, or None for the default device.
+        name: the weight's, with dots.
+        shape: its shape.
+
+    Returns:
+        The sharding, or None for the default device.
+    """
+    if isinstance(where, PlacedByName):
+        return where.sharding(name, shape)
+    return placement(where, shape, stacked=is_stacked(name))
+
+
 def split_axis(
     shape: tuple[int, ...], devices: int, *, stacked: bool = False
 ) -> int | None:
@@ -67,19 +86,19 @@ def split_axis(
 
 
 def placed_struct(
-    mesh: Mesh | None, name: str, struct: jax.ShapeDtypeStruct
+    where: Mesh | PlacedByName | None, name: str, struct: jax.ShapeDtypeStruct
 ) -> jax.ShapeDtypeStruct:
-    """A weight's shape and dtype, with the sharding that `placement` gives it.
+    """A weight's shape and dtype, with the sharding that `weight_sharding` gives it.
 
     Args:
-        mesh: the devices; None for the default device.
+        where: see `weight_sharding`.
         name: the weight's, with dots.
         struct: its shape and dtype.
 
     Returns:
         The same with a sharding.
     """
-    sharding = placement(mesh, struct.shape, stacked=is_stacked(name))
+    sharding = weight_sharding(where, name, struct.shape)
     if sharding is None:
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(struct.shape, struct.dtype, sharding=sharding)

@@ -14,8 +14,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from jax_stepcache.checkpoints.weights import differences, nested, require_fit
+from jax_stepcache.meshes.by_name import PlacedByName
 
-from .placement import is_stacked, placement
+from .placement import is_stacked, placement, weight_sharding
 from .shards import Shards
 
 # Names of dtypes in safetensors' headers, for weights.
@@ -128,12 +129,14 @@ class StreamedCheckpoint:
             if header is not None and header.dtype in _FLOATS
         )
 
-    def load(self, *, dtype: str | None = None, mesh: Mesh | None = None) -> Any:
+    def load(
+        self, *, dtype: str | None = None, mesh: Mesh | PlacedByName | None = None
+    ) -> Any:
         """Makes all weights.
 
         Args:
             dtype: to cast to; that of the checkpoint unless given.
-            mesh: see `placement`.
+            mesh: see `weight_sharding`.
 
         Returns:
             Nested dict of arrays.
@@ -152,7 +155,7 @@ class StreamedCheckpoint:
         faults: list[str],
         *,
         dtype: str | None = None,
-        mesh: Mesh | None = None,
+        mesh: Mesh | PlacedByName | None = None,
         on_read: Callable[[int], None] | None = None,
     ) -> dict[str, jax.Array]:
         """Makes some of the weights; the host holds one of their tensors at a time.
@@ -163,7 +166,7 @@ class StreamedCheckpoint:
                 as there is a fault nothing is made any more, and the tensors are only
                 read to find the others.
             dtype: to cast to; that of the checkpoint unless given.
-            mesh: see `placement`.
+            mesh: see `weight_sharding`.
             on_read: is told the bytes of each tensor.
 
         Returns:
@@ -207,15 +210,16 @@ class StreamedCheckpoint:
         layer: int,
         tensor: np.ndarray,
         dtype: Any,
-        mesh: Mesh | None,
+        mesh: Mesh | PlacedByName | None,
     ) -> jax.Array:
         """A weight with one more of its tensors in it."""
         recipe = self.plan[name]
-        target = placement(mesh, recipe.shape, stacked=is_stacked(name))
-        # The tensor is cut as the weight will be: each device gets its part only, and
-        # turning it moves little between them.
+        target = weight_sharding(mesh, name, recipe.shape)
+        # The tensor is cut much as the weight will be: each device gets a part only,
+        # and turning it moves little between them.
+        devices = mesh.layout.mesh if isinstance(mesh, PlacedByName) else mesh
         source = placement(
-            mesh, tensor.shape, stacked=is_stacked(name) and not recipe.stacked
+            devices, tensor.shape, stacked=is_stacked(name) and not recipe.stacked
         )
         moved = jax.device_put(tensor, source)
         if not recipe.stacked:

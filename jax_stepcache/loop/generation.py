@@ -13,6 +13,7 @@ from jax_stepcache.check import batch_size
 from jax_stepcache.loop.progress import Progress, TqdmProgress
 from jax_stepcache.meshes.beside import brought_together, context_mesh
 from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
+from jax_stepcache.meshes.layout import spread_rows
 from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.own_rows import both_branches, own_axes
@@ -147,7 +148,7 @@ def begin(generation: Generation) -> tuple[Any, Any]:
     if noise is None and generation.key is not None:
         batch = batch_size(inputs.observation, "observation")
         noise = draw_noise(generation.key, model.noise_struct(batch))
-    return condition, noise
+    return condition, spread_rows(model, noise)
 
 
 def draw_noise(key: jax.Array, struct: Any) -> Any:

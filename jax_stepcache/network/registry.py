@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -17,6 +19,9 @@ from jax_stepcache.checkpoints.shards import Shards
 from jax_stepcache.checkpoints.streaming import Recipe, StreamedCheckpoint, as_it_is
 from jax_stepcache.checkpoints.weights import flat, load_metadata, refuse_pickle
 from jax_stepcache.errors import unknown_name
+from jax_stepcache.meshes.by_name import PlacedByName
+from jax_stepcache.meshes.layout import Layout, layout_of
+from jax_stepcache.meshes.presets import Rule
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.paths import as_path
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 # `config_of(model)` (JSON) and `weights_struct(model)`. It may offer `WEIGHTS`, the
 # path of a bundled file; `open_checkpoint(path)`, for the checkpoints of others, a
 # `StreamedCheckpoint` or None; `named_model(name)`, for configurations;
+# `weight_axes(name, ndim)` and `axis_sizes(model)`, for rules on a mesh;
 # `with_dtype(model, name)`, the model with other activations; `describe(model)`, rows
 # for `jax-stepcache info`; and `finetune` with `FinetuneSettings`. What it does not
 # offer, its base class's package may. The module of a model's class stands in the
@@ -53,6 +59,7 @@ def load_params(
     *,
     dtype: DTypeLike | None = None,
     mesh: Mesh | None = None,
+    rules: str | Mapping[str, Any] | Iterable[Rule] | None = None,
 ) -> Params:
     """Loads weights, bundled or from disk.
 
@@ -69,6 +76,12 @@ def load_params(
         mesh: devices to place the weights on as they arrive. Each weight's longest axis
             that their number divides is split over all of them; the default device
             holds everything unless given.
+        rules: how the weights, and all arrays made with them, lie on the mesh instead:
+            ``"tensor"``, ``"branches"``, ``"data"`` or ``"fsdp"``, see
+            `preset_rules`; or pairs, or a mapping, from logical axis (``"batch"``,
+            ``"branch"``, ``"heads"``, ``"mlp"``, ``"embed"``, ``"layers"``,
+            ``"frames"``) to mesh axis. `sample`, `sample_many`, `serve` and
+            `DreamZeroPipeline` follow them.
 
     Returns:
         The params.
@@ -78,12 +91,20 @@ def load_params(
             files of the checkpoint are missing.
         ValueError: if the name has no bundled weights; if a file is cut short, foreign
             or a pickle; or if the checkpoint does not fit its model: every tensor that
-            is missing, extra, misshapen or not finite is listed.
+            is missing, extra, misshapen or not finite is listed; or if mesh and rules
+            do not fit it.
+        TypeError: if mesh or rules are of another kind.
     """
     name = precision(dtype)
+    layout = layout_of(mesh, rules)
     checkpoint = open_checkpoint(source)
     model = in_dtype(checkpoint.model, name)
-    return Params(checkpoint.load(dtype=name, mesh=mesh), model)
+    if layout is None:
+        return Params(checkpoint.load(dtype=name, mesh=mesh), model)
+    model = in_layout(model, layout)
+    where = placed_by_name(model, layout)
+    where.shardings(offered(model, "weights_struct")(model))  # which checks them
+    return Params(checkpoint.load(dtype=name, mesh=where), model)
 
 
 def load_model(source: str | os.PathLike[str] = DEFAULT_MODEL) -> Model:
@@ -233,6 +254,25 @@ def in_dtype(model: Model, dtype: str | None) -> Model:
     """
     with_dtype = offered(model, "with_dtype")
     return model if dtype is None or with_dtype is None else with_dtype(model, dtype)
+
+
+def in_layout(model: Any, layout: Layout) -> Any:
+    """A bundled model that pins its arrays as a layout says."""
+    return replace(model, layout=layout)
+
+
+def placed_by_name(model: Model, layout: Layout) -> PlacedByName:
+    """Where the weights of a bundled model lie.
+
+    Args:
+        model: its package names the axes.
+        layout: the mesh and the rules.
+
+    Returns:
+        The placement.
+    """
+    sizes = offered(model, "axis_sizes")(model)
+    return PlacedByName(layout, offered(model, "weight_axes"), sizes)
 
 
 def offered(model: Model, name: str) -> Any:

@@ -9,8 +9,9 @@ from pathlib import Path
 from .checkpoint.name_map import import_state_dict, state_dict_shapes
 from .checkpoint.released import named_model, open_checkpoint, with_dtype
 from .describe import describe
-from .model import DiTModel, config_of, model_from_config, weights_struct
+from .model import DiTModel, axis_sizes, config_of, model_from_config, weights_struct
 from .network.config import DiTConfig
+from .network.logical_axes import weight_axes
 from .network.parameters import bind, init_weights, weight_shapes
 from .network.published import CONFIGS, DIGITS
 from .network.transformer import Context, DiT
@@ -25,6 +26,7 @@ __all__ = [
     "DiT",
     "DiTConfig",
     "DiTModel",
+    "axis_sizes",
     "bind",
     "config_of",
     "describe",
@@ -34,6 +36,7 @@ __all__ = [
     "named_model",
     "open_checkpoint",
     "state_dict_shapes",
+    "weight_axes",
     "weight_shapes",
     "weights_struct",
     "with_dtype",

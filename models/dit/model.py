@@ -15,12 +15,14 @@ from jax.core import Tracer
 
 from jax_stepcache.check import batch_size, check_arrays, fetched
 from jax_stepcache.errors import unknown_name
+from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.guidance import stack_branches
 from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule
 from jax_stepcache.network.tuned import TunedFile
 
 from ..observations import require_parts
 from .network.config import DiTConfig
+from .network.logical_axes import ROWS
 from .network.parameters import bind, weight_shapes
 from .network.published import DIGITS
 from .network.transformer import Context
@@ -40,9 +42,11 @@ class DiTModel:
 
     Attributes:
         config: the transformer's sizes.
+        layout: where rows, heads and so on lie on a mesh, or None.
     """
 
     config: DiTConfig
+    layout: Layout | None = None
 
     name = "dit"
     outputs = None
@@ -91,7 +95,10 @@ class DiTModel:
             Tokens (rows, tokens, D), and what the other stages read beside them.
         """
         network = bind(self.config, weights)
-        return network.embed(sample, 1.0 - t / 1000.0, condition)
+        hidden, context = network.embed(sample, 1.0 - t / 1000.0, condition)
+        if self.layout is not None:
+            hidden = self.layout.constrain(hidden, (ROWS, None, None))
+        return hidden, context
 
     def blocks(
         self, weights: Any, hidden: jax.Array, context: Context, start: int, stop: int
@@ -240,3 +247,8 @@ def config_of(model: DiTModel) -> dict[str, Any]:
 def weights_struct(model: DiTModel) -> Any:
     """Shapes and dtypes (float32) of the model's weights."""
     return weight_shapes(model.config)
+
+
+def axis_sizes(model: DiTModel) -> dict[str, int]:
+    """How many heads a projection to heads has."""
+    return {"heads": model.config.num_heads}

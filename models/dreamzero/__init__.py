@@ -12,10 +12,17 @@ from .checkpoint.released import named_model, open_checkpoint, with_dtype
 from .control.pipeline import DreamZeroPipeline
 from .control.step import ControlStep
 from .describe import describe
-from .model import DreamZeroModel, config_of, model_from_config, weights_struct
+from .model import (
+    DreamZeroModel,
+    axis_sizes,
+    config_of,
+    model_from_config,
+    weights_struct,
+)
 from .network.attention import Context
 from .network.config import DreamZeroConfig
 from .network.kv_cache import KVCache
+from .network.logical_axes import weight_axes
 from .network.parameters import bind, init_weights, weight_shapes
 from .network.published import CONFIGS, Size
 from .network.stages import DreamZeroCondition, denoise
@@ -47,6 +54,7 @@ __all__ = [
     "Size",
     "Statistics",
     "actions_to_robot",
+    "axis_sizes",
     "bind",
     "config_of",
     "denoise",
@@ -63,6 +71,7 @@ __all__ = [
     "split_sessions",
     "stack_sessions",
     "state_dict_shapes",
+    "weight_axes",
     "weight_shapes",
     "weights_struct",
     "with_dtype",

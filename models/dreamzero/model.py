@@ -12,11 +12,13 @@ import numpy as np
 
 from jax_stepcache.check import batch_size, check_arrays
 from jax_stepcache.errors import unknown_name
+from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule
 
 from ..observations import named
 from .network import stages
 from .network.config import DreamZeroConfig
+from .network.logical_axes import constrained
 from .network.parameters import weight_shapes
 from .network.published import Size
 from .network.stages import DreamZeroCondition, Stage
@@ -35,11 +37,13 @@ class DreamZeroModel:
         latent_size: rows and columns of a latent frame.
         prediction: what the transformer says: the ``"velocity"``, as the original's, or
             the clean ``"sample"``, of which the velocity is made.
+        layout: where rows, heads and so on lie on a mesh, or None.
     """
 
     dit: DreamZeroConfig
     latent_size: tuple[int, int]
     prediction: str = "velocity"
+    layout: Layout | None = None
 
     name = "dreamzero"
     outputs = ("action", "video")
@@ -110,7 +114,9 @@ class DreamZeroModel:
         condition: DreamZeroCondition,
     ) -> tuple[jax.Array, Stage]:
         """Video, action and state tokens (rows, tokens, D), and what else is read."""
-        return stages.embed(self.dit, weights, sample, t, condition)
+        condition = constrained(self.layout, condition)
+        hidden, stage = stages.embed(self.dit, weights, sample, t, condition)
+        return constrained(self.layout, hidden), stage
 
     def blocks(
         self, weights: Any, hidden: jax.Array, context: Stage, start: int, stop: int
@@ -179,7 +185,8 @@ class DreamZeroModel:
             raise ValueError("guidance needs observation['negative_text']")
         session = start(self.size, weights, text, negative if guided else None)
         beginning = complete(self.size, np.zeros(len(text), np.int32), shown)
-        return observe(self.size, weights, session, beginning).condition
+        begun = observe(self.size, weights, session, beginning, self.layout)
+        return begun.condition
 
     def check_observation(self, observation: Any) -> int:
         """See `Model.check_observation`."""
@@ -278,3 +285,8 @@ def config_of(model: DreamZeroModel) -> dict[str, Any]:
 def weights_struct(model: DreamZeroModel) -> Any:
     """Shapes and dtypes (float32) of the model's weights."""
     return weight_shapes(model.dit)
+
+
+def axis_sizes(model: DreamZeroModel) -> dict[str, int]:
+    """How many heads a projection to heads has."""
+    return {"heads": model.dit.num_heads}

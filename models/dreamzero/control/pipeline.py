@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -13,12 +12,13 @@ from jax.sharding import Mesh
 
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.check import check_numbers
-from jax_stepcache.errors import brief, naming, naming_arguments
+from jax_stepcache.errors import naming, naming_arguments
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.beside import arrays_beside
 from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
+from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.inputs import default_key
 from jax_stepcache.network.params import Params
 from jax_stepcache.pipeline import CachedSampler
@@ -43,6 +43,7 @@ from .checks import (
     checked_options,
     is_guided,
 )
+from .placing import placed_params
 from .step import ControlStep
 
 
@@ -77,6 +78,8 @@ class DreamZeroPipeline(CachedSampler):
         guidance_scale: float | None = None,
         statistics: Statistics | None = None,
         attention: str | None = None,
+        mesh: Mesh | None = None,
+        rules: Any = None,
     ) -> None:
         """Makes a pipeline.
 
@@ -87,6 +90,8 @@ class DreamZeroPipeline(CachedSampler):
             guidance_scale: None for the model's default.
             statistics: from `load_statistics`; with it, ``state`` is a mapping in the
                 robot's units, and steps have a ``robot_action``.
+            mesh: where the weights go, with ``rules``; see `jax_stepcache.load_params`.
+            rules: likewise.
             attention: ``"xla"``, or ``"cudnn"`` for the fused kernel of GPUs, which
                 needs 16-bit activations; None for the model's own.
 
@@ -94,15 +99,7 @@ class DreamZeroPipeline(CachedSampler):
             TypeError: if the params are not a DreamZero's, or the statistics none.
             ValueError: for unknown names or settings that do not fit.
         """
-        model = params.model if isinstance(params, Params) else None
-        if not isinstance(model, DreamZeroModel):
-            raise TypeError(
-                "DreamZeroPipeline needs the params of a DreamZero, from load_params; "
-                f"got {brief(params)}"
-            )
-        if attention is not None:
-            model = replace(model, dit=replace(model.dit, attention=attention))
-        params = Params(with_automatic_axes(params.weights), model)
+        params, model = placed_params(params, attention, mesh, rules)
         super().__init__(params, cache_backend=cache_backend, cache_config=cache_config)
         self.model: DreamZeroModel = model
         if guidance_scale is None:
@@ -336,8 +333,8 @@ class DreamZeroPipeline(CachedSampler):
         return jax.device_put(session, session_shardings(session, self._mesh))
 
     @property
-    def _mesh(self) -> Mesh | None:
-        return mesh_of(self.params.weights)
+    def _mesh(self) -> Mesh | Layout | None:
+        return self.model.layout or mesh_of(self.params.weights)
 
     def _beside(self, arrays: Any) -> Any:
         """Arrays that were committed to other devices than the weights' are moved."""

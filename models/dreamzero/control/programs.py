@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jax_stepcache.loop.generation import draw_noise
+from jax_stepcache.meshes.layout import Layout, spread_rows
 
 from ..model import DreamZeroModel
 from ..network.stages import DreamZeroCondition
@@ -25,7 +26,7 @@ to_robot = jax.jit(actions_to_robot)
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def start(
     model: DreamZeroModel,
-    mesh: Mesh | None,
+    mesh: Mesh | Layout | None,
     weights: Any,
     text: jax.Array,
     negative: jax.Array | None,
@@ -37,7 +38,7 @@ def start(
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
 def prompt(
     model: DreamZeroModel,
-    mesh: Mesh | None,
+    mesh: Mesh | Layout | None,
     weights: Any,
     session: Session,
     text: jax.Array,
@@ -63,7 +64,7 @@ def condition_struct(model: DreamZeroModel, session: Session) -> Any:
 
 def _observe_and_draw(
     model: DreamZeroModel,
-    mesh: Mesh | None,
+    mesh: Mesh | Layout | None,
     weights: Any,
     session: Session,
     observation: Observation,
@@ -74,7 +75,8 @@ def _observe_and_draw(
     noise = jax.tree.map(
         lambda x: jnp.broadcast_to(x, (session.batch, *x.shape[1:])), one
     )
-    observed = sessions.observe(model.size, weights, session, observation)
+    noise = spread_rows(model, noise)
+    observed = sessions.observe(model.size, weights, session, observation, model.layout)
     return observed._replace(session=placed(observed.session, mesh)), noise
 
 

@@ -7,6 +7,9 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jax_stepcache.meshes.layout import Layout
+
+from ..network.logical_axes import condition_axes
 from .session import Session
 
 
@@ -19,16 +22,20 @@ def mesh_of(weights: Any) -> Mesh | None:
     return None
 
 
-def session_shardings(session: Session, mesh: Mesh) -> Session:
-    """Keys and values by heads, where these divide evenly; all else everywhere.
+def session_shardings(session: Session, mesh: Mesh | Layout) -> Session:
+    """By a layout's rules; or keys and values by heads, and all else everywhere.
+
+    What the number of devices does not divide is everywhere, too.
 
     Args:
         session: arrays, or their shapes.
-        mesh: the devices, with axes of type Auto.
+        mesh: the devices, with axes of type Auto; or a layout.
 
     Returns:
         The session's structure with a sharding in each place.
     """
+    if isinstance(mesh, Layout):
+        return _by_rules(session, mesh)
 
     def sharding(path: Any, leaf: Any) -> NamedSharding:
         keys_or_values = getattr(path[-1], "name", None) in ("k", "v")
@@ -40,7 +47,20 @@ def session_shardings(session: Session, mesh: Mesh) -> Session:
     return jax.tree_util.tree_map_with_path(sharding, session)
 
 
-def placed(session: Session, mesh: Mesh | None) -> Session:
+def _by_rules(session: Session, layout: Layout) -> Session:
+    """Rows, frames and heads where the rules have them."""
+
+    def sharding(path: Any, leaf: Any) -> NamedSharding:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        axes = condition_axes(name, leaf.ndim)
+        if name in ("position", "y"):  # One for a robot, whatever the branches.
+            axes = ("batch", *axes[1:])
+        return layout.fitting(axes, leaf.shape)
+
+    return jax.tree_util.tree_map_with_path(sharding, session)
+
+
+def placed(session: Session, mesh: Mesh | Layout | None) -> Session:
     """Pins a session inside a compiled function.
 
     What the compiler would choose by itself differs from one function to the next, and

@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.guidance import stack_branches
 
 from ...layers.attention import KeysValues
 from ..network.attention import Context
 from ..network.kv_cache import KVCache
+from ..network.logical_axes import constrained
 from ..network.parameters import bind
 from ..network.published import Size
 from ..network.stages import DreamZeroCondition
@@ -180,7 +182,11 @@ def _prompted(
 
 
 def observe(
-    size: Size, weights: Any, session: Session, observation: Observation
+    size: Size,
+    weights: Any,
+    session: Session,
+    observation: Observation,
+    layout: Layout | None = None,
 ) -> Observed:
     """Reads what has been observed into the cache.
 
@@ -189,6 +195,7 @@ def observe(
         weights: its weights.
         session: the sessions.
         observation: what the cameras saw.
+        layout: where rows and heads lie on a mesh, or None.
 
     Returns:
         What the next block is denoised under, and the sessions moved on.
@@ -212,9 +219,10 @@ def observe(
     def tiled(x: jax.Array) -> jax.Array:
         return jnp.concatenate([x] * branches)
 
-    context, cache = _begun(network, session, observation.image, begins)
+    begun = _begun(network, session, observation.image, begins)
+    context, cache = constrained(layout, begun)
     cache = network.prefill(
-        tiled(frames),
+        constrained(layout, tiled(frames)),
         context,
         cache._replace(length=length),
         y=None if y is None else tiled(_window(y, length[: session.batch], block)),

@@ -1,0 +1,26 @@
+"""A batch over a mesh, where the model has a layout."""
+
+from __future__ import annotations
+
+from jax_stepcache.check import batch_size
+from jax_stepcache.loop.generation import Generation
+
+
+def check_spread(generation: Generation) -> None:
+    """Checks, before anything is compiled, that a batch fits its model's layout.
+
+    Args:
+        generation: what is to be sampled.
+
+    Raises:
+        ValueError: if its rows cannot be cut as the rules say, or weights lie
+            elsewhere.
+    """
+    layout = getattr(generation.program.model, "layout", None)
+    if layout is None:
+        return
+    layout.check_placed(generation.weights, "weight")
+    what, tree = "the noise", generation.noise
+    if tree is None:
+        what, tree = "the observation", generation.inputs.observation
+    layout.check(what, "batch", batch_size(tree, what))

@@ -1,0 +1,40 @@
+"""The params of a pipeline: the attention asked for, on the devices asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from jax.sharding import Mesh
+
+from jax_stepcache.errors import brief
+from jax_stepcache.meshes.explicit import with_automatic_axes
+from jax_stepcache.network.params import Params
+from jax_stepcache.network.placed import on_their_mesh
+
+from ..model import DreamZeroModel
+
+
+def placed_params(
+    params: Any, attention: str | None, mesh: Mesh | None, rules: Any
+) -> tuple[Params, DreamZeroModel]:
+    """Params as a pipeline uses them; arguments are those of `DreamZeroPipeline`.
+
+    Returns:
+        The params, and their model.
+
+    Raises:
+        TypeError: if the params are not a DreamZero's.
+        ValueError: if mesh and rules do not fit them.
+    """
+    model = params.model if isinstance(params, Params) else None
+    if not isinstance(model, DreamZeroModel):
+        raise TypeError(
+            "DreamZeroPipeline needs the params of a DreamZero, from load_params; "
+            f"got {brief(params)}"
+        )
+    if attention is not None:
+        model = replace(model, dit=replace(model.dit, attention=attention))
+    params = Params(with_automatic_axes(params.weights), model)
+    params = on_their_mesh(params, mesh, rules)
+    return params, replace(model, layout=params.model.layout)
