@@ -28,8 +28,10 @@ from jax_stepcache.loop.denoise import denoise
 from jax_stepcache.loop.result import SampleResult, Stats
 from jax_stepcache.measure.summary import Summary, summary
 from jax_stepcache.measure.summary.timeline import Timeline, timeline
+from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.params import Params
+from jax_stepcache.network.placed import place_params
 from jax_stepcache.network.protocol import Model, SamplingDefaults
 from jax_stepcache.network.registry import load_model, load_params, save_params
 from jax_stepcache.network.stages import StagedDenoiser, Stages
@@ -118,6 +120,7 @@ __all__ = [
     "Gate",
     "Hold",
     "LastStep",
+    "Layout",
     "Linear",
     "LinearX0",
     "MagCacheBackend",
@@ -178,6 +181,7 @@ __all__ = [
     "load_params",
     "mag_cache",
     "mask_of_steps",
+    "place_params",
     "restarting",
     "sample",
     "sample_many",
