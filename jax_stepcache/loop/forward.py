@@ -166,7 +166,9 @@ class Within:
 
 def _in_wider(x: jax.Array, other: Any) -> jax.Array:
     """In the dtype that holds both."""
-    return x.astype(jnp.promote_types(x.dtype, other.dtype))
+    # Asked for: blocks may cast by themselves where promotion is told to be strict.
+    with jax.numpy_dtype_promotion("standard"):
+        return x.astype(jnp.promote_types(x.dtype, other.dtype))
 
 
 def like_sample(sample: Any, velocity: Any) -> Any:

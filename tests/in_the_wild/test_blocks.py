@@ -77,6 +77,27 @@ def test_blocks_may_change_the_dtype_of_their_tokens(kind, cache, decide):
     assert 0 < np.abs(skipping.sample - uncached).max() < 1
 
 
+def _casting(weights, hidden, time):
+    return _step(weights, hidden.astype(jnp.float32), time)
+
+
+@pytest.mark.parametrize("cache", ["tea_cache", "cache_dit", "taylor_seer"])
+def test_blocks_that_cast_run_under_strict_promotion(cache):
+    """What enters and leaves is compared by the library, and not by promotion."""
+
+    def modulated(weights, hidden, time):
+        return hidden.astype(jnp.float32) + time
+
+    network = _network(_casting, tokens=jnp.bfloat16, modulated=modulated)
+    options = {"model": network, "noise": NOISE, "cache": cache, **SHARED}
+    options["cache_config"] = SKIPPING[cache]
+    with jax.numpy_dtype_promotion("strict"):
+        strict = sample(WEIGHTS, **options)
+    usual = sample(WEIGHTS, **options)
+    np.testing.assert_array_equal(strict.sample, usual.sample)
+    assert 0 < strict.stats.model_calls < STEPS
+
+
 def test_a_tree_of_tokens_may_change_some_of_its_dtypes():
     """As above, where one of two streams is promoted and the other is not."""
 
