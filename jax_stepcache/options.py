@@ -151,7 +151,8 @@ def resolve(params: Any, options: Options) -> Generation:
     """Checks what `sample` is asked with, and makes of it what is compiled.
 
     Args:
-        params: see `sample`.
+        params: see `sample`. They have been through `check_params`: whoever resolves
+            many requests checks them once.
         options: likewise. Arrays may be `jax.ShapeDtypeStruct`.
 
     Returns:
@@ -162,7 +163,6 @@ def resolve(params: Any, options: Options) -> Generation:
         TypeError: likewise.
     """
     options = options.kept()
-    check_params(params, options.model)
     _check_who_decides(options)
     weights, model = _weights_and_model(params, options)
     scale = _scale(_or(options.guidance_scale, model.defaults.guidance_scale))
