@@ -8,13 +8,14 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.backends import get_cache_backend
 from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.settings import settings_of
-from jax_stepcache.check import batch_size, check_count, fetched, structs_of
+from jax_stepcache.check import batch_size, check_count, dtype_of, fetched, structs_of
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.generation import Generation, draw_noise
 from jax_stepcache.meshes.beside import context_mesh, moved_beside, sharding_beside
@@ -279,7 +280,13 @@ def check_shared(shared: Mapping[str, Any], others: Iterable[str] = ()) -> None:
 def _equal(x: Any, shared: Any) -> bool:
     if x is shared or any(isinstance(y, jax.ShapeDtypeStruct) for y in (x, shared)):
         return True
-    return np.shape(x) == np.shape(shared) and bool(fetched(np.all(x == shared)))
+    if np.shape(x) != np.shape(shared):
+        return False
+    same = bool(fetched(np.all(x == shared)))
+    if same or not jnp.issubdtype(dtype_of(x), jnp.inexact):
+        return same
+    # A table may be padded with NaN, which equals nothing.
+    return np.array_equal(*fetched([x, shared]), equal_nan=True)
 
 
 def _arrays_of(request: Generation) -> list[Any]:

@@ -177,6 +177,25 @@ def test_requests_with_other_shared_arrays_are_refused():
         stream.submit(other)
 
 
+def test_a_shared_table_may_be_padded_with_nan():
+    """A copy is the same one, though a NaN equals nothing; other numbers are not."""
+    padded = np.concatenate([TABLE[:2], np.full((2, DIM), np.nan, np.float32)])
+
+    def model(w, x, t, c):
+        return MODEL(w, x, t, {**c, "table": jnp.nan_to_num(c["table"])})
+
+    def request(table):
+        return Request(
+            noise=NOISE[:1], condition=_condition(slice(0, 1), table=table.copy())
+        )
+
+    options = {"model": model, "num_inference_steps": 2}
+    results = sample_many(W, [request(padded), request(padded)], **options)
+    np.testing.assert_array_equal(results[0].sample, results[1].sample)
+    with pytest.raises(ValueError, match=r"request.*1.*condition\['table'\]"):
+        sample_many(W, [request(padded), request(2 * padded)], **options)
+
+
 @pytest.mark.parametrize("guided", [False, True])
 def test_teacache_may_look_at_what_all_rows_share(guided):
     """As many entries as rows, or as branches and rows, and still not rows."""
