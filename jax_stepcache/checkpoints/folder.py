@@ -278,9 +278,8 @@ def _stored(
 
 def _is_part(folder: Path) -> bool:
     """Whether a folder is a checkpoint of Orbax that is whole."""
-    return (folder / "_METADATA").is_file() and ".orbax-checkpoint-tmp" not in str(
-        folder.name
-    )
+    unfinished = ".orbax-checkpoint-tmp" in folder.name
+    return not unfinished and (folder / "_METADATA").is_file()
 
 
 def _metadata(checkpointer: ocp.StandardCheckpointer, path: Path) -> dict[str, Any]:

@@ -16,13 +16,12 @@ class Stages(Protocol):
     """A network that can be asked for its parts.
 
     ``head(blocks(embed(...), 0, num_blocks))`` is the whole network. ``hidden`` is what
-    the blocks work on, a pytree of [rows, tokens, dim] arrays, which they keep but for
-    its dtypes; ``context`` is whatever
-    blocks and head read besides (a time embedding, keys and values of a prompt), of any
-    type. Where samples decide each for itself, rows are picked from its arrays; where
-    it is no pytree of arrays with rows, all of them go through the span or none. A
-    class that has these methods need not derive from this one. ``modulated`` is asked
-    for by TeaCache only.
+    the blocks work on, a pytree of [rows, tokens, dim] arrays, of which they may change
+    no more than the dtypes; ``context`` is whatever blocks and head read besides (a
+    time embedding, keys and values of a prompt), of any type. Where samples decide each
+    for itself, rows are picked from its arrays; where it is no pytree of arrays with
+    rows, all of them go through the span or none. A class that has these methods need
+    not derive from this one. ``modulated`` is asked for by TeaCache only.
     """
 
     @property
