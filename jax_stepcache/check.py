@@ -173,6 +173,10 @@ def check_floating(tree: Any, what: str) -> None:
         if not jnp.issubdtype(dtype, jnp.floating):
             name = what + jax.tree_util.keystr(path)
             raise ValueError(f"{name} has dtype {dtype}; it must be floating point")
+        if jnp.dtype(dtype).itemsize == 1:
+            # JAX adds no such number to another, and a solver does.
+            name = what + jax.tree_util.keystr(path)
+            raise ValueError(f"{name} has dtype {dtype}; it must have 16 bits or more")
 
 
 def check_key(key: Any) -> None:

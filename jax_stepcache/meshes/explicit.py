@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -120,15 +121,31 @@ def automatic_context() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def no_context() -> Iterator[None]:
+    """Leaves the mesh of `jax.set_mesh` for a while: programs run where arrays are."""
+    if context_mesh() is None:
+        yield
+        return
+    with jax.set_mesh(Mesh(np.empty((), object), ())):
+        yield
+
+
 def _explicit_mesh(given: Any) -> Any:
     """The mesh with explicit axes that arrays are on, or the context has; or None."""
-    for x in jax.tree.leaves(given):
-        if isinstance(x, Tracer):
-            mesh = jax.typeof(x).sharding.mesh
-            if mesh.explicit_axes:
-                return mesh
-    mesh = jax.sharding.get_abstract_mesh()
-    return mesh if mesh.explicit_axes else None
+    meshes = [
+        jax.typeof(x).sharding.mesh
+        for x in jax.tree.leaves(given)
+        if isinstance(x, Tracer)
+    ]
+    meshes = [mesh for mesh in meshes if mesh.explicit_axes]
+    others = {str(dict(mesh.shape)) for mesh in meshes}
+    if len(others) > 1:
+        # JAX would look for the axes of one among those of another.
+        raise ValueError(f"arrays are spread over several meshes, {sorted(others)}")
+    context = jax.sharding.get_abstract_mesh()
+    meshes += [context] if context.explicit_axes else []
+    return meshes[0] if meshes else None
 
 
 def _spec(x: Any) -> Any:

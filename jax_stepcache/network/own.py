@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jax_stepcache.network.protocol import Denoiser, SamplingDefaults
-from jax_stepcache.network.stages import STAGES, has_stages
+from jax_stepcache.network.stages import STAGES, has_stages, pair
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class StagedModel(FunctionModel):
         """Calls the function, or its stages one after the other."""
         if callable(self.function):
             return self.function(weights, sample, t, condition)
-        hidden, context = self.function.embed(weights, sample, t, condition)
+        hidden, context = pair(self.function.embed(weights, sample, t, condition))
         blocks = self.function.num_blocks
         hidden = self.function.blocks(weights, hidden, context, 0, blocks)
         return self.function.head(weights, hidden, context)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+import tempfile
 import traceback
 from typing import Any
 
@@ -25,6 +26,7 @@ from jax_stepcache import (
     load_params,
     sample,
     sample_many,
+    save_params,
     serve,
 )
 
@@ -194,6 +196,11 @@ def elsewhere() -> None:
     for row in (asked_at, spread(mesh, given(False, slice(0, 1)))):
         with Server(serve(weights, example=row, slots=2, **asked)) as server:
             same(server.submit(row).result().sample, wanted)
+    # Another mesh, of other axes, is elsewhere as well.
+    other = jax.make_mesh((2,), ("rows",), devices=devices[2:])
+    rows = jax.device_put(given(False), NamedSharding(other, P("rows")))
+    every = sample(WEIGHTS, **given(False), **asked).sample
+    same(sample(spread(mesh, WEIGHTS), **rows, **asked).sample, every)
     # One device's weights go to where the batch is spread.
     found = sample(
         jax.device_put(WEIGHTS, devices[1]),
@@ -222,6 +229,17 @@ def in_context(kind: str) -> None:
             same(one.sample, wanted)
             rows = spread(mesh, given(True), "data")
             same(sample(weights, **rows, **asked).sample, all_rows)
+
+
+def loaded_in_context(kind: str) -> None:
+    """A folder of ours is read onto a mesh, or one device, under `jax.set_mesh`."""
+    params, mesh = load_params("dit"), mesh_of(kind)
+    with tempfile.TemporaryDirectory() as folder:
+        save_params(f"{folder}/dit", params)
+        for place in (mesh, mesh_of("auto"), None):
+            with jax.set_mesh(mesh):
+                found = load_params(f"{folder}/dit", mesh=place)
+            jax.tree.map(np.testing.assert_array_equal, found.weights, params.weights)
 
 
 def bundled(name: str) -> None:
@@ -304,6 +322,7 @@ CASES: dict[str, Any] = {
     "tensor parallel": tensor_parallel,
     "partly manual": partly_manual,
     "calibrated": calibrated,
+    **{f"load {kind}": functools.partial(loaded_in_context, kind) for kind in KINDS},
     **{f"context {kind}": functools.partial(in_context, kind) for kind in KINDS},
     **{f"session {kind}": functools.partial(session, kind) for kind in KINDS},
     **{name: functools.partial(bundled, name) for name in ("tabletop", "dit")},

@@ -217,6 +217,21 @@ def test_a_server_refuses_in_the_callers_thread(server, wrong):
     assert server.submit(REQUEST).result().stats.model_calls == 3
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"timeout": "2"}, "timeout is '2'; it must be numeric"),
+        ({"timeout": np.nan}, "timeout is nan; it must be finite"),
+        ({"block": "no"}, "block is 'no'; give True or False"),
+        ({"deadline": "1"}, "deadline is '1'; it must be numeric"),
+        ({"priority": "high"}, "priority is 'high'; it must be numeric"),
+    ],
+)
+def test_how_a_request_waits_is_checked_where_there_is_room(server, given, message):
+    """Not for the first time when the server is full."""
+    _refused(lambda: server.submit(REQUEST, **given), message)
+
+
 @pytest.mark.parametrize("what", CONFIGS)
 def test_settings_of_the_wrong_kind_are_named(what):
     """Whatever has no hash, no number or no name says which setting it was."""
