@@ -210,8 +210,15 @@ def elsewhere() -> None:
     assert len(found.sample.sharding.device_set) == 4
 
 
+def usable(result: Any) -> Any:
+    """What is returned in a context is added to and printed there."""
+    assert "steps ran the model" in str(result.stats)
+    jax.tree.map(lambda x: x + 1, (result.sample, result.stats.signal))
+    return result.sample
+
+
 def in_context(kind: str) -> None:
-    """Under `jax.set_mesh`, with weights anywhere."""
+    """Under `jax.set_mesh`, with weights anywhere; results are of the context."""
     asked = options("step_cache", True)
     mesh = mesh_of(kind)
     row = given(True, slice(0, 1))
@@ -224,11 +231,16 @@ def in_context(kind: str) -> None:
         jax.device_put(WEIGHTS, jax.devices()[1]),
     ):
         with jax.set_mesh(mesh):
-            same(sample(weights, **row, **asked).sample, wanted)
+            same(usable(sample(weights, **row, **asked)), wanted)
             (one,) = sample_many(weights, [row], **asked)
-            same(one.sample, wanted)
+            same(usable(one), wanted)
             rows = spread(mesh, given(True), "data")
-            same(sample(weights, **rows, **asked).sample, all_rows)
+            same(usable(sample(weights, **rows, **asked)), all_rows)
+    with jax.set_mesh(mesh):
+        elsewhere = jax.device_put(row, jax.devices()[3])
+        same(usable(sample(WEIGHTS, **elsewhere, **asked)), wanted)
+        with Server(serve(WEIGHTS, example=row, slots=2, **asked)) as server:
+            same(usable(server.submit(elsewhere).result()), wanted)
 
 
 def loaded_in_context(kind: str) -> None:
@@ -296,9 +308,14 @@ def session(kind: str) -> None:
         with context:
             begun = there(pipe.start(*there(prompts(1))))
             shown = there(observation(1, 0))
-            same(pipe(begun, shown, donate=False).video, wanted)
+            step = pipe(begun, shown, donate=False)
+            assert "steps ran the model" in str(step.stats)
+            same(step.video + 1, wanted + 1)
             (step,) = pipe.step_many([begun], [shown], donate=False)
-            same(step.video, wanted)
+            same(step.video + 1, wanted + 1)
+            # Given away, what it returned can be given away, too.
+            step = pipe(pipe(begun, shown).session, observation(1, 1))
+            jax.tree.map(jnp.isnan, step.session)
 
 
 # What kind of axes, which cache, whether guided, who decides. Not all with all: these
