@@ -296,7 +296,8 @@ def check_numbers(
     if isinstance(numbers, Tracer):
         return
     values = np.asarray(fetched(numbers))
-    if not jnp.issubdtype(values.dtype, jnp.number):
+    kind = values.dtype
+    if not jnp.issubdtype(kind, jnp.number) or jnp.issubdtype(kind, np.complexfloating):
         raise ValueError(f"{what} is {numbers!r}; it must be numeric")
     values = values.astype(np.float64)
     limits = [

@@ -131,6 +131,8 @@ def own_model(function: Denoiser | None, noise: Any) -> FunctionModel:
             "denoiser (params, sample, t, condition) -> velocity; got "
             f"{function!r}. Bundled weights come from load_params()"
         )
+    if isinstance(function, type) and not has_stages(function):
+        raise TypeError(f"model is {function!r}, a class; give an object of it")
     if noise is None:
         raise ValueError(
             "a model of your own needs noise=, the sample at the first sigma: its "
