@@ -141,9 +141,9 @@ class FolderWriter:
                 else.
         """
         self.path = as_path(path)
-        self.partial = self.path.with_name(f"{self.path.name}.partial")
         if self.path.exists():
             raise FileExistsError(f"{self.path} exists; give a new name, or remove it")
+        self.partial = self.path.with_name(f"{self.path.name}.partial")
         before = self.partial / _RECORD
         if before.is_file():
             found = _json(before)
