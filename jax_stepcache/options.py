@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from os import PathLike
@@ -23,7 +24,7 @@ from jax_stepcache.check import (
 from jax_stepcache.errors import naming_arguments, unknown_name, warn
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation, program_of
-from jax_stepcache.loop.progress import Progress, tqdm_progress
+from jax_stepcache.loop.progress import Progress, TqdmProgress, tqdm_progress
 from jax_stepcache.network.inputs import check_inputs, default_key, schedules_of
 from jax_stepcache.network.own import own_model
 from jax_stepcache.network.params import Params
@@ -239,12 +240,25 @@ def _progress(given: Any) -> Any:
         return tqdm_progress()
     if not given and isinstance(given, bool | None):
         return None
-    if not callable(given) or isinstance(given, type):
+    if isinstance(given, TqdmProgress):
+        return given
+    if not callable(given) or isinstance(given, type) or not _takes_steps(given):
         raise TypeError(
             f"progress is {given!r:.80}; give True, False, or a function that takes "
             "(step, computed, num_steps=)"
         )
     return given
+
+
+def _takes_steps(progress: Any) -> bool:
+    """Whether it can be called as it will be: from inside the loop, it is too late."""
+    try:
+        inspect.signature(progress).bind(0, True, num_steps=1)
+    except TypeError:
+        return False
+    except ValueError:  # One in C may not tell.
+        return True
+    return True
 
 
 def _scale(given: Any) -> Any:

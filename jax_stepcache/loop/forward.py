@@ -136,7 +136,9 @@ class Within:
             ValueError: if blocks do not keep their tokens, while tracing.
         """
         start, context = self.embed(view.sample, view.step)
-        check_hidden(start)
+        # Where there are two branches, the rows of each are taken from among all.
+        rows = len(jax.tree.leaves(view.sample)[0]) * self.branches
+        check_hidden(start, rows if self.branches > 1 else None)
         hidden = start
         if self.span.first:
             hidden = self.blocks(start, context, 0, self.span.first)

@@ -13,7 +13,7 @@ from jax_stepcache.check import check_count
 from jax_stepcache.errors import naming
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.transfers import sent
-from jax_stepcache.meshes.explicit import automatic_context
+from jax_stepcache.meshes.explicit import in_automatic_context
 from jax_stepcache.options import Request, check_params
 from jax_stepcache.requests.admission import (
     Admission,
@@ -141,7 +141,7 @@ def check_many(
     return Checked(admission, entries)
 
 
-@automatic_context()
+@in_automatic_context
 def run_many(checked: Checked, places: int) -> list[SampleResult]:
     """Runs requests that have been checked.
 

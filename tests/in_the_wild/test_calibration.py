@@ -200,3 +200,11 @@ def test_an_input_that_never_changes_has_no_polynomial():
     """TeaCache's fit says what is wrong, and what to do without it."""
     with pytest.raises(ValueError, match=r"1 different changes.*Give coefficients"):
         fit_polynomial(np.zeros(8), np.arange(8.0))
+
+
+def test_a_calibration_is_not_written_over_a_folder(tmp_path):
+    """Nothing is left beside it, either."""
+    found = _given(_shifted(6))
+    with pytest.raises(FileExistsError, match="is a folder; give the name of a file"):
+        found.save(tmp_path)
+    assert not list(tmp_path.parent.glob(f".{tmp_path.name}*"))
