@@ -168,6 +168,9 @@ def resolve(params: Any, options: Options) -> Generation:
     weights, model = _weights_and_model(params, options)
     scale = _scale(_or(options.guidance_scale, model.defaults.guidance_scale))
     guided = isinstance(scale, Tracer) or bool((np.asarray(fetched(scale)) != 1).any())
+    # Of scales of each sample, some part may be 1 throughout; it goes with its rows.
+    of_each = np.ndim(_or(options.guidance_scale, 0.0)) == 1
+    guided |= of_each and options.negative_condition is not None
     schedule = _schedule(options, model)
     policy = resolve_policy(
         options.cache,

@@ -123,7 +123,7 @@ def check_many(
         ValueError: see `sample_many`.
         TypeError: likewise.
     """
-    check_shared(options, ("slots", "max_inference_steps"))
+    options = check_shared(options, ("slots", "max_inference_steps"))
     check_params(params, options.get("model"))
     check_count("slots", slots, 1)
     resolved = []
