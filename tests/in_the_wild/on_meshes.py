@@ -96,6 +96,12 @@ def robots(rules: str) -> None:
             spec = (*x.sharding.spec, None, None)
             assert spec[x.ndim - 4] == rows, spec
             assert (*spec, None)[x.ndim - 2] == heads, spec
+    # Told before the session is given away.
+    begun = pipe.start(*prompts(3))
+    if rules != "branches":
+        with pytest.raises(ValueError, match="the axis 'batch' of the session has 3"):
+            pipe(begun, observation(3, 0))
+        assert not begun.cache.length.is_deleted()
 
 
 def separate_robots() -> None:

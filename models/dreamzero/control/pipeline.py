@@ -43,7 +43,7 @@ from .checks import (
     checked_options,
     is_guided,
 )
-from .placing import placed_params
+from .placing import check_batch, placed_params
 from .step import ControlStep
 
 
@@ -214,6 +214,7 @@ class DreamZeroPipeline(CachedSampler):
         session, observation, noise, key = self._beside(given)
         shown = self._checked(session, observation, noise)
         options = self._checked_options(options, session.batch)
+        check_batch(self.model, session.batch)
         observed, drawn = self._observe(session, shown, noise, key, donate)
         result = self.sampler(
             self.params, condition=observed.condition, noise=drawn, **options

@@ -38,3 +38,13 @@ def placed_params(
     params = Params(with_automatic_axes(params.weights), model)
     params = on_their_mesh(params, mesh, rules)
     return params, replace(model, layout=params.model.layout)
+
+
+def check_batch(model: DreamZeroModel, robots: int) -> None:
+    """Checks that robots can be spread as the model's layout says.
+
+    Raises:
+        ValueError: if the devices do not divide them.
+    """
+    if model.layout is not None:
+        model.layout.check("the session", "batch", robots)
