@@ -12,6 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
+from jax_stepcache.checkpoints.layers import (
+    layers_apart,
+    put_together,
+    wanted_layers,
+)
 from jax_stepcache.checkpoints.precision import precision
 from jax_stepcache.checkpoints.shards import Shards
 from jax_stepcache.checkpoints.streaming import Recipe, StreamedCheckpoint, as_it_is
@@ -53,6 +58,7 @@ def load_params(
     *,
     dtype: DTypeLike | None = None,
     mesh: Mesh | None = None,
+    layers: str | None = None,
 ) -> Params:
     """Loads weights, bundled or from disk.
 
@@ -69,6 +75,10 @@ def load_params(
         mesh: devices to place the weights on as they arrive. Each weight's longest axis
             that their number divides is split over all of them; the default device
             holds everything unless given.
+        layers: ``"stacked"``, the weights of all blocks as arrays with a leading layer
+            axis, for training and for CPUs; ``"apart"``, one array a layer (`Layers`),
+            which a GPU reads without copying them; the one that suits the devices
+            unless given.
 
     Returns:
         The params.
@@ -76,14 +86,18 @@ def load_params(
     Raises:
         FileNotFoundError: if there is neither a model nor a file of that name, or if
             files of the checkpoint are missing.
-        ValueError: if the name has no bundled weights; if a file is cut short, foreign
+        ValueError: if there is no such dtype or way to keep the layers; if the name has
+            no bundled weights; if a file is cut short, foreign
             or a pickle; or if the checkpoint does not fit its model: every tensor that
             is missing, extra, misshapen or not finite is listed.
     """
-    name = precision(dtype)
+    name, kept = precision(dtype), wanted_layers(layers, mesh)
     checkpoint = open_checkpoint(source)
     model = in_dtype(checkpoint.model, name)
-    return Params(checkpoint.load(dtype=name, mesh=mesh), model)
+    weights = checkpoint.load(dtype=name, mesh=mesh)
+    if kept == "apart":
+        weights = layers_apart(weights, consume=True)
+    return Params(weights, model)
 
 
 def load_model(source: str | os.PathLike[str] = DEFAULT_MODEL) -> Model:
@@ -128,7 +142,7 @@ def save_params(path: str | os.PathLike[str], params: Params) -> None:
     weights = flat(params.weights)
     writer = FolderWriter(path)
     for part, names in parts_of(weights).items():
-        writer.write(part, {name: weights[name] for name in names})
+        writer.write(part, put_together({name: weights[name] for name in names}))
     writer.finish(name, config)
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jax_stepcache.checkpoints.layers import stacked_shape
 from jax_stepcache.checkpoints.weights import differences, flat, require_fit
 
 Weights = dict
@@ -82,7 +83,7 @@ class Parameters(Generic[Config, Network]):
         """
         graph, expected = _structure(self.network, config)
         given, wanted = (
-            {name: jnp.shape(leaf) for name, leaf in flat(tree).items()}
+            {name: stacked_shape(leaf) for name, leaf in flat(tree).items()}
             for tree in (weights, nnx.to_pure_dict(expected))
         )
         self.check(given, wanted)

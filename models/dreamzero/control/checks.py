@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.check import check_arrays
+from jax_stepcache.checkpoints.layers import are_apart
 from jax_stepcache.kept import kept
 from jax_stepcache.network.params import Params
 from jax_stepcache.sampling import check_sampling
@@ -165,7 +166,7 @@ def check_session(
             f"and the guidance scale is {guidance_scale:g}; begin one with "
             "this pipeline"
         )
-    wanted = session_struct(model.size, session.batch, guided)
+    wanted = session_struct(model.size, session.batch, guided, are_apart(session))
     for (path, given), like in zip(
         jax.tree_util.tree_leaves_with_path(session),
         jax.tree.leaves(wanted),

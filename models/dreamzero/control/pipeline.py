@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.check import check_numbers
+from jax_stepcache.checkpoints.layers import are_apart
 from jax_stepcache.errors import brief, naming, naming_arguments
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.result import SampleResult
@@ -330,7 +331,8 @@ class DreamZeroPipeline(CachedSampler):
             FileNotFoundError: if there is no such file.
             ValueError: if it is cut short, or of another model or guidance.
         """
-        session = load_session(path, self.model.size, self.guided)
+        apart = are_apart(self.params.weights)
+        session = load_session(path, self.model.size, self.guided, apart)
         if self._mesh is None:
             return session
         return jax.device_put(session, session_shardings(session, self._mesh))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from ...layers.attention import KeysValues, attend, split_heads
 from ...layers.linear import Linear
 from ...layers.norms import RMSNorm
 from ...layers.rotary import Rotation, rotate
+from ...layers.stack import run_stack
+from ...layers.window_attention import Seen, attend_window
 from .config import DreamZeroConfig
 
 
@@ -19,7 +20,8 @@ class Context(NamedTuple):
     """What every block attends to of the prompt, computed once per prompt.
 
     Attributes:
-        text: keys and values (layers, B, text_len, heads, head_dim).
+        text: keys and values (layers, B, text_len, heads, head_dim), or
+            `Layers`.
         image: those of the image tokens, or None without an image branch.
     """
 
@@ -53,7 +55,7 @@ class SelfAttention(nnx.Module):
         x: jax.Array,
         rotation: Rotation,
         cached: KeysValues | None,
-        mask: jax.Array,
+        seen: Seen,
     ) -> tuple[jax.Array, KeysValues]:
         """Attends.
 
@@ -62,7 +64,7 @@ class SelfAttention(nnx.Module):
             rotation: of the new tokens.
             cached: keys and values (B, K, heads, head_dim) of earlier frames; None
                 where there are none (K = 0).
-            mask: (B or 1, 1, 1 or L, K + L) bool, the keys that a query attends to.
+            seen: the keys that a query attends to.
 
         Returns:
             (B, L, D), and keys and values of the new tokens.
@@ -70,11 +72,10 @@ class SelfAttention(nnx.Module):
         q = rotate(split_heads(self.norm_q(self.q(x)), self.num_heads), rotation)
         k = rotate(split_heads(self.norm_k(self.k(x)), self.num_heads), rotation)
         v = split_heads(self.v(x), self.num_heads)
-        all_k, all_v = k, v
-        if cached is not None:
-            all_k = jnp.concatenate([cached.k.astype(k.dtype), k], axis=1)
-            all_v = jnp.concatenate([cached.v.astype(v.dtype), v], axis=1)
-        y = attend(q, all_k, all_v, self.kernel, mask)
+        if cached is None:
+            y = attend(q, k, v, self.kernel, seen.mask)
+        else:
+            y = attend_window(q, KeysValues(k, v), cached, seen, self.kernel)
         return self.o(y.reshape(x.shape)), KeysValues(k, v)
 
 
@@ -139,4 +140,4 @@ def per_layer(projection: KeyValueProjection, tokens: jax.Array) -> KeysValues:
     def layer(_, state):
         return None, nnx.merge(graph, state)(tokens)
 
-    return jax.lax.scan(layer, None, layers)[1]
+    return run_stack(layer, None, layers)[1]

@@ -15,6 +15,8 @@ import numpy as np
 from flax import nnx
 
 from ...layers.rotary import rotation
+from ...layers.stack import run_stack
+from ...layers.window_attention import Seen
 from . import positions
 from .attention import Context
 from .config import DreamZeroConfig
@@ -84,7 +86,8 @@ def forward(
     e, modulation = model.embed_time(jnp.concatenate(t, axis=1))
     turned = rotation(jnp.concatenate(angles, axis=1))
     embedded = Embedded(x, e, modulation, turned, grid, tuple(spans))
-    seen = jnp.asarray(attention_mask(c, frames, teacher_forcing=clean is not None))
+    mask = jnp.asarray(attention_mask(c, frames, teacher_forcing=clean is not None))
+    seen = Seen(mask[None, None])
 
     graph, layers = nnx.split(model.blocks)
 
@@ -96,14 +99,14 @@ def forward(
             embedded.rotation,
             layer_context,
             None,
-            seen[None, None],
+            seen,
             spans=embedded.spans,
         )
         return x, None
 
     if remat:
         layer = jax.checkpoint(layer)
-    x, _ = jax.lax.scan(layer, x, (layers, context), unroll=c.unroll)
+    x, _ = run_stack(layer, x, (layers, context), unroll=c.unroll)
     # Clean frames are there to be seen; nothing is read off them.
     x = x[:, hidden:]
     rows = 0 if clean is None else 1
