@@ -215,8 +215,8 @@ def append(
         k: (layers, B, frames * frame_seqlen, heads, head_dim), after rotation; stacked
             or apart.
         v: like ``k``.
-        num_frames: (B,) int32, how many of the frames each sequence writes; all of
-            them unless given.
+        num_frames: (B,) int32, how many of the frames each sequence writes, at least 1;
+            all of them unless given.
         branches: guidance branches: so many equal parts of the rows are at the same
             positions.
 
@@ -230,29 +230,29 @@ def append(
     count = frames if num_frames is None else num_frames
     written = jnp.broadcast_to(jnp.asarray(count, jnp.int32), (rows,))
 
-    def write(i: jax.Array, kv: KeysValues) -> KeysValues:
-        robot, frame = i // frames, i % frames
-        slot = jnp.remainder(cache.length[robot] + frame, room)
-        there = frame < written[robot]
-
+    def write(robot: jax.Array | int, kv: KeysValues) -> KeysValues:
         def one(buffer: jax.Array, new: jax.Array) -> jax.Array:
             # Not by row: where the branches lie on different devices, nothing moves.
-            apart = buffer.reshape(branches, robots, *buffer.shape[1:])
-            new = new.reshape(branches, robots, *new.shape[1:])
-            part = (branches, 1, size, *buffer.shape[2:])
-            at = (0, robot, slot * size, 0, 0)
-            old = jax.lax.dynamic_slice(apart, at, part)
-            new = jax.lax.dynamic_slice(new, (0, robot, frame * size, 0, 0), part)
+            parts = buffer.reshape(branches, robots, *buffer.shape[1:])
+            new = new.reshape(branches, robots, frames, size, *new.shape[2:])
             new = jnp.where(jnp.isfinite(new), new, 0).astype(buffer.dtype)
-            new = jnp.where(there, new, old)
-            return jax.lax.dynamic_update_slice(apart, new, at).reshape(buffer.shape)
+            # From the last: what is there only to fill up lands where the last of the
+            # others will.
+            for frame in reversed(range(frames)):
+                lands = cache.length[robot] + jnp.minimum(frame, written[robot] - 1)
+                at = (0, robot, jnp.remainder(lands, room) * size, 0, 0)
+                part = jax.lax.dynamic_slice_in_dim(new[:, :, frame], robot, 1, axis=1)
+                parts = jax.lax.dynamic_update_slice(parts, part, at)
+            return parts.reshape(buffer.shape)
 
         return for_each(one, kv, KeysValues(k, v))
 
     # Slice by slice: what selects among all of the cache copies it.
-    kv = jax.lax.fori_loop(0, robots * frames, write, KeysValues(cache.k, cache.v))
-    broken, finite = cache.broken, _finite_frames(k, frames) & _finite_frames(v, frames)
+    kv = KeysValues(cache.k, cache.v)
+    kv = write(0, kv) if robots == 1 else jax.lax.fori_loop(0, robots, write, kv)
+    finite = _finite_frames(k, frames) & _finite_frames(v, frames)
     slot = jnp.arange(room, dtype=jnp.int32)[None]
+    broken = cache.broken
     for frame in range(frames):
         here = jnp.remainder(cache.length[:, None] + frame, room) == slot
         here &= (frame < written)[:, None]
@@ -261,10 +261,9 @@ def append(
 
 
 def _finite_frames(x: Any, frames: int) -> jax.Array:
-    """Which frames (B, frames) are finite in all layers."""
+    """Which frames (B, frames) are finite, by the last layer.
 
-    def of_one(x: jax.Array) -> jax.Array:
-        return jnp.isfinite(x).reshape(x.shape[0], frames, -1).all(axis=-1)
-
-    each = for_each(of_one, x)
-    return jnp.stack(each).all(axis=0) if is_apart(x) else each.all(axis=0)
+    A layer's number that is not finite reaches all tokens of the next.
+    """
+    last = x[-1]
+    return jnp.isfinite(last).reshape(last.shape[0], frames, -1).all(axis=-1)

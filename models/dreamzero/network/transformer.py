@@ -149,9 +149,9 @@ class CausalWanModel(nnx.Module):
             y: (B, y_dim, f, H, W) conditioning latent where the model takes one.
             start_frame: position of the first frame, () or (B,) int; the frames
                 written so far unless given.
-            num_frames: (B,) int, how many of the frames each sequence has; the rest
-                are neither attended to nor written, and may hold anything finite.
-                All of them unless given.
+            num_frames: (B,) int, how many of the frames each sequence has, at least
+                1; the rest are neither attended to nor written, and may hold anything
+                finite. All of them unless given.
             branches: guidance branches: so many equal parts of the rows are at the
                 same positions.
 
