@@ -39,15 +39,19 @@ class RMSNorm(nnx.Module):
         eps: added to the mean square.
     """
 
-    def __init__(self, features: int, eps: float):
+    def __init__(self, features: int, eps: float, fused: bool = False):
         self.scale = nnx.Param(jnp.ones(features))
         self.eps = eps
+        self.fused = fused
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalises the last axis of ``x`` (..., features), in float32 at least."""
         wide = at_least_float32(x)
         mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-        y = (wide * jax.lax.rsqrt(mean_square + self.eps)).astype(x.dtype)
+        factor = jax.lax.rsqrt(mean_square + self.eps)
+        if self.fused:
+            factor = jax.lax.optimization_barrier(factor)
+        y = (wide * factor).astype(x.dtype)
         return y * beside(self.scale.get_value(), x)
 
 
