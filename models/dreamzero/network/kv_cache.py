@@ -229,19 +229,23 @@ def append(
     frames, robots = tokens // size, rows // branches
     count = frames if num_frames is None else num_frames
     written = jnp.broadcast_to(jnp.asarray(count, jnp.int32), (rows,))
+    finite = _finite_frames(k, frames) & _finite_frames(v, frames)
+    # Zero, which XLA cannot know before the last layer has its keys, and so all layers
+    # have read the cache: what it might write to earlier it would copy.
+    zero = jnp.minimum((~finite).sum(dtype=jnp.int32), 0)
 
     def write(robot: jax.Array | int, kv: KeysValues) -> KeysValues:
         def one(buffer: jax.Array, new: jax.Array) -> jax.Array:
             # Not by row: where the branches lie on different devices, nothing moves.
             parts = buffer.reshape(branches, robots, *buffer.shape[1:])
             new = new.reshape(branches, robots, frames, size, *new.shape[2:])
-            new = jnp.where(jnp.isfinite(new), new, 0).astype(buffer.dtype)
             # From the last: what is there only to fill up lands where the last of the
             # others will.
             for frame in reversed(range(frames)):
                 lands = cache.length[robot] + jnp.minimum(frame, written[robot] - 1)
-                at = (0, robot, jnp.remainder(lands, room) * size, 0, 0)
+                at = (0, robot, jnp.remainder(lands, room) * size + zero, 0, 0)
                 part = jax.lax.dynamic_slice_in_dim(new[:, :, frame], robot, 1, axis=1)
+                part = jnp.where(jnp.isfinite(part), part, 0).astype(buffer.dtype)
                 parts = jax.lax.dynamic_update_slice(parts, part, at)
             return parts.reshape(buffer.shape)
 
@@ -250,7 +254,6 @@ def append(
     # Slice by slice: what selects among all of the cache copies it.
     kv = KeysValues(cache.k, cache.v)
     kv = write(0, kv) if robots == 1 else jax.lax.fori_loop(0, robots, write, kv)
-    finite = _finite_frames(k, frames) & _finite_frames(v, frames)
     slot = jnp.arange(room, dtype=jnp.int32)[None]
     broken = cache.broken
     for frame in range(frames):
