@@ -12,7 +12,7 @@ from jax_stepcache.network.registry import load_params, offered, save_params
 
 def run(parsed: argparse.Namespace) -> None:
     """Runs the command."""
-    params = load_params(parsed.params)
+    params = load_params(parsed.params, layers="stacked")
     train = offered(params.model, "finetune")
     settings_type = offered(params.model, "FinetuneSettings")
     if train is None or settings_type is None:

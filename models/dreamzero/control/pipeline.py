@@ -30,7 +30,7 @@ from ..model import DreamZeroModel
 from ..robot.statistics import Statistics
 from ..session.file import load_session, save_session
 from ..session.observation import begins_window
-from ..session.placement import mesh_of, session_shardings
+from ..session.placement import mesh_of, put
 from ..session.session import Observed, Session
 from . import programs
 from .checks import (
@@ -89,7 +89,7 @@ class DreamZeroPipeline(CachedSampler):
             statistics: from `load_statistics`; with it, ``state`` is a mapping in the
                 robot's units, and steps have a ``robot_action``.
             attention: ``"xla"``, or ``"cudnn"`` for the fused kernel of GPUs, which
-                needs 16-bit activations; None for the model's own.
+                needs 16-bit activations; None for the model's own, which picks.
 
         Raises:
             TypeError: if the params are not a DreamZero's, or the statistics none.
@@ -333,9 +333,7 @@ class DreamZeroPipeline(CachedSampler):
         """
         apart = are_apart(self.params.weights)
         session = load_session(path, self.model.size, self.guided, apart)
-        if self._mesh is None:
-            return session
-        return jax.device_put(session, session_shardings(session, self._mesh))
+        return put(session, self._mesh)
 
     @property
     def _mesh(self) -> Mesh | None:

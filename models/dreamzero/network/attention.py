@@ -45,8 +45,8 @@ class SelfAttention(nnx.Module):
         self.k = Linear(dim, dim, rngs=rngs)
         self.v = Linear(dim, dim, rngs=rngs)
         self.o = Linear(dim, dim, rngs=rngs)
-        self.norm_q = RMSNorm(dim, config.eps, fused=True)
-        self.norm_k = RMSNorm(dim, config.eps, fused=True)
+        self.norm_q = RMSNorm(dim, config.eps, rotated=True)
+        self.norm_k = RMSNorm(dim, config.eps, rotated=True)
         self.num_heads = config.num_heads
         self.kernel = config.attention
 

@@ -58,3 +58,10 @@ def placed(session: Session, mesh: Mesh | None) -> Session:
     if mesh is None:
         return session
     return jax.lax.with_sharding_constraint(session, session_shardings(session, mesh))
+
+
+def put(session: Session, mesh: Mesh | None) -> Session:
+    """Lays a session out, outside of a compiled function; see `placed`."""
+    if mesh is None:
+        return session
+    return jax.device_put(session, session_shardings(session, mesh))

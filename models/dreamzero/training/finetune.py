@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jax_stepcache.checkpoints.layers import layers_together
 from jax_stepcache.network.params import Params
 from jax_stepcache.paths import as_path
 
@@ -116,6 +117,7 @@ def finetune(
     model = params.model
     if not isinstance(model, DreamZeroModel):
         raise TypeError(f"{model.name} is no DreamZero; give params of one")
+    params = Params(layers_together(params.weights), model)
     out = as_path(out, "out")
     chunks, checksums = open_chunks(data, model)
     count = len(chunks.video)
