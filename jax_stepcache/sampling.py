@@ -22,7 +22,13 @@ from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import under_automatic_axes
 from jax_stepcache.network.protocol import Denoiser
-from jax_stepcache.options import ELSEWHERE, Options, options_of, resolve
+from jax_stepcache.options import (
+    ELSEWHERE,
+    Options,
+    check_params,
+    options_of,
+    resolve,
+)
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.schedule import Schedule
@@ -112,7 +118,8 @@ def sample(
     """
     # Nothing is bound yet but the arguments, and they are the fields of `Options`.
     given = dict(locals())
-    generation = resolve(kept(given.pop("params")), Options(**given))
+    check_params(given.pop("params"), model)
+    generation = resolve(kept(params), Options(**given))
     result = run_together(functools.partial(_run, decide), sent(generation))
     return result._replace(stats=result.stats._replace(asked=generation.asked))
 
@@ -131,6 +138,7 @@ def check_sampling(params: Any, **options: Any) -> None:
         ValueError: see `sample`.
         TypeError: likewise.
     """
+    check_params(params, options.get("model"))
     resolve(params, options_of(**options))
 
 
