@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Processes that share the tests; each compiles, so more than cores is no faster.
 WORKERS ?= 2
 
-.PHONY: help sample rollout test test-all check docs installed notebooks benchmarks train train-digits clean
+.PHONY: help sample rollout test test-all check docs installed notebooks benchmarks gpu-program gpu-program-small gpu train train-digits clean
 
 help:
 	@echo "make sample      sample the bundled model: a table and a picture in out/"
@@ -15,6 +15,8 @@ help:
 	@echo "make docs        build the documentation's site in site/"
 	@echo "make notebooks   execute the notebooks in place"
 	@echo "make benchmarks  run every benchmark; JSON goes to benchmarks/results/"
+	@echo "make gpu-program what XLA makes of our programs for a GPU, without one"
+	@echo "make gpu         on a machine with a GPU: tests, benchmarks, and times beside their floors"
 
 # An environment is ready when its stamp is newer than pyproject.toml. An own folder for
 # each purpose keeps `make sample` light: it needs no test or lint tools.
@@ -51,6 +53,25 @@ docs: .venv-docs/stamp
 
 notebooks: .venv-dev/stamp
 	.venv-dev/bin/python notebooks/execute.py notebooks/*.ipynb
+
+# An environment of its own: the wheels of CUDA 12 take 5 GB. No GPU is needed.
+gpu-program: .venv-gpu-program/stamp
+	.venv-gpu-program/bin/python benchmarks/gpu_program.py --json benchmarks/results/gpu_program.json
+
+# One small program, as a test; where the wheels are not to be had, it says so.
+gpu-program-small:
+	@if timeout 900 $(MAKE) .venv-gpu-program/stamp; then \
+		.venv-gpu-program/bin/python -m pytest -q -rs tests/benchmarks/test_gpu_program.py; \
+	else \
+		echo "SKIPPED: the CUDA 12 plugin of JAX cannot be installed here, so no program was compiled for a GPU"; \
+	fi
+
+# On a machine with a GPU.
+gpu: .venv-gpu/stamp
+	.venv-gpu/bin/python -m pytest
+	.venv-gpu/bin/python benchmarks/overhead.py --json benchmarks/results/gpu/overhead.json
+	.venv-gpu/bin/python benchmarks/batching.py --json benchmarks/results/gpu/batching.json
+	.venv-gpu/bin/python benchmarks/gpu_times.py --json benchmarks/results/gpu/times.json
 
 benchmarks: .venv-plot/stamp
 	.venv-plot/bin/python benchmarks/overhead.py --json benchmarks/results/overhead.json

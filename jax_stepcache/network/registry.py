@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 # `config_of(model)` (JSON) and `weights_struct(model)`. It may offer `WEIGHTS`, the
 # path of a bundled file; `open_checkpoint(path)`, for the checkpoints of others, a
 # `StreamedCheckpoint` or None; `named_model(name)`, for configurations;
-# `with_dtype(model, name)`, the model with other activations; `describe(model)`, rows
-# for `jax-stepcache info`; and `finetune` with `FinetuneSettings`. What it does not
-# offer, its base class's package may. The module of a model's class stands in the
-# package itself and not in a folder of it, for there `offered` looks.
+# `with_dtype(model, name)`, the model with other activations; for `jax-stepcache info`
+# `describe(model)`, rows, and `memory(model, rows, devices)`, bytes on each device; and
+# `finetune` with `FinetuneSettings`. What it does not offer, its base class's package
+# may. The module of a model's class stands in the package itself and not in a folder of
+# it, for there `offered` looks.
 _MODULES = {
     "tabletop": "jax_stepcache.models.tabletop",
     "dreamzero": "jax_stepcache.models.dreamzero",
