@@ -19,6 +19,16 @@ from ahead.device import PLUGIN, compiled, has_plugin, mesh_of, prepare
 
 from jax_stepcache.paths import path_option
 
+CACHES = [
+    "step_cache",
+    "tea_cache",
+    "cache_dit",
+    "mag_cache",
+    "sea_cache",
+    "first_block_cache",
+    "taylor_seer",
+    "none",
+]
 # Network calls of a generation of 16 steps, for the floor.
 _CALLS = 4
 
@@ -34,15 +44,14 @@ def main(arguments: list[str] | None = None) -> int:
     from ahead.reading import read
     from report import print_table, write_json
 
-    mesh = mesh_of(given.gpu, (given.devices,), ("devices",))
     results: dict[str, Any] = {}
-    for ask in _asks(given):
-        program = lowered(ask, mesh)
+    for ask, devices in _asks(given):
+        program = lowered(ask, mesh_of(given.gpu, (devices,), ("devices",)))
         done = compiled(program.function, *program.arguments)
         calls = _calls(ask, given.calls)
         found = read(program, done, given.gpu, calls)
-        name = f"{' '.join(str(x) for x in ask)} on {given.devices}"
-        about = {"ask": ask._asdict(), "devices": given.devices, "calls": calls}
+        name = f"{' '.join(str(x) for x in ask)} on {devices}"
+        about = {"ask": ask._asdict(), "devices": devices, "calls": calls}
         results[name] = {**about, **found}
         print(f"{name}: {found['floor_ms']} ms, peak {found['memory_gib']['peak']} GiB")
     print_table({name: _row(found) for name, found in results.items()})
@@ -60,28 +69,38 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
         default=["tabletop", "dit", "wan22-5b", "droid-14b"],
         choices=("tabletop", "dit", "wan22-5b", "droid-14b"),
     )
-    parser.add_argument("--caches", nargs="+", default=["step_cache"], metavar="NAME")
+    parser.add_argument("--caches", nargs="+", default=CACHES, metavar="NAME")
     parser.add_argument("--attention", choices=("cudnn", "xla"), default="cudnn")
     parser.add_argument("--layers", choices=("apart", "stacked"), default="apart")
     parser.add_argument("--decide", choices=("batch", "sample"), default="batch")
-    parser.add_argument("--devices", type=int, choices=(1, 2, 4, 8), default=1)
+    parser.add_argument(
+        "--devices",
+        type=int,
+        nargs="+",
+        choices=(1, 2, 4, 8),
+        default=[1, 2, 4, 8],
+        help="meshes; on more than one device, of the first cache alone",
+    )
     parser.add_argument("--rows", type=int, default=1, help="samples, or robots")
     parser.add_argument("--calls", type=float, default=_CALLS)
     parser.add_argument("--json", type=path_option, help="where to write the figures")
     return parser.parse_args(arguments)
 
 
-def _asks(given: argparse.Namespace) -> list[Any]:
+def _asks(given: argparse.Namespace) -> list[tuple[Any, int]]:
     from ahead.programs import ROBOTS, Ask
 
     asks = []
     for model in given.models:
-        shared = {"attention": given.attention, "layers": given.layers}
-        shared["rows"] = given.rows
-        if model in ROBOTS:
-            asks.append(Ask(model, "observe", "none", **shared))
-        for cache in given.caches:
-            asks.append(Ask(model, "sample", cache, given.decide, **shared))
+        for devices in given.devices:
+            shared = {"attention": given.attention, "layers": given.layers}
+            # Rows of a bundled model are spread, and so must be as many.
+            shared["rows"] = given.rows if model in ROBOTS else given.rows * devices
+            if model in ROBOTS:
+                asks.append((Ask(model, "observe", "none", **shared), devices))
+            for cache in given.caches if devices == 1 else given.caches[:1]:
+                ask = Ask(model, "sample", cache, given.decide, **shared)
+                asks.append((ask, devices))
     return asks
 
 

@@ -130,7 +130,8 @@ def test_sampling_compiles_for_an_h100(tmp_path: Path) -> None:
     and no copy of a layer's weights, where these are apart."""
     out = tmp_path / "out.json"
     command = [sys.executable, str(FOLDER / "gpu_program.py"), "--models", "tabletop"]
-    subprocess.run([*command, "--json", str(out)], check=True, cwd=tmp_path)
+    command += ["--caches", "step_cache", "--devices", "1", "--json", str(out)]
+    subprocess.run(command, check=True, cwd=tmp_path)
     (found,) = json.loads(out.read_text())["programs"].values()
     assert found["conditionals"] == 1
     assert None not in found["loops"]
