@@ -82,7 +82,11 @@ def complete(
         fields[name] = np.zeros(wanted[name].shape, wanted[name].dtype)
     if size.dit.concat_first_frame_latent:
         fields["first"] = fields["y"][:, -size.dit.out_dim :, :1]
-    fields = {name: jnp.asarray(x) for name, x in sent(fields).items()}
+    # Arrays of the host go along with the compiled call that reads them.
+    fields = {
+        name: x if isinstance(x, jax.Array | np.ndarray) else jnp.asarray(x)
+        for name, x in sent(fields).items()
+    }
     filled: dict[str, Any] = {**dict.fromkeys(Observation._fields), **fields}
     return Observation(**filled)
 
