@@ -54,6 +54,8 @@ notebooks: .venv-dev/stamp
 
 benchmarks: .venv-plot/stamp
 	.venv-plot/bin/python benchmarks/overhead.py --json benchmarks/results/overhead.json
+	.venv-plot/bin/python benchmarks/host.py --json benchmarks/results/host.json
+	.venv-plot/bin/python benchmarks/skipped.py --json benchmarks/results/skipped.json
 	.venv-plot/bin/python benchmarks/frontier.py --json benchmarks/results/frontier.json
 	.venv-plot/bin/python benchmarks/batching.py --json benchmarks/results/batching.json
 	.venv-plot/bin/python benchmarks/dreamzero.py --config small --json benchmarks/results/dreamzero.json

@@ -178,12 +178,28 @@ def overhead_table(rows: dict[str, Row], device: str) -> str:
 def host_table(milliseconds: dict[str, float], device: str) -> str:
     """The host's part of a call, as Markdown."""
     lines = [
-        f"Measured on {device}, `tabletop`:",
+        f"Measured on {device}; of `sample_many` for each of 64 requests:",
         "",
         "| the host's part of | |",
         "|---|--:|",
     ]
     lines += [f"| {name} | {each:.2f} ms |" for name, each in milliseconds.items()]
+    return "\n".join(lines)
+
+
+def skipped_table(rows: dict[str, Row], device: str) -> str:
+    """What a skipped step takes, as Markdown."""
+    lines = [
+        f"Measured on {device}, of which one is used:",
+        "",
+        "| | a skipped step | a call |",
+        "|---|--:|--:|",
+    ]
+    lines += [
+        f"| {name} | {row['skipped_milliseconds']:.3f} ms | "
+        f"{row['call_milliseconds']:.2f} ms |"
+        for name, row in rows.items()
+    ]
     return "\n".join(lines)
 
 
@@ -299,6 +315,7 @@ def tables() -> dict[str, str]:
         "frontier-whole": frontier_tables(frontier, lambda rows: rows),
         "host": host_table(*read("host")),
         "import-time": import_table(*read("import_time")),
+        "skipped": skipped_table(*read("skipped")),
         "overhead": overhead_table(*read("overhead")),
     }
 
