@@ -3,7 +3,9 @@
 SiT's transformer, 12 blocks of width 384, reads 64 tokens of random weights in float32.
 StepCache makes two calls and skips all steps after, so what more steps take is what
 they take when they are skipped: the gate, the forecast, the solver's step, and whatever
-the compiled loop copies.
+the compiled loop copies. Last come whole samples of 16 steps at 4 calls: what is left
+when four bare calls are taken off, over the twelve steps that are skipped; with weights
+that lie on the device, and with NumPy arrays, which go there at every call.
 
     python benchmarks/skipped.py --json benchmarks/results/skipped.json
 """
@@ -77,10 +79,14 @@ def drawn() -> Params:
 def rows(repeats: int) -> dict[str, dict[str, float]]:
     """Milliseconds of a skipped step and of a call, by solver and forecast."""
     params = drawn()
+    of_the_host = Params(jax.tree.map(np.array, params.weights), params.model)
     return {
         f"{solver}, {forecast}": measured(params, solver, forecast, repeats)
         for solver in SOLVERS
         for forecast in FORECASTS
+    } | {
+        "12 of 16 steps": whole(params, params, repeats),
+        "12 of 16 steps, weights as NumPy arrays": whole(of_the_host, params, repeats),
     }
 
 
@@ -94,18 +100,47 @@ def measured(
     """
     skips = {"cache": "step_cache", "cache_config": SKIPPING, "forecast": forecast}
     cached = Case(params, {"solver": solver, **skips})
-    calls: list[Callable[[], Any]] = [
-        lambda: cached.run(FEW),
-        lambda: cached.run(MANY),
-    ]
-    for call in calls:
-        made = int(call().stats.model_calls)
+    for steps in (FEW, MANY):
+        made = int(cached.run(steps).stats.model_calls)
         if made != CALLS:
             raise ValueError(f"{made} calls were made, not {CALLS}")
-    few, many = fastest(calls, repeats)
+    runs = [lambda: cached.run(FEW).sample, lambda: cached.run(MANY).sample]
+    few, many = fastest(runs, repeats)
     return {
         "skipped_milliseconds": 1e3 * (many - few) / (MANY - FEW),
         "call_milliseconds": 1e3 * few / CALLS,
+    }
+
+
+def whole(given: Params, params: Params, repeats: int) -> dict[str, float]:
+    """What a sample takes besides its calls, for each step that it skips.
+
+    Args:
+        given: the weights that are sampled with.
+        params: the same on the device, for a bare call.
+        repeats: timed runs of each.
+
+    Returns:
+        The row.
+
+    Raises:
+        ValueError: if the sample did not make the calls that are taken off.
+    """
+    steps, made = 16, 4
+    skips = {"velocity_sim_thresholds": [-1.0], "velocity_skip_countdowns": [4]}
+    cached = Case(given, {"cache": "step_cache", "cache_config": skips})
+    if int(cached.run(steps).stats.model_calls) != made:
+        raise ValueError(f"these settings do not make {made} calls")
+    bare = jax.jit(params.model.denoise)
+    shown = np.ones((1, 16, 16, 4), np.float32), np.full(1, 500.0, np.float32)
+
+    def call() -> Any:
+        return bare(params.weights, *shown, np.array([3]))
+
+    sampled, called = fastest([lambda: cached.run(steps).sample, call], repeats)
+    return {
+        "skipped_milliseconds": 1e3 * (sampled - made * called) / (steps - made),
+        "call_milliseconds": 1e3 * called,
     }
 
 
@@ -115,7 +150,7 @@ def fastest(calls: list[Callable[[], Any]], repeats: int) -> list[float]:
     for _ in range(repeats):
         for call, seconds in zip(calls, taken, strict=True):
             start = time.process_time()
-            jax.block_until_ready(call().sample)
+            jax.block_until_ready(call())
             seconds.append(time.process_time() - start)
     return [statistics.median(sorted(s)[: -(-len(s) // 2)]) for s in taken]
 

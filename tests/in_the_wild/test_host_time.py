@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from jax_stepcache import Request, load_params, sample, sample_many, serve
+from jax_stepcache import Request, load_params, sample, sample_many, sampling, serve
 from jax_stepcache.requests import admission, many
 from jax_stepcache.requests.together import MOST, group_size, groups
 from jax_stepcache.serving import stream
@@ -188,3 +188,53 @@ def test_copies_are_found() -> None:
     large = jnp.ones((64, 64))
     hlo = jax.jit(run).lower(large).compile().as_text()
     assert max(copied_at_a_skipped_step(hlo)) == large.nbytes
+
+
+def _scaled(weights: Any, x: jax.Array, t: jax.Array, condition: Any) -> jax.Array:
+    del t, condition
+    return x * weights["scale"].mean()
+
+
+def test_large_weights_of_the_host_are_not_copied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A copy of all weights at every call takes as long as many skipped steps.
+
+    The call waits for its result instead: the caller may write into them afterwards.
+    """
+    ran, waited = [], []
+
+    def run(decide: str, given: Any) -> Any:
+        ran.append(given.weights["scale"])
+        return really(decide, given)
+
+    def wait(result: Any) -> Any:
+        waited.append(result)
+        return really_wait(result)
+
+    really, really_wait = sampling._run, jax.block_until_ready
+    monkeypatch.setattr(sampling, "_run", run)
+    monkeypatch.setattr(jax, "block_until_ready", wait)
+    large, small = np.full(1 << 18, 0.5, np.float32), np.full(8, 0.5, np.float32)
+    noise = np.ones((1, 4), np.float32)
+    options: dict[str, Any] = {"noise": noise, "model": _scaled}
+    results = [sample({"scale": x}, **options) for x in (large, small)]
+    assert [np.shares_memory(x, large) for x in ran] == [True, False]
+    assert not np.shares_memory(ran[1], small)
+    assert len(waited) == 1
+    large[:], small[:] = np.nan, np.nan
+    np.testing.assert_array_equal(results[0].sample, results[1].sample)
+
+
+def test_a_trace_keeps_large_weights_of_its_own() -> None:
+    """What is traced may be compiled when the caller's array is another's already."""
+    large = np.full(1 << 18, 0.5, np.float32)
+    noise = np.ones((1, 4), np.float32)
+
+    def run() -> Any:
+        return sample({"scale": large}, noise=noise, model=_scaled).sample
+
+    wanted = run()
+    traced = jax.jit(run).trace()
+    large[:] = np.nan
+    np.testing.assert_allclose(traced.lower().compile()(), wanted, rtol=1e-6)
