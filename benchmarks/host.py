@@ -1,8 +1,9 @@
 """The host's part of a call: checks, and the way to the compiled program and back.
 
-Of a call of `sample`, until it returns with its arrays still to come; of `sample_many`
-for each of 64 requests; and of DreamZero's control step, small, without its two
-compiled calls.
+Of a call of `sample`, which returns with its arrays still to come; of `sample_many` for
+each of 64 requests; and of DreamZero's control step, small, without its two
+compiled calls. Times are those of the calling thread on its processor, so what else a
+machine does hardly shows.
 
     python benchmarks/host.py --json benchmarks/results/host.json
 """
@@ -109,9 +110,9 @@ def _of_control_step(repeats: int) -> float:
     with _timed_calls() as compiled:
         for _ in range(repeats):
             compiled.clear()
-            start = time.perf_counter()
+            start = time.thread_time()
             step = loop.step(4)
-            taken.append(time.perf_counter() - start - sum(compiled))
+            taken.append(time.thread_time() - start - sum(compiled))
             jax.block_until_ready(step)
     assert len(compiled) == len(_COMPILED), "a step makes other compiled calls now"
     return 1e3 * _typical(taken)
@@ -128,9 +129,9 @@ def _timed_calls() -> Iterator[list[float]]:
 
     def timed(call: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any) -> Any:
-            start = time.perf_counter()
+            start = time.thread_time()
             returned = call(*arguments)
-            seconds.append(time.perf_counter() - start)
+            seconds.append(time.thread_time() - start)
             return returned
 
         return run
@@ -143,13 +144,13 @@ def _timed_calls() -> Iterator[list[float]]:
 
 
 def _median(call: Callable[[], Any], repeats: int) -> float:
-    """Milliseconds until a call returns; what it has started is waited for between."""
+    """Milliseconds of a call; what it has started is waited for between."""
     jax.block_until_ready(call())
     taken = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.thread_time()
         returned = call()
-        taken.append(1e3 * (time.perf_counter() - start))
+        taken.append(1e3 * (time.thread_time() - start))
         jax.block_until_ready(returned)
     return _typical(taken)
 

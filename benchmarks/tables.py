@@ -203,6 +203,31 @@ def skipped_table(rows: dict[str, Row], device: str) -> str:
     return "\n".join(lines)
 
 
+def peers_table(result: dict[str, Any], device: str) -> str:
+    """This library beside others, as Markdown."""
+    versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
+    lines = [
+        f"Measured on {device}, of which one is used; {versions}:",
+        "",
+        "| | steps that ran | time | largest difference from ours |",
+        "|---|--:|--:|--:|",
+    ]
+    for name, rows in result["races"].items():
+        for label, row in rows.items():
+            if row["failed"]:
+                lines.append(f"| {name}, {label} | failed: {row['failed']} | | |")
+                continue
+            calls = "-" if row["calls"] is None else row["calls"]
+            own = label.partition(": ")[2] == "ours"
+            apart = "-" if own else f"{row['apart']:.1e}"
+            lines.append(
+                f"| {name}, {label} | {calls} | {row['milliseconds']:.0f} ms | "
+                f"{apart} |"
+            )
+    lines += [f"| {name} | {why} | | |" for name, why in result["missing"].items()]
+    return "\n".join(lines)
+
+
 def import_table(rows: dict[str, Row], device: str) -> str:
     """What importing the library takes, as Markdown."""
     lines = [
@@ -315,6 +340,7 @@ def tables() -> dict[str, str]:
         "frontier-whole": frontier_tables(frontier, lambda rows: rows),
         "host": host_table(*read("host")),
         "import-time": import_table(*read("import_time")),
+        "peers": peers_table(*read("peers")),
         "skipped": skipped_table(*read("skipped")),
         "overhead": overhead_table(*read("overhead")),
     }

@@ -51,8 +51,8 @@ class Given(NamedTuple):
     timesteps: np.ndarray
 
 
-def write_given(path: Path, given: Given) -> None:
-    """Writes what all contenders read."""
+def write_given(path: Path, given: Any) -> None:
+    """Writes what all contenders read, a named tuple with ``weights`` in it."""
     weights = {f"weights/{name}": x for name, x in given.weights.items()}
     rest = {k: x for k, x in given._asdict().items() if k != "weights"}
     np.savez(path, **weights, **rest)
@@ -84,8 +84,9 @@ class Contender(NamedTuple):
 
 
 def main(
-    contenders: Callable[[Given], Mapping[str, Callable[[], Contender]]],
+    contenders: Callable[[Any], Mapping[str, Callable[[], Contender]]],
     versions: Callable[[], dict[str, str]],
+    read: Callable[[Path], Any] = read_given,
 ) -> None:
     """Runs one process's contenders, and writes what they took.
 
@@ -93,6 +94,7 @@ def main(
         contenders: makes them, each under ``case`` or ``case, how``. Each is made when
             its turn comes, and dropped after it.
         versions: of what they need.
+        read: reads what they are given.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("given", type=Path)
@@ -101,8 +103,8 @@ def main(
     arguments = parser.parse_args()
     one_core()
     rows: dict[str, dict[str, Any]] = {}
-    answers: dict[str, np.ndarray] = {}
-    for name, make in contenders(read_given(arguments.given)).items():
+    answers: dict[str, Any] = {}
+    for name, make in contenders(read(arguments.given)).items():
         try:
             contender = make()
             answers[name] = contender.run()

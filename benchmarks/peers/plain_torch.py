@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import contract
+import numpy as np
 import torch
 import torch.nn.functional as F
 from sit import Sampler, network
@@ -27,7 +28,7 @@ class StepCache:
         self.sampler = sampler
         self.calls = 0
 
-    def run(self) -> object:
+    def run(self) -> np.ndarray:
         """Samples anew."""
         self.calls, self.countdown = 0, 0
         self.last: Tensor | None = None

@@ -140,7 +140,8 @@ def _in_model_units(
     normalise = programs.from_robot
     if not all(isinstance(x, jax.Array | np.ndarray) for x in state.values()):
         normalise = normalise_state  # whose words are about what was given
-    normalised = normalise(*sent((statistics, state)), model.dit.max_state_dim)
+    there, told = sent((statistics, state))
+    normalised = normalise(there, told, model.dit.max_state_dim)
     if normalised.shape[0] != batch:
         raise ValueError(
             f"observation['state'] has {normalised.shape[0]} robots and the "
