@@ -106,6 +106,8 @@ class DreamZeroPipeline(CachedSampler):
         params = Params(with_automatic_axes(params.weights), model)
         super().__init__(params, cache_backend=cache_backend, cache_config=cache_config)
         self.model: DreamZeroModel = model
+        # Found once: that takes a look at every weight.
+        self._mesh: Mesh | None = mesh_of(params.weights)
         if guidance_scale is None:
             guidance_scale = model.defaults.guidance_scale
         check_numbers("guidance_scale", guidance_scale)
@@ -334,10 +336,6 @@ class DreamZeroPipeline(CachedSampler):
         apart = are_apart(self.params.weights)
         session = load_session(path, self.model.size, self.guided, apart)
         return put(session, self._mesh)
-
-    @property
-    def _mesh(self) -> Mesh | None:
-        return mesh_of(self.params.weights)
 
     def _beside(self, arrays: Any) -> Any:
         """Arrays that were committed to other devices than the weights' are moved."""
