@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -133,12 +136,43 @@ def own_model(function: Denoiser | None, noise: Any) -> FunctionModel:
         )
     if isinstance(function, type) and not has_stages(function):
         raise TypeError(f"model is {function!r}, a class; give an object of it")
+    if callable(function) and not has_stages(function):
+        _check_arguments(function)
     if noise is None:
         raise ValueError(
             "a model of your own needs noise=, the sample at the first sigma: its "
             "shapes are the result's"
         )
     return function_model(function)
+
+
+@functools.lru_cache(maxsize=256)
+def _check_arguments(function: Any) -> None:
+    """Checks that a denoiser takes what it will be given.
+
+    Raises:
+        TypeError: if it does not.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # Not every callable tells.
+    try:
+        signature.bind(*["params", "sample", "t", "condition"])
+    except TypeError as error:
+        module = ""
+        # Who has a module has imported Flax; who has none need not.
+        nnx = sys.modules.get("flax.nnx")
+        if nnx is not None and isinstance(function, nnx.Module):
+            module = (
+                "; of a Flax module, weights go apart: graph, weights = "
+                "nnx.split(module), and model a function that calls "
+                "nnx.merge(graph, weights)"
+            )
+        raise TypeError(
+            f"model takes {signature}, and is called as model(params, sample, t, "
+            f"condition){module}"
+        ) from error
 
 
 def function_model(function: Any) -> FunctionModel:
