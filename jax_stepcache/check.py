@@ -177,6 +177,10 @@ def check_floating(tree: Any, what: str) -> None:
         if not jnp.issubdtype(dtype, jnp.floating):
             name = what + jax.tree_util.keystr(path)
             raise ValueError(f"{name} has dtype {dtype}; it must be floating point")
+        if jnp.dtype(dtype).itemsize == 1:
+            # JAX adds no such number to another, and a solver does.
+            name = what + jax.tree_util.keystr(path)
+            raise ValueError(f"{name} has dtype {dtype}; it must have 16 bits or more")
 
 
 def check_key(key: Any) -> None:
@@ -296,7 +300,8 @@ def check_numbers(
     if isinstance(numbers, Tracer):
         return
     values = np.asarray(fetched(numbers))
-    if not jnp.issubdtype(values.dtype, jnp.number):
+    kind = values.dtype
+    if not jnp.issubdtype(kind, jnp.number) or jnp.issubdtype(kind, np.complexfloating):
         raise ValueError(f"{what} is {numbers!r}; it must be numeric")
     values = values.astype(np.float64)
     limits = [

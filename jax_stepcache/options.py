@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from os import PathLike
@@ -23,7 +24,7 @@ from jax_stepcache.check import (
 from jax_stepcache.errors import naming_arguments, unknown_name, warn
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation, program_of
-from jax_stepcache.loop.progress import Progress, tqdm_progress
+from jax_stepcache.loop.progress import Progress, TqdmProgress, tqdm_progress
 from jax_stepcache.network.inputs import check_inputs, default_key, schedules_of
 from jax_stepcache.network.own import own_model
 from jax_stepcache.network.params import Params
@@ -151,7 +152,8 @@ def resolve(params: Any, options: Options) -> Generation:
     """Checks what `sample` is asked with, and makes of it what is compiled.
 
     Args:
-        params: see `sample`.
+        params: see `sample`. They have been through `check_params`: whoever resolves
+            many requests checks them once.
         options: likewise. Arrays may be `jax.ShapeDtypeStruct`.
 
     Returns:
@@ -162,11 +164,13 @@ def resolve(params: Any, options: Options) -> Generation:
         TypeError: likewise.
     """
     options = options.kept()
-    check_params(params, options.model)
     _check_who_decides(options)
     weights, model = _weights_and_model(params, options)
     scale = _scale(_or(options.guidance_scale, model.defaults.guidance_scale))
     guided = isinstance(scale, Tracer) or bool((np.asarray(fetched(scale)) != 1).any())
+    # Of scales of each sample, some part may be 1 throughout; it goes with its rows.
+    of_each = np.ndim(_or(options.guidance_scale, 0.0)) == 1
+    guided |= of_each and options.negative_condition is not None
     schedule = _schedule(options, model)
     policy = resolve_policy(
         options.cache,
@@ -239,12 +243,25 @@ def _progress(given: Any) -> Any:
         return tqdm_progress()
     if not given and isinstance(given, bool | None):
         return None
-    if not callable(given) or isinstance(given, type):
+    if isinstance(given, TqdmProgress):
+        return given
+    if not callable(given) or isinstance(given, type) or not _takes_steps(given):
         raise TypeError(
             f"progress is {given!r:.80}; give True, False, or a function that takes "
             "(step, computed, num_steps=)"
         )
     return given
+
+
+def _takes_steps(progress: Any) -> bool:
+    """Whether it can be called as it will be: from inside the loop, it is too late."""
+    try:
+        inspect.signature(progress).bind(0, True, num_steps=1)
+    except TypeError:
+        return False
+    except ValueError:  # One in C may not tell.
+        return True
+    return True
 
 
 def _scale(given: Any) -> Any:

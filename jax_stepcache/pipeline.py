@@ -18,6 +18,7 @@ from jax_stepcache.network.own import function_model
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.network.stages import has_stages
+from jax_stepcache.options import check_params
 from jax_stepcache.sampling import sample
 
 
@@ -56,14 +57,10 @@ class CachedSampler:
             ValueError: for unknown names or settings that do not fit.
             TypeError: if there is no model.
         """
+        check_params(params, model)
         self.params = params = kept(params)
         if isinstance(params, Params):
             self.model, self._own = params.model, {}
-        elif isinstance(params, str):
-            raise TypeError(
-                f"params is {params!r}, a name; give what load_params({params!r}) "
-                "returns"
-            )
         elif callable(model) or has_stages(model):
             self.model, self._own = function_model(model), {"model": model}
         else:

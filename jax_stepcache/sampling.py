@@ -22,7 +22,13 @@ from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import under_automatic_axes
 from jax_stepcache.network.protocol import Denoiser
-from jax_stepcache.options import ELSEWHERE, Options, options_of, resolve
+from jax_stepcache.options import (
+    ELSEWHERE,
+    Options,
+    check_params,
+    options_of,
+    resolve,
+)
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.schedule import Schedule
@@ -114,7 +120,7 @@ def sample(
     """
     # Nothing is bound yet but the arguments, and they are the fields of `Options`.
     given = dict(locals())
-    params = given.pop("params")
+    check_params(given.pop("params"), model)
     waits = better_waited_for(params)
     generation = resolve(params if waits else kept(params), Options(**given))
     result = run_together(functools.partial(_run, decide), sent(generation))
@@ -137,6 +143,7 @@ def check_sampling(params: Any, **options: Any) -> None:
         ValueError: see `sample`.
         TypeError: likewise.
     """
+    check_params(params, options.get("model"))
     resolve(params, options_of(**options))
 
 

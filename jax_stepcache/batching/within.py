@@ -74,12 +74,12 @@ class SlotsWithin:
         rows = View(outside.step, outside.sigma, rows_of(slots.sample))
         entered = within.enter(rows)
         hidden, context = entered.hidden, entered.context
+        axes = self._stage_rows(rows.sample, settings.timesteps, condition).context
         views = outside._replace(inside=self._apart(entered.view.inside, settings))
         decide = functools.partial(self._decide, entered.leaving)
         each = jax.vmap(decide)(settings, slots, views)
 
         wanted = self._together(each.ran & slots.waits[:, None])
-        axes = self._stage_rows(rows.sample, settings.timesteps, condition).context
         # Where the context cannot be taken apart, all rows go through or none.
         sizes = (len(wanted),) if axes is None else bucket_sizes(len(wanted))
 
@@ -175,7 +175,7 @@ class SlotsWithin:
             condition,
             self.axes,
         )
-        if found.hidden is None or any(found.hidden):
+        if found.hidden is None or any(axis != 0 for axis in found.hidden):
             raise ValueError(
                 "embed gave a hidden whose first axis is not that of the rows; hidden "
                 "is what each row has of its own, [rows, tokens, dim]. What all rows "

@@ -41,7 +41,7 @@ def fit_polynomial(
 
     Raises:
         ValueError: if there are fewer than five steps, or different changes of the
-            input, or not as many of both.
+            input, or not as many of both, or for changes that are not finite.
     """
     x, y = (np.ravel(np.asarray(c, np.float64)) for c in (input_change, output_change))
     if x.shape != y.shape or len(x) <= _DEGREE:
@@ -49,6 +49,14 @@ def fit_polynomial(
             f"a polynomial of degree {_DEGREE} needs more than {_DEGREE} steps, as "
             f"many inputs as outputs; got {len(x)} and {len(y)}"
         )
+    for what, changes in (("modulated input", x), ("blocks' output", y)):
+        odd = np.flatnonzero(~np.isfinite(changes)).size
+        if odd:
+            raise ValueError(
+                f"{odd} of {changes.size} changes of the {what} are NaN or infinity, "
+                "as where it holds such numbers or nothing but zeros: look at "
+                "modulated and blocks, and at the weights"
+            )
     if np.unique(x).size <= _DEGREE:
         raise ValueError(
             f"the modulated input has {np.unique(x).size} different changes, and a "

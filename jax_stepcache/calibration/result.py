@@ -92,8 +92,14 @@ class Calibration:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes JSON under a temporary name, then renames it."""
+        """Writes JSON under a temporary name, then renames it.
+
+        Raises:
+            FileExistsError: if there is a folder of this name.
+        """
         target = as_path(path)
+        if target.is_dir():
+            raise FileExistsError(f"{target} is a folder; give the name of a file")
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         temporary.write_text(json.dumps(self.to_json(), indent=2) + "\n")

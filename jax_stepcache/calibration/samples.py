@@ -12,7 +12,7 @@ import numpy as np
 from jax_stepcache.calibration.answers import check_finite
 from jax_stepcache.calibration.plain import with_schedule
 from jax_stepcache.calibration.quality import decibels, decoded
-from jax_stepcache.check import batch_size, check_count, check_leaves
+from jax_stepcache.check import batch_size, check_count, check_leaves, fetched
 from jax_stepcache.errors import brief, unknown_name
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import draw_noise
@@ -186,5 +186,12 @@ def make_samples(
         }
     scale = shared.get("guidance_scale")
     if scale is not None and np.ndim(scale) == 1:
-        batch["guidance_scale"] = np.asarray(shared.pop("guidance_scale"))
+        scales = np.asarray(fetched(shared.pop("guidance_scale")))
+        if known is not None and np.ptp(scales) and (scales == 1).any():
+            raise ValueError(
+                f"guidance_scale is 1 for samples {np.flatnonzero(scales == 1)} and "
+                "not for others; those have no branches to measure by, so calibrate "
+                "them apart"
+            )
+        batch["guidance_scale"] = scales
     return Samples(params, shared, batch, count, known)

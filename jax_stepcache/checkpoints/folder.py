@@ -22,6 +22,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
 from jax_stepcache.checkpoints.weights import differences, flat, nested, require_fit
+from jax_stepcache.meshes.explicit import no_context
 from jax_stepcache.paths import as_path
 
 from .checksums import Checksums, checksums, of_text, require_intact
@@ -107,10 +108,10 @@ class FolderCheckpoint:
                     folder / part,
                     lambda path, like=template: flat(checkpointer.restore(path, like)),
                 )
+        with no_context():
+            found = jax.device_get(_all_finite(weights))
         faults += [
-            f"not finite: {name}"
-            for name, finite in jax.device_get(_all_finite(weights)).items()
-            if not finite
+            f"not finite: {name}" for name, finite in found.items() if not finite
         ]
         require_fit(str(self.path), faults)
         return nested(weights, str(self.path))
@@ -140,9 +141,9 @@ class FolderWriter:
                 else.
         """
         self.path = as_path(path)
-        self.partial = self.path.with_name(f"{self.path.name}.partial")
         if self.path.exists():
             raise FileExistsError(f"{self.path} exists; give a new name, or remove it")
+        self.partial = self.path.with_name(f"{self.path.name}.partial")
         before = self.partial / _RECORD
         if before.is_file():
             found = _json(before)
@@ -278,9 +279,8 @@ def _stored(
 
 def _is_part(folder: Path) -> bool:
     """Whether a folder is a checkpoint of Orbax that is whole."""
-    return (folder / "_METADATA").is_file() and ".orbax-checkpoint-tmp" not in str(
-        folder.name
-    )
+    unfinished = ".orbax-checkpoint-tmp" in folder.name
+    return not unfinished and (folder / "_METADATA").is_file()
 
 
 def _metadata(checkpointer: ocp.StandardCheckpointer, path: Path) -> dict[str, Any]:

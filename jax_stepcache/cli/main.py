@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from jax_stepcache.cli.parser import parse
 
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = parse(sys.argv[1:] if arguments is None else arguments)
     try:
+        _show_any_name(sys.stdout)
         importlib.import_module(f"jax_stepcache.cli.{parsed.command}").run(parsed)
     except (
         ValueError,
@@ -35,6 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("jax-stepcache: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _show_any_name(stream: Any) -> None:
+    """Lets a stream without the letters of a path say it in escapes, as stderr does.
+
+    A command that has done its work must not end over the name of what it wrote.
+    """
+    if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--solver", help="unipc or euler")
     parser.add_argument("--shift", type=float, help="timestep shift")
     parser.add_argument("--guidance-scale", type=float, help="guidance scale")
-    parser.add_argument("--seed", type=int, default=0, help="seed of world and noise")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of world and noise")
     parser.add_argument(
         "--out",
         type=path_option,
@@ -75,6 +75,14 @@ def solver_options(parsed: argparse.Namespace) -> dict[str, Any]:
         "guidance_scale": parsed.guidance_scale,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def seed(text: str) -> int:
+    """Reads an option that is a seed: a whole number of 64 bits, as JAX takes."""
+    number = int(text)
+    if not -(2**63) <= number < 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number of 64 bits")
+    return number
 
 
 def json_object(text: str) -> dict[str, Any]:

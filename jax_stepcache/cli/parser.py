@@ -16,6 +16,7 @@ from jax_stepcache.cli.options import (
     add_params_option,
     add_sampling_options,
     json_object,
+    seed,
 )
 from jax_stepcache.errors import nearest
 from jax_stepcache.paths import path_option
@@ -33,7 +34,7 @@ NUMBERS = (
     ("dropout", float, "share of sequences without a prompt"),
     ("shift", float, "timestep shift of the noise levels"),
     ("decoupled", float, "share of sequences whose actions have their own noise"),
-    ("seed", int, "seed of order, noise and adapters"),
+    ("seed", seed, "seed of order, noise and adapters"),
 )
 # Those that `calibrate` sweeps a threshold of. Their ranges are arrays, and elsewhere.
 THRESHOLDS = (
@@ -72,7 +73,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     _add_info(commands)
     _add_finetune(commands)
     try:
-        return parser.parse_args(arguments)
+        parsed, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            options = [f"--{name.replace('_', '-')}" for name in vars(parsed)]
+            hint = nearest(unknown[0].partition("=")[0], options)
+            commands.choices[parsed.command].error(
+                f"unrecognized arguments: {' '.join(unknown)}{hint and f'.{hint}'}"
+            )
+        return parsed
     except argparse.ArgumentError as error:
         # No option before the command has a value, so the first word is the command.
         word = next((word for word in arguments if not word.startswith("-")), "")
@@ -143,7 +151,7 @@ def _add_calibrate(commands: Any) -> None:
     parser.add_argument("--samples", type=int, default=8, help="samples to measure on")
     parser.add_argument("--steps", type=int, help="solver steps")
     parser.add_argument("--guidance-scale", type=float, help="guidance scale")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the samples")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the samples")
     parser.add_argument(
         "--json", type=path_option, help="where to write what was found"
     )

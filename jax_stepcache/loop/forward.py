@@ -136,7 +136,9 @@ class Within:
             ValueError: if blocks do not keep their tokens, while tracing.
         """
         start, context = self.embed(view.sample, view.step)
-        check_hidden(start)
+        # Where there are two branches, the rows of each are taken from among all.
+        rows = len(jax.tree.leaves(view.sample)[0]) * self.branches
+        check_hidden(start, rows if self.branches > 1 else None)
         hidden = start
         if self.span.first:
             hidden = self.blocks(start, context, 0, self.span.first)
@@ -166,7 +168,9 @@ class Within:
 
 def _in_wider(x: jax.Array, other: Any) -> jax.Array:
     """In the dtype that holds both."""
-    return x.astype(jnp.promote_types(x.dtype, other.dtype))
+    # Asked for: blocks may cast by themselves where promotion is told to be strict.
+    with jax.numpy_dtype_promotion("standard"):
+        return x.astype(jnp.promote_types(x.dtype, other.dtype))
 
 
 def like_sample(sample: Any, velocity: Any) -> Any:

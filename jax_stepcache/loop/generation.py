@@ -12,7 +12,11 @@ import numpy as np
 from jax_stepcache.check import batch_size
 from jax_stepcache.loop.progress import Progress, TqdmProgress
 from jax_stepcache.meshes.beside import brought_together, context_mesh
-from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
+from jax_stepcache.meshes.explicit import (
+    automatic_context,
+    in_automatic_context,
+    with_automatic_axes,
+)
 from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.own_rows import both_branches, own_axes
@@ -127,8 +131,7 @@ def run_together(run: Callable[[Generation], T], generation: Generation) -> T:
         explicit = context is not None and bool(context.explicit_axes)
         if not explicit and all(x is y for x, y in pairs):
             raise
-    with automatic_context():
-        return run(together)
+    return in_automatic_context(run)(together)
 
 
 def begin(generation: Generation) -> tuple[Any, Any]:

@@ -85,6 +85,10 @@ class ReadAsNumbers:
     def __getitem__(self, index: Any) -> Any:
         return tuple(self)[index]
 
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        """What a copy is made of, by `copy` and by `pickle`: the leaves."""
+        return tuple(map(self.leaf, self._fields))
+
     def _asdict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._fields}
 

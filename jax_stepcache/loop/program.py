@@ -17,6 +17,7 @@ from jax_stepcache.network.guidance import guide, mix_branches, stack_branches
 from jax_stepcache.network.own import naming_rows
 from jax_stepcache.network.rows import RowAxes
 from jax_stepcache.network.stage_rows import rows_first, stage_rows
+from jax_stepcache.network.stages import check_modulated, pair
 from jax_stepcache.policy.span import Span
 from jax_stepcache.solvers.schedule import timesteps_at
 
@@ -117,7 +118,7 @@ def guided_forward(
     def embed(x: Any, where: Any) -> Any:
         x = x if scale is None else stack_branches(x, x)
         with naming_rows(model, x, condition):
-            return model.embed(_anew(weights), x, told(where), condition)
+            return pair(model.embed(_anew(weights), x, told(where), condition))
 
     def head(hidden: Any, context: Any) -> Any:
         said = model.head(_anew(weights), hidden, context)
@@ -130,6 +131,7 @@ def guided_forward(
 
     def modulated(x: Any, where: Any, hidden: Any, context: Any) -> Any:
         said = model.modulated(_anew(weights), hidden, context)
+        check_modulated(said)
         if axes is None:
             return said
         if scale is not None:

@@ -141,7 +141,12 @@ def report(
     """
     # Ordered: an unordered or debug callback may be hoisted out of the loop.
     tell = functools.partial(progress, num_steps=num_steps)
-    if bar is None:
-        io_callback(tell, None, step, run, ordered=True)
-        return None
-    return io_callback(tell, bar, step, run, bar, ordered=True)
+    if bar is not None:
+        return io_callback(tell, bar, step, run, bar, ordered=True)
+
+    def told(step: Any, run: Any) -> None:
+        # What a user's returns, as tqdm's `update` does, is no business of the loop.
+        tell(step, run)
+
+    io_callback(told, None, step, run, ordered=True)
+    return None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-from jax.sharding import NamedSharding, PartitionSpec, Sharding
+
+from jax_stepcache.meshes.beside import all_over_the_mesh
 
 _GUARD = "jax_transfer_guard_host_to_device"
 
@@ -26,18 +27,9 @@ def sent(tree: Any, beside: Any = None) -> Any:
     """
     if getattr(jax.config, _GUARD, None) in (None, "allow"):
         return tree
-    where = placement(tree if beside is None else (tree, beside))
+    where = all_over_the_mesh((tree, beside))
 
     def send(x: Any) -> Any:
         return x if isinstance(x, jax.Array) else jax.device_put(x, where)
 
     return jax.tree.map(send, tree)
-
-
-def placement(tree: Any) -> Sharding | None:
-    """All devices of the mesh that an array of a tree lies on; None without one."""
-    for x in jax.tree.leaves(tree):
-        where = getattr(x, "sharding", None)
-        if isinstance(where, NamedSharding):
-            return NamedSharding(where.mesh, PartitionSpec())
-    return None

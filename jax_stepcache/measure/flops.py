@@ -12,7 +12,7 @@ from jax_stepcache.loop.forward import Within
 from jax_stepcache.loop.generation import Generation, begin
 from jax_stepcache.loop.program import forward_of
 from jax_stepcache.loop.result import Stats
-from jax_stepcache.options import options_of, resolve
+from jax_stepcache.options import check_params, options_of, resolve
 
 
 class ForwardFlops(NamedTuple):
@@ -48,6 +48,7 @@ def forward_flops(params: Any, **options: Any) -> ForwardFlops:
         ValueError: see `sample`.
         TypeError: likewise.
     """
+    check_params(params, options.get("model"))
     generation = resolve(params, options_of(**options))
 
     def counted(generation: Generation) -> tuple[int, int]:
@@ -57,7 +58,7 @@ def forward_flops(params: Any, **options: Any) -> ForwardFlops:
         step = jax.numpy.zeros((), jax.numpy.int32)
         if not isinstance(forward, Within):
             return 0, matmul_flops(forward, x, step)
-        first, end = forward.span.first, forward.num_blocks - forward.span.last
+        first, end = forward.span.first, forward.end
         hidden, context = forward.embed(x, step)
 
         def outside(x: Any) -> Any:

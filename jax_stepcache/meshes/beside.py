@@ -30,13 +30,27 @@ def sharding_beside(weights: Any) -> Sharding:
     mesh = context_mesh()
     if mesh is not None:
         return NamedSharding(mesh, PartitionSpec())
-    alone = None
-    for x in jax.tree.leaves(weights):
-        if isinstance(x, jax.Array) and not isinstance(x, Tracer):
-            if isinstance(x.sharding, NamedSharding):
-                return NamedSharding(x.sharding.mesh, PartitionSpec())
-            alone = alone or x.sharding
-    return alone or SingleDeviceSharding(jax.devices()[0])
+    alone = (x.sharding for x in jax.tree.leaves(weights) if _is_placed(x))
+    return (
+        all_over_the_mesh(weights)
+        or next(alone, None)
+        or SingleDeviceSharding(jax.devices()[0])
+    )
+
+
+def all_over_the_mesh(tree: Any) -> NamedSharding | None:
+    """A whole copy on each device of the mesh that arrays are on.
+
+    Args:
+        tree: pytree of arrays.
+
+    Returns:
+        The sharding, for the first of them that is on a mesh; None if none is.
+    """
+    for x in jax.tree.leaves(tree):
+        if _is_placed(x) and isinstance(x.sharding, NamedSharding):
+            return NamedSharding(x.sharding.mesh, PartitionSpec())
+    return None
 
 
 def context_mesh() -> Mesh | None:
@@ -62,7 +76,7 @@ def moved_beside(sharding: Sharding, tree: Any) -> Any:
     devices = _order(sharding)
 
     def moved(x: Any) -> Any:
-        if not isinstance(x, jax.Array) or isinstance(x, Tracer) or not x.committed:
+        if not _is_placed(x) or not x.committed:
             return x
         return x if _order(x.sharding) == devices else jax.device_put(x, sharding)
 
@@ -79,7 +93,7 @@ def arrays_beside(weights: Any, tree: Any) -> Any:
     Returns:
         The tree; see `moved_beside`.
     """
-    if not _committed(tree):
+    if not any(_is_placed(x) and x.committed for x in jax.tree.leaves(tree)):
         return tree
     return moved_beside(sharding_beside(weights), tree)
 
@@ -101,20 +115,16 @@ def brought_together(weights: Any, tree: Any) -> tuple[Any, Any]:
     spread = [
         x
         for x in jax.tree.leaves(tree)
-        if isinstance(x, jax.Array)
-        and not isinstance(x, Tracer)
-        and len(x.sharding.device_set) > 1
+        if _is_placed(x) and len(x.sharding.device_set) > 1
     ]
     if spread and len(beside.device_set) == 1:
         beside = sharding_beside(spread)
     return moved_beside(beside, weights), moved_beside(beside, tree)
 
 
-def _committed(weights: Any) -> bool:
-    return any(
-        isinstance(x, jax.Array) and not isinstance(x, Tracer) and x.committed
-        for x in jax.tree.leaves(weights)
-    )
+def _is_placed(x: Any) -> bool:
+    """Whether something is an array that lies somewhere."""
+    return isinstance(x, jax.Array) and not isinstance(x, Tracer)
 
 
 @functools.lru_cache(maxsize=256)

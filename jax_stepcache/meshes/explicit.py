@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jax_stepcache.meshes.beside import context_mesh
+
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 
 
 def under_automatic_axes(
@@ -120,15 +125,73 @@ def automatic_context() -> Iterator[None]:
         yield
 
 
+def as_in_context(tree: Any) -> Any:
+    """The inverse of `with_automatic_axes`, for who is in a context of explicit axes.
+
+    What is returned to them is used in their context.
+
+    Args:
+        tree: any pytree.
+
+    Returns:
+        The tree; its arrays on the context's devices have the context's axes. Nothing
+        is copied.
+    """
+    mesh = context_mesh()
+    if mesh is None or not mesh.explicit_axes:
+        return tree
+    automatic = automatic_mesh(mesh)
+
+    def explicit(x: Any) -> Any:
+        if not isinstance(x, jax.Array) or isinstance(x, Tracer):
+            return x
+        sharding = x.sharding
+        if not isinstance(sharding, NamedSharding) or sharding.mesh != automatic:
+            return x
+        return jax.device_put(x, NamedSharding(mesh, sharding.spec))
+
+    return jax.tree.map(explicit, tree)
+
+
+def in_automatic_context(
+    function: Callable[_Given, _Result],
+) -> Callable[_Given, _Result]:
+    """Runs a function in an `automatic_context`, and returns what fits its caller's."""
+
+    @functools.wraps(function)
+    def run(*args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+        with automatic_context():
+            result = function(*args, **kwargs)
+        return as_in_context(result)
+
+    return run
+
+
+@contextlib.contextmanager
+def no_context() -> Iterator[None]:
+    """Leaves the mesh of `jax.set_mesh` for a while: programs run where arrays are."""
+    if context_mesh() is None:
+        yield
+        return
+    with jax.set_mesh(Mesh(np.empty((), object), ())):
+        yield
+
+
 def _explicit_mesh(given: Any) -> Any:
     """The mesh with explicit axes that arrays are on, or the context has; or None."""
-    for x in jax.tree.leaves(given):
-        if isinstance(x, Tracer):
-            mesh = jax.typeof(x).sharding.mesh
-            if mesh.explicit_axes:
-                return mesh
-    mesh = jax.sharding.get_abstract_mesh()
-    return mesh if mesh.explicit_axes else None
+    meshes = [
+        jax.typeof(x).sharding.mesh
+        for x in jax.tree.leaves(given)
+        if isinstance(x, Tracer)
+    ]
+    meshes = [mesh for mesh in meshes if mesh.explicit_axes]
+    others = {str(dict(mesh.shape)) for mesh in meshes}
+    if len(others) > 1:
+        # JAX would look for the axes of one among those of another.
+        raise ValueError(f"arrays are spread over several meshes, {sorted(others)}")
+    context = jax.sharding.get_abstract_mesh()
+    meshes += [context] if context.explicit_axes else []
+    return meshes[0] if meshes else None
 
 
 def _spec(x: Any) -> Any:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jax_stepcache.network.protocol import Denoiser, SamplingDefaults
-from jax_stepcache.network.stages import STAGES, has_stages
+from jax_stepcache.network.stages import STAGES, has_stages, pair
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class StagedModel(FunctionModel):
         """Calls the function, or its stages one after the other."""
         if callable(self.function):
             return self.function(weights, sample, t, condition)
-        hidden, context = self.function.embed(weights, sample, t, condition)
+        hidden, context = pair(self.function.embed(weights, sample, t, condition))
         blocks = self.function.num_blocks
         hidden = self.function.blocks(weights, hidden, context, 0, blocks)
         return self.function.head(weights, hidden, context)
@@ -131,6 +131,8 @@ def own_model(function: Denoiser | None, noise: Any) -> FunctionModel:
             "denoiser (params, sample, t, condition) -> velocity; got "
             f"{function!r}. Bundled weights come from load_params()"
         )
+    if isinstance(function, type) and not has_stages(function):
+        raise TypeError(f"model is {function!r}, a class; give an object of it")
     if noise is None:
         raise ValueError(
             "a model of your own needs noise=, the sample at the first sigma: its "

@@ -71,13 +71,6 @@ def both_branches(
     """
     paths = jax.tree_util.tree_leaves_with_path(condition)
     batch = jax.tree.leaves(sample)[0].shape[0]
-    if (
-        len(paths) == 1
-        and negative[0] is not None
-        and paths[0][1].shape[:1] == (batch,)
-    ):
-        # All that there is, and another in each branch: what else than rows?
-        return stack_rows(condition, negative, (0,))
     axes = own_axes(model, weights, condition, sample)
     for i, ((path, x), other) in enumerate(zip(paths, negative, strict=True)):
         alone = axes[i] is None and other is not None
@@ -174,10 +167,13 @@ def _found(model: FunctionModel, structure: Any, leaves: tuple[Any, ...]) -> Row
     batch = jax.tree.leaves(asked.sample)[0].shape[0]
     # Lengths that nothing has, so that nothing fits by accident; 1 fits everything. The
     # odd one is less than the rows, so that it does not fit by being cut off either.
-    taken = {1, *(length for shape in shapes for length in shape)}
+    taken = {1, 2 * batch, *(length for shape in shapes for length in shape)}
     free = (n for n in itertools.count(batch + 1) if n not in taken)
-    odd, rows = next(free), next(free)
-    for axes in _candidates(shapes, batch):
+    odd, other = next(free), next(free)
+    # A network that is written for one number of rows is written for those of both
+    # branches, if it is guided; others want a multiple of some number.
+    trials = itertools.product((other, 2 * batch), _candidates(shapes, batch))
+    for rows, axes in trials:
         if asked.takes(axes, rows):
             break
     else:

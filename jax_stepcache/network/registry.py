@@ -16,7 +16,7 @@ from jax_stepcache.checkpoints.precision import precision
 from jax_stepcache.checkpoints.shards import Shards
 from jax_stepcache.checkpoints.streaming import Recipe, StreamedCheckpoint, as_it_is
 from jax_stepcache.checkpoints.weights import flat, load_metadata, refuse_pickle
-from jax_stepcache.errors import unknown_name
+from jax_stepcache.errors import naming_arguments, unknown_name
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.paths import as_path
@@ -48,6 +48,7 @@ _CONFIGURATIONS = {
 DEFAULT_MODEL = "tabletop"
 
 
+@naming_arguments()
 def load_params(
     source: str | os.PathLike[str] = DEFAULT_MODEL,
     *,
@@ -86,6 +87,7 @@ def load_params(
     return Params(checkpoint.load(dtype=name, mesh=mesh), model)
 
 
+@naming_arguments()
 def load_model(source: str | os.PathLike[str] = DEFAULT_MODEL) -> Model:
     """Makes a model without weights.
 
@@ -106,6 +108,7 @@ def load_model(source: str | os.PathLike[str] = DEFAULT_MODEL) -> Model:
     return open_checkpoint(source).model
 
 
+@naming_arguments()
 def save_params(path: str | os.PathLike[str], params: Params) -> None:
     """Saves weights and what model they belong to, as a folder of Orbax checkpoints.
 

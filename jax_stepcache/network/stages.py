@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.check import check_count, described
 from jax_stepcache.policy.span import Span
 
 
@@ -16,13 +17,12 @@ class Stages(Protocol):
     """A network that can be asked for its parts.
 
     ``head(blocks(embed(...), 0, num_blocks))`` is the whole network. ``hidden`` is what
-    the blocks work on, a pytree of [rows, tokens, dim] arrays, which they keep but for
-    its dtypes; ``context`` is whatever
-    blocks and head read besides (a time embedding, keys and values of a prompt), of any
-    type. Where samples decide each for itself, rows are picked from its arrays; where
-    it is no pytree of arrays with rows, all of them go through the span or none. A
-    class that has these methods need not derive from this one. ``modulated`` is asked
-    for by TeaCache only.
+    the blocks work on, a pytree of [rows, tokens, dim] arrays, of which they may change
+    no more than the dtypes; ``context`` is whatever blocks and head read besides (a
+    time embedding, keys and values of a prompt), of any type. Where samples decide each
+    for itself, rows are picked from its arrays; where it is no pytree of arrays with
+    rows, all of them go through the span or none. A class that has these methods need
+    not derive from this one. ``modulated`` is asked for by TeaCache only.
     """
 
     @property
@@ -73,7 +73,7 @@ class StagedDenoiser:
 
     def __call__(self, params: Any, sample: Any, t: Any, condition: Any) -> Any:
         """The whole network."""
-        hidden, context = self.embed(params, sample, t, condition)
+        hidden, context = pair(self.embed(params, sample, t, condition))
         hidden = self.blocks(params, hidden, context, 0, self.num_blocks)
         return self.head(params, hidden, context)
 
@@ -115,6 +115,7 @@ def check_stages(model: Any, span: Span | None, looks_at: str = "") -> None:
             f"this cache looks at the modulated input of block 0, and {name} lacks "
             f"'modulated'. {_HOW}"
         )
+    check_count(f"num_blocks of {name}", model.num_blocks, 1)
     if span is not None and span.first + span.last >= model.num_blocks:
         raise ValueError(
             f"the span leaves out {span.first} first and {span.last} last blocks of "
@@ -123,11 +124,41 @@ def check_stages(model: Any, span: Span | None, looks_at: str = "") -> None:
         )
 
 
-def check_hidden(hidden: Any) -> None:
+def pair(embedded: Any) -> tuple[Any, Any]:
+    """What ``embed`` returned, which must be two things, while tracing.
+
+    An array of two rows would be taken apart in silence.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    if not isinstance(embedded, tuple | list) or len(embedded) != 2:
+        raise ValueError(
+            f"embed returned {described(embedded)}; it must return two things, "
+            "(hidden, context)"
+        )
+    return embedded[0], embedded[1]
+
+
+def check_modulated(given: Any) -> None:
+    """Checks what TeaCache is to look at, while tracing.
+
+    Raises:
+        ValueError: if it is no array with rows.
+    """
+    if not getattr(given, "shape", ()):
+        raise ValueError(
+            f"modulated returned {_shown(given)}; it must return one array, [rows, ...]"
+        )
+
+
+def check_hidden(hidden: Any, rows: int | None = None) -> None:
     """Checks what blocks are to work on, while tracing.
 
     Args:
         hidden: what the network's ``embed`` returned for it.
+        rows: how many rows each of its arrays must have; None where no row of it is
+            taken from among others.
 
     Raises:
         ValueError: if it is no tree of arrays that can be added and subtracted.
@@ -140,6 +171,13 @@ def check_hidden(hidden: Any) -> None:
                 f"embed returned {name} as {_shown(x)}; a cache inside the network "
                 "adds and subtracts what blocks work on, so it must hold arrays of "
                 "numbers. Masks, keys and settings go into context"
+            )
+        if rows is not None and x.shape[:1] != (rows,):
+            name = "hidden" + jax.tree_util.keystr(path)
+            raise ValueError(
+                f"embed returned {name} as {_shown(x)}, without a first axis of "
+                f"{rows} rows; hidden is what each row has of its own, [rows, tokens, "
+                "dim]. What all rows share goes into context"
             )
 
 
@@ -161,11 +199,10 @@ def check_kept(given: Any, entered: Any, start: int, stop: int) -> None:
         "blocks, so they must keep structure and shapes; what drops or pools tokens "
         "goes into embed or head. step_cache and static serve any network as it is"
     )
-    structures = [jax.tree.structure(x) for x in (given, entered)]
-    if structures[0] != structures[1]:
+    if jax.tree.structure(given) != jax.tree.structure(entered):
         raise ValueError(
-            f"{call} returned a {type(given).__name__}, {structures[0]}; hidden is "
-            f"{structures[1]}. {why}"
+            f"{call} returned a {type(given).__name__}, {described(given)}; hidden is "
+            f"{described(entered)}. {why}"
         )
     pairs = zip(
         jax.tree_util.tree_leaves_with_path(given),

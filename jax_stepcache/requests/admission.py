@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -284,30 +285,50 @@ def admission_for(
     return Admission(plan, weights, beside, axes, kept)
 
 
-def check_shared(shared: Mapping[str, Any], others: Iterable[str] = ()) -> None:
+def check_shared(
+    shared: Mapping[str, Any], others: Iterable[str] = ()
+) -> dict[str, Any]:
     """Checks the names of options that requests share, and of the cache.
 
     Args:
         shared: the options.
         others: names of the caller's own, for the error.
 
+    Returns:
+        The options, without ``decide="sample"``, which is what requests do anyhow.
+
     Raises:
         TypeError: for a name that there is not, as Python does.
-        ValueError: for an unknown cache, or a setting that there is not.
+        ValueError: for an unknown cache, or a setting that there is not; or for
+            requests that should decide together.
     """
     known = [one.name for one in fields(Options) if one.name not in _NOT_SHARED]
+    if "decide" in shared:
+        if shared["decide"] != "sample":
+            raise ValueError(
+                f"decide is {shared['decide']!r:.80}; requests decide each for itself, "
+                "so it can be 'sample', or be left out"
+            )
+        shared = {name: x for name, x in shared.items() if name != "decide"}
     for name in shared:
         if name not in known:
             raise TypeError(unknown_name("option", name, [*known, *others], ELSEWHERE))
     cache, config = shared.get("cache"), shared.get("cache_config")
     if isinstance(cache, str) and isinstance(config, Mapping | None):
         get_cache_backend(cache, dict(config or {}))
+    return dict(shared)
 
 
 def _equal(x: Any, shared: Any) -> bool:
     if x is shared or any(isinstance(y, jax.ShapeDtypeStruct) for y in (x, shared)):
         return True
-    return np.shape(x) == np.shape(shared) and bool(fetched(np.all(x == shared)))
+    if np.shape(x) != np.shape(shared):
+        return False
+    same = bool(fetched(np.all(x == shared)))
+    if same or not jnp.issubdtype(dtype_of(x), jnp.inexact):
+        return same
+    # A table may be padded with NaN, which equals nothing.
+    return np.array_equal(*fetched([x, shared]), equal_nan=True)
 
 
 def _arrays_of(request: Generation) -> list[Any]:

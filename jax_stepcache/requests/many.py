@@ -13,7 +13,7 @@ from jax_stepcache.check import check_count
 from jax_stepcache.errors import naming
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.transfers import sent
-from jax_stepcache.meshes.explicit import automatic_context
+from jax_stepcache.meshes.explicit import in_automatic_context
 from jax_stepcache.options import Request, check_params
 from jax_stepcache.requests.admission import (
     Admission,
@@ -131,7 +131,7 @@ def check_many(
         ValueError: see `sample_many`.
         TypeError: likewise.
     """
-    check_shared(options, ("slots", "max_inference_steps"))
+    options = check_shared(options, ("slots", "max_inference_steps"))
     check_params(params, options.get("model"))
     check_count("slots", slots, 1)
     resolved = []
@@ -149,7 +149,7 @@ def check_many(
     return Checked(admission, admission.drawn(resolved, entries))
 
 
-@automatic_context()
+@in_automatic_context
 def run_many(checked: Checked, places: int) -> list[SampleResult]:
     """Runs requests that have been checked.
 

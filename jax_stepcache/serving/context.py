@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-from jax.interpreters import pxla
+
+try:
+    from jax.interpreters import pxla
+except ImportError:
+    pxla = None  # Newer ones have no ``with mesh``, of which it tells.
 
 # Has been put on the three directions, which are switches of their own; and what is
 # about the thread that turned it.

@@ -51,7 +51,7 @@ def serve(
         TypeError: where an argument is of the wrong kind.
     """
     own = inspect.signature(serve).parameters.keys() - {"params", "options"}
-    check_shared(options, own)
+    options = check_shared(options, own)
     check_params(params, options.get("model"))
     check_count("slots", slots, 1)
     if not callable(clock):

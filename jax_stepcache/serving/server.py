@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from jax_stepcache.check import check_flag, check_numbers
 from jax_stepcache.errors import naming_arguments
 from jax_stepcache.options import Request
 from jax_stepcache.requests.places import Entry
@@ -116,12 +117,16 @@ class Server:
 
         Raises:
             queue.Full: if there is no room.
-            ValueError: for a request that does not fit; nothing else is touched by it.
+            ValueError: for a request that does not fit, or where one of the others is
+                of the wrong kind; nothing else is touched by it.
             TypeError: likewise.
             RuntimeError: if the server is closed, because of the failure that is its
                 cause where there was one.
         """
         check_urgency(priority, deadline)
+        check_flag("block", block)
+        if timeout is not None:
+            check_numbers("timeout", timeout)
         with self._checking():
             entry = self.stream.check(request)
         until = None if deadline is None else self.stream.clock() + deadline

@@ -17,7 +17,7 @@ import numpy as np
 from jax_stepcache.errors import naming_arguments
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.transfers import sent
-from jax_stepcache.meshes.explicit import automatic_context
+from jax_stepcache.meshes.explicit import as_in_context, automatic_context
 from jax_stepcache.options import Request
 from jax_stepcache.requests.admission import (
     Admission,
@@ -248,7 +248,7 @@ class Stream:
     def _drained(self) -> Iterator[Outcome]:
         # One by one: who stops in the middle finds the others there afterwards.
         while self._settled:
-            yield self._settled.popleft()
+            yield as_in_context(self._settled.popleft())
 
     def _advance(self) -> None:
         """Runs a chunk, where there is something to run."""

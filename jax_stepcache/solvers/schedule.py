@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.check import check_numbers
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.policy.prefix import spread
 
 # FlowUniPC's largest sigma. The original stores it in float32, and its timesteps are
@@ -41,6 +42,7 @@ class Schedule(NamedTuple):
         return len(self.timesteps)
 
 
+@naming_arguments()
 def flow_schedule(
     num_steps: int, shift: float = 5.0, final_noise: float | None = None
 ) -> Schedule:
@@ -90,6 +92,7 @@ def _flow_schedule(num_steps: int, shift: float, final_noise: float | None) -> S
     return explicit_schedule(sigmas)
 
 
+@naming_arguments()
 def explicit_schedule(
     sigmas: Sequence[float] | np.ndarray,
     timesteps: Sequence[float] | np.ndarray | None = None,
@@ -106,8 +109,12 @@ def explicit_schedule(
 
     Raises:
         ValueError: if the sigmas do not fall, leave [0, 1], or the lengths disagree.
+        TypeError: if they are no numbers.
     """
-    levels = np.asarray(sigmas, np.float64)
+    try:
+        levels = np.asarray(sigmas, np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"sigmas is {sigmas!r:.80}; it must list numbers") from None
     if levels.ndim != 1 or len(levels) < 2:
         raise ValueError(
             f"sigmas has shape {levels.shape}; it must list the noise level of every "

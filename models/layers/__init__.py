@@ -2,7 +2,7 @@
 
 `linear` has affine maps, `norms` normalisations, `modulation` those that a condition
 scales and shifts; `attention`, `rotary` and `patches` what their names say;
-`features` rows of
-them beside tokens; `timesteps` sinusoids of a noise level; `stack` blocks that share
-one program.
+`features` shapes rows of features to stand beside tokens; `precision` is that of
+statistics and velocities; `timesteps` has sinusoids of a noise level; `stack` blocks
+that share one program.
 """

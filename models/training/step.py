@@ -123,7 +123,9 @@ def train_step(
         trained,
     )
     taken = TrainState(state.step + 1, trained, averaged, optimizer_state)
-    good = going & sound.all() & all_finite(taken)
+    # With these and a finite gradient averages and moments are finite, too; to look at
+    # them would keep old and new ones in memory side by side.
+    good = going & sound.all() & all_finite(trained)
     kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), taken, state)
     return kept, losses, Soundness(good, sound)
 

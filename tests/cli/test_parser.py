@@ -58,12 +58,17 @@ def test_the_version_is_the_librarys(capsys):
         (["smaple", "--steps", "4"], "Did you mean 'sample'?"),
         (["xyz"], "invalid choice: 'xyz' (choose from "),
         ([], "the following arguments are required: COMMAND"),
-        (["sample", "--stepz", "4"], "unrecognized arguments: --stepz 4"),
+        (["sample", "--stepz", "4"], "--stepz 4. Did you mean '--steps'?"),
+        (["sample", "--cache-confg={}"], "Did you mean '--cache-config'?"),
+        (["calibrate", "--calls", "4", "--guidence", "2"], "'--guidance-scale'?"),
+        (["sample", "4"], "unrecognized arguments: 4\n"),
+        (["sample", "--seed", str(2**63)], f"{2**63} is no whole number of 64 bits"),
+        (["sample", "--seed", "one"], "--seed: invalid seed value: 'one'"),
         (["info"], "the following arguments are required: NAME|PATH"),
     ],
 )
 def test_a_wrong_command_line(arguments, words, capsys):
-    """It ends with status 2 and argparse's words; an unknown command with the nearest.
+    """It ends with status 2 and argparse's words; an unknown name with the nearest.
 
     No other mistake is answered with the name of a command.
     """
@@ -72,7 +77,7 @@ def test_a_wrong_command_line(arguments, words, capsys):
     assert ended.value.code == 2
     told = capsys.readouterr().err
     assert words in told
-    assert ("Did you mean" in told) == (arguments[:1] == ["smaple"])
+    assert ("mean 'sample'" in told) == (arguments[:1] == ["smaple"])
 
 
 def test_the_help_names_what_can_be_calibrated():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+import tempfile
 import traceback
 from typing import Any
 
@@ -25,6 +26,7 @@ from jax_stepcache import (
     load_params,
     sample,
     sample_many,
+    save_params,
     serve,
 )
 
@@ -194,6 +196,11 @@ def elsewhere() -> None:
     for row in (asked_at, spread(mesh, given(False, slice(0, 1)))):
         with Server(serve(weights, example=row, slots=2, **asked)) as server:
             same(server.submit(row).result().sample, wanted)
+    # Another mesh, of other axes, is elsewhere as well.
+    other = jax.make_mesh((2,), ("rows",), devices=devices[2:])
+    rows = jax.device_put(given(False), NamedSharding(other, P("rows")))
+    every = sample(WEIGHTS, **given(False), **asked).sample
+    same(sample(spread(mesh, WEIGHTS), **rows, **asked).sample, every)
     # One device's weights go to where the batch is spread.
     found = sample(
         jax.device_put(WEIGHTS, devices[1]),
@@ -203,8 +210,15 @@ def elsewhere() -> None:
     assert len(found.sample.sharding.device_set) == 4
 
 
+def usable(result: Any) -> Any:
+    """What is returned in a context is added to and printed there."""
+    assert "steps ran the model" in str(result.stats)
+    jax.tree.map(lambda x: x + 1, (result.sample, result.stats.signal))
+    return result.sample
+
+
 def in_context(kind: str) -> None:
-    """Under `jax.set_mesh`, with weights anywhere."""
+    """Under `jax.set_mesh`, with weights anywhere; results are of the context."""
     asked = options("step_cache", True)
     mesh = mesh_of(kind)
     row = given(True, slice(0, 1))
@@ -217,11 +231,27 @@ def in_context(kind: str) -> None:
         jax.device_put(WEIGHTS, jax.devices()[1]),
     ):
         with jax.set_mesh(mesh):
-            same(sample(weights, **row, **asked).sample, wanted)
+            same(usable(sample(weights, **row, **asked)), wanted)
             (one,) = sample_many(weights, [row], **asked)
-            same(one.sample, wanted)
+            same(usable(one), wanted)
             rows = spread(mesh, given(True), "data")
-            same(sample(weights, **rows, **asked).sample, all_rows)
+            same(usable(sample(weights, **rows, **asked)), all_rows)
+    with jax.set_mesh(mesh):
+        elsewhere = jax.device_put(row, jax.devices()[3])
+        same(usable(sample(WEIGHTS, **elsewhere, **asked)), wanted)
+        with Server(serve(WEIGHTS, example=row, slots=2, **asked)) as server:
+            same(usable(server.submit(elsewhere).result()), wanted)
+
+
+def loaded_in_context(kind: str) -> None:
+    """A folder of ours is read onto a mesh, or one device, under `jax.set_mesh`."""
+    params, mesh = load_params("dit"), mesh_of(kind)
+    with tempfile.TemporaryDirectory() as folder:
+        save_params(f"{folder}/dit", params)
+        for place in (mesh, mesh_of("auto"), None):
+            with jax.set_mesh(mesh):
+                found = load_params(f"{folder}/dit", mesh=place)
+            jax.tree.map(np.testing.assert_array_equal, found.weights, params.weights)
 
 
 def bundled(name: str) -> None:
@@ -278,9 +308,14 @@ def session(kind: str) -> None:
         with context:
             begun = there(pipe.start(*there(prompts(1))))
             shown = there(observation(1, 0))
-            same(pipe(begun, shown, donate=False).video, wanted)
+            step = pipe(begun, shown, donate=False)
+            assert "steps ran the model" in str(step.stats)
+            same(step.video + 1, wanted + 1)
             (step,) = pipe.step_many([begun], [shown], donate=False)
-            same(step.video, wanted)
+            same(step.video + 1, wanted + 1)
+            # Given away, what it returned can be given away, too.
+            step = pipe(pipe(begun, shown).session, observation(1, 1))
+            jax.tree.map(jnp.isnan, step.session)
 
 
 # What kind of axes, which cache, whether guided, who decides. Not all with all: these
@@ -304,6 +339,7 @@ CASES: dict[str, Any] = {
     "tensor parallel": tensor_parallel,
     "partly manual": partly_manual,
     "calibrated": calibrated,
+    **{f"load {kind}": functools.partial(loaded_in_context, kind) for kind in KINDS},
     **{f"context {kind}": functools.partial(in_context, kind) for kind in KINDS},
     **{f"session {kind}": functools.partial(session, kind) for kind in KINDS},
     **{name: functools.partial(bundled, name) for name in ("tabletop", "dit")},

@@ -77,6 +77,27 @@ def test_blocks_may_change_the_dtype_of_their_tokens(kind, cache, decide):
     assert 0 < np.abs(skipping.sample - uncached).max() < 1
 
 
+def _casting(weights, hidden, time):
+    return _step(weights, hidden.astype(jnp.float32), time)
+
+
+@pytest.mark.parametrize("cache", ["tea_cache", "cache_dit", "taylor_seer"])
+def test_blocks_that_cast_run_under_strict_promotion(cache):
+    """What enters and leaves is compared by the library, and not by promotion."""
+
+    def modulated(weights, hidden, time):
+        return hidden.astype(jnp.float32) + time
+
+    network = _network(_casting, tokens=jnp.bfloat16, modulated=modulated)
+    options = {"model": network, "noise": NOISE, "cache": cache, **SHARED}
+    options["cache_config"] = SKIPPING[cache]
+    with jax.numpy_dtype_promotion("strict"):
+        strict = sample(WEIGHTS, **options)
+    usual = sample(WEIGHTS, **options)
+    np.testing.assert_array_equal(strict.sample, usual.sample)
+    assert 0 < strict.stats.model_calls < STEPS
+
+
 def test_a_tree_of_tokens_may_change_some_of_its_dtypes():
     """As above, where one of two streams is promoted and the other is not."""
 
@@ -286,3 +307,74 @@ def test_both_branches_are_of_one_kind(negative, word):
             guidance_scale=2.0,
             **SHARED,
         )
+
+
+EMBEDDED = {
+    "one": (lambda x, t: x, r"embed returned array \[2, 5, 4\]"),
+    "three": (lambda x, t: (x, t, t), r"embed returned \(array \[2, 5, 4\], array"),
+    "nothing": (lambda x, t: None, "embed returned None"),
+}
+
+
+@pytest.mark.parametrize("cache", [None, "cache_dit"])
+@pytest.mark.parametrize("kind", EMBEDDED)
+def test_embed_returns_two_things(kind, cache):
+    """An array of two rows, alone, is not taken apart into tokens and context."""
+    embedded, said = EMBEDDED[kind]
+    model = _network(embed=lambda w, x, t, c: embedded(x, t))
+    with pytest.raises(ValueError, match=said + r".*\(hidden, context\)"):
+        sample(WEIGHTS, model=model, noise=NOISE, cache=cache, **SHARED)
+
+
+@pytest.mark.parametrize("decide", ["batch", "sample"])
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (lambda w, hidden, c: (hidden, c), "a tuple"),
+        (lambda w, hidden, c: hidden.mean(), r"float32\[\]"),
+        (lambda w, hidden, c: None, "a NoneType"),
+    ],
+)
+def test_what_modulated_returns_is_named(returned, said, decide):
+    """Not what JAX says of a tuple or a mean from inside of a signal."""
+    model = _network(modulated=returned)
+    options = {"model": model, "noise": NOISE, "cache": "tea_cache", **SHARED}
+    with pytest.raises(ValueError, match=f"modulated returned {said}; it must"):
+        sample(WEIGHTS, decide=decide, **options)
+
+
+@pytest.mark.parametrize("how", ["guided", "sample"])
+def test_what_rows_share_is_no_hidden_state(how):
+    """Positions beside the tokens are named where rows are picked from them."""
+    model = _network(
+        lambda w, hidden, time: (_step(w, hidden[0], time), hidden[1]),
+        embed=lambda w, x, t, c: ((x, jnp.arange(5)), t[:, None, None] / 1000),
+        head=lambda w, hidden, time: hidden[0],
+        modulated=None,
+    )
+    options = {"model": model, "noise": NOISE, "cache": "cache_dit", **SHARED}
+    if how == "guided":
+        options |= {"condition": NOISE, "negative_condition": NOISE}
+        options["guidance_scale"] = 2.0
+    decide = "batch" if how == "guided" else "sample"
+    with pytest.raises(ValueError, match=r"embed (returned|gave).*hidden.*context"):
+        sample(WEIGHTS, decide=decide, **options)
+
+
+@pytest.mark.parametrize("count", [0, 2.5, "3", None])
+def test_a_number_of_blocks_is_one(count):
+    """Before anything is traced."""
+
+    def stage(*given):
+        raise AssertionError("the network was traced")
+
+    model = StagedDenoiser(count, stage, stage, stage)
+    with pytest.raises(ValueError, match="num_blocks"):
+        sample(WEIGHTS, model=model, noise=NOISE, cache="cache_dit", **SHARED)
+
+
+def test_noise_of_eight_bits_is_refused():
+    """By name, for no solver can add in it."""
+    noise = jnp.ones((1, 4), jnp.float8_e4m3fn)
+    with pytest.raises(ValueError, match=r"noise has dtype float8_e4m3fn; .* 16 bits"):
+        sample(WEIGHTS, model=lambda w, x, t, c: x, noise=noise, **SHARED)

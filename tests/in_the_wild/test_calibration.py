@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_stepcache import calibrate, explicit_schedule, flow_schedule, sample
+from jax_stepcache import (
+    calibrate,
+    explicit_schedule,
+    flow_schedule,
+    load_params,
+    sample,
+    sample_many,
+)
 from jax_stepcache.calibration.fit import fit_polynomial
 from jax_stepcache.calibration.plain import fewer_steps
 from jax_stepcache.calibration.quality import decibels
@@ -200,3 +207,80 @@ def test_an_input_that_never_changes_has_no_polynomial():
     """TeaCache's fit says what is wrong, and what to do without it."""
     with pytest.raises(ValueError, match=r"1 different changes.*Give coefficients"):
         fit_polynomial(np.zeros(8), np.arange(8.0))
+
+
+def test_a_calibration_is_not_written_over_a_folder(tmp_path):
+    """Nothing is left beside it, either."""
+    found = _given(_shifted(6))
+    with pytest.raises(FileExistsError, match="is a folder; give the name of a file"):
+        found.save(tmp_path)
+    assert not list(tmp_path.parent.glob(f".{tmp_path.name}*"))
+
+
+GUIDED = {"noise": noise(), "condition": conditions()[0]} | {
+    "negative_condition": conditions()[1]
+}
+
+
+@pytest.mark.parametrize("decide", ["batch", "sample"])
+def test_scales_of_each_sample_may_be_1(decide):
+    """A row of scale 1 goes with its negative condition when it is sampled alone."""
+    options = {"num_inference_steps": 6, "solver": "euler", "decide": decide}
+    found = calibrate(
+        WEIGHTS,
+        UNROLLED,
+        GUIDED,
+        target={"model_calls": 4},
+        cache="sea_cache",
+        guidance_scale=[1.0, 2.0],
+        **options,
+    )
+    assert found.met
+    own = {name: x[:1] for name, x in GUIDED.items()}
+    shared = {"model": UNROLLED, "num_inference_steps": 6, "solver": "euler"}
+    alone = sample(WEIGHTS, guidance_scale=[1.0], **own, **shared).sample
+    del own["negative_condition"]
+    wanted = sample(WEIGHTS, guidance_scale=1.0, **own, **shared).sample
+    np.testing.assert_allclose(alone, wanted, atol=1e-5)
+
+
+def test_scales_of_1_among_others_are_refused_for_a_bundled_model():
+    """By sample, before anything is sampled."""
+    with pytest.raises(ValueError, match=r"guidance_scale is 1 for samples \[0\]"):
+        calibrate(
+            load_params("dit"),
+            samples=2,
+            target={"model_calls": 5},
+            cache="mag_cache",
+            guidance_scale=[1.0, 2.0],
+        )
+
+
+def test_what_is_found_per_sample_serves_requests():
+    """Requests decide each for itself, so they take decide="sample", and no other."""
+    found = calibrate(
+        MATRIX,
+        dense,
+        SAMPLES,
+        target={"model_calls": 5},
+        cache="step_cache",
+        cache_config=TIERS,
+        num_inference_steps=8,
+        decide="sample",
+    )
+    requests = [{name: x[:1] for name, x in SAMPLES.items()}]
+    (result,) = sample_many(MATRIX, requests, model=dense, **found.options)
+    alone = sample(MATRIX, model=dense, **requests[0], **found.options)
+    np.testing.assert_allclose(result.sample, alone.sample, atol=1e-5)
+    with pytest.raises(ValueError, match="decide is 'batch'; requests decide each"):
+        sample_many(MATRIX, requests, model=dense, decide="batch")
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_changes_that_are_not_finite_are_told_apart_from_none(place):
+    """NaN in what TeaCache looks at is not taken for an input that never changes."""
+    changes = [np.arange(6.0), np.arange(6.0)]
+    changes[place][2] = np.nan
+    what = ("modulated input", "blocks' output")[place]
+    with pytest.raises(ValueError, match=f"1 of 6 changes of the {what} are NaN"):
+        fit_polynomial(*changes)

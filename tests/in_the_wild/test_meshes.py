@@ -52,7 +52,7 @@ GROUPS = {
     "meshes": [name for name in CASES if name.startswith("mesh ")],
     "shard_map": [name for name in CASES if name.startswith("shard_map ")],
     "networks with shardings": [name for name in CASES if name.startswith("own ")],
-    "contexts": ["context explicit", "context auto"],
+    "contexts": ["context explicit", "context auto", "load explicit", "load auto"],
     "models": ["tabletop", "dit"],
     "sessions": ["session explicit", "session auto"],
     "the rest": ["tensor parallel", "partly manual", "calibrated"],

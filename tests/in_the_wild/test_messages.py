@@ -25,10 +25,16 @@ from jax_stepcache import (
     calibrate,
     compose,
     db_cache,
+    explicit_schedule,
+    flow_schedule,
+    load_model,
     load_params,
+    mask_of_steps,
     sample,
     sample_many,
+    save_params,
     serve,
+    summary,
     tea_cache,
 )
 from jax_stepcache.models.dreamzero import DreamZeroPipeline
@@ -217,6 +223,21 @@ def test_a_server_refuses_in_the_callers_thread(server, wrong):
     assert server.submit(REQUEST).result().stats.model_calls == 3
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"timeout": "2"}, "timeout is '2'; it must be numeric"),
+        ({"timeout": np.nan}, "timeout is nan; it must be finite"),
+        ({"block": "no"}, "block is 'no'; give True or False"),
+        ({"deadline": "1"}, "deadline is '1'; it must be numeric"),
+        ({"priority": "high"}, "priority is 'high'; it must be numeric"),
+    ],
+)
+def test_how_a_request_waits_is_checked_where_there_is_room(server, given, message):
+    """Not for the first time when the server is full."""
+    _refused(lambda: server.submit(REQUEST, **given), message)
+
+
 @pytest.mark.parametrize("what", CONFIGS)
 def test_settings_of_the_wrong_kind_are_named(what):
     """Whatever has no hash, no number or no name says which setting it was."""
@@ -278,6 +299,16 @@ TYPOS = {
     ),
     "db_cache": (lambda: db_cache(treshold=0.2), "treshold", "threshold"),
     "tea_cache": (lambda: tea_cache(rel_l1_thresh=0.2), "rel_l1_thresh", "threshold"),
+    "load_params": (lambda: load_params("dit", dytpe="bfloat16"), "dytpe", "dtype"),
+    "load_model": (lambda: load_model(sorce="dit"), "sorce", "source"),
+    "save_params": (lambda: save_params("x", parms=1), "parms", "params"),
+    "flow_schedule": (
+        lambda: flow_schedule(4, final_noize=0.5),
+        "final_noize",
+        "final_noise",
+    ),
+    "explicit_schedule": (lambda: explicit_schedule(sigma=[1, 0]), "sigma", "sigmas"),
+    "summary": (lambda: summary(name=["a"]), "name", "names"),
     "compose": (lambda: compose(gates=Mask([1])), "gates", "gate"),
 }
 
@@ -288,6 +319,29 @@ def test_a_name_that_is_none_has_the_nearest_right_one(what):
     run, given, meant = TYPOS[what]
     with pytest.raises(TypeError, match=rf"'{given}.*Did you mean '{meant}'"):
         run()
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (lambda: explicit_schedule("abc"), "sigmas is 'abc'; it must list numbers"),
+        (lambda: explicit_schedule(None), "sigmas"),
+        (lambda: mask_of_steps("a", 4), "steps is 'a'; give indices, whole numbers"),
+        (lambda: mask_of_steps([0, 1.5], 4), r"steps is \[0, 1\.5\]; give indices"),
+        (lambda: mask_of_steps([0], "4"), "num_steps is '4'; it must be a whole"),
+        (
+            lambda: sample(MATRIX, model=never, **REQUEST, guidance_scale=1j),
+            "guidance_scale is 1j; it must be numeric",
+        ),
+        (
+            lambda: sample(MATRIX, model=_NoHash, **REQUEST),
+            "model is <class .*_NoHash'>, a class; give an object of it",
+        ),
+    ],
+)
+def test_what_is_given_to_a_function_is_named(run, message):
+    """Not what NumPy or Python says of it further in."""
+    _refused(run, message)
 
 
 def test_fields_of_requests_that_are_mappings_have_the_nearest_name():

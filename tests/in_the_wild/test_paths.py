@@ -425,6 +425,13 @@ def test_every_option_of_the_training_commands(home):
     assert parser.parse_args(["--out=~/run"]).out == home / "run"
 
 
+@pytest.mark.parametrize("path", [".", "..", "/"])
+def test_folders_that_there_are_stay(path, home, params):
+    """Also those that have no name."""
+    with pytest.raises(FileExistsError, match="exists; give a new name"):
+        save_params(path, params)
+
+
 def test_options_that_are_a_name_or_a_path(home, params, capsys):
     """``--params=~/mine`` reaches `load_params` as it was typed."""
     from jax_stepcache.cli.main import main

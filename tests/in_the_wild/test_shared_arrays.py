@@ -1,5 +1,6 @@
 """Arrays of a condition that all samples share, though they have the batch's length."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -177,6 +178,25 @@ def test_requests_with_other_shared_arrays_are_refused():
         stream.submit(other)
 
 
+def test_a_shared_table_may_be_padded_with_nan():
+    """A copy is the same one, though a NaN equals nothing; other numbers are not."""
+    padded = np.concatenate([TABLE[:2], np.full((2, DIM), np.nan, np.float32)])
+
+    def model(w, x, t, c):
+        return MODEL(w, x, t, {**c, "table": jnp.nan_to_num(c["table"])})
+
+    def request(table):
+        return Request(
+            noise=NOISE[:1], condition=_condition(slice(0, 1), table=table.copy())
+        )
+
+    options = {"model": model, "num_inference_steps": 2}
+    results = sample_many(W, [request(padded), request(padded)], **options)
+    np.testing.assert_array_equal(results[0].sample, results[1].sample)
+    with pytest.raises(ValueError, match=r"request.*1.*condition\['table'\]"):
+        sample_many(W, [request(padded), request(2 * padded)], **options)
+
+
 @pytest.mark.parametrize("guided", [False, True])
 def test_teacache_may_look_at_what_all_rows_share(guided):
     """As many entries as rows, or as branches and rows, and still not rows."""
@@ -240,3 +260,35 @@ def test_calibration_leaves_a_shared_array_whole(guided):
         options |= GUIDED
     made = make_samples(W, MODEL, samples, None, options)
     np.testing.assert_allclose(made.apart()[1], made.together()[1], atol=1e-4)
+
+
+def _attends(w, x, t, c):
+    """Every row attends to the tokens of one prompt."""
+    return jnp.tanh(jax.nn.softmax(x @ w[0] @ c.T, -1) @ c) + 0.1 * x
+
+
+def test_a_prompt_of_as_many_tokens_as_rows_is_not_stacked():
+    """Also where it is all of the condition: the branches would read both prompts."""
+    prompts = {"condition": TEXT, "negative_condition": -TEXT}
+    with pytest.raises(ValueError, match=r"condition of shape \(4, 8\) as it is"):
+        sample(
+            W, model=_attends, noise=NOISE, num_inference_steps=2, **prompts, **GUIDED
+        )
+
+
+def _in_a_fixed_shape(w, x, t, c):
+    return MODEL(w, x.reshape(2 * ROWS, 3, DIM), t, c)
+
+
+def _in_groups(w, x, t, c):
+    return MODEL(w, x.reshape(-1, ROWS, 3, DIM).reshape(x.shape), t, c)
+
+
+@pytest.mark.parametrize("network", [_in_a_fixed_shape, _in_groups])
+def test_networks_of_some_numbers_of_rows_are_asked_for_both_branches(network):
+    """A table is not stacked because the network takes no odd number of rows."""
+    shared = {"noise": NOISE, "num_inference_steps": 2, **GUIDED}
+    shown = {"condition": _condition(), "negative_condition": _condition(sign=-1.0)}
+    found = sample(W, model=network, **shown, **shared).sample
+    wanted = sample(W, model=MODEL, **shown, **shared).sample
+    np.testing.assert_allclose(found, wanted, atol=1e-5)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jax_stepcache import Stats
+from jax_stepcache.cli.main import main
 from jax_stepcache.loop.result import shown, strip
 
 STATS = Stats(
@@ -44,3 +45,16 @@ def test_every_letter_has_a_plain_one(monkeypatch):
     """What `shown` is given comes out in ASCII where there is nothing else."""
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
     assert shown("█·±²").isascii()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp437", "latin-1"])
+def test_a_command_says_any_path(encoding, monkeypatch, tmp_path):
+    """Letters of a path that the stream lacks are escaped; the command ends well."""
+    target = tmp_path / "bücher-Ж"
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert main(["convert", "dit", str(target)]) == 0
+    stream.flush()
+    assert b"-\\u0416" in written.getvalue()
+    assert target.is_dir()

@@ -7,7 +7,9 @@ is the library's. A switch changes no decision and no sample.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
+import pickle
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -538,5 +540,8 @@ def test_what_was_not_looked_at_is_nan_wherever_it_is_read() -> None:
         assert not np.isnan(signal[1])
     assert (shape.shape, shape.dtype) == ((STEPS,), jnp.float32)
     assert result.stats._asdict()["signal"].dtype == jnp.float32
-    leaves = jax.tree.leaves(result.stats)
-    assert not any(np.issubdtype(x.dtype, np.floating) for x in leaves)
+    loaded = pickle.loads(pickle.dumps(result.stats))
+    for stats in (result.stats, copy.deepcopy(result.stats), loaded):
+        assert np.isnan(stats.signal[0])
+        leaves = jax.tree.leaves(stats)
+        assert not any(np.issubdtype(x.dtype, np.floating) for x in leaves)

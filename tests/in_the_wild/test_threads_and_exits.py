@@ -484,6 +484,8 @@ ENDS = {
     "at once": ("", 0),
     "raise": ("1 / 0", 1),
     "Ctrl-C": (
+        # Who is started in the background of a shell ignores it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "threading.Timer(.05, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "[future.result() for future in futures]\ntime.sleep(30)",
         -2,

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jax_stepcache import sample
 
@@ -40,6 +41,37 @@ def test_each_step_is_reported_once_and_in_order():
     computed = result.stats.computed.tolist()
     assert notes.seen == [(i, ran, 8) for i, ran in enumerate(computed)]
     assert computed == [True, True, False, False, False, False, True, False]
+
+
+@pytest.mark.parametrize("said", [True, 7, "text", np.zeros(3)])
+def test_what_a_progress_returns_is_nobodys_business(said):
+    """As of ``lambda step, computed, num_steps: bar.update()``."""
+    told = []
+
+    def note(step, computed, num_steps):
+        told.append(int(step))
+        return said
+
+    jax.block_until_ready(run(progress=note))
+    jax.effects_barrier()
+    assert told == list(range(8))
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        lambda step: None,
+        lambda step, computed: None,
+        lambda step, computed, total: None,
+        lambda **given: None,
+    ],
+)
+def test_a_progress_of_other_arguments_is_refused(progress):
+    """At once: from inside the loop its error would be JAX's."""
+    with pytest.raises(
+        TypeError, match=r"progress is .* \(step, computed, num_steps=\)"
+    ):
+        run(progress=progress)
 
 
 def test_progress_changes_no_number():

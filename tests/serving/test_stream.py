@@ -215,8 +215,8 @@ def test_settings_of_a_stream_are_checked() -> None:
             serve(WEIGHTS, model=UNROLLED, **{name: 0})
     with pytest.raises(TypeError, match="Did you mean 'cache_config'"):
         serve(WEIGHTS, model=UNROLLED, cache_confg={})
-    with pytest.raises(TypeError, match="unknown option 'decide'"):
-        serve(WEIGHTS, model=UNROLLED, decide="sample")
+    with pytest.raises(ValueError, match="decide is 'batch'; requests decide each"):
+        serve(WEIGHTS, model=UNROLLED, decide="batch")
     with pytest.raises(TypeError, match="a server runs"):
         Server(WEIGHTS)  # pyright: ignore
     with pytest.raises(ValueError, match="example="):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jax_stepcache.errors import naming_arguments
 from jax_stepcache.loop.result import Stats
 from jax_stepcache.measure.summary.html import as_html
 from jax_stepcache.measure.summary.plot import draw
@@ -54,6 +55,7 @@ class Summary:
         return draw(self.rows, path, axes)
 
 
+@naming_arguments()
 def summary(*results: Any, names: Sequence[str] | None = None) -> Summary:
     """Summarises runs: steps computed and cached, and quantiles of the signal.
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from jax_stepcache.check import fetched
+from jax_stepcache.check import check_count, fetched
 from jax_stepcache.errors import naming_arguments
 from jax_stepcache.policy.forecasts import get_forecast
 from jax_stepcache.policy.gates import Mask
@@ -61,8 +61,11 @@ def mask_of_steps(steps: Sequence[int], num_steps: int) -> np.ndarray:
         bool[num_steps].
 
     Raises:
-        ValueError: if a step is outside the range.
+        ValueError: if a step is outside the range, or no whole number.
     """
+    check_count("num_steps", num_steps, 1)
+    if any(not isinstance(step, int | np.integer) for step in fetched(list(steps))):
+        raise ValueError(f"steps is {steps!r:.80}; give indices, whole numbers")
     outside = [step for step in steps if not 0 <= step < num_steps]
     if outside:
         raise ValueError(f"steps {outside} are outside 0..{num_steps - 1}")

@@ -18,7 +18,7 @@ from jax_stepcache.kept import kept
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.beside import arrays_beside
-from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
+from jax_stepcache.meshes.explicit import in_automatic_context, with_automatic_axes
 from jax_stepcache.network.inputs import default_key
 from jax_stepcache.network.params import Params
 from jax_stepcache.pipeline import CachedSampler
@@ -120,7 +120,7 @@ class DreamZeroPipeline(CachedSampler):
         """Whether both branches run."""
         return is_guided(self.guidance_scale)
 
-    @automatic_context()
+    @in_automatic_context
     def start(self, text: jax.Array, negative_text: jax.Array | None = None) -> Session:
         """Begins sessions.
 
@@ -142,7 +142,7 @@ class DreamZeroPipeline(CachedSampler):
             self.model, self._mesh, self.params.weights, text, negative_text
         )
 
-    @automatic_context()
+    @in_automatic_context
     def prompt(
         self,
         session: Session,
@@ -181,7 +181,7 @@ class DreamZeroPipeline(CachedSampler):
             begins_window(self.model.dit, jax.device_get(session.position))
         )
 
-    @automatic_context()
+    @in_automatic_context
     def __call__(
         self,
         session: Session,
@@ -225,7 +225,7 @@ class DreamZeroPipeline(CachedSampler):
         )
         return self._control_step(observed, shown, result)
 
-    @automatic_context()
+    @in_automatic_context
     def step_many(
         self,
         sessions: Sequence[Session],

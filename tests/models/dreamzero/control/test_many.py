@@ -86,12 +86,13 @@ def test_what_is_wrong_with_one_robot_is_told_and_takes_no_session() -> None:
         pipe.step_many(sessions, shown, each=[{}, {"shif": 2.0}])
     for options, words in (
         ({"slots": 0}, "slots is 0"),
+        ({"decide": "batch"}, "decide is 'batch'"),
         ({"each": [{}, {"forecast": "linear"}]}, r"sessions\[1\].*structure"),
     ):
         with pytest.raises(ValueError, match=words):
             pipe.step_many(sessions, shown, **{"cache": "step_cache"} | options)
     for options, words in (
-        ({"decide": "sample"}, "unknown option 'decide'"),
+        ({"decided": "sample"}, "unknown option 'decided'"),
         ({"key": jax.random.key(1)}, r"give keys=\[...\]"),
         ({"each": [{}, {"noise": None}]}, r"sessions\[1\].*noises="),
     ):
