@@ -97,8 +97,8 @@ def main(
         read: reads what they are given.
     """
     parser = argparse.ArgumentParser()
-    parser.add_argument("given", type=Path)
-    parser.add_argument("told", type=Path)
+    parser.add_argument("given")
+    parser.add_argument("told")
     parser.add_argument("--repeats", type=int, default=9)
     arguments = parser.parse_args()
     one_core()
