@@ -7,7 +7,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.loop.gradient import with_derivatives_of
+
 from . import fused_attention
+from .even_lengths import with_even_lengths
 
 KERNELS = ("xla", "cudnn")
 """What can compute an attention, see `attend`."""
@@ -55,7 +58,16 @@ def attend(
         # It takes a mask for every query only.
         every = (q.shape[0], 1, q.shape[1], k.shape[1])
         full = None if mask is None else jnp.broadcast_to(mask, every)
-        return attention(q, k, v, full, "cudnn")
+
+        def even(given: tuple[jax.Array, ...]) -> jax.Array:
+            q, k, v = given
+            return with_even_lengths(q, k, v, full, "cudnn")
+
+        def as_it_is(given: tuple[jax.Array, ...]) -> jax.Array:
+            q, k, v = given
+            return attention(q, k, v, full, "cudnn")
+
+        return with_derivatives_of(even, as_it_is)((q, k, v))
 
     if kernel == "cudnn":
         return fused(q, k, v)

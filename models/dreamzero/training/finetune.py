@@ -23,7 +23,7 @@ from ...training.step import TrainState
 from ...training.stopped import TrainingStopped
 from ..model import DreamZeroModel
 from .chunks import Chunks, open_chunks
-from .lora import init_lora, merge_lora
+from .lora import adapted_weights, init_lora, merge_lora
 from .loss import FlowMatching
 from .noise import training_noise
 
@@ -73,7 +73,9 @@ class _Loss:
     def __call__(
         self, trained: Any, frozen: Any, batch: Chunks, key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        weights = _merged(trained, frozen, self.alpha)
+        weights = trained
+        if self.alpha is not None:
+            weights = adapted_weights(frozen, trained, self.alpha)
         return self.objective(weights, batch, key)
 
 
