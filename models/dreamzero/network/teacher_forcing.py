@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import NamedSharding
 
 from ...layers.rotary import rotation
 from ...layers.stack import run_stack
@@ -36,6 +37,7 @@ def forward(
     clean: jax.Array | None = None,
     y: jax.Array | None = None,
     remat: bool = False,
+    rows: NamedSharding | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Predicts the velocities of all blocks of a sequence.
 
@@ -51,6 +53,8 @@ def forward(
             see the noisy blocks before it.
         y: (B, y_dim, f, H, W) conditioning latent where the model takes one.
         remat: computes each block anew for the gradient instead of keeping it.
+        rows: how the tokens of a batch are spread over devices, between all blocks;
+            None leaves it to the compiler.
 
     Returns:
         Velocities like ``video`` and ``action``, float32. Nothing trains the first
@@ -93,6 +97,8 @@ def forward(
 
     def layer(x, per_layer):
         weights, layer_context = per_layer
+        if rows is not None:
+            x = jax.lax.with_sharding_constraint(x, rows)
         x, _ = nnx.merge(graph, weights)(
             x,
             embedded.modulation,

@@ -11,15 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from jax_stepcache.checkpoints.layers import layers_together
 from jax_stepcache.network.params import Params
 from jax_stepcache.paths import as_path
 
+from ...training.layout import layout_of
 from ...training.loop import fit
 from ...training.optimizer import clipped_adamw, warmup_cosine
 from ...training.settings import check_run
-from ...training.step import TrainState
+from ...training.step import TrainState, all_finite
 from ...training.stopped import TrainingStopped
 from ..model import DreamZeroModel
 from .chunks import Chunks, open_chunks
@@ -85,6 +87,7 @@ def finetune(
     out: str | os.PathLike[str],
     settings: FinetuneSettings | None = None,
     *,
+    mesh: Mesh | None = None,
     resume: bool = False,
     stop_after: int | None = None,
     save_every: int = 100,
@@ -97,7 +100,12 @@ def finetune(
         data: folder of sequences, see `load_chunks`.
         out: folder of the run; checkpoints go to ``checkpoints`` in it.
         settings: the run's; None for the defaults.
-        resume: continue from the newest checkpoint in ``out``.
+        mesh: devices to train on together, with axes ``data`` and ``fsdp``, one of
+            them or both. Weights, averages and moments are split over ``fsdp`` (over
+            ``data`` where that is the only axis), rows of the batch over all; None for
+            one device. The numbers are those of one device up to rounding.
+        resume: continue from the newest checkpoint in ``out``; also on another mesh
+            than it was written from.
         stop_after: stop at this step, as an interruption would.
         save_every: steps between checkpoints.
         log_every: steps between lines of the log.
@@ -116,10 +124,12 @@ def finetune(
     """
     settings = FinetuneSettings() if settings is None else settings
     _check(settings)
+    layout = layout_of(mesh, settings.batch // settings.accumulate)
     model = params.model
     if not isinstance(model, DreamZeroModel):
         raise TypeError(f"{model.name} is no DreamZero; give params of one")
-    params = Params(layers_together(params.weights), model)
+    weights = layers_together(params.weights)
+    params = Params(weights if layout is None else layout.laid_out(weights), model)
     out = as_path(out, "out")
     chunks, checksums = open_chunks(data, model)
     count = len(chunks.video)
@@ -131,6 +141,7 @@ def finetune(
         decoupled=settings.decoupled,
         dropout=settings.dropout,
         remat=True,
+        layout=layout,
     )
     if settings.lora:
         key = jax.random.key(settings.seed)
@@ -148,8 +159,7 @@ def finetune(
         )
         return Params(weights, params.model)
 
-    norm = float(optax.tree.norm(params.weights))
-    if not np.isfinite(norm):
+    if not all_finite(params.weights):
         raise ValueError("params have weights that are not finite; load others")
     try:
         state = fit(
@@ -159,10 +169,15 @@ def finetune(
             optimizer=_optimizer(settings),
             batch_at=lambda step: chunks.rows(rows_at(step, count, settings)),
             settings=settings,
-            origin={"sequences": count, "weights": norm, "data": checksums},
+            origin={
+                "sequences": count,
+                "weights_bits": int(_bits(params.weights)),
+                "data": checksums,
+            },
             frozen=frozen,
             rows_of=lambda step, key: rows_at(step, count, settings),
             source=str(data),
+            layout=layout,
             resume=resume,
             stop_after=stop_after,
             save_every=save_every,
@@ -197,6 +212,21 @@ def _optimizer(settings: FinetuneSettings) -> optax.GradientTransformation:
     warmup = min(round(settings.warmup * settings.steps), settings.steps - 1)
     rate = warmup_cosine(settings.learning_rate, warmup, settings.steps)
     return clipped_adamw(rate, settings.weight_decay)
+
+
+@jax.jit
+def _bits(weights: Any) -> jax.Array:
+    """A sum of the weights' bits, uint32, which marks them.
+
+    Exact, so it is the same on any number of devices; a norm is not.
+    """
+
+    def one(x: jax.Array) -> jax.Array:
+        kind = jnp.dtype(f"uint{8 * x.dtype.itemsize}")
+        bits = jax.lax.bitcast_convert_type(x, kind)
+        return jnp.sum(bits.astype(jnp.uint32), dtype=jnp.uint32)
+
+    return sum(map(one, jax.tree.leaves(weights)), jnp.uint32(0))
 
 
 def _merged(trained: Any, frozen: Any, alpha: float | None) -> Any:

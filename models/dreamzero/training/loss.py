@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ...training.layout import Layout
 from ..model import DreamZeroModel
 from ..network import teacher_forcing
 from ..network.parameters import bind
@@ -30,6 +31,7 @@ class FlowMatching:
             error counts no more than there: the error of the velocity grows without
             bound.
         remat: whether gradients compute the blocks anew instead of keeping them.
+        layout: of a run on a mesh: each device has rows of its own; None without one.
     """
 
     model: DreamZeroModel
@@ -40,6 +42,7 @@ class FlowMatching:
     first_frame: bool = True
     floor: float = 0.02
     remat: bool = False
+    layout: Layout | None = None
 
     def __call__(
         self, weights: Any, chunks: Chunks, key: jax.Array
@@ -99,6 +102,7 @@ class FlowMatching:
             clean=chunks.video,
             y=chunks.y,
             remat=self.remat,
+            rows=None if self.layout is None else self.layout.rows,
         )
         losses = {}
         for name, said in (("video", video), ("action", action)):
