@@ -56,7 +56,7 @@ def attend(
 
     def fused(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         # It takes a mask for every query only.
-        every = (q.shape[0], 1, q.shape[1], k.shape[1])
+        every = (len(mask), 1, q.shape[1], k.shape[1]) if mask is not None else ()
         full = None if mask is None else jnp.broadcast_to(mask, every)
 
         def even(given: tuple[jax.Array, ...]) -> jax.Array:

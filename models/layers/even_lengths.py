@@ -15,7 +15,7 @@ def with_even_lengths(
         q: (B, L, heads, head_dim).
         k: (B, K, heads, head_dim).
         v: like ``k``.
-        mask: (B, 1, L, K) bool, or None.
+        mask: (B or 1, 1, L, K) bool, or None.
         kernel: ``"xla"`` or ``"cudnn"``.
 
     Returns:

@@ -7,17 +7,21 @@ its gradient, which is summed into the parts as they lie.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jax_stepcache.checkpoints.placement import STACKED, split_axis
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.meshes.explicit import automatic_mesh
+
+from ..layers.spread import Spread
 
 AXES = ("data", "fsdp")
 """What axes of a mesh may be called. Rows of a batch are spread over all of them,
@@ -77,6 +81,27 @@ class Layout:
 
         return jax.tree_util.tree_map_with_path(one, tree)
 
+    def spread(self, dtype: str) -> Spread:
+        """What a network is told of it.
+
+        Args:
+            dtype: that the network computes in; weights are gathered in it.
+
+        Returns:
+            See `Spread`. A weight's gradient goes back to its parts.
+        """
+
+        def gather(tree: Any) -> Any:
+            parts = self.shardings(tree)
+            return jax.tree.map(
+                lambda x, part: _gathered(x, self.whole, part, dtype), tree, parts
+            )
+
+        def pin(tree: Any) -> Any:
+            return jax.lax.with_sharding_constraint(tree, self.rows)
+
+        return Spread(gather, pin)
+
     def laid_out(self, tree: Any) -> Any:
         """Weights where they belong; traced ones are told that they stay there."""
         shardings = self.shardings(tree)
@@ -116,6 +141,37 @@ def layout_of(mesh: Mesh | None, rows: int = 0) -> Layout | None:
             "number of parts that it is accumulated from, or a smaller mesh"
         )
     return Layout(automatic_mesh(mesh))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _gathered(
+    x: jax.Array, whole: NamedSharding, part: NamedSharding, dtype: str
+) -> jax.Array:
+    """All of a weight on each device; its gradient, summed over these, in parts."""
+    # Cast in parts: what is sent is half as much in 16 bits.
+    part_of = jax.lax.with_sharding_constraint(x.astype(dtype), part)
+    return jax.lax.with_sharding_constraint(part_of, whole)
+
+
+def _gather_forwards(
+    x: jax.Array, whole: NamedSharding, part: NamedSharding, dtype: str
+) -> tuple[jax.Array, jax.Array]:
+    return _gathered(x, whole, part, dtype), jnp.zeros((), x.dtype)
+
+
+def _gather_backwards(
+    whole: NamedSharding,
+    part: NamedSharding,
+    dtype: str,
+    kind: jax.Array,
+    gradient: jax.Array,
+) -> tuple[jax.Array]:
+    del whole, dtype
+    summed = jax.lax.with_sharding_constraint(gradient, part)
+    return (summed.astype(kind.dtype),)
+
+
+_gathered.defvjp(_gather_forwards, _gather_backwards)
 
 
 def _of_weights(mesh: Mesh) -> tuple[str, ...]:

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import NamedSharding
 
 from ...layers.rotary import rotation
+from ...layers.spread import ALONE, Spread
 from ...layers.stack import run_stack
 from ...layers.window_attention import Seen
 from . import positions
@@ -37,7 +37,7 @@ def forward(
     clean: jax.Array | None = None,
     y: jax.Array | None = None,
     remat: bool = False,
-    rows: NamedSharding | None = None,
+    spread: Spread = ALONE,
 ) -> tuple[jax.Array, jax.Array]:
     """Predicts the velocities of all blocks of a sequence.
 
@@ -53,8 +53,7 @@ def forward(
             see the noisy blocks before it.
         y: (B, y_dim, f, H, W) conditioning latent where the model takes one.
         remat: computes each block anew for the gradient instead of keeping it.
-        rows: how the tokens of a batch are spread over devices, between all blocks;
-            None leaves it to the compiler.
+        spread: how weights and batch are spread over devices; not at all unless given.
 
     Returns:
         Velocities like ``video`` and ``action``, float32. Nothing trains the first
@@ -97,13 +96,11 @@ def forward(
 
     def layer(x, per_layer):
         weights, layer_context = per_layer
-        if rows is not None:
-            x = jax.lax.with_sharding_constraint(x, rows)
-        x, _ = nnx.merge(graph, weights)(
-            x,
-            embedded.modulation,
+        x, _ = nnx.merge(graph, spread.gather(weights))(
+            spread.pin(x),
+            spread.pin(embedded.modulation),
             embedded.rotation,
-            layer_context,
+            spread.pin(layer_context),
             None,
             seen,
             spans=embedded.spans,
@@ -113,6 +110,7 @@ def forward(
     if remat:
         layer = jax.checkpoint(layer)
     x, _ = run_stack(layer, x, (layers, context), unroll=c.unroll)
+    x = spread.pin(x)
     # Clean frames are there to be seen; nothing is read off them.
     x = x[:, hidden:]
     rows = 0 if clean is None else 1

@@ -18,6 +18,7 @@ from ...layers.linear import MLP, Linear
 from ...layers.patches import patchify_video, unpatchify_video
 from ...layers.precision import at_least_float32
 from ...layers.rotary import rotation
+from ...layers.spread import ALONE, Spread
 from ...layers.stack import block_of, run_stack, stacked_blocks
 from ...layers.timesteps import timestep_embedding
 from . import kv_cache, positions
@@ -97,7 +98,10 @@ class CausalWanModel(nnx.Module):
         self.head = Head(config, rngs=rngs)
 
     def encode_context(
-        self, text: jax.Array, image: jax.Array | None = None
+        self,
+        text: jax.Array,
+        image: jax.Array | None = None,
+        spread: Spread = ALONE,
     ) -> Context:
         """Prepares a prompt for all layers; once per prompt is enough.
 
@@ -105,6 +109,7 @@ class CausalWanModel(nnx.Module):
             text: (B, text_len, text_dim) encoded prompt, zero past its length.
             image: (B, image_len, image_dim) image features; None exactly where
                 the model has no image branch.
+            spread: how weights and batch are spread over devices.
 
         Returns:
             Keys and values of the cross-attentions.
@@ -112,22 +117,25 @@ class CausalWanModel(nnx.Module):
         Raises:
             ValueError: for a shape that does not fit the configuration.
         """
-        return Context(self.encode_text(text), self.encode_image(image))
+        return Context(self.encode_text(text, spread), self.encode_image(image, spread))
 
-    def encode_text(self, text: jax.Array) -> KeysValues:
+    def encode_text(self, text: jax.Array, spread: Spread = ALONE) -> KeysValues:
         """The text's part of `encode_context`."""
         c = self.config
         require_shape("text", text, (text.shape[0], c.text_len, c.text_dim))
         tokens = self.text_embedding(text.astype(c.dtype))
-        return per_layer(self.blocks.cross_attn.text, tokens)
+        return per_layer(self.blocks.cross_attn.text, tokens, spread)
 
-    def encode_image(self, image: jax.Array | None) -> KeysValues | None:
+    def encode_image(
+        self, image: jax.Array | None, spread: Spread = ALONE
+    ) -> KeysValues | None:
         """The image's part of `encode_context`; None without an image branch."""
         image = check_image(self.config, image)
         projection = self.blocks.cross_attn.image
         if image is None or self.img_emb is None or projection is None:
             return None
-        return per_layer(projection, self.img_emb(image.astype(self.config.dtype)))
+        tokens = self.img_emb(image.astype(self.config.dtype))
+        return per_layer(projection, tokens, spread)
 
     def prefill(
         self,

@@ -17,11 +17,11 @@ from jax_stepcache.checkpoints.layers import layers_together
 from jax_stepcache.network.params import Params
 from jax_stepcache.paths import as_path
 
-from ...training.layout import layout_of
+from ...training.layout import Layout, layout_of
 from ...training.loop import fit
 from ...training.optimizer import clipped_adamw, warmup_cosine
 from ...training.settings import check_run
-from ...training.step import TrainState, all_finite
+from ...training.step import Loss, TrainState, all_finite
 from ...training.stopped import TrainingStopped
 from ..model import DreamZeroModel
 from .chunks import Chunks, open_chunks
@@ -135,14 +135,7 @@ def finetune(
     count = len(chunks.video)
     if settings.batch > count:
         raise ValueError(f"batch is {settings.batch}; {data} has {count} sequences")
-    objective = FlowMatching(
-        model,
-        shift=settings.shift,
-        decoupled=settings.decoupled,
-        dropout=settings.dropout,
-        remat=True,
-        layout=layout,
-    )
+    loss, optimizer = step_of(model, settings, layout)
     if settings.lora:
         key = jax.random.key(settings.seed)
         trained = init_lora(params.weights, settings.lora, key)
@@ -165,8 +158,8 @@ def finetune(
         state = fit(
             out / "checkpoints",
             trained,
-            loss=_Loss(objective, alpha),
-            optimizer=_optimizer(settings),
+            loss=loss,
+            optimizer=optimizer,
             batch_at=lambda step: chunks.rows(rows_at(step, count, settings)),
             settings=settings,
             origin={
@@ -187,6 +180,31 @@ def finetune(
         stop.params = made_of(stop.state)
         raise
     return made_of(state)
+
+
+def step_of(
+    model: DreamZeroModel, settings: FinetuneSettings, layout: Layout | None = None
+) -> tuple[Loss, optax.GradientTransformation]:
+    """What a run's steps are made of.
+
+    Args:
+        model: the model.
+        settings: the run's.
+        layout: where it lies on a mesh; None for one device.
+
+    Returns:
+        The loss of what is trained, and the optimiser; both hashable.
+    """
+    objective = FlowMatching(
+        model,
+        shift=settings.shift,
+        decoupled=settings.decoupled,
+        dropout=settings.dropout,
+        remat=True,
+        layout=layout,
+    )
+    alpha = settings.alpha if settings.lora else None
+    return _Loss(objective, alpha), _optimizer(settings)
 
 
 def rows_at(step: int, count: int, settings: FinetuneSettings) -> np.ndarray:

@@ -8,6 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.checkpoints.placement import STACKED
+
+from ...layers.spread import ALONE
 from ...training.layout import Layout
 from ..model import DreamZeroModel
 from ..network import teacher_forcing
@@ -88,7 +91,9 @@ class FlowMatching:
         noisy = {name: x + sigma[name] * (noise[name] - x) for name, x in clean.items()}
 
         told = jax.random.uniform(keys[5], (batch, 1, 1)) >= self.dropout
-        network = bind(c, weights)
+        spread = ALONE if self.layout is None else self.layout.spread(c.dtype)
+        around = {name: x for name, x in weights.items() if name != STACKED}
+        network = bind(c, {**weights, **spread.gather(around)})
         video, action = teacher_forcing.forward(
             network,
             noisy["video"],
@@ -97,12 +102,12 @@ class FlowMatching:
             1000 * sigmas[per_frame],
             1000 * sigmas[per_action],
             network.encode_context(
-                told.astype(chunks.text.dtype) * chunks.text, chunks.image
+                told.astype(chunks.text.dtype) * chunks.text, chunks.image, spread
             ),
             clean=chunks.video,
             y=chunks.y,
             remat=self.remat,
-            rows=None if self.layout is None else self.layout.rows,
+            spread=spread,
         )
         losses = {}
         for name, said in (("video", video), ("action", action)):
