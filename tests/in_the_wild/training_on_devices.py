@@ -69,13 +69,13 @@ def meshes(folder: Path) -> None:
 
 
 def adapters(folder: Path) -> None:
-    """Begun on eight devices, in parts, and gone on with on one, and back on two."""
+    """Begun on one device, gone on with on eight, and back; batches in parts."""
     settings = SETTINGS._replace(lora=2, accumulate=2, batch=16)
     one = trained(folder / "one", settings)
     out = folder / "several"
-    trained(out, settings, mesh=mesh_of({"data": 8}), stop_after=1)
-    trained(out, settings, resume=True, stop_after=2)
-    alike(trained(out, settings, mesh=mesh_of({"fsdp": 2}), resume=True), one)
+    trained(out, settings, stop_after=1)
+    trained(out, settings, mesh=mesh_of({"data": 8}), resume=True, stop_after=2)
+    alike(trained(out, settings, resume=True), one)
 
 
 def program() -> None:

@@ -98,10 +98,7 @@ class CausalWanModel(nnx.Module):
         self.head = Head(config, rngs=rngs)
 
     def encode_context(
-        self,
-        text: jax.Array,
-        image: jax.Array | None = None,
-        spread: Spread = ALONE,
+        self, text: jax.Array, image: jax.Array | None = None
     ) -> Context:
         """Prepares a prompt for all layers; once per prompt is enough.
 
@@ -109,7 +106,6 @@ class CausalWanModel(nnx.Module):
             text: (B, text_len, text_dim) encoded prompt, zero past its length.
             image: (B, image_len, image_dim) image features; None exactly where
                 the model has no image branch.
-            spread: how weights and batch are spread over devices.
 
         Returns:
             Keys and values of the cross-attentions.
@@ -117,7 +113,7 @@ class CausalWanModel(nnx.Module):
         Raises:
             ValueError: for a shape that does not fit the configuration.
         """
-        return Context(self.encode_text(text, spread), self.encode_image(image, spread))
+        return Context(self.encode_text(text), self.encode_image(image))
 
     def encode_text(self, text: jax.Array, spread: Spread = ALONE) -> KeysValues:
         """The text's part of `encode_context`."""
@@ -401,5 +397,4 @@ class CausalWanModel(nnx.Module):
         first = embedded.video_tokens
         registers = c.num_action_per_block + c.num_state_per_block
         actions = (x.shape[1] - first) // registers * c.num_action_per_block
-        velocity = self.action_decoder(x[:, first : first + actions])
-        return at_least_float32(velocity)
+        return at_least_float32(self.action_decoder(x[:, first : first + actions]))

@@ -14,6 +14,7 @@ from ...layers.spread import ALONE
 from ...training.layout import Layout
 from ..model import DreamZeroModel
 from ..network import teacher_forcing
+from ..network.attention import Context
 from ..network.parameters import bind
 from .chunks import Chunks
 from .noise import training_noise
@@ -94,6 +95,11 @@ class FlowMatching:
         spread = ALONE if self.layout is None else self.layout.spread(c.dtype)
         around = {name: x for name, x in weights.items() if name != STACKED}
         network = bind(c, {**weights, **spread.gather(around)})
+        text = told.astype(chunks.text.dtype) * chunks.text
+        context = Context(
+            network.encode_text(text, spread),
+            network.encode_image(chunks.image, spread),
+        )
         video, action = teacher_forcing.forward(
             network,
             noisy["video"],
@@ -101,9 +107,7 @@ class FlowMatching:
             chunks.state,
             1000 * sigmas[per_frame],
             1000 * sigmas[per_action],
-            network.encode_context(
-                told.astype(chunks.text.dtype) * chunks.text, chunks.image, spread
-            ),
+            context,
             clean=chunks.video,
             y=chunks.y,
             remat=self.remat,
