@@ -227,6 +227,13 @@ def _add_finetune(commands: Any) -> None:
         required=True,
         help="folder of the run and its result",
     )
+    parser.add_argument(
+        "--devices",
+        type=int,
+        metavar="N",
+        help="train on the first N devices together: each has a part of the weights "
+        "and rows of the batch (default: on one)",
+    )
     rank = parser.add_mutually_exclusive_group()
     rank.add_argument(
         "--lora", type=int, metavar="RANK", help="adapters of this rank (default: 4)"

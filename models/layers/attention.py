@@ -7,7 +7,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.loop.gradient import with_derivatives_of
+
 from . import fused_attention
+from .even_lengths import with_even_lengths
 
 KERNELS = ("xla", "cudnn")
 """What can compute an attention, see `attend`."""
@@ -53,9 +56,18 @@ def attend(
 
     def fused(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         # It takes a mask for every query only.
-        every = (q.shape[0], 1, q.shape[1], k.shape[1])
+        every = (len(mask), 1, q.shape[1], k.shape[1]) if mask is not None else ()
         full = None if mask is None else jnp.broadcast_to(mask, every)
-        return attention(q, k, v, full, "cudnn")
+
+        def even(given: tuple[jax.Array, ...]) -> jax.Array:
+            q, k, v = given
+            return with_even_lengths(q, k, v, full, "cudnn")
+
+        def as_it_is(given: tuple[jax.Array, ...]) -> jax.Array:
+            q, k, v = given
+            return attention(q, k, v, full, "cudnn")
+
+        return with_derivatives_of(even, as_it_is)((q, k, v))
 
     if kernel == "cudnn":
         return fused(q, k, v)

@@ -11,6 +11,7 @@ from ...layers.attention import KeysValues, attend, split_heads
 from ...layers.linear import Linear
 from ...layers.norms import RMSNorm
 from ...layers.rotary import Rotation, rotate
+from ...layers.spread import ALONE, Spread
 from ...layers.stack import run_stack
 from ...layers.window_attention import Seen, attend_window
 from .config import DreamZeroConfig
@@ -133,11 +134,14 @@ class CrossAttention(nnx.Module):
         return self.o(y.reshape(x.shape))
 
 
-def per_layer(projection: KeyValueProjection, tokens: jax.Array) -> KeysValues:
+def per_layer(
+    projection: KeyValueProjection, tokens: jax.Array, spread: Spread = ALONE
+) -> KeysValues:
     """Keys and values that every layer's projection makes of the same tokens."""
     graph, layers = nnx.split(projection)
 
     def layer(_, state):
-        return None, nnx.merge(graph, state)(tokens)
+        made = nnx.merge(graph, spread.gather(state))(spread.pin(tokens))
+        return None, spread.pin(made)
 
     return run_stack(layer, None, layers)[1]

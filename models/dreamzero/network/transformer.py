@@ -18,6 +18,7 @@ from ...layers.linear import MLP, Linear
 from ...layers.patches import patchify_video, unpatchify_video
 from ...layers.precision import at_least_float32
 from ...layers.rotary import rotation
+from ...layers.spread import ALONE, Spread
 from ...layers.stack import block_of, run_stack, stacked_blocks
 from ...layers.timesteps import timestep_embedding
 from . import kv_cache, positions
@@ -114,20 +115,23 @@ class CausalWanModel(nnx.Module):
         """
         return Context(self.encode_text(text), self.encode_image(image))
 
-    def encode_text(self, text: jax.Array) -> KeysValues:
+    def encode_text(self, text: jax.Array, spread: Spread = ALONE) -> KeysValues:
         """The text's part of `encode_context`."""
         c = self.config
         require_shape("text", text, (text.shape[0], c.text_len, c.text_dim))
         tokens = self.text_embedding(text.astype(c.dtype))
-        return per_layer(self.blocks.cross_attn.text, tokens)
+        return per_layer(self.blocks.cross_attn.text, tokens, spread)
 
-    def encode_image(self, image: jax.Array | None) -> KeysValues | None:
+    def encode_image(
+        self, image: jax.Array | None, spread: Spread = ALONE
+    ) -> KeysValues | None:
         """The image's part of `encode_context`; None without an image branch."""
         image = check_image(self.config, image)
         projection = self.blocks.cross_attn.image
         if image is None or self.img_emb is None or projection is None:
             return None
-        return per_layer(projection, self.img_emb(image.astype(self.config.dtype)))
+        tokens = self.img_emb(image.astype(self.config.dtype))
+        return per_layer(projection, tokens, spread)
 
     def prefill(
         self,
@@ -393,5 +397,4 @@ class CausalWanModel(nnx.Module):
         first = embedded.video_tokens
         registers = c.num_action_per_block + c.num_state_per_block
         actions = (x.shape[1] - first) // registers * c.num_action_per_block
-        velocity = self.action_decoder(x[:, first : first + actions])
-        return at_least_float32(velocity)
+        return at_least_float32(self.action_decoder(x[:, first : first + actions]))
