@@ -104,7 +104,7 @@ def main(
     one_core()
     rows: dict[str, dict[str, Any]] = {}
     answers: dict[str, Any] = {}
-    for name, make in contenders(read(arguments.given)).items():
+    for name, make in contenders(read(Path(arguments.given))).items():
         try:
             contender = make()
             answers[name] = contender.run()
@@ -115,8 +115,9 @@ def main(
             rows[name] = {"failed": f"{type(error).__name__}: {error}"[:300]}
         else:
             rows[name] = {"milliseconds": milliseconds, "calls": calls}
-    np.savez(arguments.told.with_suffix(".npz"), **answers)
-    arguments.told.write_text(json.dumps({"rows": rows, "versions": versions()}))
+    told = Path(arguments.told)
+    np.savez(told.with_suffix(".npz"), **answers)
+    told.write_text(json.dumps({"rows": rows, "versions": versions()}))
 
 
 def one_core() -> None:
