@@ -554,7 +554,7 @@ def test_a_module_in_place_of_a_function_is_told_what_it_is() -> None:
     """Rule: a model is called with four arguments, and who takes others is told how."""
 
     class Net(nnx.Module):
-        def __call__(self, x: Any, t: Any, condition: Any) -> Any:
+        def __call__(self, x, t, condition):
             return x + t + condition
 
     with pytest.raises(TypeError, match=r"model takes \(x.*nnx\.split\(module\)"):
