@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 import sys
 from collections.abc import Iterator
@@ -146,23 +145,27 @@ def own_model(function: Denoiser | None, noise: Any) -> FunctionModel:
     return function_model(function)
 
 
-@functools.lru_cache(maxsize=256)
 def _check_arguments(function: Any) -> None:
     """Checks that a denoiser takes what it will be given.
 
     Raises:
         TypeError: if it does not.
     """
+    # Looked at in each call, and this is all there is to see of most.
+    if getattr(getattr(function, "__code__", None), "co_argcount", 0) == 4:
+        return
+    # An object's method, for looking at objects may compare them.
+    plain = inspect.isroutine(function)
     try:
-        signature = inspect.signature(function)
+        signature = inspect.signature(function if plain else function.__call__)
     except (TypeError, ValueError):
         return  # Not every callable tells.
     try:
         signature.bind(*["params", "sample", "t", "condition"])
     except TypeError as error:
-        module = ""
         # Who has a module has imported Flax; who has none need not.
         nnx = sys.modules.get("flax.nnx")
+        module = ""
         if nnx is not None and isinstance(function, nnx.Module):
             module = (
                 "; of a Flax module, weights go apart: graph, weights = "
