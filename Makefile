@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Processes that share the tests; each compiles, so more than cores is no faster.
 WORKERS ?= 2
 
-.PHONY: help sample rollout test test-all check docs installed notebooks benchmarks train train-digits clean
+.PHONY: help sample rollout test test-all check docs installed notebooks benchmarks peers gpu-program gpu-program-small gpu train train-digits clean
 
 help:
 	@echo "make sample      sample the bundled model: a table and a picture in out/"
@@ -15,6 +15,9 @@ help:
 	@echo "make docs        build the documentation's site in site/"
 	@echo "make notebooks   execute the notebooks in place"
 	@echo "make benchmarks  run every benchmark; JSON goes to benchmarks/results/"
+	@echo "make peers       this library beside PyTorch's caches, on the same weights"
+	@echo "make gpu-program what XLA makes of our programs for a GPU, without one"
+	@echo "make gpu         on a machine with a GPU: tests, benchmarks, and times beside their floors"
 
 # An environment is ready when its stamp is newer than pyproject.toml. An own folder for
 # each purpose keeps `make sample` light: it needs no test or lint tools.
@@ -52,13 +55,54 @@ docs: .venv-docs/stamp
 notebooks: .venv-dev/stamp
 	.venv-dev/bin/python notebooks/execute.py notebooks/*.ipynb
 
+# An environment of its own: the wheels of CUDA 12 take 5 GB. No GPU is needed.
+gpu-program: .venv-gpu-program/stamp
+	.venv-gpu-program/bin/python benchmarks/gpu_program.py --json benchmarks/results/gpu_program.json
+
+# One small program, as a test.
+gpu-program-small: .venv-gpu-program/stamp
+	.venv-gpu-program/bin/python -m pytest -q -rs -p no:cacheprovider tests/benchmarks/test_gpu_program.py
+
+# On a machine with a GPU.
+gpu: .venv-gpu/stamp
+	.venv-gpu/bin/python -m pytest
+	.venv-gpu/bin/python benchmarks/overhead.py --json benchmarks/results/gpu/overhead.json
+	.venv-gpu/bin/python benchmarks/batching.py --json benchmarks/results/gpu/batching.json
+	.venv-gpu/bin/python benchmarks/gpu_times.py --json benchmarks/results/gpu/times.json
+
 benchmarks: .venv-plot/stamp
 	.venv-plot/bin/python benchmarks/overhead.py --json benchmarks/results/overhead.json
+	.venv-plot/bin/python benchmarks/host.py --json benchmarks/results/host.json
+	.venv-plot/bin/python benchmarks/skipped.py --json benchmarks/results/skipped.json
 	.venv-plot/bin/python benchmarks/frontier.py --json benchmarks/results/frontier.json
 	.venv-plot/bin/python benchmarks/batching.py --json benchmarks/results/batching.json
 	.venv-plot/bin/python benchmarks/dreamzero.py --config small --json benchmarks/results/dreamzero.json
 	.venv-plot/bin/python benchmarks/compile_time.py --json benchmarks/results/compile_time.json
 	.venv-plot/bin/python benchmarks/import_time.py --json benchmarks/results/import_time.json
+
+# Each package by itself: what cannot be had here is left out, and `peers` says so.
+.venv-peers/stamp: pyproject.toml benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --editable .
+	grep -v '^#' benchmarks/peers/requirements.txt | while read package; do \
+		.venv-peers/bin/python -m pip install --quiet "$$package" \
+			|| echo "peers: $$package cannot be installed here"; done
+	@touch $@
+
+# Without what it says it needs and DreamZero does not; and without PyTorch's packages
+# for pictures and sound, whose wheels need not be of the same PyTorch.
+.venv-omni/stamp: benchmarks/peers/requirements-omni.txt
+	$(PYTHON) -m venv .venv-omni
+	.venv-omni/bin/python -m pip install --quiet -r benchmarks/peers/requirements-omni.txt \
+		&& .venv-omni/bin/python -m pip install --quiet --no-deps "vllm-omni==0.30.*" \
+		&& .venv-omni/bin/python -m pip uninstall --quiet --yes \
+			torchaudio torchcodec torchvision \
+		|| echo "peers: vLLM-Omni cannot be installed here"
+	@touch $@
+
+peers: .venv-peers/stamp .venv-omni/stamp
+	.venv-peers/bin/python benchmarks/peers/run.py --omni .venv-omni/bin/python \
+		--json benchmarks/results/peers.json
 
 # First single chunks, then sequences of four as in a session.
 train: .venv-plot/stamp

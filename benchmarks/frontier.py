@@ -15,6 +15,7 @@ which a backend comes to a given number of calls on scenes of their own.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,12 +49,15 @@ class Effort(NamedTuple):
     rounds: int = 15
 
 
-def frontier(params: jax_stepcache.Params, effort: Effort) -> list[dict[str, Any]]:
+def frontier(
+    params: jax_stepcache.Params, effort: Effort, only: str | None = None
+) -> list[dict[str, Any]]:
     """Measures every contender on one model.
 
     Args:
         params: the weights and their model.
         effort: how much is sampled.
+        only: measures those alone whose policy begins so.
 
     Returns:
         The rows.
@@ -87,18 +91,40 @@ def frontier(params: jax_stepcache.Params, effort: Effort) -> list[dict[str, Any
             measured.append((contender, row))
         return measured
 
-    known = [lambda family=family: family for family in families(params.model)]
+    wanted = [
+        [one for one in family if only is None or one.policy.startswith(only)]
+        for family in families(params.model)
+    ]
+    known = [lambda family=family: family for family in wanted if family]
+    searched = dialled(dials) if only is None else []
     # One thread for each core: a loop of small steps keeps no more than one busy.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = [
-            row for some in pool.map(rows, [*known, *dialled(dials)]) for row in some
-        ]
+        found = [row for some in pool.map(rows, [*known, *searched]) for row in some]
     # Only now, with nothing else running.
     seconds = time_all(scenes, [one.way for one, _ in found], effort.rounds)
     return [
         {**row, "seconds": taken}
         for (_, row), taken in zip(found, seconds, strict=True)
     ]
+
+
+def replaced(
+    rows: list[dict[str, Any]], new: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Rows with some measured anew, in their places.
+
+    Raises:
+        ValueError: if one of the new ones replaces none.
+    """
+
+    def name(row: dict[str, Any]) -> tuple[Any, ...]:
+        return row["model"], row["policy"], row["solver"]
+
+    found = {name(row): row for row in new}
+    lost = found.keys() - {name(row) for row in rows}
+    if lost:
+        raise ValueError(f"these rows were not there before: {sorted(lost)}")
+    return [found.get(name(row), row) for row in rows]
 
 
 def best_within(rows: list[dict[str, Any]], share: float) -> dict[str, dict[str, Any]]:
@@ -156,22 +182,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--params", action="append", help=f"bundled model or file; default: {MODELS}"
     )
+    parser.add_argument(
+        "--only",
+        metavar="POLICY",
+        help="measure these rows alone, and replace them in the file that is there",
+    )
     parser.add_argument("--scenes", type=int, default=default.scenes)
     parser.add_argument("--episodes", type=int, default=default.episodes)
     parser.add_argument("--rounds", type=int, default=default.rounds)
     given = parser.parse_args(arguments)
+    if given.only and not given.json:
+        parser.error("--only replaces rows of a file: give --json")
     effort = Effort(given.scenes, given.episodes, given.rounds)
 
+    before = json.loads(given.json.read_text()) if given.only else []
     by_model: dict[str, list[dict[str, Any]]] = {}
     for source in given.params or MODELS:
         params = jax_stepcache.load_params(source)
-        by_model[source] = frontier(params, effort)
+        by_model[source] = frontier(params, effort, given.only)
         print(f"{device_name()}: {params.model.name}", flush=True)
         print_table({f"{i}": row for i, row in enumerate(by_model[source])})
         if given.json:
             # After each model: what has been measured is kept.
             rows = [row for rows in by_model.values() for row in rows]
-            write_json(given.json, rows)
+            write_json(given.json, replaced(before, rows) if given.only else rows)
+    if given.only:
+        return
     for source, rows in by_model.items():
         print(f"\n{source}: best within a share of the uncached operations")
         print_table(best_table(rows))

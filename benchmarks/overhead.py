@@ -6,9 +6,7 @@ that the saved operations promise (calls, of a cache around the whole forward; o
 inside the network what is left to do at every step counts too); 1 means that the gate,
 the forecast and the bookkeeping are free. The compiled programs are compared too:
 matrix products (one call site of the network; a signal from its first blocks is one
-more) and temporary memory, in units of one velocity. Last comes what the host does in
-a call of `sample`, and in `sample_many` for each request; it goes to ``host.json``
-beside the other file.
+more) and temporary memory, in units of one velocity.
 
     python benchmarks/overhead.py --json benchmarks/results/overhead.json
 """
@@ -26,7 +24,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from host import host_milliseconds
 from report import device_name, print_table, write_json
 
 import jax_stepcache
@@ -310,12 +307,8 @@ def main() -> None:
     layers = len(network.weights["layers"])
     print(f"{device_name()}: a network of {layers} layers, {NUM_STEPS} UniPC steps")
     print_table(rows)
-    host = host_milliseconds()
-    print("\nthe host's part of a call, tabletop:")
-    print_table({name: {"ms": each} for name, each in host.items()})
     if arguments.json:
         write_json(arguments.json, rows)
-        write_json(arguments.json.with_name("host.json"), host)
 
 
 if __name__ == "__main__":

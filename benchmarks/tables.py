@@ -178,12 +178,53 @@ def overhead_table(rows: dict[str, Row], device: str) -> str:
 def host_table(milliseconds: dict[str, float], device: str) -> str:
     """The host's part of a call, as Markdown."""
     lines = [
-        f"Measured on {device}, `tabletop`:",
+        f"Measured on {device}; of `sample_many` for each of 64 requests:",
         "",
         "| the host's part of | |",
         "|---|--:|",
     ]
     lines += [f"| {name} | {each:.2f} ms |" for name, each in milliseconds.items()]
+    return "\n".join(lines)
+
+
+def skipped_table(rows: dict[str, Row], device: str) -> str:
+    """What a skipped step takes, as Markdown."""
+    lines = [
+        f"Measured on {device}, of which one is used:",
+        "",
+        "| | a skipped step | a call |",
+        "|---|--:|--:|",
+    ]
+    lines += [
+        f"| {name} | {row['skipped_milliseconds']:.3f} ms | "
+        f"{row['call_milliseconds']:.2f} ms |"
+        for name, row in rows.items()
+    ]
+    return "\n".join(lines)
+
+
+def peers_table(result: dict[str, Any], device: str) -> str:
+    """This library beside others, as Markdown."""
+    versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
+    lines = [
+        f"Measured on {device}, of which one is used; {versions}:",
+        "",
+        "| | steps that ran | time | largest difference from ours |",
+        "|---|--:|--:|--:|",
+    ]
+    for name, rows in result["races"].items():
+        for label, row in rows.items():
+            if row["failed"]:
+                lines.append(f"| {name}, {label} | failed: {row['failed']} | | |")
+                continue
+            calls = "-" if row["calls"] is None else row["calls"]
+            own = label.partition(": ")[2] == "ours"
+            apart = "-" if own else f"{row['apart']:.1e}"
+            lines.append(
+                f"| {name}, {label} | {calls} | {row['milliseconds']:.0f} ms | "
+                f"{apart} |"
+            )
+    lines += [f"| {name} | {why} | | |" for name, why in result["missing"].items()]
     return "\n".join(lines)
 
 
@@ -299,6 +340,8 @@ def tables() -> dict[str, str]:
         "frontier-whole": frontier_tables(frontier, lambda rows: rows),
         "host": host_table(*read("host")),
         "import-time": import_table(*read("import_time")),
+        "peers": peers_table(*read("peers")),
+        "skipped": skipped_table(*read("skipped")),
         "overhead": overhead_table(*read("overhead")),
     }
 

@@ -20,7 +20,11 @@ def structs_of(tree: Any) -> Any:
 def dtype_of(x: Any) -> Any:
     """What JAX takes something for: an array, a struct or a Python number."""
     # Asking the array itself is a hundred times quicker than finding out.
-    return x.dtype if isinstance(x, jax.Array) else jnp.result_type(x)
+    if isinstance(x, jax.Array):
+        return x.dtype
+    if isinstance(x, np.ndarray | np.generic):
+        return jax.dtypes.canonicalize_dtype(x.dtype)
+    return jnp.result_type(x)
 
 
 def fetched(x: Any) -> Any:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
+
+# From here on copies take longer than what a call gains by returning early.
+_LARGE_BYTES = 1 << 20
 
 
 def kept(tree: Any) -> Any:
@@ -34,3 +39,23 @@ def kept(tree: Any) -> Any:
         return copies.setdefault(id(x), np.array(x))
 
     return jax.tree.map(keep, tree)
+
+
+def better_waited_for(tree: Any) -> bool:
+    """Whether to wait for who reads a tree is quicker than `kept`, which copies it.
+
+    A network's weights, as NumPy arrays, were copied whole at every call: as much as
+    several skipped steps take together.
+
+    Args:
+        tree: any pytree.
+
+    Returns:
+        Whether there are large NumPy arrays in it, and no trace is under way: a trace
+        holds on to them, and what it makes cannot be waited for.
+    """
+    leaves = jax.tree.leaves(tree)
+    if not any(issubclass(kind, np.ndarray) for kind in set(map(type, leaves))):
+        return False
+    size = sum(x.nbytes for x in leaves if isinstance(x, np.ndarray))
+    return size >= _LARGE_BYTES and not isinstance(jnp.zeros(()), Tracer)

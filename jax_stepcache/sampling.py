@@ -13,7 +13,7 @@ from jax_stepcache.backends import CacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
 from jax_stepcache.batching.per_sample import sampled_each, walked_each
 from jax_stepcache.errors import naming_arguments
-from jax_stepcache.kept import kept
+from jax_stepcache.kept import better_waited_for, kept
 from jax_stepcache.loop.generation import Generation, run_together
 from jax_stepcache.loop.gradient import walked, with_derivatives_of
 from jax_stepcache.loop.program import sampled
@@ -68,7 +68,9 @@ def sample(
     `jax.vmap`; under `vmap` each element decides for itself, and both branches run.
 
     Args:
-        params: what `load_params` returned; or, with ``model``, any pytree.
+        params: what `load_params` returned; or, with ``model``, any pytree. Large NumPy
+            arrays go to the device again at every call, which waits for its result
+            then: put them there once, with `jax.device_put`.
         model: your own denoiser, ``(params, sample, t, condition) -> velocity`` over
             pytrees of [batch, ...] arrays, ``t`` being float32[batch] timesteps
             (``1000 * sigma``, truncated, unless ``schedule`` says otherwise); or a
@@ -120,9 +122,12 @@ def sample(
     # Nothing is bound yet but the arguments, and they are the fields of `Options`.
     given = dict(locals())
     check_params(given.pop("params"), model)
-    generation = resolve(kept(params), Options(**given))
+    waits = better_waited_for(params)
+    generation = resolve(params if waits else kept(params), Options(**given))
     check_spread(generation)
     result = run_together(functools.partial(_run, decide), sent(generation))
+    if waits:
+        jax.block_until_ready(result)
     return result._replace(stats=result.stats._replace(asked=generation.asked))
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jax_stepcache.meshes.by_name import PlacedByName
@@ -107,3 +111,22 @@ def placed_struct(
 def is_stacked(name: str) -> bool:
     """Whether a weight's first axis is that of the layers."""
     return name.split(".", maxsplit=1)[0] == STACKED
+
+
+def bytes_per_device(weights: Any, devices: int) -> int:
+    """What each device holds of a model's weights, as `placement` lays them out.
+
+    Args:
+        weights: nested dict of arrays or structs.
+        devices: how many there are.
+
+    Returns:
+        Bytes.
+    """
+    total = 0
+    for path, x in jax.tree_util.tree_leaves_with_path(weights):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        axis = split_axis(x.shape, devices, stacked=is_stacked(name))
+        size = math.prod(x.shape) * np.dtype(x.dtype).itemsize
+        total += size if axis is None else size // devices
+    return total

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from jax_stepcache.checkpoints.checksums import of_array, of_text
+from jax_stepcache.checkpoints.layers import is_apart, put_together
 from jax_stepcache.paths import as_path
 
 # The header's entry with checksums; a name that nobody else gives one.
@@ -37,7 +38,7 @@ def save_weights(
     path = as_path(path)
     # Not ascontiguousarray, which gives a scalar an axis.
     tensors = {
-        name: np.asarray(jax.device_get(x), order="C")
+        name: np.asarray(put_together(jax.device_get(x)), order="C")
         for name, x in flat(weights).items()
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -273,11 +274,12 @@ def flat(tree: Any) -> dict[str, Any]:
         tree: nested dict.
 
     Returns:
-        Its leaves by name.
+        Its leaves by name; layers that are apart are one.
     """
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_apart)
     return {
         ".".join(str(getattr(key, "key", key)) for key in path): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        for path, leaf in leaves
     }
 
 

@@ -6,13 +6,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import jax
+from jax.sharding import AxisType, Mesh
+
 from jax_stepcache.cli.parser import NUMBERS
 from jax_stepcache.network.registry import load_params, offered, save_params
 
 
 def run(parsed: argparse.Namespace) -> None:
     """Runs the command."""
-    params = load_params(parsed.params)
+    mesh = _mesh(parsed.devices)
+    params = load_params(parsed.params, layers="stacked", mesh=mesh)
     train = offered(params.model, "finetune")
     settings_type = offered(params.model, "FinetuneSettings")
     if train is None or settings_type is None:
@@ -39,6 +43,7 @@ def run(parsed: argparse.Namespace) -> None:
             parsed.data,
             parsed.out,
             settings,
+            mesh=mesh,
             resume=parsed.resume,
         )
     except FloatingPointError as error:
@@ -46,6 +51,20 @@ def run(parsed: argparse.Namespace) -> None:
         raise
     save_params(path, trained)
     print(f"trained weights: {path}")
+
+
+def _mesh(count: int | None) -> Mesh | None:
+    """The first devices, as a mesh to train on; None for one."""
+    if count is None:
+        return None
+    devices = jax.devices()
+    if not 1 <= count <= len(devices):
+        raise ValueError(
+            f"--devices is {count}; there are {len(devices)}, of kind "
+            f"{devices[0].device_kind}"
+        )
+    types = (AxisType.Auto,)
+    return jax.make_mesh((count,), ("fsdp",), axis_types=types, devices=devices[:count])
 
 
 def _keep(error: Any, out: Path) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 import jax
 
+from jax_stepcache.check import check_count
+from jax_stepcache.checkpoints.placement import bytes_per_device
+from jax_stepcache.cli.gpus import fits
 from jax_stepcache.network.registry import load_model, offered
 
 _PREFIXES = ["", "k", "M", "G", "T", "P"]
@@ -23,6 +26,13 @@ def run(parsed: argparse.Namespace) -> None:
     print(f"{parsed.source}: {model.name}")
     for (name, *_), number in zip(rows, numbers, strict=True):
         print(f"  {name:<{widths[1]}}  {number:>{widths[0]}}")
+    if parsed.gpu:
+        check_count("--devices", parsed.devices, 1)
+        check_count("--rows", parsed.rows, 1)
+        found = offered(model, "memory") or _weights_alone
+        parts = found(model, parsed.rows, parsed.devices)
+        print(f"memory of a GPU, sampling {parsed.rows} with guidance:")
+        print(*fits(parts, parsed.gpu, parsed.devices), sep="\n")
 
 
 def quantity(number: int, unit: str) -> str:
@@ -39,6 +49,13 @@ def quantity(number: int, unit: str) -> str:
         return f"{number:,}"
     power = min(len(_PREFIXES) - 1, max(0, int(math.log10(max(number, 1)) // 3)))
     return f"{number / 1000**power:.1f} {_PREFIXES[power]}{unit}"
+
+
+def _weights_alone(model: Any, rows: int, devices: int) -> dict[str, int]:
+    """Bytes of weights on each device; of a model that says nothing else."""
+    del rows
+    struct = offered(model, "weights_struct")(model)
+    return {"weights": bytes_per_device(struct, devices)}
 
 
 def _counts(model: Any) -> list[tuple[str, int, str]]:

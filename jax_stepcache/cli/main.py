@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _show_any_name(sys.stdout)
         importlib.import_module(f"jax_stepcache.cli.{parsed.command}").run(parsed)
+    except BrokenPipeError:
+        # Who read the output has had enough of it, as `head` has.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (
         ValueError,
         TypeError,

@@ -12,6 +12,7 @@ from typing import Any
 
 from jax_stepcache import __version__
 from jax_stepcache.checkpoints.precision import DTYPES
+from jax_stepcache.cli.gpus import MEMORY
 from jax_stepcache.cli.options import (
     add_params_option,
     add_sampling_options,
@@ -189,6 +190,19 @@ def _add_info(commands: Any) -> None:
         metavar="NAME|PATH",
         help="tabletop, dit, droid-14b, wan22-5b, sit-xl/2, ..., or a checkpoint",
     )
+    parser.add_argument(
+        "--gpu", choices=sorted(MEMORY), help="whether sampling fits such a GPU"
+    )
+    parser.add_argument(
+        "--devices", type=int, default=1, metavar="N", help="GPUs (default: 1)"
+    )
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=1,
+        metavar="N",
+        help="samples or robots side by side (default: 1)",
+    )
 
 
 def _add_finetune(commands: Any) -> None:
@@ -212,6 +226,13 @@ def _add_finetune(commands: Any) -> None:
         type=path_option,
         required=True,
         help="folder of the run and its result",
+    )
+    parser.add_argument(
+        "--devices",
+        type=int,
+        metavar="N",
+        help="train on the first N devices together: each has a part of the weights "
+        "and rows of the batch (default: on one)",
     )
     rank = parser.add_mutually_exclusive_group()
     rank.add_argument(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from jax.custom_derivatives import SymbolicZero
@@ -12,14 +12,16 @@ from jax_stepcache.loop.denoise import walk
 from jax_stepcache.loop.generation import Generation
 from jax_stepcache.loop.program import sampled
 
+T = TypeVar("T")
+
 
 def with_derivatives_of(
-    other: Callable[[Generation], Any], run: Callable[[Generation], Any]
-) -> Callable[[Generation], Any]:
+    other: Callable[[T], Any], run: Callable[[T], Any]
+) -> Callable[[T], Any]:
     """A function with another's derivatives.
 
     Args:
-        other: the same function, made of what can be differentiated.
+        other: the same function of a pytree, made of what can be differentiated.
         run: the function.
 
     Returns:
@@ -27,8 +29,8 @@ def with_derivatives_of(
     """
 
     @jax.custom_jvp
-    def function(generation: Generation) -> Any:
-        return run(generation)
+    def function(given: T) -> Any:
+        return run(given)
 
     def derivative(primals: Any, tangents: Any) -> tuple[Any, Any]:
         given, structure = jax.tree.flatten(primals)

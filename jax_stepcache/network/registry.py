@@ -14,6 +14,11 @@ from typing import TYPE_CHECKING, Any, cast
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
+from jax_stepcache.checkpoints.layers import (
+    layers_apart,
+    put_together,
+    wanted_layers,
+)
 from jax_stepcache.checkpoints.precision import precision
 from jax_stepcache.checkpoints.shards import Shards
 from jax_stepcache.checkpoints.streaming import Recipe, StreamedCheckpoint, as_it_is
@@ -34,10 +39,11 @@ if TYPE_CHECKING:
 # path of a bundled file; `open_checkpoint(path)`, for the checkpoints of others, a
 # `StreamedCheckpoint` or None; `named_model(name)`, for configurations;
 # `weight_axes(name, ndim)` and `axis_sizes(model)`, for rules on a mesh;
-# `with_dtype(model, name)`, the model with other activations; `describe(model)`, rows
-# for `jax-stepcache info`; and `finetune` with `FinetuneSettings`. What it does not
-# offer, its base class's package may. The module of a model's class stands in the
-# package itself and not in a folder of it, for there `offered` looks.
+# `with_dtype(model, name)`, the model with other activations; for `jax-stepcache info`
+# `describe(model)`, rows, and `memory(model, rows, devices)`, bytes on each device; and
+# `finetune` with `FinetuneSettings`. What it does not offer, its base class's package
+# may. The module of a model's class stands in the package itself and not in a folder of
+# it, for there `offered` looks.
 _MODULES = {
     "tabletop": "jax_stepcache.models.tabletop",
     "dreamzero": "jax_stepcache.models.dreamzero",
@@ -61,6 +67,7 @@ def load_params(
     dtype: DTypeLike | None = None,
     mesh: Mesh | None = None,
     rules: str | Mapping[str, Any] | Iterable[Rule] | None = None,
+    layers: str | None = None,
 ) -> Params:
     """Loads weights, bundled or from disk.
 
@@ -83,6 +90,10 @@ def load_params(
             ``"branch"``, ``"heads"``, ``"mlp"``, ``"embed"``, ``"layers"``,
             ``"frames"``) to mesh axis. `sample`, `sample_many`, `serve` and
             `DreamZeroPipeline` follow them.
+        layers: ``"stacked"``, the weights of all blocks as arrays with a leading layer
+            axis, for training and for CPUs; ``"apart"``, one array a layer (`Layers`),
+            which a GPU reads without copying them; the one that suits the devices
+            unless given.
 
     Returns:
         The params.
@@ -90,22 +101,26 @@ def load_params(
     Raises:
         FileNotFoundError: if there is neither a model nor a file of that name, or if
             files of the checkpoint are missing.
-        ValueError: if the name has no bundled weights; if a file is cut short, foreign
+        ValueError: if there is no such dtype or way to keep the layers; if the name has
+            no bundled weights; if a file is cut short, foreign
             or a pickle; or if the checkpoint does not fit its model: every tensor that
             is missing, extra, misshapen or not finite is listed; or if mesh and rules
             do not fit it.
         TypeError: if mesh or rules are of another kind.
     """
-    name = precision(dtype)
+    name, kept = precision(dtype), wanted_layers(layers, mesh)
     layout = layout_of(mesh, rules)
     checkpoint = open_checkpoint(source)
     model = in_dtype(checkpoint.model, name)
-    if layout is None:
-        return Params(checkpoint.load(dtype=name, mesh=mesh), model)
-    model = in_layout(model, layout)
-    where = placed_by_name(model, layout)
-    where.shardings(offered(model, "weights_struct")(model))  # which checks them
-    return Params(checkpoint.load(dtype=name, mesh=where), model)
+    where = mesh
+    if layout is not None:
+        model = in_layout(model, layout)
+        where = placed_by_name(model, layout)
+        where.shardings(offered(model, "weights_struct")(model))  # which checks them
+    weights = checkpoint.load(dtype=name, mesh=where)
+    if kept == "apart":
+        weights = layers_apart(weights, consume=True)
+    return Params(weights, model)
 
 
 @naming_arguments()
@@ -152,7 +167,7 @@ def save_params(path: str | os.PathLike[str], params: Params) -> None:
     weights = flat(params.weights)
     writer = FolderWriter(path)
     for part, names in parts_of(weights).items():
-        writer.write(part, {name: weights[name] for name in names})
+        writer.write(part, put_together({name: weights[name] for name in names}))
     writer.finish(name, config)
 
 

@@ -28,6 +28,7 @@ from jax_stepcache.options import ELSEWHERE, Options, Request, resolve
 from jax_stepcache.policy.span import Span
 from jax_stepcache.requests.compiled import Plan
 from jax_stepcache.requests.places import Entry
+from jax_stepcache.requests.together import group_size, groups
 
 # What makes no sense for many requests: each decides, and is somewhere of its own.
 _NOT_SHARED = ("decide", "progress")
@@ -73,6 +74,30 @@ class Admission:
         Raises:
             ValueError: if it does not fit the plan, or the shapes of other requests.
         """
+        (entry,) = self.drawn([request], [self.checked(request)])
+        return entry
+
+    def drawn(self, requests: list[Generation], entries: list[Entry]) -> list[Entry]:
+        """Draws what has no noise yet, for many requests at once.
+
+        Args:
+            requests: those that the entries are of.
+            entries: see `checked`.
+
+        Returns:
+            The entries, complete.
+        """
+        lack = [i for i, request in enumerate(requests) if request.noise is None]
+        entries = list(entries)
+        keys = [requests[i].key for i in lack]
+        for start, some in groups(keys, group_size(len(keys))):
+            drawn = _draw(self.plan.model, self._beside(some))
+            for i, noise in zip(lack[start:], self._beside(drawn), strict=False):
+                entries[i] = entries[i]._replace(sample=noise)
+        return entries
+
+    def checked(self, request: Generation) -> Entry:
+        """As `entry`; but where noise is still to be drawn there are structs of it."""
         plan, program = self.plan, request.program
         if any(isinstance(x, Tracer) for x in _arrays_of(request)):
             raise TypeError(
@@ -94,7 +119,7 @@ class Admission:
             raise ValueError(_another("span", given, plan.span))
         noise = request.noise
         if noise is None:
-            noise = _draw(program.model, request.key)
+            noise = plan.model.noise_struct(1)
         rows = batch_size(noise, "noise")
         if rows != 1:
             raise ValueError(f"a request is a batch of one; its noise has {rows} rows")
@@ -107,7 +132,7 @@ class Admission:
             plan.max_steps,
         )
         entry = Entry(settings, self._inputs(request), noise, request.asked)
-        entry = moved_beside(self.beside, with_automatic_axes(entry))
+        entry = self._beside(entry)
         if self.like is not None:
             _check_alike(entry, self.like)
         return entry
@@ -115,6 +140,9 @@ class Admission:
     def with_example(self, entry: Entry) -> Admission:
         """Lets in only what has the shapes of an entry."""
         return replace(self, like=structs_of(entry))
+
+    def _beside(self, arrays: Any) -> Any:
+        return moved_beside(self.beside, with_automatic_axes(arrays))
 
     def _inputs(self, request: Generation) -> Inputs:
         inputs = request.inputs
@@ -323,8 +351,11 @@ def _check_alike(entry: Entry, like: Entry) -> None:
             f"this request lacks {sorted(others - names)}, which the first one has, "
             f"and has {sorted(names - others)}, which that one lacks"
         )
+    pairs = list(zip(jax.tree.leaves(entry), jax.tree.leaves(like), strict=True))
+    if all(np.shape(x) == y.shape and dtype_of(x) == y.dtype for x, y in pairs):
+        return
     given = jax.tree_util.tree_leaves_with_path(structs_of(entry))
-    for (path, x), y in zip(given, jax.tree.leaves(like), strict=True):
+    for (path, x), (_, y) in zip(given, pairs, strict=True):
         if (x.shape, x.dtype) != (y.shape, y.dtype):
             raise ValueError(
                 f"the request's {jax.tree_util.keystr(path)[1:]} is {x.dtype}"
@@ -354,5 +385,6 @@ def _another(part: str, given: Any, wanted: Any) -> str:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _draw(model: Any, key: jax.Array) -> Any:
-    return draw_noise(key, model.noise_struct(1))
+def _draw(model: Any, keys: tuple[jax.Array, ...]) -> tuple[Any, ...]:
+    # One by one: not every kind of key draws the same numbers under `jax.vmap`.
+    return tuple(draw_noise(key, model.noise_struct(1)) for key in keys)

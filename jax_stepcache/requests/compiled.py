@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ from jax_stepcache.batching.forward import Network
 from jax_stepcache.batching.loop import Running, run_slots
 from jax_stepcache.batching.per_sample import forward_for
 from jax_stepcache.batching.slots import Slots, empty_trace
-from jax_stepcache.loop.placeholders import as_bits, as_numbers
+from jax_stepcache.loop.placeholders import Bits, as_bits, as_numbers
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.beside import sharding_beside
 from jax_stepcache.network.rows import with_rows
@@ -116,19 +117,30 @@ def empty_state(plan: Plan, weights: Any, entry: Entry, places: int) -> State:
 
 
 @functools.partial(jax.jit, donate_argnames=("state",))
-def put(state: State, place: jax.Array, entry: Entry) -> State:
-    """Puts a request into a place."""
+def put(state: State, start: jax.Array, together: Entry) -> State:
+    """Puts requests into places that lie one after the other.
+
+    Args:
+        state: where to put them.
+        start: int32 scalar, the first place.
+        together: the requests, see `put_together`.
+
+    Returns:
+        The state.
+    """
     places = state.places
 
     def at(there: Any, new: Any) -> Any:
-        return jax.tree.map(lambda x, n: x.at[place].set(n), there, new)
+        write = functools.partial(_written, start=start)
+        return jax.tree.map(write, there, new, is_leaf=_is_bits)
 
+    count = len(together.settings.num_steps)
     return state._replace(
         places=places._replace(
-            settings=at(places.settings, at_rest(entry.settings)),
-            inputs=at(places.inputs, entry.inputs),
-            sample=at(places.sample, entry.sample),
-            finished=places.finished.at[place].set(False),
+            settings=at(places.settings, together.settings),
+            inputs=at(places.inputs, together.inputs),
+            sample=at(places.sample, together.sample),
+            finished=at(places.finished, jnp.zeros(count, bool)),
         )
     )
 
@@ -191,10 +203,47 @@ def opened_state(plan: Plan, weights: Any, entry: Entry, places: int) -> State:
     return jax.device_put(state, sharding_beside(weights))
 
 
-@jax.jit
-def at_place(tree: Any, place: jax.Array) -> Any:
-    """Fetches what is in a place from arrays with a leading axis of places."""
-    return jax.tree.map(lambda x: x[place], tree)
+@functools.partial(jax.jit, static_argnames=("count",))
+def taken_out(tree: Any, start: jax.Array, count: int) -> tuple[Any, ...]:
+    """What is in places that lie one after the other.
+
+    Args:
+        tree: of [places, ...] arrays.
+        start: int32 scalar, the first place.
+        count: how many places.
+
+    Returns:
+        The tree of each place, its arrays without that axis.
+    """
+    return tuple(
+        jax.tree.map(lambda x, i=i: _at(x, start + i), tree) for i in range(count)
+    )
+
+
+def _at(x: jax.Array, place: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_index_in_dim(x, place, keepdims=False)
+
+
+def _written(there: Any, new: Any, start: jax.Array) -> Any:
+    """An array of places with those from ``start`` on overwritten.
+
+    In place: the arrays of a tuple are not stacked before, which would be a copy.
+    """
+    if isinstance(there, Bits):
+        as_they_rest = jax.tree.map(lambda x: x.bits, as_bits(new), is_leaf=_is_bits)
+        return replace(there, bits=_written(there.bits, as_they_rest, start))
+    if not isinstance(new, tuple):
+        new = new.astype(there.dtype)
+        return jax.lax.dynamic_update_slice_in_dim(there, new, start, 0)
+    for i, one in enumerate(new):
+        there = jax.lax.dynamic_update_index_in_dim(
+            there, jnp.asarray(one, there.dtype), start + i, 0
+        )
+    return there
+
+
+def _is_bits(x: Any) -> bool:
+    return isinstance(x, Bits)
 
 
 def _slots_at_rest(slots: Slots) -> Slots:

@@ -21,10 +21,18 @@ from jax_stepcache.requests.admission import (
     check_shared,
     resolve_request,
 )
-from jax_stepcache.requests.compiled import advance, at_place, opened_state, put
+from jax_stepcache.requests.compiled import (
+    Report,
+    State,
+    advance,
+    opened_state,
+    put,
+    taken_out,
+)
 from jax_stepcache.requests.finished import finished_result
 from jax_stepcache.requests.places import Entry
 from jax_stepcache.requests.request import as_request
+from jax_stepcache.requests.together import MOST, groups, put_together
 
 NO_LIMIT = np.int32(np.iinfo(np.int32).max)
 
@@ -135,10 +143,10 @@ def check_many(
     entries = []
     for index, request in enumerate(resolved):
         with naming(what, index):
-            entries.append(admission.entry(request))
+            entries.append(admission.checked(request))
         if not index:
             admission = admission.with_example(entries[0])
-    return Checked(admission, entries)
+    return Checked(admission, admission.drawn(resolved, entries))
 
 
 @in_automatic_context
@@ -154,24 +162,59 @@ def run_many(checked: Checked, places: int) -> list[SampleResult]:
     """
     plan, weights = checked.admission.plan, checked.admission.weights
     entries = checked.entries
-    state = opened_state(plan, weights, entries[0], places)
-    for place, entry in enumerate(entries):
-        state = put(state, *sent((np.int32(place), entry), weights))
+    state = placed(checked, places)
     # The longest first: at the end, when slots run dry, only short ones are left.
     steps = np.zeros(places, np.int32)
     steps[: len(entries)] = [entry.settings.num_steps for entry in entries]
     order = np.argsort(-steps, kind="stable").astype(np.int32)
     told = order, np.int32(len(entries)), np.zeros(places, bool), NO_LIMIT
     state, report = advance(plan, weights, state, *sent(told, weights))
-    calls = int(jax.device_get(report.calls))
-    traces = jax.device_get(state.places.trace)
+    return results_of(checked, state, report)
+
+
+def placed(checked: Checked, places: int) -> State:
+    """Idle slots, and the requests in their places.
+
+    Args:
+        checked: the requests.
+        places: room for them.
+
+    Returns:
+        The state to begin with.
+    """
+    admission, entries = checked
+    state = opened_state(admission.plan, admission.weights, entries[0], places)
+    for start, some in groups(entries, min(MOST, places)):
+        told = np.int32(start), put_together(some)
+        state = put(state, *sent(told, admission.weights))
+    return state
+
+
+def results_of(checked: Checked, state: State, report: Report) -> list[SampleResult]:
+    """Takes results out of their places; what is read of them is fetched at once.
+
+    Args:
+        checked: the requests.
+        state: after all of them are finished.
+        report: what was done.
+
+    Returns:
+        The results in the order of the requests.
+    """
+    weights, entries = checked.admission.weights, checked.entries
+    places, inside = state.places, checked.admission.plan.span is not None
+    samples: dict[int, Any] = {}
+    for start, some in groups(entries, min(MOST, len(places.finished))):
+        first = sent(np.int32(start), weights)
+        samples.update(enumerate(taken_out(places.sample, first, len(some)), start))
+    calls, traces = jax.device_get((report.calls, places.trace))
     return [
         finished_result(
-            at_place(state.places.sample, sent(np.int32(place), weights)),
+            samples[place],
             jax.tree.map(lambda x, at=place: x[at], traces),
             entry,
             calls,
-            plan.span is not None,
+            inside,
         )
         for place, entry in enumerate(entries)
     ]

@@ -27,13 +27,14 @@ from jax_stepcache.requests.admission import (
 from jax_stepcache.requests.compiled import (
     Report,
     advance,
-    at_place,
     opened_state,
     put,
+    taken_out,
 )
 from jax_stepcache.requests.finished import finished_result
 from jax_stepcache.requests.places import Entry
 from jax_stepcache.requests.request import as_request
+from jax_stepcache.requests.together import put_together
 from jax_stepcache.serving.held import Held, check_urgency
 from jax_stepcache.serving.outcome import DeadlineExceeded, Outcome
 from jax_stepcache.serving.use import Use
@@ -161,7 +162,8 @@ class Stream:
             until = math.inf if deadline is None else self.clock() + deadline
             place = self._free.pop()
             try:
-                told = sent((np.int32(place), entry), self._params)
+                told = np.int32(place), put_together([entry])
+                told = sent(told, self._params)
                 with automatic_context():
                     self._state = put(self._state, *told)
             except BaseException as error:
@@ -312,31 +314,38 @@ class Stream:
     def _collect(self, admission: Admission, report: Report) -> None:
         poisoned = set(report.running[report.nonfinite & (report.running >= 0)])
         started = [held for held in self._held.values() if not held.waiting]
+        finished = []
         for held in self._expire(started):
             if report.finished[held.place]:
-                self._deliver(admission, held)
+                finished.append(held)
             elif held.place in poisoned:
                 self._fail(held, _not_finite(held.ticket))
+        if finished:
+            self._deliver(admission, finished)
 
     @automatic_context()
-    def _deliver(self, admission: Admission, held: Held) -> None:
+    def _deliver(self, admission: Admission, finished: list[Held]) -> None:
         there = self._state.places.sample, self._state.places.trace
-        place = sent(np.int32(held.place), self._params)
-        sample, trace = at_place(there, place)
-        trace = jax.device_get(trace)
-        del self._held[held.ticket]
-        self._free.append(held.place)
-        outcome = Outcome(held.ticket, None, _not_finite(held.ticket))
-        if not trace.nonfinite:
-            result = finished_result(
-                sample,
-                trace,
-                held.entry,
-                self.network_calls,
-                admission.plan.span is not None,
-            )
-            outcome = Outcome(held.ticket, result, None)
-        self._settled.append(outcome)
+        # All that a chunk has finished is begun first, and waited for once.
+        out = [
+            taken_out(there, sent(np.int32(held.place), self._params), 1)[0]
+            for held in finished
+        ]
+        traces = jax.device_get([trace for _, trace in out])
+        for held, (sample, _), trace in zip(finished, out, traces, strict=True):
+            del self._held[held.ticket]
+            self._free.append(held.place)
+            outcome = Outcome(held.ticket, None, _not_finite(held.ticket))
+            if not trace.nonfinite:
+                result = finished_result(
+                    sample,
+                    trace,
+                    held.entry,
+                    self.network_calls,
+                    admission.plan.span is not None,
+                )
+                outcome = Outcome(held.ticket, result, None)
+            self._settled.append(outcome)
 
     def _expire(self, some: Iterable[Held]) -> list[Held]:
         """Fails those who are late, and returns the others."""

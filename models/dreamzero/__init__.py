@@ -11,7 +11,7 @@ from .checkpoint.name_map import import_state_dict, state_dict_shapes
 from .checkpoint.released import named_model, open_checkpoint, with_dtype
 from .control.pipeline import DreamZeroPipeline
 from .control.step import ControlStep
-from .describe import describe
+from .describe import describe, memory
 from .model import (
     DreamZeroModel,
     axis_sizes,
@@ -63,6 +63,7 @@ __all__ = [
     "import_state_dict",
     "init_weights",
     "load_statistics",
+    "memory",
     "model_from_config",
     "named_model",
     "normalise_state",

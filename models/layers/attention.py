@@ -7,12 +7,21 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.loop.gradient import with_derivatives_of
+
+from . import fused_attention
+from .even_lengths import with_even_lengths
+
+KERNELS = ("xla", "cudnn")
+"""What can compute an attention, see `attend`."""
+
 
 class KeysValues(NamedTuple):
     """Keys and values of one attention.
 
     Attributes:
-        k: (B, tokens, heads, head_dim); with a leading layer axis where stacked.
+        k: (B, tokens, heads, head_dim); of several layers with a leading layer axis, or
+            `Layers`.
         v: like ``k``.
     """
 
@@ -24,7 +33,7 @@ def attend(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
-    kernel: str,
+    kernel: str | None,
     mask: jax.Array | None = None,
 ) -> jax.Array:
     """Softmax attention.
@@ -33,24 +42,48 @@ def attend(
         q: (B, L, heads, head_dim).
         k: (B, K, heads, head_dim).
         v: like ``k``.
-        kernel: ``"xla"``, which runs anywhere, or ``"cudnn"``, which keeps no matrix
-            of L x K and needs a GPU and 16-bit floats.
+        kernel: ``"xla"``, which runs anywhere; ``"cudnn"``, which keeps no matrix of
+            L x K and needs a GPU and 16-bit floats; None for that one where it can run,
+            and elsewhere the other.
         mask: (B or 1, 1, 1 or L, K) bool, or None.
 
     Returns:
         (B, L, heads, head_dim).
     """
-    if kernel == "cudnn" and mask is not None:
+
+    def plain(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        return attention(q, k, v, mask, "xla")
+
+    def fused(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         # It takes a mask for every query only.
-        mask = jnp.broadcast_to(mask, (q.shape[0], 1, q.shape[1], k.shape[1]))
-    # JAX's own has no other way to say that logits are float32.
+        every = (len(mask), 1, q.shape[1], k.shape[1]) if mask is not None else ()
+        full = None if mask is None else jnp.broadcast_to(mask, every)
+
+        def even(given: tuple[jax.Array, ...]) -> jax.Array:
+            q, k, v = given
+            return with_even_lengths(q, k, v, full, "cudnn")
+
+        def as_it_is(given: tuple[jax.Array, ...]) -> jax.Array:
+            q, k, v = given
+            return attention(q, k, v, full, "cudnn")
+
+        return with_derivatives_of(even, as_it_is)((q, k, v))
+
+    if kernel == "cudnn":
+        return fused(q, k, v)
+    if kernel is None and fused_attention.can_run(q):
+        return jax.lax.platform_dependent(q, k, v, cuda=fused, default=plain)
+    return plain(q, k, v)
+
+
+def attention(
+    q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None, kernel: str
+) -> jax.Array:
+    """JAX's own; arguments are those of `attend`."""
+    # It has no other way to say that logits are float32.
     with jax.numpy_dtype_promotion("standard"):
         return jax.nn.dot_product_attention(
-            q,
-            k,
-            v,
-            mask=mask,
-            implementation="cudnn" if kernel == "cudnn" else "xla",
+            q, k, v, mask=mask, implementation="cudnn" if kernel == "cudnn" else "xla"
         )
 
 

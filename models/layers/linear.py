@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from .adapters import Adapter
 from .features import beside
 
 _XAVIER = nnx.initializers.xavier_uniform()
@@ -23,6 +24,7 @@ class Linear(nnx.Module):
     Attributes:
         kernel: (in, out).
         bias: (out,).
+        adapter: what is trained beside a frozen kernel, or None.
     """
 
     def __init__(
@@ -35,12 +37,15 @@ class Linear(nnx.Module):
     ):
         self.kernel = nnx.Param(init(rngs.params(), (in_features, out_features)))
         self.bias = nnx.Param(jnp.zeros(out_features))
+        self.adapter: Adapter | None = nnx.data(None)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps (..., in) to (..., out) in the dtype of ``x``."""
         kernel = self.kernel.get_value().astype(x.dtype)
         rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
         y = rows @ kernel + beside(self.bias.get_value(), rows)
+        if self.adapter is not None:
+            y = y + self.adapter(rows)
         return y.reshape(*x.shape[:-1], kernel.shape[-1])
 
 

@@ -49,6 +49,8 @@ def per_token(rows: jax.Array, spans: Spans) -> jax.Array:
     if rows.shape[1] == 1:
         return rows
     batch, _, dim = rows.shape
+    if all(count == 1 for count, _ in spans):
+        return _by_position(rows, [tokens for _, tokens in spans])
     parts, first = [], 0
     for count, tokens in spans:
         part = rows[:, first : first + count, None]
@@ -56,3 +58,16 @@ def per_token(rows: jax.Array, spans: Spans) -> jax.Array:
         parts.append(part.reshape(batch, count * tokens, dim))
         first += count
     return jnp.concatenate(parts, axis=1)
+
+
+def _by_position(rows: jax.Array, tokens: list[int]) -> jax.Array:
+    """`per_token` of single rows: chosen, which a GPU does within a normalisation.
+
+    A concatenation would be a kernel of its own, and write all of it to memory.
+    """
+    position = jax.lax.broadcasted_iota(jnp.int32, (1, sum(tokens), 1), 1)
+    chosen, first = rows[:, :1], tokens[0]
+    for i, count in enumerate(tokens[1:], 1):
+        chosen = jnp.where(position >= first, rows[:, i : i + 1], chosen)
+        first += count
+    return chosen

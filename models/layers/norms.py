@@ -37,17 +37,24 @@ class RMSNorm(nnx.Module):
     Attributes:
         scale: (features,).
         eps: added to the mean square.
+        rotated: whether what is normalised is then rotated.
     """
 
-    def __init__(self, features: int, eps: float):
+    def __init__(self, features: int, eps: float, rotated: bool = False):
         self.scale = nnx.Param(jnp.ones(features))
         self.eps = eps
+        self.rotated = rotated
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalises the last axis of ``x`` (..., features), in float32 at least."""
         wide = at_least_float32(x)
         mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-        y = (wide * jax.lax.rsqrt(mean_square + self.eps)).astype(x.dtype)
+        factor = jax.lax.rsqrt(mean_square + self.eps)
+        if self.rotated:
+            # Else XLA makes a GPU kernel of mean and product together, which writes
+            # its result for the rotation to read; so, product and rotation are one.
+            factor = jax.lax.optimization_barrier(factor)
+        y = (wide * factor).astype(x.dtype)
         return y * beside(self.scale.get_value(), x)
 
 

@@ -11,7 +11,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jax_stepcache.checkpoints.layers import stacked_shape
 from jax_stepcache.checkpoints.weights import differences, flat, require_fit
+
+from ..layers.adapters import adapted, add_adapters
 
 Weights = dict
 """Nested dict of arrays: module names, then parameter names; blocks are stacked."""
@@ -72,7 +75,8 @@ class Parameters(Generic[Config, Network]):
 
         Args:
             config: the network's.
-            weights: as from `init`; any floating dtype.
+            weights: as from `init`; any floating dtype. Beside a kernel there may be
+                an ``adapter`` with factors ``a`` and ``b``, see `Adapter`.
 
         Returns:
             The network.
@@ -80,17 +84,20 @@ class Parameters(Generic[Config, Network]):
         Raises:
             ValueError: if names or shapes are not those of the configuration.
         """
-        graph, expected = _structure(self.network, config)
-        given, wanted = (
-            {name: jnp.shape(leaf) for name, leaf in flat(tree).items()}
-            for tree in (weights, nnx.to_pure_dict(expected))
-        )
-        self.check(given, wanted)
+        given = {name: stacked_shape(leaf) for name, leaf in flat(weights).items()}
+        graph, expected = _structure(self.network, config, adapted(given))
+        wanted = flat(nnx.to_pure_dict(expected))
+        self.check(given, {name: jnp.shape(leaf) for name, leaf in wanted.items()})
         return nnx.merge(graph, weights)
 
 
 @lru_cache(maxsize=64)
 def _structure(
-    network: Callable[..., Any], config: Any
+    network: Callable[..., Any], config: Any, ranks: tuple[tuple[str, int], ...] = ()
 ) -> tuple[nnx.GraphDef, nnx.State]:
-    return nnx.split(nnx.eval_shape(lambda: network(config, rngs=nnx.Rngs(0))))
+    def make() -> Any:
+        made = network(config, rngs=nnx.Rngs(0))
+        add_adapters(made, ranks)
+        return made
+
+    return nnx.split(nnx.eval_shape(make))

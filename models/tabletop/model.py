@@ -18,6 +18,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.check import batch_size, check_arrays
+from jax_stepcache.checkpoints.layers import are_apart
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.meshes.explicit import under_automatic_axes
 from jax_stepcache.network.guidance import stack_branches
@@ -111,7 +112,8 @@ class TabletopModel(DreamZeroModel):
         dit = bind(self.dit, weights)
         context = dit.encode_context(text)
         # One slot: a control step sees one frame before the ones it imagines.
-        cache = KVCache.empty(self.dit, frame.shape[0], frames=1)
+        apart = are_apart(weights)
+        cache = KVCache.empty(self.dit, frame.shape[0], frames=1, apart=apart)
         return DreamZeroCondition(context, dit.prefill(frame, context, cache), state)
 
     def observation_struct(self, batch: int) -> dict[str, jax.ShapeDtypeStruct]:

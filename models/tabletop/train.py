@@ -242,7 +242,7 @@ def main() -> None:
     weights, init, commit = None, None, _commit()
     model = TabletopModel(tabletop_config())
     if arguments.init is not None:
-        begun = load_params(arguments.init)
+        begun = load_params(arguments.init, layers="stacked")
         if begun.model != model:
             raise ValueError(f"{arguments.init} has other sizes than the tabletop's")
         weights = begun.weights

@@ -12,9 +12,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jax_stepcache.checkpoints.checksums import checksums, require_intact
+from jax_stepcache.meshes.beside import all_over_the_mesh
 
 from .export import write_json
-from .step import TrainState
+from .step import TrainState, all_finite
 
 _RECORD = "checksums.json"
 
@@ -54,7 +55,8 @@ def restore_state(
     Args:
         manager: of the run's folder.
         step: the checkpoint's.
-        like: a state of the same shapes.
+        like: a state of the same shapes; on a mesh, of the same shardings, whatever
+            devices the checkpoint was written from.
 
     Returns:
         The state.
@@ -76,17 +78,18 @@ def restore_state(
         if known is not None and str(step) in known:
             require_intact(folder / str(step), known[str(step)], record)
         template = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        restored = manager.restore(step, args=ocp.args.StandardRestore(template))
-        # As fresh arrays: those that Orbax commits to a device would compile again.
-        host = jax.tree.map(np.asarray, restored)
-        if not all(np.isfinite(x).all() for x in jax.tree.leaves(host)):
+        restored: Any = manager.restore(step, args=ocp.args.StandardRestore(template))
+        if not all_finite(restored):
             raise ValueError("it has numbers that are not finite")
     except Exception as error:  # Orbax's and TensorStore's are of many kinds
         first = str(error) if isinstance(error, ValueError) else _first_line(error)
         raise ValueError(
             f"the checkpoint {folder / str(step)} cannot be used: {first}; {way_out}"
         ) from error
-    return jax.tree.map(jnp.asarray, host)
+    if all_over_the_mesh(like) is not None:
+        return restored
+    # As fresh arrays: those that Orbax commits to a device would compile again.
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), restored)
 
 
 def _recorded(path: Path) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from jax_stepcache.loop.transfers import sent
 from jax_stepcache.paths import as_path
 
 from .checkpoints import finish_saves, restore_state, save_state
+from .layout import Layout
 from .settings import check_run, keep_settings, require_same
 from .step import Loss, Soundness, TrainState, all_finite, init_state, train_step
 from .stopped import stopped
@@ -34,6 +35,7 @@ def fit(
     frozen: Any = None,
     rows_of: Callable[[int, jax.Array], np.ndarray] | None = None,
     source: str = "the data",
+    layout: Layout | None = None,
     resume: bool = False,
     stop_after: int | None = None,
     save_every: int = 500,
@@ -61,6 +63,8 @@ def fit(
             its number and its key: for the error of a run that stops. None where there
             are no rows to name.
         source: what the rows are of, likewise.
+        layout: where the run lies on a mesh; another than the run was begun on is as
+            good. None for one device.
         resume: continue from the newest checkpoint; without it, the folder must not
             hold any.
         stop_after: stop at this step, as an interruption would; None for the end.
@@ -93,23 +97,29 @@ def fit(
             keep_settings(path, kept)
         else:
             require_same(path, kept)
-        state = init_state(trained, optimizer)
+        state = init_state(trained, optimizer, layout)
+        if layout is not None:
+            frozen = layout.laid_out(frozen)
         if newest is not None:
             state = restore_state(manager, newest, state)
         start = time.perf_counter()
         going: bool | jax.Array = True
+        if layout is not None:
+            # As it comes back: else the step would be compiled twice.
+            going = jax.device_put(True, layout.whole)
         before: _Taken | None = None
         for step in range(int(jax.device_get(state.step)), last):
             state, losses, sound = train_step(
                 state,
                 frozen,
-                sent(batch_at(step), state),
+                _given(batch_at(step), state, layout),
                 _key_of(settings.seed, step),
                 loss=loss,
                 optimizer=optimizer,
                 decay=settings.decay,
                 accumulate=settings.accumulate,
                 going=sent(going),
+                layout=layout,
             )
             going, done = sound.going, step + 1
             taken = _Taken(step, losses, sound)
@@ -140,6 +150,13 @@ def fit(
                 save_state(manager, done, state)
         finish_saves(manager)
     return state
+
+
+def _given(batch: Any, state: TrainState, layout: Layout | None) -> Any:
+    """A batch on its way to the devices; on a mesh each gets rows of its own."""
+    if layout is None:
+        return sent(batch, state)
+    return jax.device_put(batch, layout.rows)
 
 
 def _key_of(seed: int, step: int) -> jax.Array:

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from .layout import Layout
+
 # (trained, frozen, batch, key) -> loss and its parts. Hashable: it is static.
 Loss = Callable[[Any, Any, Any, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
 
@@ -47,8 +49,16 @@ class Soundness(NamedTuple):
     parts: jax.Array
 
 
-def init_state(trained: Any, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step."""
+def init_state(
+    trained: Any,
+    optimizer: optax.GradientTransformation,
+    layout: Layout | None = None,
+) -> TrainState:
+    """The state before the first step, laid out on a mesh if there is one."""
+    if layout is not None:
+        fresh = functools.partial(init_state, optimizer=optimizer)
+        shardings = layout.shardings(jax.eval_shape(fresh, trained))
+        return jax.jit(fresh, out_shardings=shardings)(layout.laid_out(trained))
     averaged = jax.tree.map(jnp.copy, trained)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         fresh = optimizer.init(trained)
@@ -57,7 +67,7 @@ def init_state(trained: Any, optimizer: optax.GradientTransformation) -> TrainSt
 
 @functools.partial(
     jax.jit,
-    static_argnames=("loss", "optimizer", "decay", "accumulate"),
+    static_argnames=("loss", "optimizer", "decay", "accumulate", "layout"),
     donate_argnums=0,
 )
 def train_step(
@@ -71,6 +81,7 @@ def train_step(
     decay: float,
     accumulate: int = 1,
     going: bool | jax.Array = True,
+    layout: Layout | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array], Soundness]:
     """Takes one optimiser step.
 
@@ -86,12 +97,18 @@ def train_step(
         accumulate: parts whose gradients are averaged before the step, so that memory
             is that of one part.
         going: `Soundness.going` of the step before.
+        layout: where the state lies on a mesh, and what comes of it; None without one.
 
     Returns:
         The new state, or the same where numbers are not finite; the parts of the loss;
         and whether they are.
     """
-    gradient = jax.value_and_grad(loss, has_aux=True)
+    laid_out = (lambda tree: tree) if layout is None else layout.laid_out
+
+    def gradient(*given: Any) -> tuple[tuple[jax.Array, dict[str, jax.Array]], Any]:
+        value, gradients = jax.value_and_grad(loss, has_aux=True)(*given)
+        # Summed over the devices into parts, not into a whole on each of them.
+        return value, laid_out(gradients)
 
     def part(total: Any, one: Any) -> tuple[Any, Any]:
         rows, key = one
@@ -104,6 +121,8 @@ def train_step(
         sound = _finite(value, gradients)[None]
     else:
         parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
+        if layout is not None:
+            parts = jax.lax.with_sharding_constraint(parts, layout.parts)
         keys = jax.random.split(key, accumulate)
         zeros = jax.tree.map(jnp.zeros_like, state.trained)
         gradients, (losses, sound) = jax.lax.scan(part, zeros, (parts, keys))
@@ -127,7 +146,7 @@ def train_step(
     # them would keep old and new ones in memory side by side.
     good = going & sound.all() & all_finite(trained)
     kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), taken, state)
-    return kept, losses, Soundness(good, sound)
+    return laid_out(kept), losses, Soundness(good, sound)
 
 
 def _finite(value: jax.Array, gradients: Any) -> jax.Array:

@@ -41,7 +41,7 @@ def _arguments(folder, out, *more):
 @pytest.mark.slow
 def test_adapters_are_trained_and_merged(folder, tmp_path, capsys):
     """The result loads as the same model; what is adapted moved, the rest did not."""
-    settings = ["--lora", "2", "--steps", "3", "--batch", "4"]
+    settings = ["--lora", "2", "--steps", "3", "--batch", "4", "--devices", "1"]
     assert main(_arguments(folder, tmp_path, *settings, "--warmup", "0.3")) == 0
     assert "step 3: action" in capsys.readouterr().out
     before, after = (load_params(p) for p in (folder / "begin", tmp_path / "params"))
@@ -61,6 +61,8 @@ def test_bad_input_is_one_line(folder, tmp_path, capsys):
     assert "no folder nowhere" in capsys.readouterr().err
     assert main(_arguments(folder, tmp_path, "--batch", "9")) == 1
     assert "has 4 sequences" in capsys.readouterr().err
+    assert main(_arguments(folder, tmp_path, "--devices", "99")) == 1
+    assert "--devices is 99; there are" in capsys.readouterr().err
     (tmp_path / "params").mkdir()
     assert main(_arguments(folder, tmp_path)) == 1
     assert "this run is finished; give another --out" in capsys.readouterr().err

@@ -37,6 +37,34 @@ def test_unknown_names(capsys):
     assert "Did you mean 'droid-14b'?" in capsys.readouterr().err
 
 
+def _together(printed):
+    (line,) = [x for x in printed.splitlines() if x.strip().startswith("together")]
+    return float(line.split()[-2])
+
+
+def test_whether_it_fits(capsys):
+    """Weights, KV cache and a step's activations, from shapes alone, a device."""
+    assert main(["info", "droid-14b", "--gpu", "h100"]) == 0
+    printed = capsys.readouterr().out
+    # What XLA makes of it: benchmarks/results/gpu_program.json.
+    assert _together(printed) == pytest.approx(41.5, rel=0.1)
+    assert "fits: " in printed
+    assert main(["info", "droid-14b", "--gpu", "h100", "--devices", "2"]) == 0
+    assert _together(capsys.readouterr().out) == pytest.approx(41.5 / 2, rel=0.15)
+    assert main(["info", "droid-14b", "--gpu", "rtx4090"]) == 0
+    assert "does not fit" in capsys.readouterr().out
+    assert main(["info", "droid-14b", "--gpu", "h100", "--rows", "3"]) == 0
+    assert "XLA_PYTHON_CLIENT_MEM_FRACTION" in capsys.readouterr().out
+    assert main(["info", "dit", "--gpu", "h100"]) == 0
+    assert "weights" in capsys.readouterr().out
+
+
+def test_numbers_of_devices_that_cannot_be(capsys):
+    """One line, as for all bad input."""
+    assert main(["info", "dit", "--gpu", "h100", "--devices", "0"]) == 1
+    assert "--devices is 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("number", "unit", "text"),
     [

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from jax_stepcache import (
     CacheDiTBackend,
@@ -547,3 +548,16 @@ def test_noise_may_stand_beside_a_key():
     with_key = sample(MATRIX, model=dense, key=key, **REQUEST)
     without = sample(MATRIX, model=dense, **REQUEST)
     np.testing.assert_array_equal(with_key.sample, without.sample)
+
+
+def test_a_module_in_place_of_a_function_is_told_what_it_is() -> None:
+    """Rule: a model is called with four arguments, and who takes others is told how."""
+
+    class Net(nnx.Module):
+        def __call__(self, x, t, condition):
+            return x + t + condition
+
+    with pytest.raises(TypeError, match=r"model takes \(x.*nnx\.split\(module\)"):
+        sample({}, model=Net(), noise=jnp.ones((1, 2)))
+    with pytest.raises(TypeError, match=r"model takes \(x, t\), and is called as"):
+        sample({}, model=lambda x, t: x + t, noise=jnp.ones((1, 2)))

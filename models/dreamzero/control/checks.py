@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.check import check_arrays
+from jax_stepcache.checkpoints.layers import are_apart
 from jax_stepcache.kept import kept
+from jax_stepcache.loop.transfers import sent
 from jax_stepcache.network.params import Params
 from jax_stepcache.sampling import check_sampling
 
@@ -20,6 +22,7 @@ from ..robot.units import normalise_state
 from ..session.batch import check_unused
 from ..session.observation import Observation, complete
 from ..session.session import Session, session_struct
+from . import programs
 
 
 class Shown(NamedTuple):
@@ -135,7 +138,11 @@ def _in_model_units(
             f"with statistics, observation['state'] is a mapping with {names}; got "
             f"{type(state).__name__}"
         )
-    normalised = normalise_state(statistics, state, model.dit.max_state_dim)
+    normalise = programs.from_robot
+    if not all(isinstance(x, jax.Array | np.ndarray) for x in state.values()):
+        normalise = normalise_state  # whose words are about what was given
+    there, told = sent((statistics, state))
+    normalised = normalise(there, told, model.dit.max_state_dim)
     if normalised.shape[0] != batch:
         raise ValueError(
             f"observation['state'] has {normalised.shape[0]} robots and the "
@@ -165,7 +172,7 @@ def check_session(
             f"and the guidance scale is {guidance_scale:g}; begin one with "
             "this pipeline"
         )
-    wanted = session_struct(model.size, session.batch, guided)
+    wanted = session_struct(model.size, session.batch, guided, are_apart(session))
     for (path, given), like in zip(
         jax.tree_util.tree_leaves_with_path(session),
         jax.tree.leaves(wanted),

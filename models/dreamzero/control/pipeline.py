@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.check import check_numbers
+from jax_stepcache.checkpoints.layers import are_apart
 from jax_stepcache.errors import naming, naming_arguments
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.result import SampleResult
@@ -29,7 +30,7 @@ from ..model import DreamZeroModel
 from ..robot.statistics import Statistics
 from ..session.file import load_session, save_session
 from ..session.observation import begins_window
-from ..session.placement import mesh_of, session_shardings
+from ..session.placement import mesh_of, put
 from ..session.session import Observed, Session
 from . import programs
 from .checks import (
@@ -93,7 +94,7 @@ class DreamZeroPipeline(CachedSampler):
             mesh: where the weights go, with ``rules``; see `jax_stepcache.load_params`.
             rules: likewise.
             attention: ``"xla"``, or ``"cudnn"`` for the fused kernel of GPUs, which
-                needs 16-bit activations; None for the model's own.
+                needs 16-bit activations; None for the model's own, which picks.
 
         Raises:
             TypeError: if the params are not a DreamZero's, or the statistics none.
@@ -102,6 +103,8 @@ class DreamZeroPipeline(CachedSampler):
         params, model = placed_params(params, attention, mesh, rules)
         super().__init__(params, cache_backend=cache_backend, cache_config=cache_config)
         self.model: DreamZeroModel = model
+        # Found once: that takes a look at every weight.
+        self._mesh: Mesh | Layout | None = model.layout or mesh_of(params.weights)
         if guidance_scale is None:
             guidance_scale = model.defaults.guidance_scale
         check_numbers("guidance_scale", guidance_scale)
@@ -328,14 +331,9 @@ class DreamZeroPipeline(CachedSampler):
             FileNotFoundError: if there is no such file.
             ValueError: if it is cut short, or of another model or guidance.
         """
-        session = load_session(path, self.model.size, self.guided)
-        if self._mesh is None:
-            return session
-        return jax.device_put(session, session_shardings(session, self._mesh))
-
-    @property
-    def _mesh(self) -> Mesh | Layout | None:
-        return self.model.layout or mesh_of(self.params.weights)
+        apart = are_apart(self.params.weights)
+        session = load_session(path, self.model.size, self.guided, apart)
+        return put(session, self._mesh)
 
     def _beside(self, arrays: Any) -> Any:
         """Arrays that were committed to other devices than the weights' are moved."""

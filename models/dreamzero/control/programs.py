@@ -14,12 +14,13 @@ from jax_stepcache.meshes.layout import Layout, spread_rows
 
 from ..model import DreamZeroModel
 from ..network.stages import DreamZeroCondition
-from ..robot.units import actions_to_robot
+from ..robot.units import actions_to_robot, normalise_state
 from ..session import session as sessions
 from ..session.observation import Observation
 from ..session.placement import placed
 from ..session.session import Observed, Session
 
+from_robot = jax.jit(normalise_state, static_argnums=2)
 to_robot = jax.jit(actions_to_robot)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from ...layers.attention import KeysValues, attend, split_heads
 from ...layers.linear import Linear
 from ...layers.norms import RMSNorm
 from ...layers.rotary import Rotation, rotate
+from ...layers.spread import ALONE, Spread
+from ...layers.stack import run_stack
+from ...layers.window_attention import Seen, attend_window
 from .config import DreamZeroConfig
 
 
@@ -19,7 +21,8 @@ class Context(NamedTuple):
     """What every block attends to of the prompt, computed once per prompt.
 
     Attributes:
-        text: keys and values (layers, B, text_len, heads, head_dim).
+        text: keys and values (layers, B, text_len, heads, head_dim), or
+            `Layers`.
         image: those of the image tokens, or None without an image branch.
     """
 
@@ -43,8 +46,8 @@ class SelfAttention(nnx.Module):
         self.k = Linear(dim, dim, rngs=rngs)
         self.v = Linear(dim, dim, rngs=rngs)
         self.o = Linear(dim, dim, rngs=rngs)
-        self.norm_q = RMSNorm(dim, config.eps)
-        self.norm_k = RMSNorm(dim, config.eps)
+        self.norm_q = RMSNorm(dim, config.eps, rotated=True)
+        self.norm_k = RMSNorm(dim, config.eps, rotated=True)
         self.num_heads = config.num_heads
         self.kernel = config.attention
 
@@ -53,7 +56,7 @@ class SelfAttention(nnx.Module):
         x: jax.Array,
         rotation: Rotation,
         cached: KeysValues | None,
-        mask: jax.Array,
+        seen: Seen,
     ) -> tuple[jax.Array, KeysValues]:
         """Attends.
 
@@ -62,7 +65,7 @@ class SelfAttention(nnx.Module):
             rotation: of the new tokens.
             cached: keys and values (B, K, heads, head_dim) of earlier frames; None
                 where there are none (K = 0).
-            mask: (B or 1, 1, 1 or L, K + L) bool, the keys that a query attends to.
+            seen: the keys that a query attends to.
 
         Returns:
             (B, L, D), and keys and values of the new tokens.
@@ -70,11 +73,10 @@ class SelfAttention(nnx.Module):
         q = rotate(split_heads(self.norm_q(self.q(x)), self.num_heads), rotation)
         k = rotate(split_heads(self.norm_k(self.k(x)), self.num_heads), rotation)
         v = split_heads(self.v(x), self.num_heads)
-        all_k, all_v = k, v
-        if cached is not None:
-            all_k = jnp.concatenate([cached.k.astype(k.dtype), k], axis=1)
-            all_v = jnp.concatenate([cached.v.astype(v.dtype), v], axis=1)
-        y = attend(q, all_k, all_v, self.kernel, mask)
+        if cached is None:
+            y = attend(q, k, v, self.kernel, seen.mask)
+        else:
+            y = attend_window(q, KeysValues(k, v), cached, seen, self.kernel)
         return self.o(y.reshape(x.shape)), KeysValues(k, v)
 
 
@@ -132,11 +134,14 @@ class CrossAttention(nnx.Module):
         return self.o(y.reshape(x.shape))
 
 
-def per_layer(projection: KeyValueProjection, tokens: jax.Array) -> KeysValues:
+def per_layer(
+    projection: KeyValueProjection, tokens: jax.Array, spread: Spread = ALONE
+) -> KeysValues:
     """Keys and values that every layer's projection makes of the same tokens."""
     graph, layers = nnx.split(projection)
 
     def layer(_, state):
-        return None, nnx.merge(graph, state)(tokens)
+        made = nnx.merge(graph, spread.gather(state))(spread.pin(tokens))
+        return None, spread.pin(made)
 
-    return jax.lax.scan(layer, None, layers)[1]
+    return run_stack(layer, None, layers)[1]

@@ -12,6 +12,7 @@ from ...layers.linear import MLP
 from ...layers.modulation import Spans, modulate, per_token
 from ...layers.norms import LayerNorm
 from ...layers.rotary import Rotation
+from ...layers.window_attention import Seen
 from .attention import Context, CrossAttention, SelfAttention
 from .config import DreamZeroConfig
 
@@ -47,7 +48,7 @@ class Block(nnx.Module):
         rotation: Rotation,
         context: Context,
         cached: KeysValues | None,
-        mask: jax.Array,
+        seen: Seen,
         *,
         spans: Spans,
     ) -> tuple[jax.Array, KeysValues]:
@@ -59,7 +60,7 @@ class Block(nnx.Module):
             rotation: of the tokens.
             context: of this layer.
             cached: keys and values of earlier frames, of this layer, or None.
-            mask: (B or 1, 1, 1 or L, K + L) bool.
+            seen: the keys that a token attends to.
             spans: which tokens each row of ``modulation`` is for.
 
         Returns:
@@ -71,7 +72,7 @@ class Block(nnx.Module):
             per_token(m[:, :, j], spans) for j in range(2, 6)
         )
         u = modulated_input(x, modulation, added, spans, self.eps)
-        y, new = self.self_attn(u, rotation, cached, mask)
+        y, new = self.self_attn(u, rotation, cached, seen)
         x = x + y * gate1
         x = x + self.cross_attn(self.norm3(x), context)
         x = x + self.ffn(modulate(x, shift2, scale2, self.eps)) * gate2

@@ -10,6 +10,7 @@ import numpy as np
 
 from jax_stepcache.errors import unknown_name
 
+from ...layers.attention import KERNELS
 from ...sizes.counts import DTYPES, require_count
 
 _MODEL_TYPES = ("t2v", "i2v", "ti2v")
@@ -68,8 +69,9 @@ class DreamZeroConfig:
         unroll: blocks per iteration of the loop over blocks. Only speed depends
             on it: with all of a small model's blocks unrolled a CPU takes a third
             less time for gradients, and the program takes longer to compile.
-        attention: ``"xla"``, which runs anywhere, or ``"cudnn"``, the fused kernel
-            for GPUs and 16-bit activations.
+        attention: ``"xla"``, which runs anywhere; ``"cudnn"``, the fused kernel for
+            GPUs and 16-bit activations; None for that one on a GPU in 16 bits, and
+            elsewhere the other.
     """
 
     model_type: str = "i2v"
@@ -97,7 +99,7 @@ class DreamZeroConfig:
     image_len: int = 257
     dtype: str = "float32"
     unroll: int = 1
-    attention: str = "xla"
+    attention: str | None = None
 
     def __post_init__(self) -> None:
         """Rejects sizes that no forward could run with.
@@ -204,10 +206,8 @@ class DreamZeroConfig:
         return cls(**given)
 
     def _check_attention(self) -> None:
-        if self.attention not in ("xla", "cudnn"):
-            raise ValueError(
-                unknown_name("attention", self.attention, ("xla", "cudnn"))
-            )
+        if self.attention is not None and self.attention not in KERNELS:
+            raise ValueError(unknown_name("attention", self.attention, KERNELS))
         if self.attention == "cudnn" and self.dtype not in ("bfloat16", "float16"):
             raise ValueError(
                 f"attention 'cudnn' needs dtype bfloat16 or float16, got {self.dtype}"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.checkpoints.layers import is_apart
+
+from ...layers.stack import shape_of_one
 from .config import DreamZeroConfig
 from .kv_cache import KVCache
 
@@ -139,13 +144,30 @@ def check_cache(config: DreamZeroConfig, cache: KVCache, batch: int) -> None:
         ValueError: if it is not.
     """
     c = config
-    room = cache.k.shape[2] // c.frame_seqlen if cache.k.ndim == 5 else 0
-    shape = (c.num_layers, batch, room * c.frame_seqlen, c.num_heads, c.head_dim)
+    shape = shape_of_one(cache.k)
+    room = shape[1] // c.frame_seqlen if len(shape) == 4 else 0
     if room < 1 or room > c.window:
         raise ValueError(
             f"the cache must hold 1 to {c.window} frames of {c.frame_seqlen} "
-            f"tokens, got keys of shape {cache.k.shape}"
+            f"tokens, got keys of shape {shape} a layer"
         )
-    require_shape("cache.k", cache.k, shape)
-    require_shape("cache.v", cache.v, shape)
+    one = (batch, room * c.frame_seqlen, c.num_heads, c.head_dim)
+    require_layers("cache.k", cache.k, c.num_layers, one)
+    require_layers("cache.v", cache.v, c.num_layers, one)
     require_shape("cache.length", cache.length, (batch,))
+    require_shape("cache.broken", cache.broken, (batch, room))
+
+
+def require_layers(name: str, given: Any, layers: int, shape: tuple[int, ...]) -> None:
+    """Checks what there is of each layer, stacked or apart.
+
+    Raises:
+        ValueError: see `require_shape`.
+    """
+    if not is_apart(given):
+        require_shape(name, given, (layers, *shape))
+        return
+    if len(given) != layers:
+        raise ValueError(f"{name} must have {layers} layers, got {len(given)}")
+    for i, one in enumerate(given):
+        require_shape(f"{name}[{i}]", one, shape)

@@ -15,6 +15,9 @@ import numpy as np
 from flax import nnx
 
 from ...layers.rotary import rotation
+from ...layers.spread import ALONE, Spread
+from ...layers.stack import run_stack
+from ...layers.window_attention import Seen
 from . import positions
 from .attention import Context
 from .config import DreamZeroConfig
@@ -34,6 +37,7 @@ def forward(
     clean: jax.Array | None = None,
     y: jax.Array | None = None,
     remat: bool = False,
+    spread: Spread = ALONE,
 ) -> tuple[jax.Array, jax.Array]:
     """Predicts the velocities of all blocks of a sequence.
 
@@ -49,6 +53,7 @@ def forward(
             see the noisy blocks before it.
         y: (B, y_dim, f, H, W) conditioning latent where the model takes one.
         remat: computes each block anew for the gradient instead of keeping it.
+        spread: how weights and batch are spread over devices; not at all unless given.
 
     Returns:
         Velocities like ``video`` and ``action``, float32. Nothing trains the first
@@ -84,26 +89,28 @@ def forward(
     e, modulation = model.embed_time(jnp.concatenate(t, axis=1))
     turned = rotation(jnp.concatenate(angles, axis=1))
     embedded = Embedded(x, e, modulation, turned, grid, tuple(spans))
-    seen = jnp.asarray(attention_mask(c, frames, teacher_forcing=clean is not None))
+    mask = jnp.asarray(attention_mask(c, frames, teacher_forcing=clean is not None))
+    seen = Seen(mask[None, None])
 
     graph, layers = nnx.split(model.blocks)
 
     def layer(x, per_layer):
         weights, layer_context = per_layer
-        x, _ = nnx.merge(graph, weights)(
-            x,
-            embedded.modulation,
+        x, _ = nnx.merge(graph, spread.gather(weights))(
+            spread.pin(x),
+            spread.pin(embedded.modulation),
             embedded.rotation,
-            layer_context,
+            spread.pin(layer_context),
             None,
-            seen[None, None],
+            seen,
             spans=embedded.spans,
         )
         return x, None
 
     if remat:
         layer = jax.checkpoint(layer)
-    x, _ = jax.lax.scan(layer, x, (layers, context), unroll=c.unroll)
+    x, _ = run_stack(layer, x, (layers, context), unroll=c.unroll)
+    x = spread.pin(x)
     # Clean frames are there to be seen; nothing is read off them.
     x = x[:, hidden:]
     rows = 0 if clean is None else 1

@@ -18,7 +18,8 @@ from ...layers.linear import MLP, Linear
 from ...layers.patches import patchify_video, unpatchify_video
 from ...layers.precision import at_least_float32
 from ...layers.rotary import rotation
-from ...layers.stack import run_stack, stacked_blocks
+from ...layers.spread import ALONE, Spread
+from ...layers.stack import block_of, run_stack, stacked_blocks
 from ...layers.timesteps import timestep_embedding
 from . import kv_cache, positions
 from .attention import Context, per_layer
@@ -31,6 +32,7 @@ from .shapes import (
     check_cache,
     check_image,
     check_registers,
+    require_layers,
     require_shape,
     start_frames,
     token_grid,
@@ -52,7 +54,7 @@ class CausalWanModel(nnx.Module):
         state_encoder: robot state to token.
         action_encoder: noisy action to token.
         action_decoder: token to action velocity.
-        blocks: all blocks, each parameter with a leading layer axis.
+        blocks: all blocks, each parameter with a leading layer axis, or `Layers`.
         head: video tokens to patches of velocity.
     """
 
@@ -113,20 +115,23 @@ class CausalWanModel(nnx.Module):
         """
         return Context(self.encode_text(text), self.encode_image(image))
 
-    def encode_text(self, text: jax.Array) -> KeysValues:
+    def encode_text(self, text: jax.Array, spread: Spread = ALONE) -> KeysValues:
         """The text's part of `encode_context`."""
         c = self.config
         require_shape("text", text, (text.shape[0], c.text_len, c.text_dim))
         tokens = self.text_embedding(text.astype(c.dtype))
-        return per_layer(self.blocks.cross_attn.text, tokens)
+        return per_layer(self.blocks.cross_attn.text, tokens, spread)
 
-    def encode_image(self, image: jax.Array | None) -> KeysValues | None:
+    def encode_image(
+        self, image: jax.Array | None, spread: Spread = ALONE
+    ) -> KeysValues | None:
         """The image's part of `encode_context`; None without an image branch."""
         image = check_image(self.config, image)
         projection = self.blocks.cross_attn.image
         if image is None or self.img_emb is None or projection is None:
             return None
-        return per_layer(projection, self.img_emb(image.astype(self.config.dtype)))
+        tokens = self.img_emb(image.astype(self.config.dtype))
+        return per_layer(projection, tokens, spread)
 
     def prefill(
         self,
@@ -137,6 +142,7 @@ class CausalWanModel(nnx.Module):
         y: jax.Array | None = None,
         start_frame: jax.Array | int | None = None,
         num_frames: jax.Array | None = None,
+        branches: int = 1,
     ) -> KVCache:
         """Writes observed frames into the cache.
 
@@ -147,9 +153,11 @@ class CausalWanModel(nnx.Module):
             y: (B, y_dim, f, H, W) conditioning latent where the model takes one.
             start_frame: position of the first frame, () or (B,) int; the frames
                 written so far unless given.
-            num_frames: (B,) int, how many of the frames each sequence has; the rest
-                are neither attended to nor written, and may hold anything finite.
-                All of them unless given.
+            num_frames: (B,) int, how many of the frames each sequence has, at least
+                1; the rest are neither attended to nor written, and may hold anything
+                finite. All of them unless given.
+            branches: guidance branches: so many equal parts of the rows are at the
+                same positions.
 
         Returns:
             The cache with the frames in it.
@@ -169,7 +177,7 @@ class CausalWanModel(nnx.Module):
             start_frame=cache.length if start_frame is None else start_frame,
         )
         _, new = self.run_blocks(embedded, context, cache, num_frames=num_frames)
-        return kv_cache.append(self.config, cache, *new, num_frames)
+        return kv_cache.append(self.config, cache, *new, num_frames, branches)
 
     def __call__(
         self,
@@ -316,7 +324,8 @@ class CausalWanModel(nnx.Module):
     ) -> tuple[jax.Array, KeysValues]:
         """Sends the tokens through the blocks.
 
-        The blocks are one scan, so the program's size does not grow with them.
+        Where their weights are stacked, the blocks are one scan, so the program's size
+        does not grow with them; see `run_stack`.
 
         Args:
             embedded: the tokens.
@@ -330,24 +339,20 @@ class CausalWanModel(nnx.Module):
 
         Returns:
             Tokens (B, L, D), and keys and values of the new video tokens,
-            (stop - start, B, S, heads, head_dim).
+            (stop - start, B, S, heads, head_dim); `Layers` of them where the blocks are
+            apart.
 
         Raises:
             ValueError: if context or cache do not fit the tokens.
         """
         c, (batch, tokens) = self.config, embedded.x.shape[:2]
         check_cache(c, cache, batch)
-        require_shape(
-            "context.text.k",
-            context.text.k,
-            (c.num_layers, batch, c.text_len, c.num_heads, c.head_dim),
-        )
-        video = embedded.video_tokens
-        kept = video if keep_new else 0
-        frames = embedded.grid[0]
-        count = frames if num_frames is None else num_frames
-        new = jnp.asarray(count, jnp.int32).reshape(-1, 1)
-        mask = kv_cache.attended(c, cache, new, frames, tokens)
+        one = (batch, c.text_len, c.num_heads, c.head_dim)
+        require_layers("context.text.k", context.text.k, c.num_layers, one)
+        kept = embedded.video_tokens if keep_new else 0
+        seen = kv_cache.attended(c, cache, num_frames, embedded.grid[0], tokens)
+        broken = kv_cache.sees_broken(c, cache, num_frames, embedded.grid[0])
+        tokens = jnp.where(broken[:, None, None], jnp.nan, embedded.x)
         graph, layers = nnx.split(self.blocks)
         per_layer = (layers, context, KeysValues(cache.k, cache.v))
 
@@ -359,17 +364,16 @@ class CausalWanModel(nnx.Module):
                 embedded.rotation,
                 layer_context,
                 cached,
-                mask[:, None, None],
+                seen,
                 spans=embedded.spans,
             )
             return x, KeysValues(new.k[:, :kept], new.v[:, :kept])
 
-        stop = c.num_layers if stop is None else stop
-        return run_stack(layer, embedded.x, per_layer, start, stop, c.unroll)
+        return run_stack(layer, tokens, per_layer, start, stop, c.unroll)
 
     def first_input(self, embedded: Embedded) -> jax.Array:
         """What block 0 feeds its self-attention: tokens (B, L, D), modulated."""
-        added = self.blocks.modulation.get_value()[0]
+        added = block_of(self.blocks.modulation.get_value(), 0)
         return modulated_input(
             embedded.x, embedded.modulation, added, embedded.spans, self.config.eps
         )
@@ -393,5 +397,4 @@ class CausalWanModel(nnx.Module):
         first = embedded.video_tokens
         registers = c.num_action_per_block + c.num_state_per_block
         actions = (x.shape[1] - first) // registers * c.num_action_per_block
-        velocity = self.action_decoder(x[:, first : first + actions])
-        return at_least_float32(velocity)
+        return at_least_float32(self.action_decoder(x[:, first : first + actions]))

@@ -12,6 +12,7 @@ from jax.core import Tracer
 
 from jax_stepcache.errors import naming
 
+from ...layers.stack import shape_of_one
 from .session import Session
 
 
@@ -53,11 +54,13 @@ def stack_sessions(sessions: Sequence[Session]) -> Session:
             check_unused(session)
     if len({session.guided for session in sessions}) > 1:
         raise ValueError("some of these sessions are guided and some are not")
-    kinds = {
-        (session.text.shape[1:], session.cache.k.shape[2:], session.cache.k.dtype)
-        for session in sessions
-    }
-    if len(kinds) > 1 or len({jax.tree.structure(x) for x in sessions}) > 1:
+    kinds = {(x.text.shape[1:], shape_of_one(x.cache.k)[1:]) for x in sessions}
+    dtypes = {x.dtype for one in sessions for x in jax.tree.leaves(one.cache[:2])}
+    if (
+        len(kinds) > 1
+        or len(dtypes) > 1
+        or len({jax.tree.structure(x) for x in sessions}) > 1
+    ):
         raise ValueError("these sessions are of different models")
 
     def join(path: Any, *leaves: jax.Array) -> jax.Array:
@@ -95,9 +98,17 @@ def split_sessions(session: Session) -> list[Session]:
     return [robot(i) for i in range(session.batch)]
 
 
+def _kind(session: Session) -> tuple[Any, ...]:
+    """What sessions of one model have in common."""
+    dtypes = {x.dtype for x in jax.tree.leaves(session.cache[:2])}
+    shapes = session.text.shape[1:], shape_of_one(session.cache.k)[1:]
+    return (*shapes, frozenset(dtypes))
+
+
 def _layout(path: Any, session: Session) -> tuple[int, int]:
     """The axis of a leaf's rows, and how many branches lie along it."""
     names = [getattr(key, "name", None) for key in path]
-    per_layer = "context" in names or names[-1] in ("k", "v")
+    # Stacked: of layers that are apart, the last key is an index.
+    per_layer = names[-1] in ("k", "v")
     per_robot = names[0] in ("position", "y")
     return int(per_layer), 1 if per_robot or not session.guided else 2

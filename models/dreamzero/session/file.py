@@ -8,10 +8,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax_stepcache.check import check_arrays
+from jax_stepcache.checkpoints.layers import are_apart, put_together, taken_apart
 from jax_stepcache.checkpoints.weights import load_weights, save_weights
 
+from ..network.kv_cache import KVCache
 from ..network.published import Size
 from .session import Session, session_struct
 
@@ -24,16 +27,20 @@ def save_session(path: str | os.PathLike[str], session: Session) -> None:
         session: the session, of one robot or several.
     """
     metadata = {"kind": "session", "robots": json.dumps(session.batch)}
-    save_weights(path, _named(session), metadata)
+    stacked = put_together(jax.device_get(session)) if are_apart(session) else session
+    save_weights(path, _named(stacked), metadata)
 
 
-def load_session(path: str | os.PathLike[str], size: Size, guided: bool) -> Session:
+def load_session(
+    path: str | os.PathLike[str], size: Size, guided: bool, apart: bool = False
+) -> Session:
     """Reads a session, bit for bit.
 
     Args:
         path: the file.
         size: of the model it is for.
         guided: whether it must have rows of the unconditional branch.
+        apart: whether each layer is to have keys and values of its own.
 
     Returns:
         The session, on the default device.
@@ -52,6 +59,9 @@ def load_session(path: str | os.PathLike[str], size: Size, guided: bool) -> Sess
     if type(robots) is not int or robots < 1:
         raise ValueError(f"{path} says that it is of {robots!r:.80} robots")
     wanted = session_struct(size, robots, guided)
+    # Files from before it was noted; nothing that they hold was looked at.
+    broken = wanted.cache.broken
+    arrays.setdefault("cache/broken", np.zeros(broken.shape, broken.dtype))
     try:
         check_arrays(arrays, _named(wanted), "session")
         dtypes = jax.tree.map(lambda a, b: a.dtype == b.dtype, arrays, _named(wanted))
@@ -59,8 +69,15 @@ def load_session(path: str | os.PathLike[str], size: Size, guided: bool) -> Sess
             raise ValueError("its arrays have another dtype than the model's")
     except ValueError as error:
         raise ValueError(f"{path} is of another model or guidance: {error}") from error
-    leaves = [jnp.asarray(arrays[name]) for name in _named(wanted)]
-    return jax.tree.unflatten(jax.tree.structure(wanted), leaves)
+    named = [arrays[name] for name in _named(wanted)]
+    session = jax.tree.unflatten(jax.tree.structure(wanted), named)
+    if apart:
+        k, v, *rest = session.cache
+        session = session._replace(
+            context=taken_apart(session.context),
+            cache=KVCache(taken_apart(k), taken_apart(v), *rest),
+        )
+    return jax.tree.map(jnp.asarray, session)
 
 
 def _named(session: Session) -> dict[str, Any]:

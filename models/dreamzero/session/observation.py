@@ -81,10 +81,25 @@ def complete(
     for name in set(allowed) - set(fields):
         fields[name] = np.zeros(wanted[name].shape, wanted[name].dtype)
     if size.dit.concat_first_frame_latent:
-        fields["first"] = fields["y"][:, -size.dit.out_dim :, :1]
-    fields = {name: jnp.asarray(x) for name, x in sent(fields).items()}
+        y = fields["y"]
+        first = _first_on_device if isinstance(y, jax.Array) else _first_of
+        fields["first"] = first(y, size.dit.out_dim)
+    # Arrays of the host go along with the compiled call that reads them.
+    fields = {
+        name: x if isinstance(x, jax.Array | np.ndarray) else jnp.asarray(x)
+        for name, x in sent(fields).items()
+    }
     filled: dict[str, Any] = {**dict.fromkeys(Observation._fields), **fields}
     return Observation(**filled)
+
+
+def _first_of(y: Any, channels: int) -> Any:
+    """The first frame, which the conditioning latents of a window hold."""
+    return y[:, -channels:, :1]
+
+
+# Eagerly, to slice an array on a device takes the host many times as long.
+_first_on_device = jax.jit(_first_of, static_argnums=1)
 
 
 def _observation_struct(size: Size, batch: int) -> dict[str, Any]:

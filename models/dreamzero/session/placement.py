@@ -38,9 +38,11 @@ def session_shardings(session: Session, mesh: Mesh | Layout) -> Session:
         return _by_rules(session, mesh)
 
     def sharding(path: Any, leaf: Any) -> NamedSharding:
-        keys_or_values = getattr(path[-1], "name", None) in ("k", "v")
-        if keys_or_values and leaf.shape[-2] % mesh.size == 0:
-            by_heads = PartitionSpec(None, None, None, mesh.axis_names, None)
+        # Of layers that are apart, the last key is an index.
+        names = {getattr(key, "name", None) for key in path[-2:]}
+        if names & {"k", "v"} and leaf.shape[-2] % mesh.size == 0:
+            before = [None] * (leaf.ndim - 2)
+            by_heads = PartitionSpec(*before, mesh.axis_names, None)
             return NamedSharding(mesh, by_heads)
         return NamedSharding(mesh, PartitionSpec())
 
@@ -76,3 +78,10 @@ def placed(session: Session, mesh: Mesh | Layout | None) -> Session:
     if mesh is None:
         return session
     return jax.lax.with_sharding_constraint(session, session_shardings(session, mesh))
+
+
+def put(session: Session, mesh: Mesh | Layout | None) -> Session:
+    """Lays a session out, outside of a compiled function; see `placed`."""
+    if mesh is None:
+        return session
+    return jax.device_put(session, session_shardings(session, mesh))

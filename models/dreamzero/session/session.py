@@ -10,17 +10,20 @@ side by side.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.checkpoints.layers import are_apart
 from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.guidance import stack_branches
 
 from ...layers.attention import KeysValues
+from ...layers.stack import for_each
 from ..network.attention import Context
-from ..network.kv_cache import KVCache
+from ..network.kv_cache import KVCache, cache_struct, keys_values_struct
 from ..network.logical_axes import constrained
 from ..network.parameters import bind
 from ..network.published import Size
@@ -84,18 +87,27 @@ class Observed(NamedTuple):
         )
 
 
-def session_struct(size: Size, batch: int, guided: bool) -> Session:
-    """Shapes and dtypes of a session; nothing is allocated."""
+def session_struct(
+    size: Size, batch: int, guided: bool, apart: bool = False
+) -> Session:
+    """Shapes and dtypes of a session; nothing is allocated.
+
+    Args:
+        size: of the model.
+        batch: robots B.
+        guided: whether there are rows of the unconditional branch.
+        apart: whether each layer has keys and values of its own, as the weights are.
+
+    Returns:
+        The session's structure.
+    """
     c = size.dit
     struct: Any = jax.ShapeDtypeStruct
     rows = 2 * batch if guided else batch
 
     def keys_values(tokens: int) -> KeysValues:
-        one = struct((c.num_layers, rows, tokens, c.num_heads, c.head_dim), c.dtype)
-        return KeysValues(one, one)
+        return keys_values_struct(c, rows, tokens, c.dtype, apart)
 
-    # A window's last frames are imagined, and never read from the cache.
-    cache = keys_values((c.window - c.num_frame_per_block) * c.frame_seqlen)
     y = (batch, c.y_dim, c.window, *size.latent_size)
     return Session(
         position=struct((batch,), jnp.int32),
@@ -104,7 +116,8 @@ def session_struct(size: Size, batch: int, guided: bool) -> Session:
             keys_values(c.text_len),
             None if c.image_dim is None else keys_values(c.image_len),
         ),
-        cache=KVCache(cache.k, cache.v, struct((rows,), jnp.int32)),
+        # A window's last frames are imagined, and never read from the cache.
+        cache=cache_struct(c, rows, c.window - c.num_frame_per_block, c.dtype, apart),
         y=struct(y, jnp.float32) if c.concat_first_frame_latent else None,
     )
 
@@ -123,7 +136,8 @@ def start(
     Returns:
         The sessions, at position 0.
     """
-    struct = session_struct(size, len(text), negative is not None)
+    apart = are_apart(weights)
+    struct = session_struct(size, len(text), negative is not None, apart)
     empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), struct)
     # Whatever the prompts are, they are new.
     same = jnp.zeros(empty.batch, bool)
@@ -169,14 +183,13 @@ def _prompted(
     branches = rows.shape[0] // session.batch
     kept = jnp.tile(same, branches)
     encoded = bind(size.dit, weights).encode_text(rows)
-    merged = [
-        _select(kept, old, new, axis=1)
-        for old, new in zip(session.context.text, encoded, strict=True)
-    ]
+    select = functools.partial(_select, kept)
     return session._replace(
         position=jnp.where(same, session.position, 0),
         text=rows,
-        context=session.context._replace(text=KeysValues(*merged)),
+        context=session.context._replace(
+            text=for_each(select, session.context.text, encoded)
+        ),
         cache=session.cache._replace(length=jnp.where(kept, session.cache.length, 0)),
     )
 
@@ -219,14 +232,15 @@ def observe(
     def tiled(x: jax.Array) -> jax.Array:
         return jnp.concatenate([x] * branches)
 
-    begun = _begun(network, session, observation.image, begins)
-    context, cache = constrained(layout, begun)
+    context = _begun(network, session, observation.image, begins)
+    context, cache = constrained(layout, (context, session.cache))
     cache = network.prefill(
         constrained(layout, tiled(frames)),
         context,
         cache._replace(length=length),
         y=None if y is None else tiled(_window(y, length[: session.batch], block)),
         num_frames=jnp.where(rows, 1, block),
+        branches=branches,
     )
     seen = cache.length[: session.batch]
     return Observed(
@@ -243,30 +257,24 @@ def _begun(
     session: Session,
     image: jax.Array | None,
     begins: jax.Array,
-) -> tuple[Context, KVCache]:
-    """Context and cache, with the first images of those who begin a window.
-
-    Their frames are forgotten altogether: what is masked still meets a factor of zero,
-    and zero times a NaN that a camera once sent would be one for ever.
-    """
+) -> Context:
+    """The context, with the first images of those who begin a window."""
+    seen = session.context.image
+    if seen is None:
+        return session.context
     branches = session.text.shape[0] // session.batch
-    rows = jnp.tile(begins, branches)
+    select = functools.partial(_select, jnp.tile(begins, branches))
 
-    def begin(image_and_cache: tuple[Any, KVCache]) -> tuple[Any, KVCache]:
-        seen, cache = image_and_cache
-        if seen is not None:
-            # The image says the same to both branches.
-            new = network.encode_image(image)
-            both = jax.tree.map(lambda x: jnp.concatenate([x] * branches, axis=1), new)
-            seen = jax.tree.map(lambda n, o: _select(rows, n, o, axis=1), both, seen)
-        k, v = (_select(rows, jnp.zeros_like(x), x, axis=1) for x in cache[:2])
-        return seen, cache._replace(k=k, v=v)
+    def begin(seen: KeysValues) -> KeysValues:
+        # The image says the same to both branches.
+        new = for_each(
+            lambda x: jnp.concatenate([x] * branches), network.encode_image(image)
+        )
+        return for_each(select, new, seen)
 
     # Once in a window; most steps change nothing here.
-    seen, cache = jax.lax.cond(
-        begins.any(), begin, lambda kept: kept, (session.context.image, session.cache)
-    )
-    return session.context._replace(image=seen), cache
+    seen = jax.lax.cond(begins.any(), begin, lambda seen: seen, seen)
+    return session.context._replace(image=seen)
 
 
 def _window(y: jax.Array, start: jax.Array, frames: int) -> jax.Array:
@@ -278,8 +286,6 @@ def _window(y: jax.Array, start: jax.Array, frames: int) -> jax.Array:
     return jax.vmap(row)(y, start)
 
 
-def _select(rows: jax.Array, yes: jax.Array, no: jax.Array, axis: int = 0) -> jax.Array:
-    """Chooses between two arrays by rows along an axis."""
-    shape = [1] * yes.ndim
-    shape[axis] = len(rows)
-    return jnp.where(rows.reshape(shape), yes, no)
+def _select(rows: jax.Array, yes: jax.Array, no: jax.Array) -> jax.Array:
+    """Chooses between two arrays by rows."""
+    return jnp.where(rows.reshape(-1, *[1] * (yes.ndim - 1)), yes, no)

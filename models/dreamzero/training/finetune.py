@@ -11,18 +11,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
+from jax_stepcache.checkpoints.layers import layers_together
 from jax_stepcache.network.params import Params
 from jax_stepcache.paths import as_path
 
+from ...training.layout import Layout, layout_of
 from ...training.loop import fit
 from ...training.optimizer import clipped_adamw, warmup_cosine
 from ...training.settings import check_run
-from ...training.step import TrainState
+from ...training.step import Loss, TrainState, all_finite
 from ...training.stopped import TrainingStopped
 from ..model import DreamZeroModel
 from .chunks import Chunks, open_chunks
-from .lora import init_lora, merge_lora
+from .lora import adapted_weights, init_lora, merge_lora
 from .loss import FlowMatching
 from .noise import training_noise
 
@@ -72,7 +75,9 @@ class _Loss:
     def __call__(
         self, trained: Any, frozen: Any, batch: Chunks, key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        weights = _merged(trained, frozen, self.alpha)
+        weights = trained
+        if self.alpha is not None:
+            weights = adapted_weights(frozen, trained, self.alpha)
         return self.objective(weights, batch, key)
 
 
@@ -82,6 +87,7 @@ def finetune(
     out: str | os.PathLike[str],
     settings: FinetuneSettings | None = None,
     *,
+    mesh: Mesh | None = None,
     resume: bool = False,
     stop_after: int | None = None,
     save_every: int = 100,
@@ -94,7 +100,12 @@ def finetune(
         data: folder of sequences, see `load_chunks`.
         out: folder of the run; checkpoints go to ``checkpoints`` in it.
         settings: the run's; None for the defaults.
-        resume: continue from the newest checkpoint in ``out``.
+        mesh: devices to train on together, with axes ``data`` and ``fsdp``, one of
+            them or both. Weights, averages and moments are split over ``fsdp`` (over
+            ``data`` where that is the only axis), rows of the batch over all; None for
+            one device. The numbers are those of one device up to rounding.
+        resume: continue from the newest checkpoint in ``out``; also on another mesh
+            than it was written from.
         stop_after: stop at this step, as an interruption would.
         save_every: steps between checkpoints.
         log_every: steps between lines of the log.
@@ -113,21 +124,18 @@ def finetune(
     """
     settings = FinetuneSettings() if settings is None else settings
     _check(settings)
+    layout = layout_of(mesh, settings.batch // settings.accumulate)
     model = params.model
     if not isinstance(model, DreamZeroModel):
         raise TypeError(f"{model.name} is no DreamZero; give params of one")
+    weights = layers_together(params.weights)
+    params = Params(weights if layout is None else layout.laid_out(weights), model)
     out = as_path(out, "out")
     chunks, checksums = open_chunks(data, model)
     count = len(chunks.video)
     if settings.batch > count:
         raise ValueError(f"batch is {settings.batch}; {data} has {count} sequences")
-    objective = FlowMatching(
-        model,
-        shift=settings.shift,
-        decoupled=settings.decoupled,
-        dropout=settings.dropout,
-        remat=True,
-    )
+    loss, optimizer = step_of(model, settings, layout)
     if settings.lora:
         key = jax.random.key(settings.seed)
         trained = init_lora(params.weights, settings.lora, key)
@@ -144,21 +152,25 @@ def finetune(
         )
         return Params(weights, params.model)
 
-    norm = float(optax.tree.norm(params.weights))
-    if not np.isfinite(norm):
+    if not all_finite(params.weights):
         raise ValueError("params have weights that are not finite; load others")
     try:
         state = fit(
             out / "checkpoints",
             trained,
-            loss=_Loss(objective, alpha),
-            optimizer=_optimizer(settings),
+            loss=loss,
+            optimizer=optimizer,
             batch_at=lambda step: chunks.rows(rows_at(step, count, settings)),
             settings=settings,
-            origin={"sequences": count, "weights": norm, "data": checksums},
+            origin={
+                "sequences": count,
+                "weights_bits": int(_bits(params.weights)),
+                "data": checksums,
+            },
             frozen=frozen,
             rows_of=lambda step, key: rows_at(step, count, settings),
             source=str(data),
+            layout=layout,
             resume=resume,
             stop_after=stop_after,
             save_every=save_every,
@@ -168,6 +180,31 @@ def finetune(
         stop.params = made_of(stop.state)
         raise
     return made_of(state)
+
+
+def step_of(
+    model: DreamZeroModel, settings: FinetuneSettings, layout: Layout | None = None
+) -> tuple[Loss, optax.GradientTransformation]:
+    """What a run's steps are made of.
+
+    Args:
+        model: the model.
+        settings: the run's.
+        layout: where it lies on a mesh; None for one device.
+
+    Returns:
+        The loss of what is trained, and the optimiser; both hashable.
+    """
+    objective = FlowMatching(
+        model,
+        shift=settings.shift,
+        decoupled=settings.decoupled,
+        dropout=settings.dropout,
+        remat=True,
+        layout=layout,
+    )
+    alpha = settings.alpha if settings.lora else None
+    return _Loss(objective, alpha), _optimizer(settings)
 
 
 def rows_at(step: int, count: int, settings: FinetuneSettings) -> np.ndarray:
@@ -193,6 +230,21 @@ def _optimizer(settings: FinetuneSettings) -> optax.GradientTransformation:
     warmup = min(round(settings.warmup * settings.steps), settings.steps - 1)
     rate = warmup_cosine(settings.learning_rate, warmup, settings.steps)
     return clipped_adamw(rate, settings.weight_decay)
+
+
+@jax.jit
+def _bits(weights: Any) -> jax.Array:
+    """A sum of the weights' bits, uint32, which marks them.
+
+    Exact, so it is the same on any number of devices; a norm is not.
+    """
+
+    def one(x: jax.Array) -> jax.Array:
+        kind = jnp.dtype(f"uint{8 * x.dtype.itemsize}")
+        bits = jax.lax.bitcast_convert_type(x, kind)
+        return jnp.sum(bits.astype(jnp.uint32), dtype=jnp.uint32)
+
+    return sum(map(one, jax.tree.leaves(weights)), jnp.uint32(0))
 
 
 def _merged(trained: Any, frozen: Any, alpha: float | None) -> Any:

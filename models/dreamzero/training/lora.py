@@ -80,11 +80,41 @@ def merge_lora(weights: Any, trained: Any, alpha: float) -> Any:
         for key in path:
             node = node[key]
         node["kernel"] = kernel + low_rank.astype(kernel.dtype)
-    for name in _IN_FULL:
-        merged[name] = jax.tree.map(
+    return merged | _in_full(weights, trained)
+
+
+def adapted_weights(weights: Any, trained: Any, alpha: float) -> Any:
+    """Weights with the adapters beside the frozen kernels, as a network is bound to.
+
+    The model is that of `merge_lora`, but what is frozen is neither copied nor has a
+    gradient.
+
+    Args:
+        weights: the frozen ones.
+        trained: as from `init_lora`.
+        alpha: the adapters' scale, times their rank.
+
+    Returns:
+        Weights with an ``adapter`` beside each adapted kernel, see `Adapter`.
+    """
+    beside = _copied(weights)
+    for name, adapter in trained["adapters"].items():
+        node = beside["blocks"]
+        for key in name.split("."):
+            node = node[key]
+        scale = alpha / adapter["a"].shape[-1]
+        node["adapter"] = {"a": scale * adapter["a"], "b": adapter["b"]}
+    return beside | _in_full(weights, trained)
+
+
+def _in_full(weights: Any, trained: Any) -> dict[str, Any]:
+    """The projectors, in the dtypes of the weights."""
+    return {
+        name: jax.tree.map(
             lambda new, old: new.astype(old.dtype), trained["full"][name], weights[name]
         )
-    return merged
+        for name in _IN_FULL
+    }
 
 
 def _kernel(weights: Any, path: tuple[str, ...]) -> jax.Array:

@@ -8,8 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.checkpoints.placement import STACKED
+
+from ...layers.spread import ALONE
+from ...training.layout import Layout
 from ..model import DreamZeroModel
 from ..network import teacher_forcing
+from ..network.attention import Context
 from ..network.parameters import bind
 from .chunks import Chunks
 from .noise import training_noise
@@ -30,6 +35,7 @@ class FlowMatching:
             error counts no more than there: the error of the velocity grows without
             bound.
         remat: whether gradients compute the blocks anew instead of keeping them.
+        layout: of a run on a mesh: each device has rows of its own; None without one.
     """
 
     model: DreamZeroModel
@@ -40,6 +46,7 @@ class FlowMatching:
     first_frame: bool = True
     floor: float = 0.02
     remat: bool = False
+    layout: Layout | None = None
 
     def __call__(
         self, weights: Any, chunks: Chunks, key: jax.Array
@@ -85,7 +92,14 @@ class FlowMatching:
         noisy = {name: x + sigma[name] * (noise[name] - x) for name, x in clean.items()}
 
         told = jax.random.uniform(keys[5], (batch, 1, 1)) >= self.dropout
-        network = bind(c, weights)
+        spread = ALONE if self.layout is None else self.layout.spread(c.dtype)
+        around = {name: x for name, x in weights.items() if name != STACKED}
+        network = bind(c, {**weights, **spread.gather(around)})
+        text = told.astype(chunks.text.dtype) * chunks.text
+        context = Context(
+            network.encode_text(text, spread),
+            network.encode_image(chunks.image, spread),
+        )
         video, action = teacher_forcing.forward(
             network,
             noisy["video"],
@@ -93,12 +107,11 @@ class FlowMatching:
             chunks.state,
             1000 * sigmas[per_frame],
             1000 * sigmas[per_action],
-            network.encode_context(
-                told.astype(chunks.text.dtype) * chunks.text, chunks.image
-            ),
+            context,
             clean=chunks.video,
             y=chunks.y,
             remat=self.remat,
+            spread=spread,
         )
         losses = {}
         for name, said in (("video", video), ("action", action)):

@@ -94,9 +94,10 @@ def inputs(config: DreamZeroConfig, batch: int, seed: int = 0) -> dict[str, np.n
 def random_cache(config: DreamZeroConfig, length: list[int]) -> KVCache:
     """A cache full of numbers, those in slots that are not written included."""
     rng = np.random.default_rng(0)
-    shape = KVCache.empty(config, len(length)).k.shape
+    empty = KVCache.empty(config, len(length))
+    shape = empty.k.shape
     k, v = (jnp.asarray(rng.standard_normal(shape, np.float32)) for _ in range(2))
-    return KVCache(k, v, jnp.asarray(length, jnp.int32))
+    return KVCache(k, v, jnp.asarray(length, jnp.int32), empty.broken)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -82,7 +82,8 @@ def test_the_attention_kernel_is_chosen_where_the_pipeline_is_made() -> None:
         pipeline(attention="cudnn")
     with pytest.raises(ValueError, match="Did you mean 'cudnn'"):
         pipeline(attention="cudn")
-    assert pipeline(attention="xla").model == MODEL
+    assert pipeline(attention="xla").model.dit.attention == "xla"
+    assert pipeline().model == MODEL
 
 
 def test_sample_takes_a_first_control_step() -> None:

@@ -74,6 +74,7 @@ def test_batch_at_different_positions_equals_each_alone(weights, given):
                 cache.k[:, row : row + 1],
                 cache.v[:, row : row + 1],
                 cache.length[row : row + 1],
+                cache.broken[row : row + 1],
             ),
         )
         _assert_close(alone, jax.tree.map(lambda x, r=row: x[r : r + 1], together))
@@ -115,7 +116,8 @@ def test_smaller_cache_gives_the_same_when_its_frames_suffice(weights, one):
     """Slots that stay empty change nothing, so a short sequence may do without."""
     whole, _ = prefill(SMALL, weights, one, KVCache.empty(SMALL, 1))
     tokens = 2 * SMALL.frame_seqlen
-    small = whole._replace(k=whole.k[:, :, :tokens], v=whole.v[:, :, :tokens])
+    kept = {name: getattr(whole, name)[:, :, :tokens] for name in ("k", "v")}
+    small = whole._replace(**kept, broken=whole.broken[:, :2])
     assert small.k.shape == KVCache.empty(SMALL, 1, frames=2).k.shape
     _assert_close(
         velocities(SMALL, weights, one, whole), velocities(SMALL, weights, one, small)

@@ -1,0 +1,1 @@
+"""What XLA makes of programs for a GPU that is not there."""

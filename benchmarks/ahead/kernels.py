@@ -1,0 +1,236 @@
+"""What each kernel computes and moves, and the least time that takes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from .hlo import FREE, Instruction, Module, dimensions, size
+
+
+class Peak(NamedTuple):
+    """Rates of a GPU.
+
+    Attributes:
+        flops: dense 16-bit arithmetic a second.
+        bytes: memory traffic a second.
+        link: bytes a second and direction between GPUs of one host.
+    """
+
+    flops: float
+    bytes: float
+    link: float = 450e9
+
+
+PEAKS = {"h100": Peak(989e12, 3.35e12), "h200": Peak(989e12, 4.8e12)}
+
+
+class Kernel(NamedTuple):
+    """A kernel, as often as it runs.
+
+    Attributes:
+        times: how often.
+        kind: what it does, in a word.
+        flops: of one run.
+        bytes: of memory, of one run.
+        sent: bytes to other devices, of one run.
+        gated: whether it is inside of a conditional.
+        instruction: where it stands.
+    """
+
+    times: float
+    kind: str
+    flops: float
+    bytes: float
+    sent: float
+    gated: bool
+    instruction: Instruction
+
+    def seconds(self, peak: Peak) -> float:
+        """At peak rates, one after another, launches not counted."""
+        one = max(self.flops / peak.flops, self.bytes / peak.bytes)
+        return self.times * max(one, self.sent / peak.link)
+
+
+def kernels(module: Module, calls: float | None) -> Iterator[Kernel]:
+    """All kernels of a program.
+
+    Args:
+        module: the program.
+        calls: how often a conditional takes its first branch, over all turns of the
+            loop around it (or in all, where there is none); None for every time.
+
+    Yields:
+        The kernels.
+    """
+    todo = [(module.entry, 1.0, 1.0, False)]
+    while todo:
+        name, times, turns, gated = todo.pop()
+        body = module.computations[name]
+        here = {one.name: one for one in body}
+        for one in body:
+            if one.op in FREE:
+                continue
+            if one.op == "while":
+                count = one.trips or 1
+                inner = one.attribute(r"body=%?([\w.\-]+)")
+                todo.append((inner, times * count, count, gated))
+            elif one.op == "conditional":
+                share = 1.0 if calls is None else calls / turns
+                first, *others = one.runs
+                todo.append((first, times * share, turns, True))
+                todo += [(other, times * (1 - share), turns, True) for other in others]
+            elif one.op == "call":
+                todo += [(other, times, turns, gated) for other in one.runs]
+            else:
+                yield Kernel(times, *_cost(module, one, here), gated, one)
+
+
+def _cost(
+    module: Module, one: Instruction, here: dict[str, Instruction]
+) -> tuple[str, float, float, float]:
+    """Kind, FLOPs, bytes of memory and bytes sent of a kernel."""
+    given = [here[name].bytes if name in here else 0 for name in one.operands]
+    if one.op == "fusion":
+        return _fusion(module, one, given)
+    if one.op == "custom-call" and "cublas" in one.target:
+        out, lhs = dimensions(one.shape), dimensions(here[one.operands[0]].shape)
+        axis = one.attribute(r'"lhs_contracting_dimensions":\["?(\d+)')
+        depth = lhs[int(axis)] if axis else lhs[-1]
+        moved = sum(given) + size(_first(one.shape))
+        return "product", 2 * math.prod(out) * depth, moved, 0
+    if one.op == "custom-call" and "cudnn" in one.target:
+        batch, heads, rows, width = dimensions(one.shape)
+        keys = math.prod(dimensions(here[one.operands[1]].shape))
+        flops = 4 * rows * keys
+        assert keys % (batch * heads * width) == 0, one.shape
+        return "attention", flops, sum(given) + size(_first(one.shape)), 0
+    if is_collective(one):
+        return "collective", 0, 0, _sent(one, given)
+    if one.op == "copy":
+        return "copy", 0, 2 * one.bytes, 0
+    return one.op, 0, sum(given) + one.bytes, 0
+
+
+def _fusion(
+    module: Module, one: Instruction, given: list[int]
+) -> tuple[str, float, float, float]:
+    inside = module.computations.get(one.fused, [])
+    named = {other.name: other for other in inside}
+    flops = sum(_dot(other, named) for other in inside if other.op == "dot")
+    moved = _reads(inside, given) + _writes(inside, one)
+    words = (
+        ("transpose", "transpose"),
+        ("pad", "pad"),
+        ("concatenate", "concatenate"),
+        ("softmax", "softmax"),
+    )
+    if flops:
+        return "product", flops, moved, 0
+    if one.name.startswith(("loop_dynamic_slice_fusion", "dynamic-slice")) or (
+        "address_computation" in one.rest
+    ):
+        return "slice copy", 0, moved, 0
+    for word, kind in words:
+        if word in one.name:
+            return kind, 0, moved, 0
+    return "elementwise", 0, moved, 0
+
+
+def _dot(one: Instruction, inside: dict[str, Instruction]) -> int:
+    operand = inside.get(one.operands[0])
+    lhs = dimensions(operand.shape) if operand else []
+    axes = one.attribute(r"lhs_contracting_dims=\{([\d,]+)\}")
+    depth = math.prod(lhs[int(x)] for x in axes.split(",")) if axes and lhs else 1
+    return 2 * math.prod(dimensions(one.shape)) * depth
+
+
+def _reads(inside: list[Instruction], given: list[int]) -> int:
+    """Bytes that a fusion reads: of what it only slices, the slices."""
+    users = defaultdict(list)
+    for one in inside:
+        for name in one.operands:
+            users[name].append(one)
+
+    def read(name: str, whole: int) -> int:
+        todo, total = [name], 0
+        while todo:
+            operand = todo.pop()
+            for user in users[operand]:
+                if user.op in ("bitcast", "get-tuple-element"):
+                    todo.append(user.name)
+                elif user.op in ("dynamic-slice", "slice", "gather"):
+                    total += user.bytes
+                elif user.op != "dynamic-update-slice" or user.operands[0] != operand:
+                    return whole
+        return min(total, whole)
+
+    total = 0
+    for one in inside:
+        if one.op == "parameter":
+            index = int(re.match(r"\d+", one.rest)[0])  # pyright: ignore
+            total += read(one.name, given[index]) if index < len(given) else 0
+    return total
+
+
+def _writes(inside: list[Instruction], one: Instruction) -> int:
+    """Bytes that a fusion writes: of an update in place, the update."""
+    named = {other.name: other for other in inside}
+    root = next((other for other in inside if other.is_root), None)
+    if root is None:
+        return one.bytes
+    roots = [named[x] for x in root.operands] if root.op == "tuple" else [root]
+    return sum(_written(each, named) for each in roots)
+
+
+def _written(one: Instruction, inside: dict[str, Instruction]) -> int:
+    while one.op == "bitcast":
+        one = inside[one.operands[0]]
+    updates = one.op == "dynamic-update-slice"
+    return inside[one.operands[1]].bytes if updates else one.bytes
+
+
+def is_collective(one: Instruction) -> bool:
+    """Whether an instruction talks to other devices; the end of one does not count."""
+    words = ("all-", "reduce-scatter", "collective")
+    return one.op.startswith(words) and not one.op.endswith("-done")
+
+
+def _sent(one: Instruction, given: list[int]) -> float:
+    """Bytes that each device sends, around a ring."""
+    count = group_size(one.rest)
+    whole = max(sum(given), one.bytes - sum(given) if "-start" in one.op else one.bytes)
+    if "all-reduce" in one.op:
+        return 2 * sum(given) * (count - 1) / count
+    return whole * (count - 1) / count
+
+
+def group_size(rest: str) -> int:
+    """How many devices take part in a collective, in any of HLO's spellings.
+
+    Raises:
+        ValueError: if none of them is found.
+    """
+    axes = r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\([^{]*\))?\s*\{([^}]*)\}"
+    mesh = re.search(axes, rest)
+    if mesh:
+        sizes = {k: int(n) for k, n in re.findall(r"'([^']+)'=(\d+)", mesh[1])}
+        return math.prod(sizes[name] for name in re.findall(r"'([^']+)'", mesh[2]))
+    grid = re.search(r"replica_groups=\[(\d+),(\d+)\]", rest)
+    if grid:
+        return int(grid[2])
+    listed = re.search(r"replica_groups=\{\{([\d,]+)\}", rest)
+    if listed:
+        return len(listed[1].split(","))
+    if "source_target_pairs" in rest:
+        return 2
+    raise ValueError(f"no replica groups understood in: {rest[:300]}")
+
+
+def _first(shape: str) -> str:
+    """The first array of a tuple's shape."""
+    found = re.search(r"\w+\[[\d,]*\]", shape)
+    return found[0] if found else shape

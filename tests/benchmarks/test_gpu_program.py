@@ -1,0 +1,157 @@
+"""What is read off a program for a GPU, and one that is compiled without a GPU."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "benchmarks"
+
+# A loop of 16 turns around a gate; behind it a loop over 4 layers that copies a slice
+# of stacked weights, multiplies by it and tells other devices; and some beside them.
+PROGRAM = (ROOT / "tests" / "data" / "gate_and_layers.hlo").read_text()
+
+
+@pytest.fixture
+def ahead(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The benchmark's modules; its neighbours are found as if it were run."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    names = ("hlo", "kernels", "reading")
+    return SimpleNamespace(
+        **{name: importlib.import_module(f"ahead.{name}") for name in names}
+    )
+
+
+MADE_OF = SimpleNamespace(
+    depth=4,
+    is_gated=True,
+    stacked={(8, 8)},
+    cached={(4, 64, 8)},
+    scores=(16, 80),
+)
+
+
+def test_control_flow_and_what_the_host_reads(ahead: Any) -> None:
+    """Rule: loops of known length cost the host nothing, a gate one predicate."""
+    module = ahead.hlo.parse(PROGRAM)
+    found = ahead.reading.control_flow(module)
+    assert found["loops"] == [4, 16]
+    assert found["conditionals"] == 1
+    assert found["host_reads"] == {"step": 1}
+    assert found["callbacks"] == 0
+    unknown = PROGRAM.replace('backend_config={"known_trip_count":{"n":"16"}}', "x=1")
+    found = ahead.reading.control_flow(ahead.hlo.parse(unknown))
+    assert found["loops"] == [None, 4]
+    assert found["host_reads"] == {"step": 1, "turn of a loop": 1}
+
+
+def test_what_is_copied(ahead: Any) -> None:
+    """Rule: slices of weights, biases as large as logits, copies of the KV cache."""
+    module = ahead.hlo.parse(PROGRAM)
+    found = ahead.reading.traffic(module, MADE_OF, 3)
+    # 4 layers of 8 x 8 numbers of 2 bytes, at each of the 3 calls.
+    a_call = 4 * 8 * 8 * 2 / 2**30
+    assert found["gib_of_weights_copied_a_call"] == round(a_call, 3)
+    slices = [k for k in ahead.kernels.kernels(module, 3) if k.kind == "slice copy"]
+    assert sum(k.times * k.instruction.bytes for k in slices) == 3 * 4 * 8 * 8 * 2
+    assert found["bias_and_logits_buffers"] == {"bias": 1}
+    # What is written in place is none; the copy is.
+    assert found["kv_cache_copies"] == 1
+
+
+def test_arithmetic_and_traffic_of_kernels(ahead: Any) -> None:
+    """Rule: a branch counts as often as it is taken; a slice or an update is what is
+    read or written of what it is in."""
+    module = ahead.hlo.parse(PROGRAM)
+    by_name = {k.instruction.name: k for k in ahead.kernels.kernels(module, 3)}
+    product = by_name["gemm_fusion.1"]
+    assert (product.kind, product.times, product.flops) == (
+        "product",
+        12,
+        2 * 16 * 8 * 8,
+    )
+    assert product.bytes == 2 * (16 * 8 + 8 * 8 + 16 * 8)
+    assert by_name["loop_dynamic_slice_fusion.1"].bytes == 2 * 8 * 8 * 2 + 4
+    assert by_name["loop_dynamic_update_slice_fusion.1"].bytes == 2 * 4 * 8 * 2
+    assert by_name["copy.1"].times == 13
+    sent = by_name["all-reduce.1"]
+    assert sent.gated
+    assert sent.sent == 2 * 16 * 8 * 2 * 3 / 4
+    peak = ahead.kernels.PEAKS["h100"]
+    assert product.seconds(peak) == 12 * max(
+        product.flops / peak.flops, product.bytes / peak.bytes
+    )
+    assert ahead.reading.collectives(module, 3)["gib_of_collectives"]["outside"] == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("replica_groups={{0,1},{2,3}}", 2),
+        ("replica_groups=[2,4]<=[8]", 4),
+        ("replica_groups=mesh['a'=2,'b'=4] {'b'}", 4),
+        ("source_target_pairs={{0,1},{1,0}}", 2),
+    ],
+)
+def test_groups_of_devices(ahead: Any, text: str, count: int) -> None:
+    """Rule: each of HLO's spellings of who takes part is understood, or an error."""
+    assert ahead.kernels.group_size(text) == count
+    with pytest.raises(ValueError, match="no replica groups"):
+        ahead.kernels.group_size("channel_id=1")
+
+
+def test_text_that_is_no_program(ahead: Any) -> None:
+    """Rule: an error, and not a program of nothing."""
+    with pytest.raises(ValueError, match="no HLO text"):
+        ahead.hlo.parse("nothing")
+
+
+def _plugin() -> bool:
+    try:
+        return importlib.util.find_spec("jax_plugins.xla_cuda12") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(
+    not _plugin(),
+    reason="no CUDA 12 plugin of JAX: make gpu-program-small has one",
+)
+def test_sampling_compiles_for_an_h100(tmp_path: Path) -> None:
+    """Rule: one conditional, loops of known length, one predicate a step, no callback;
+    and no copy of a layer's weights, where these are apart."""
+    out = tmp_path / "out.json"
+    command = [sys.executable, str(FOLDER / "gpu_program.py"), "--models", "tabletop"]
+    command += ["--caches", "step_cache", "--devices", "1", "--json", str(out)]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    (found,) = json.loads(out.read_text())["programs"].values()
+    assert found["conditionals"] == 1
+    assert None not in found["loops"]
+    assert 16 in found["loops"]
+    assert found["host_reads"] == {"step": 1}
+    assert found["callbacks"] == 0
+    assert found["gib_of_weights_copied_a_call"] == 0
+    assert found["floor_ms"] > 0
+
+
+def test_times_beside_floors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule: a time of each program, on whatever device there is, under its name."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    times = importlib.import_module("gpu_times")
+    monkeypatch.setattr(times, "ROUNDS", 1)
+    out = tmp_path / "times.json"
+    times.main(["--models", "dit", "--json", str(out)])
+    found = json.loads(out.read_text())
+    assert found["device"]
+    assert found["rows"]["dit none"]["calls"] == 16
+    assert all(row["ms"] > 0 for row in found["rows"].values())
+    assert times.known_gpu("NVIDIA H100 80GB HBM3") == "h100"
+    assert times.known_gpu("cpu") is None
