@@ -44,7 +44,10 @@ from jax_stepcache.models.dreamzero import (
 )
 from jax_stepcache.models.dreamzero.network.flops import count_flops
 from jax_stepcache.models.dreamzero.network.kv_cache import slots
-from jax_stepcache.models.dreamzero.session.observation import complete
+from jax_stepcache.models.dreamzero.session.observation import (
+    complete,
+    observation_struct,
+)
 from jax_stepcache.models.dreamzero.session.session import Observed, observe
 from jax_stepcache.network.registry import load_model
 from jax_stepcache.paths import path_option
@@ -88,19 +91,14 @@ class ControlLoop:
         self.params = params
         self.model = cast("DreamZeroModel", params.model)
         self.robots = robots
-        c, size = self.model.dit, self.model.latent_size
-        shapes = {
-            "latents": (robots, c.out_dim, c.num_frame_per_block, *size),
-            "state": (robots, c.num_state_per_block, c.max_state_dim),
-        }
-        if c.image_dim is not None:
-            shapes["image"] = (robots, c.image_len, c.image_dim)
-        if c.concat_first_frame_latent:
-            shapes["y"] = (robots, c.y_dim, c.window, *size)
-        else:
-            shapes["first"] = (robots, c.out_dim, 1, *size)
+        c = self.model.dit
         self.rng = np.random.default_rng(0)
-        self.shown = {name: self._draw(shape) for name, shape in shapes.items()}
+        struct = observation_struct(self.model.size, robots)
+        self.shown = {
+            name: self._draw(struct[name].shape)
+            for name in ("latents", "state", "image", "y", "first")
+            if struct[name] is not None
+        }
         prompt = (robots, c.text_len, c.text_dim)
         text, negative = self._draw(prompt), self._draw(prompt)
         self.pipelines = {

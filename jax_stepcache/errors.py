@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
+_Class = TypeVar("_Class")
 
 
 def unknown_name(
@@ -100,6 +101,25 @@ def naming_arguments(
             return function(*args, **kwargs)
 
         return checked
+
+    return decorate
+
+
+def naming_fields(
+    elsewhere: Mapping[str, str] | None = None,
+) -> Callable[[type[_Class]], type[_Class]]:
+    """`naming_arguments` of a dataclass: of the function that makes its objects.
+
+    Args:
+        elsewhere: see `nearest`.
+
+    Returns:
+        The decorator, which stands above that of the dataclass.
+    """
+
+    def decorate(cls: type[_Class]) -> type[_Class]:
+        cls.__init__ = naming_arguments(elsewhere)(cls.__init__)
+        return cls
 
     return decorate
 

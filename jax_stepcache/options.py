@@ -21,7 +21,7 @@ from jax_stepcache.check import (
     check_numbers,
     fetched,
 )
-from jax_stepcache.errors import naming_arguments, unknown_name, warn
+from jax_stepcache.errors import naming_fields, unknown_name, warn
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation, program_of
 from jax_stepcache.loop.progress import Progress, TqdmProgress, tqdm_progress
@@ -58,6 +58,7 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
 )
 
 
+@naming_fields(ELSEWHERE)
 @dataclass(frozen=True, eq=False)
 class Request:
     """One sample to be made. Its result is what `sample` gives for it alone.
@@ -114,7 +115,6 @@ class Request:
 
 
 # As an attribute, so that the class stays what type checkers know of it.
-Request.__init__ = naming_arguments(ELSEWHERE)(Request.__init__)
 _GIVEN = tuple(field.name for field in fields(Request))
 
 

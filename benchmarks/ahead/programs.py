@@ -17,7 +17,10 @@ from jax_stepcache.checkpoints.layers import taken_apart
 from jax_stepcache.checkpoints.placement import placement
 from jax_stepcache.models.dreamzero.control import programs as control
 from jax_stepcache.models.dreamzero.network.parameters import weight_shapes
-from jax_stepcache.models.dreamzero.session.observation import complete
+from jax_stepcache.models.dreamzero.session.observation import (
+    complete,
+    observation_struct,
+)
 from jax_stepcache.models.dreamzero.session.placement import session_shardings
 from jax_stepcache.models.dreamzero.session.session import observe, session_struct
 from jax_stepcache.network.registry import load_model
@@ -194,16 +197,9 @@ def _end(path: Any) -> str:
 
 def _shown(model: Any, rows: int) -> Any:
     """What robots are shown, each as it may be anywhere in its window."""
-    c, size = model.dit, model.latent_size
-    shapes = {
-        "latents": (rows, c.out_dim, c.num_frame_per_block, *size),
-        "state": (rows, c.num_state_per_block, c.max_state_dim),
+    arrays = {
+        name: np.zeros(x.shape, x.dtype)
+        for name, x in observation_struct(model.size, rows).items()
+        if x is not None
     }
-    if c.image_dim is not None:
-        shapes["image"] = (rows, c.image_len, c.image_dim)
-    if c.concat_first_frame_latent:
-        shapes["y"] = (rows, c.y_dim, c.window, *size)
-    else:
-        shapes["first"] = (rows, c.out_dim, 1, *size)
-    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     return complete(model.size, np.zeros(rows, np.int32), arrays)

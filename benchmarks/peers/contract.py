@@ -58,8 +58,8 @@ def write_given(path: Path, given: Any) -> None:
     np.savez(path, **weights, **rest)
 
 
-def read_given(path: Path) -> Given:
-    """The inverse of `write_given`."""
+def read_given(path: Path, kind: Any = Given) -> Any:
+    """The inverse of `write_given`, as a named tuple of a kind."""
     with np.load(path) as file:
         arrays = dict(file)
     weights = {
@@ -67,7 +67,7 @@ def read_given(path: Path) -> Given:
         for name in list(arrays)
         if name.startswith("weights/")
     }
-    return Given(weights, **arrays)
+    return kind(weights, **arrays)
 
 
 class Contender(NamedTuple):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import contract
 import numpy as np
 
 # By the names of the original's options.
@@ -98,14 +99,7 @@ def drawn(shapes: dict[str, tuple[int, ...]]) -> Given:
 
 def read_given(path: Path) -> Given:
     """What `contract.write_given` has written."""
-    with np.load(path) as file:
-        arrays = dict(file)
-    weights = {
-        name.removeprefix("weights/"): arrays.pop(name)
-        for name in list(arrays)
-        if name.startswith("weights/")
-    }
-    return Given(weights, **arrays)
+    return contract.read_given(path, Given)
 
 
 def answer(video: np.ndarray, action: np.ndarray) -> np.ndarray:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from jax_stepcache.errors import naming_arguments, unknown_name
+from jax_stepcache.errors import naming_fields, unknown_name
 
 
+@naming_fields()
 @dataclass(frozen=True)
 class DiffusionCacheConfig:
     """Settings of the cache backends; each reads its own and ignores the others'.
@@ -140,9 +141,6 @@ class DiffusionCacheConfig:
             if strict and name not in known:
                 raise ValueError(unknown_name("cache_config key", name, known))
         return cls(**{k: v for k, v in settings.items() if k in known})
-
-
-DiffusionCacheConfig.__init__ = naming_arguments()(DiffusionCacheConfig.__init__)
 
 
 def check_output(name: object) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 from jax_stepcache.backends.config import DiffusionCacheConfig
 from jax_stepcache.backends.inside import InsideBackend
-from jax_stepcache.errors import naming_arguments
+from jax_stepcache.errors import naming_fields
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.named import first_block_cache, taylor_seer
 from jax_stepcache.policy.policy import Policy
 
 
+@naming_fields()
 @dataclass(frozen=True)
 class FirstBlockCacheConfig:
     """diffusers' settings of FirstBlockCache.
@@ -26,9 +27,7 @@ class FirstBlockCacheConfig:
     threshold: Any = 0.05
 
 
-FirstBlockCacheConfig.__init__ = naming_arguments()(FirstBlockCacheConfig.__init__)
-
-
+@naming_fields()
 @dataclass(frozen=True)
 class TaylorSeerCacheConfig:
     """diffusers' settings of TaylorSeer.
@@ -44,9 +43,6 @@ class TaylorSeerCacheConfig:
     disable_cache_before_step: int = 3
     disable_cache_after_step: int | None = None
     max_order: int = 1
-
-
-TaylorSeerCacheConfig.__init__ = naming_arguments()(TaylorSeerCacheConfig.__init__)
 
 
 class FirstBlockCacheBackend(InsideBackend):

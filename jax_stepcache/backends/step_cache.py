@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax_stepcache.backends.base import CacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig, check_output
 from jax_stepcache.check import check_flag
-from jax_stepcache.errors import naming_arguments
+from jax_stepcache.errors import naming_fields
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.gates import Tiers, TiersState
 from jax_stepcache.policy.named import Uncached, step_cache
@@ -21,6 +21,7 @@ from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.signals.cosine import cosine_per_sample
 
 
+@naming_fields()
 @dataclass(frozen=True)
 class StepCacheConfig:
     """StepCache's own settings.
@@ -61,9 +62,6 @@ class StepCacheConfig:
             sim_thresholds=config.velocity_sim_thresholds,
             skip_countdowns=config.velocity_skip_countdowns,
         )
-
-
-StepCacheConfig.__init__ = naming_arguments()(StepCacheConfig.__init__)
 
 
 class StepCacheState(NamedTuple):

@@ -13,15 +13,6 @@ from jax_stepcache.measure.compare import Comparison
 from jax_stepcache.paths import as_path
 
 
-def check_drawing() -> None:
-    """Checks that pictures can be drawn, before there is something to draw.
-
-    Raises:
-        ImportError: without matplotlib.
-    """
-    _matplotlib()
-
-
 def save_comparison(
     path: Path, rows: Sequence[Comparison], model: Any, observation: Any
 ) -> None:

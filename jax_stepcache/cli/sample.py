@@ -11,7 +11,7 @@ from jax_stepcache.cli.options import (
     cache_options,
     solver_options,
 )
-from jax_stepcache.cli.picture import check_drawing, save_comparison
+from jax_stepcache.cli.picture import save_comparison
 from jax_stepcache.loop.result import strip
 from jax_stepcache.measure.compare import Comparison, compare, contenders
 from jax_stepcache.measure.summary import summary
@@ -25,8 +25,6 @@ def run(parsed: argparse.Namespace) -> None:
     if parsed.batch < 1:
         raise ValueError(f"--batch is {parsed.batch}; it must be at least 1")
     params = load_params(parsed.params)
-    if parsed.compare:
-        check_drawing()
     world, noise = jax.random.split(jax.random.key(parsed.seed))
     observation = params.model.example(world, parsed.batch)
     common = {"observation": observation, "key": noise}

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 import tempfile
-import traceback
 from typing import Any
 
 import jax
@@ -31,6 +29,7 @@ from jax_stepcache import (
 )
 
 from ..staged import SKIPPING, UNROLLED, WEIGHTS, conditions, noise
+from .devices import main
 
 ROWS = 4
 CACHES: dict[str | None, Any] = {None: None, "step_cache": None, **SKIPPING}
@@ -357,18 +356,5 @@ for _what, _run, _kinds in (
         CASES[" ".join(map(str, (_what, *_kind)))] = functools.partial(_run, *_kind)
 
 
-def main(names: list[str], cases: dict[str, Any] = CASES) -> None:
-    """Runs cases and says of each whether it went well."""
-    for name in names:
-        try:
-            cases[name]()
-            print(f"{name}: ok", flush=True)
-        except Exception:
-            print(f"{name}: failed", flush=True)
-            traceback.print_exc()
-
-
 if __name__ == "__main__":
-    jax.config.update("jax_default_matmul_precision", "highest")
-    jax.config.update("jax_disable_most_optimizations", True)
-    main(sys.argv[1:])
+    main(CASES)

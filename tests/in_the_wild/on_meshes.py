@@ -33,7 +33,8 @@ from jax_stepcache.models.dreamzero import DreamZeroPipeline
 
 from ..models.dreamzero.robots import MODEL, PARAMS, observation, prompts
 from ..staged import SKIPPING, UNROLLED, WEIGHTS, conditions, noise
-from .on_devices import main, same
+from .devices import main
+from .on_devices import same
 
 # A mesh for each preset that its rules do something with along every axis.
 MESHES: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
@@ -273,8 +274,6 @@ CASES: dict[str, Any] = {
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_default_matmul_precision", "highest")
-    jax.config.update("jax_disable_most_optimizations", True)
     for _name in [name for name in sys.argv[1:] if name.startswith("saved ")]:
         CASES[_name] = functools.partial(saved, _name.removeprefix("saved "))
-    main(sys.argv[1:], CASES)
+    main(CASES)

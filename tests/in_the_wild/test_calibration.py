@@ -32,8 +32,8 @@ def _shifted(steps):
     return flow_schedule(steps, shift=3.0)
 
 
-def _given(schedule, steps=None):
-    """A calibration of StepCache with a schedule, or with what makes the same one."""
+def _given(**schedule):
+    """A calibration of StepCache, with what makes a schedule."""
     return calibrate(
         MATRIX,
         dense,
@@ -42,24 +42,14 @@ def _given(schedule, steps=None):
         cache="step_cache",
         cache_config=TIERS,
         solver="euler",
-        **({"schedule": schedule} if steps is None else schedule),
+        **schedule,
     )
 
 
 def test_a_function_of_the_step_count_makes_the_plain_steps():
     """The same calibration as by steps and shift: setting, baseline and curve."""
-    by_function = calibrate(
-        MATRIX,
-        dense,
-        SAMPLES,
-        target={"model_calls": 5},
-        cache="step_cache",
-        cache_config=TIERS,
-        solver="euler",
-        schedule=_shifted,
-        num_inference_steps=8,
-    )
-    by_steps = _given({"num_inference_steps": 8, "shift": 3.0}, 8)
+    by_function = _given(schedule=_shifted, num_inference_steps=8)
+    by_steps = _given(num_inference_steps=8, shift=3.0)
     assert by_function.cache_config == by_steps.cache_config
     assert by_function.curve == by_steps.curve
     assert by_function.baseline == by_steps.baseline
@@ -73,7 +63,7 @@ def test_a_function_of_the_step_count_makes_the_plain_steps():
 def test_a_schedule_is_compared_with_fewer_steps_of_its_own():
     """It is spread over as many plain steps, and the setting keeps it."""
     schedule = explicit_schedule(np.linspace(0.9, 0.05, 9) ** 1.5)
-    found = _given(schedule)
+    found = _given(schedule=schedule)
     steps = max(int(found.model_calls), 1)
     shared = {"model": dense, "solver": "euler", **SAMPLES}
     reference = sample(MATRIX, schedule=schedule, **shared).sample
@@ -211,7 +201,7 @@ def test_an_input_that_never_changes_has_no_polynomial():
 
 def test_a_calibration_is_not_written_over_a_folder(tmp_path):
     """Nothing is left beside it, either."""
-    found = _given(_shifted(6))
+    found = _given(schedule=_shifted(6))
     with pytest.raises(FileExistsError, match="is a folder; give the name of a file"):
         found.save(tmp_path)
     assert not list(tmp_path.parent.glob(f".{tmp_path.name}*"))

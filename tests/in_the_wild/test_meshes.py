@@ -3,13 +3,9 @@
 The cases are in `on_devices`, which runs in a process that has four devices.
 """
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
+from .devices import run_cases
 from .on_devices import CASES
 
 QUICK = [
@@ -19,27 +15,8 @@ QUICK = [
 ]
 
 
-def run(names):
-    """The last word on each case, and what else was said."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    environment = os.environ | {
-        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count=4",
-        "JAX_PLATFORMS": "cpu",
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", f"{__package__}.on_devices", *names],
-        cwd=Path(__file__).parents[2],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    said = [line for line in done.stdout.splitlines() if ": " in line]
-    return dict(line.rsplit(": ", 1) for line in said), done.stderr
-
-
 def check(names):
-    verdicts, errors = run(names)
+    verdicts, errors = run_cases("on_devices", names, 4)
     assert verdicts == dict.fromkeys(names, "ok"), errors[-5000:]
 
 

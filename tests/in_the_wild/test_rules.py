@@ -3,13 +3,9 @@
 The cases are in `on_meshes`, which runs in a process that has eight devices.
 """
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
+from .devices import run_cases
 from .on_meshes import CASES
 
 QUICK = [
@@ -23,23 +19,8 @@ QUICK = [
 
 def check(names):
     """All cases go well, each said in a line."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    done = subprocess.run(
-        [sys.executable, "-m", f"{__package__}.on_meshes", *names],
-        cwd=Path(__file__).parents[2],
-        env=os.environ
-        | {
-            "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count=8",
-            "JAX_PLATFORMS": "cpu",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    verdicts = dict(
-        line.rsplit(": ", 1) for line in done.stdout.splitlines() if ": " in line
-    )
-    assert verdicts == dict.fromkeys(names, "ok"), done.stderr[-5000:]
+    verdicts, errors = run_cases("on_meshes", names, 8)
+    assert verdicts == dict.fromkeys(names, "ok"), errors[-5000:]
 
 
 def test_rules_are_followed():

@@ -1,16 +1,12 @@
 """Fine-tuning on several devices; the cases are in `training_on_devices`, which runs in
 a process that has eight."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import pytest
 
 from jax_stepcache.models.training.layout import layout_of
 
+from .devices import run_cases
 from .training_on_devices import CASES
 
 
@@ -30,18 +26,5 @@ def test_axes_and_rows_that_do_not_fit_are_named():
 @pytest.mark.slow
 def test_several_devices_train_to_what_one_does():
     """Weights and adapters, resumed elsewhere; compiled once, kept in parts."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    environment = os.environ | {
-        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count=8",
-        "JAX_PLATFORMS": "cpu",
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", f"{__package__}.training_on_devices", *CASES],
-        cwd=Path(__file__).parents[2],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    said = [line for line in done.stdout.splitlines() if line.endswith((": ok", "ed"))]
-    assert said == [f"{name}: ok" for name in CASES], done.stderr[-5000:]
+    verdicts, errors = run_cases("training_on_devices", CASES, 8)
+    assert verdicts == dict.fromkeys(CASES, "ok"), errors[-5000:]

@@ -3,9 +3,9 @@ own, which has eight."""
 
 from __future__ import annotations
 
-import sys
+import functools
 import tempfile
-import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from jax_stepcache.models.training.step import init_state, train_step
 
 from ..models.dreamzero.small import SMALL, random_weights
 from ..models.dreamzero.training.sequences import MODEL, random_chunks
+from .devices import main
 
 PARAMS = Params(jax.tree.map(jnp.asarray, random_weights(SMALL)), MODEL)
 SETTINGS = FinetuneSettings(
@@ -55,6 +56,19 @@ def alike(one: Any, other: Any) -> None:
     jax.tree.map(same, one, other)
 
 
+def with_chunks(case: Callable[[Path], None]) -> Callable[[], None]:
+    """Gives a case a folder with sequences to train on."""
+
+    @functools.wraps(case)
+    def run() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            save_chunks(Path(folder) / "chunks", random_chunks(MODEL, 16))
+            case(Path(folder))
+
+    return run
+
+
+@with_chunks
 def meshes(folder: Path) -> None:
     """All weights are trained to those of one device, on a mesh with two axes; moments
     and averages are spread as the weights are."""
@@ -68,6 +82,7 @@ def meshes(folder: Path) -> None:
     assert max(jax.tree.leaves(moved)) > 0.01
 
 
+@with_chunks
 def adapters(folder: Path) -> None:
     """Begun on one device, gone on with on eight, and back; batches in parts."""
     settings = SETTINGS._replace(lora=2, accumulate=2, batch=16)
@@ -111,23 +126,5 @@ def program() -> None:
 CASES: dict[str, Any] = {"meshes": meshes, "adapters": adapters, "program": program}
 
 
-def main(names: list[str]) -> None:
-    """Runs cases and says of each whether it went well."""
-    for name in names:
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                if name == "program":
-                    program()
-                else:
-                    save_chunks(Path(folder) / "chunks", random_chunks(MODEL, 16))
-                    CASES[name](Path(folder))
-            print(f"{name}: ok", flush=True)
-        except Exception:
-            print(f"{name}: failed", flush=True)
-            traceback.print_exc()
-
-
 if __name__ == "__main__":
-    jax.config.update("jax_default_matmul_precision", "highest")
-    jax.config.update("jax_disable_most_optimizations", True)
-    main(sys.argv[1:])
+    main(CASES)

@@ -243,7 +243,8 @@ def append(
             # others will.
             for frame in reversed(range(frames)):
                 lands = cache.length[robot] + jnp.minimum(frame, written[robot] - 1)
-                at = (0, robot, jnp.remainder(lands, room) * size + zero, 0, 0)
+                slot = jnp.remainder(lands, room) * size + zero
+                at = [jnp.asarray(x, jnp.int32) for x in (0, robot, slot, 0, 0)]
                 part = jax.lax.dynamic_slice_in_dim(new[:, :, frame], robot, 1, axis=1)
                 part = jnp.where(jnp.isfinite(part), part, 0).astype(buffer.dtype)
                 parts = jax.lax.dynamic_update_slice(parts, part, at)

@@ -62,7 +62,7 @@ def complete(
     Raises:
         ValueError: for fields that are missing, unknown or do not fit the sessions.
     """
-    wanted = _observation_struct(size, len(position))
+    wanted = observation_struct(size, len(position))
     allowed = [k for k, x in wanted.items() if x is not None]
     if not isinstance(given, Mapping):
         raise ValueError(
@@ -102,7 +102,16 @@ def _first_of(y: Any, channels: int) -> Any:
 _first_on_device = jax.jit(_first_of, static_argnums=1)
 
 
-def _observation_struct(size: Size, batch: int) -> dict[str, Any]:
+def observation_struct(size: Size, batch: int) -> dict[str, Any]:
+    """Shapes and dtypes of all fields of an `Observation`.
+
+    Args:
+        size: of the model.
+        batch: robots B.
+
+    Returns:
+        A struct for each field; None for those that the model does not take.
+    """
     c, struct = size.dit, jax.ShapeDtypeStruct
     frame = (batch, c.out_dim, 1, *size.latent_size)
     latents = (batch, c.out_dim, c.num_frame_per_block, *size.latent_size)
