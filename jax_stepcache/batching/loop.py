@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax_stepcache.batching.forward import SlotForward, walking
 from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots
-from jax_stepcache.meshes.varying import cond, while_loop
+from jax_stepcache.meshes.varying import while_loop
 
 
 class Running(NamedTuple):
@@ -97,22 +97,23 @@ def run_slots(
         slots = forward.walk(feed.settings(running), running.slots)
         return running._replace(slots=slots)
 
-    def call(running: Running) -> Slots:
-        settings = feed.settings(running)
-        slots = forward.call(settings, running.slots, running.condition)
-        return slots._replace(clock=slots.clock + 1)
-
-    def body(state: tuple[Running, jax.Array, jax.Array]) -> Any:
-        running, calls, _ = state
+    def settled(running: Running, calls: jax.Array) -> tuple[Any, Any, Any]:
         running = while_loop(unsettled, settle, running)
         going = running.slots.waits.any()
         if limit is not None:
             going &= calls < limit
-        # The last round only settles: what was computed is walked to its end and put
-        # away before the loop is left.
-        slots = cond(going, call, lambda running: running.slots, running)
-        return running._replace(slots=slots), calls + going.astype(jnp.int32), going
+        return running, calls, going
 
-    start = (running, jnp.zeros((), jnp.int32), jnp.ones((), bool))
+    def body(state: tuple[Running, jax.Array, jax.Array]) -> Any:
+        running, calls, _ = state
+        settings = feed.settings(running)
+        slots = forward.call(settings, running.slots, running.condition)
+        slots = slots._replace(clock=slots.clock + 1)
+        return settled(running._replace(slots=slots), calls + 1)
+
+    # What a call computed is walked to its end and put away before the loop is asked
+    # whether to go on, so that the loop's own question is whether to call: a GPU's host
+    # waits for no other.
+    start = settled(running, jnp.zeros((), jnp.int32))
     running, calls, _ = while_loop(lambda state: state[2], body, start)
     return running, calls
