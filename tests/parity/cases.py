@@ -30,6 +30,12 @@ def caches_files(config: pytest.Config, pattern: str) -> list[Path]:
     return sorted((vectors_dir(config) / "caches").glob(pattern))
 
 
+def pixels_files(config: pytest.Config) -> list[Path]:
+    """Sessions of the ``pixels`` part, from the request to the reply."""
+    files = sorted((vectors_dir(config) / "pixels").glob("*.npz"))
+    return [file for file in files if not file.stem.endswith("_params")]
+
+
 def parametrize(
     metafunc: pytest.Metafunc,
     names: str | Sequence[str],

@@ -16,8 +16,7 @@ from jax.typing import ArrayLike
 
 from jax_stepcache.errors import unknown_name
 
-from ...layers.features import beside
-from .quantiles import Quantiles
+from ...transforms.normalise import denormalised, normalised
 from .statistics import Statistics
 
 
@@ -43,7 +42,7 @@ def normalise_state(
     """
     _check_room(statistics.state_width, max_state_dim, "state", "max_state_dim")
     raw = jnp.concatenate(list(_state(statistics, state).values()), axis=-1)
-    return _padded(_normalised(statistics.state, raw), max_state_dim)[:, None]
+    return _padded(normalised(raw, *statistics.state), max_state_dim)[:, None]
 
 
 def actions_to_robot(
@@ -85,8 +84,7 @@ def actions_to_robot(
             f"actions have a batch of {actions.shape[0]}, the state of {batch}"
         )
     said = actions[..., :width].astype(jnp.float32)
-    q01, q99 = (beside(q, said) for q in statistics.action)
-    raw = (said + 1) / 2 * (q99 - q01) + q01
+    raw = denormalised(said, *statistics.action)
     ends = list(itertools.accumulate(statistics.action_dims))
     robot = statistics.embodiment
     parts = zip(robot.action_keys, jnp.split(raw, ends[:-1], axis=-1), strict=True)
@@ -135,7 +133,7 @@ def robot_to_actions(
         for key, part in parts.items()
     ]
     joined = jnp.concatenate(raw, axis=-1)
-    return _padded(_normalised(statistics.action, joined), action_dim)
+    return _padded(normalised(joined, *statistics.action), action_dim)
 
 
 def _state(
@@ -180,16 +178,6 @@ def _arrays(
     if faults:
         raise ValueError(f"{what} does not fit: {'; '.join(faults)}")
     return {key: array.astype(jnp.float32) for key, array in arrays.items()}
-
-
-def _normalised(quantiles: Quantiles, raw: jax.Array) -> jax.Array:
-    """(..., n) of the robot's units to [-1, 1]."""
-    q01, q99 = (beside(q, raw) for q in quantiles)
-    constant = q99 - q01 == 0
-    # Never a division by zero, whose gradient would be NaN even where it is not taken.
-    span = jnp.where(constant, 1, q99 - q01)
-    scaled = 2 * ((raw - q01) / span) - 1
-    return jnp.clip(jnp.where(constant, raw, scaled), -1, 1)
 
 
 def _check_room(used: int, width: int, what: str, name: str) -> None:

@@ -1,0 +1,58 @@
+"""What the text encoder is given for a robot's instruction."""
+
+from __future__ import annotations
+
+import ast
+
+from jax_stepcache.errors import brief
+
+from .views import Views
+
+NEGATIVE_PROMPT = (
+    "Vibrant colors, overexposed, static, blurry details, text, subtitles, style, "
+    "artwork, painting, image, still, grayscale, dull, worst quality, low quality, "
+    "JPEG artifacts, ugly, mutilated, extra fingers, bad hands, bad face, deformed, "
+    "disfigured, mutated limbs, fused fingers, stagnant image, cluttered background, "
+    "three legs, many people in the background, walking backwards."
+)
+"""What guidance leads away from: the original's words, the same for all robots."""
+
+
+def prompt_text(views: Views, prompt: str) -> str:
+    """Puts an instruction into the form that the network was trained on.
+
+    Cleaning (mojibake, HTML, white space) is the tokenizer's part.
+
+    Args:
+        views: the robot's.
+        prompt: the instruction. One that reads as a Python literal is its value, or the
+            first of a list, as datasets store them.
+
+    Returns:
+        The text.
+
+    Raises:
+        TypeError: if it is no string.
+        ValueError: if it is empty.
+    """
+    if not isinstance(prompt, str):
+        raise TypeError(f"prompt is {brief(prompt)}; give a string, what is to be done")
+    said = _value(prompt).lower()
+    if not said.strip():
+        raise ValueError(
+            f"prompt is {brief(prompt)}, which is empty; say what is to be done"
+        )
+    return (
+        f"A multi-view video shows that a robot {said} {views.sentence} The robot "
+        f"{said}"
+    )
+
+
+def _value(prompt: str) -> str:
+    try:
+        value = ast.literal_eval(prompt)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return prompt
+    if isinstance(value, list | tuple):
+        return str(value[0]) if value else ""
+    return str(value)

@@ -1,0 +1,168 @@
+"""A robot's message: which keys it has, and the checks of what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jax_stepcache.errors import brief, nearest, warn
+
+from ..robot.statistics import Statistics
+from .views import PREFIX, Views
+
+
+class Request(NamedTuple):
+    """A message, checked.
+
+    Attributes:
+        pictures: uint8 (T, H, W, 3) by camera, under the original's names.
+        state: float32 (1, n) by the state's keys, in the robot's units.
+        prompt: the instruction.
+        session_id: which session it belongs to, or None.
+    """
+
+    pictures: dict[str, np.ndarray]
+    state: dict[str, np.ndarray]
+    prompt: str
+    session_id: str | None
+
+
+def read_request(
+    views: Views, statistics: Statistics, request: Mapping[str, Any]
+) -> Request:
+    """Checks a message, and takes what is read out of it.
+
+    Other keys are passed over, as in the original, whose robots send more than it
+    reads. So are those of a state that is missing: zeros stand for it, with a warning.
+
+    Args:
+        views: the robot's cameras.
+        statistics: the robot's quantiles, for the widths of its state.
+        request: for each camera uint8 (H, W, 3) or (T, H, W, 3), or floats in [0, 255],
+            which are truncated; for each key of the state (n,); ``prompt`` and, where
+            there is one, ``session_id``.
+
+    Returns:
+        The message.
+
+    Raises:
+        TypeError: if it is no mapping, or a value is of another kind.
+        ValueError: for a camera that is missing, shapes, dtypes or values that do not
+            fit, cameras with different numbers of frames, or an empty prompt.
+    """
+    if not isinstance(request, Mapping):
+        raise TypeError(
+            f"the request is a {type(request).__name__}; give a mapping with the keys "
+            f"{[*views.keys, 'prompt']}"
+        )
+    pictures = {
+        camera: _pictures(key, _taken(request, key, views))
+        for camera, key in zip(views.cameras, views.keys, strict=True)
+    }
+    counts = {
+        key: len(pictures[camera])
+        for key, camera in zip(views.keys, views.cameras, strict=True)
+    }
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"all cameras need the same number of frames, got {counts}")
+    return Request(
+        pictures,
+        _state(statistics, request),
+        _prompt(request),
+        _session_id(request.get("session_id")),
+    )
+
+
+def _taken(request: Mapping[str, Any], key: str, views: Views) -> Any:
+    if key not in request:
+        other = [name for name in request if str(name) not in views.keys]
+        near = nearest(key, map(str, other))
+        given = sorted(map(str, request))
+        raise ValueError(
+            f"the request lacks {key!r}, a picture of {views.robot}'s.{near} Got "
+            f"{given}"
+        )
+    return request[key]
+
+
+def _pictures(key: str, given: Any) -> np.ndarray:
+    """uint8 (T, H, W, 3); a copy only where floats were given."""
+    pictures = np.asarray(given)
+    wanted = "uint8 (H, W, 3) or (T, H, W, 3)"
+    if pictures.dtype.kind not in "uif" or (
+        pictures.dtype.kind in "ui" and pictures.dtype != np.uint8
+    ):
+        raise ValueError(f"{key} has dtype {pictures.dtype}; give {wanted}")
+    if pictures.ndim == 3:
+        pictures = pictures[None]
+    if pictures.ndim != 4 or pictures.shape[-1] != 3:
+        raise ValueError(f"{key} has shape {np.shape(given)}; give {wanted}")
+    if not pictures.size or min(pictures.shape[1:3]) < 2:
+        raise ValueError(
+            f"{key} has shape {np.shape(given)}; give {wanted}, of one frame or more "
+            "and two rows and columns or more"
+        )
+    if pictures.dtype == np.uint8:
+        return pictures
+    low, high = float(pictures.min()), float(pictures.max())
+    if not (low >= 0 and high <= 255):  # also where they are no numbers
+        raise ValueError(
+            f"{key} has floats from {low:g} to {high:g}; pictures are in [0, 255], "
+            f"best as {wanted}"
+        )
+    if 0 < high <= 1 and (pictures % 1 != 0).any():
+        raise ValueError(
+            f"{key} has floats from {low:g} to {high:g}, which looks like pictures in "
+            "[0, 1]; give them in [0, 255]"
+        )
+    return pictures.astype(np.uint8)
+
+
+def _state(statistics: Statistics, request: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    state, missing = {}, []
+    keys = statistics.embodiment.state_keys
+    for name, width in zip(keys, statistics.state_dims, strict=True):
+        key = PREFIX + name
+        if key not in request:
+            missing.append(key)
+            state[name] = np.zeros((1, width), np.float32)
+            continue
+        value = np.asarray(request[key])
+        if value.dtype.kind not in "uif":
+            raise ValueError(
+                f"{key} is {brief(request[key])} of dtype {value.dtype}; give "
+                f"{width} real numbers"
+            )
+        if value.shape not in ((width,), (1, width)):
+            raise ValueError(f"{key} has shape {value.shape}; give ({width},)")
+        if not np.isfinite(value).all():
+            raise ValueError(f"{key} is {brief(value.tolist())}; it must be finite")
+        state[name] = value.reshape(1, width).astype(np.float32)
+    if missing:
+        warn(
+            f"the request lacks {missing}; zeros stand for them, as in the original, "
+            "and relative actions begin there"
+        )
+    return state
+
+
+def _prompt(request: Mapping[str, Any]) -> str:
+    prompt = request.get("prompt")
+    if isinstance(prompt, np.ndarray) and prompt.ndim == 0:
+        prompt = prompt.item()
+    if not isinstance(prompt, str):
+        came = "nothing" if prompt is None else brief(prompt)
+        raise TypeError(f"'prompt' is {came}; give a string, what is to be done")
+    if not prompt.strip():
+        raise ValueError("'prompt' is empty; say what is to be done")
+    return str(prompt)
+
+
+def _session_id(given: Any) -> str | None:
+    if isinstance(given, np.ndarray) and given.ndim == 0:
+        given = given.item()
+    if given is not None and not isinstance(given, str | int):
+        raise TypeError(f"'session_id' is {brief(given)}; give a string")
+    return None if given is None else str(given)

@@ -1,0 +1,104 @@
+"""Reading recorded sessions of DreamZero, from the request to the reply."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jax_stepcache.models.dreamzero import Statistics
+from jax_stepcache.models.dreamzero.pixels.canvas import PictureSizes
+from jax_stepcache.models.dreamzero.pixels.views import Views, get_views
+
+from . import recorded
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A recorded session or several, one call after the other.
+
+    Attributes:
+        path: the file.
+    """
+
+    path: Path
+
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        return recorded.arrays(self.path)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return json.loads(str(self.arrays["__config__"]))
+
+    @property
+    def params(self) -> dict[str, np.ndarray]:
+        kind = self.config["model"]
+        return recorded.arrays(recorded.params_beside(self.path, kind))
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return json.loads(str(self.params["__metadata__"]))
+
+    @property
+    def views(self) -> Views:
+        return get_views(self.metadata["embodiment_tag"])
+
+    @property
+    def statistics(self) -> Statistics:
+        tag = self.metadata["embodiment_tag"]
+        return Statistics.from_metadata({tag: self.metadata}, tag)
+
+    @property
+    def sizes(self) -> PictureSizes:
+        config = self.config
+        view = config["view_h"], config["view_w"]
+        if config["model"] == "i2v":
+            return PictureSizes(view)
+        cameras = self.metadata["modalities"]["video"].values()
+        (camera,) = {tuple(camera["resolution"][::-1]) for camera in cameras}
+        video = config["target_h"], config["target_w"]
+        return PictureSizes(view, camera, video)
+
+    def calls(self) -> Iterator[dict[str, np.ndarray]]:
+        """What was recorded of each call; where nothing changed, from before."""
+        kept: dict[str, np.ndarray] = {}
+        changing = {"ids", "mask", "prompt_pos"}
+        changing |= {"ids_negative", "mask_negative", "prompt_neg"}
+        number = 0
+        while call := recorded.part(self.arrays, f"call{number}/"):
+            kept |= {name: call[name] for name in changing & call.keys()}
+            yield {**kept, **call}
+            number += 1
+
+
+def request(call: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The message, as a robot would send it."""
+    sent = recorded.part(call, "req/")
+    return {key: x.item() if x.dtype.kind == "U" else x for key, x in sent.items()}
+
+
+def frames(call: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of each camera, (1, T, H, W, 3)."""
+    return {name: x[None] for name, x in recorded.part(call, "frames/").items()}
+
+
+def begins_session(call: dict[str, np.ndarray], last: str | None) -> bool:
+    """Whether the server was reset before this call, by a request or another id."""
+    return "reset_before" in call or (
+        last is not None and call["req/session_id"].item() != last
+    )
+
+
+def levels_apart(ours: Any, theirs: np.ndarray) -> tuple[int, float]:
+    """The most levels by which whole numbers differ, and the part that does."""
+    ours = np.asarray(ours)
+    assert ours.shape == theirs.shape
+    assert ours.dtype == theirs.dtype == np.uint8
+    apart = np.abs(ours.astype(int) - theirs.astype(int))
+    return int(apart.max()), float((apart > 0).mean())
