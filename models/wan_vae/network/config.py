@@ -72,8 +72,8 @@ class WanVAEConfig:
             )
         if sum(self.temperal_downsample) > 2:
             raise ValueError(
-                f"temperal_downsample is {self.temperal_downsample}; at most two may be "
-                f"true, for the encoder takes {PIECE} frames at a time"
+                f"temperal_downsample is {self.temperal_downsample}; at most two may "
+                f"be true, for the encoder takes {PIECE} frames at a time"
             )
         for name in ("latents_mean", "latents_std"):
             given = getattr(self, name)
@@ -141,12 +141,9 @@ class WanVAEConfig:
         for name in options:
             if name not in names:
                 raise ValueError(unknown_name("option of a Wan VAE", name, names))
-        return cls(
-            **{
-                name: tuple(value) if name in _ROWS else value
-                for name, value in options.items()
-            }
-        )
+        given: dict[str, Any] = dict(options)
+        given |= {name: tuple(given[name]) for name in _ROWS if name in given}
+        return cls(**given)
 
     def _check_widths(self) -> None:
         """Halvings and shortcuts need widths that divide."""

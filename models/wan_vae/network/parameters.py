@@ -9,7 +9,8 @@ from .vae import WanVAE
 _PARAMETERS: Parameters[WanVAEConfig, WanVAE] = Parameters(WanVAE)
 
 init_weights = _PARAMETERS.init
-"""Weights to train from scratch, see `Parameters.init`. The attention's last map is zero."""
+"""Weights to train from scratch, see `Parameters.init`. The attention's last map is
+zero, so that a fresh one passes its input on."""
 
 weight_shapes = _PARAMETERS.shapes
 """Their shapes, see `Parameters.shapes`."""

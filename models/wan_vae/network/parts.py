@@ -120,6 +120,6 @@ def run(parts: Sequence[Any], x: jax.Array, slots: Slots) -> tuple[jax.Array, Sl
     """
     kept = []
     for part, slot in zip(parts, slots, strict=True):
-        x, slot = part(x, slot)
-        kept.append(slot)
+        x, after = part(x, slot)
+        kept.append(after)
     return x, tuple(kept)

@@ -20,7 +20,7 @@ State = tuple[jax.Array | None, ...]
 """What a stream remembers: a slot (B, frames, h, w, C) for each convolution over time,
 in order of execution, as the original numbers them. Those of the encoder's temporal
 halvings hold one frame, the others two, with zeros before the first of the stream. All
-None before the first piece, so the first piece is another program than the later ones."""
+None before the first piece, which so is another program than the later ones."""
 
 
 class WanVAE(nnx.Module):
