@@ -197,7 +197,9 @@ def _blended(
         down, across = (span.stop - span.start for span in group[0])
         starts = np.asarray([[row.start, column.start] for row, column in group])
         ramps = tuple(
-            np.stack([tile[axis].ramp(overlap[axis], outside) for tile in group])
+            jnp.asarray(
+                [tile[axis].ramp(overlap[axis], outside) for tile in group], wide
+            )
             for axis in (0, 1)
         )
 
@@ -209,17 +211,15 @@ def _blended(
             weight = jnp.minimum(falling[:, None], sideways[None, :])
             place = (0, 0, 0, top * outside, left * outside)
             values, weights = carry
-            shown = made.astype(jnp.float32) * weight.reshape(1, 1, 1, *weight.shape)
+            shown = made.astype(wide) * weight.reshape(1, 1, 1, *weight.shape)
             values = _added(values, shown, place)
             return (values, _added(weights, weight, place[3:])), None
 
         return jax.lax.scan(add, carry, (starts, ramps))[0]
 
     shape = jax.eval_shape(one, x)
-    carry = (
-        jnp.zeros(shape.shape, jnp.float32),
-        jnp.zeros(shape.shape[3:], jnp.float32),
-    )
+    wide = jnp.promote_types(shape.dtype, jnp.float32)
+    carry = (jnp.zeros(shape.shape, wide), jnp.zeros(shape.shape[3:], wide))
     for group in _alike(rows, columns):
         carry = sums(carry, group)
     values, weights = carry

@@ -16,6 +16,7 @@ import pytest
 from jax_stepcache.models.sizes.parameters import Weights
 from jax_stepcache.models.wan_vae import WanVAEConfig, bind, import_state_dict
 from jax_stepcache.models.wan_vae.network.rearranged import folded
+from jax_stepcache.models.wan_vae.network.vae import denormalised
 
 from .cases import vectors_dir
 
@@ -109,8 +110,7 @@ def _walk(
     if coder == "encoder":
         x = folded(x, config.fold)
     else:
-        mean, std = vae._statistics()
-        x = vae.conv2(x * std + mean)
+        x = vae.conv2(denormalised(config, x))
     seen, kept = {}, []
     for name, part, slot in _named(config, getattr(vae, coder), coder, slots):
         if isinstance(name, list):  # A level whose parts the original counts through.

@@ -35,7 +35,6 @@ from .recorded_vae import (
     walk,
 )
 
-
 # What a file must have for a test of it.
 _NEEDED = {
     "test_stream_matches_original": "stream/enc0/latent",

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from ...layers.linear import Linear
 from ...layers.precision import at_least_float32
@@ -86,25 +87,37 @@ class WanVAE(nnx.Module):
 
     def _encode(self, state: State, frames: jax.Array) -> tuple[State, jax.Array]:
         x, slots = self.encoder(frames, _like(state, self.encoder.fresh))
-        means = self.conv1(x)[..., : self.config.z_dim]
-        mean, std = self._statistics()
-        latents = (at_least_float32(means) - mean) / std
-        return _flat(slots), latents.astype(x.dtype)
+        means = at_least_float32(self.conv1(x)[..., : self.config.z_dim])
+        mean, std = _statistics(self.config, means.dtype)
+        return _flat(slots), ((means - mean) / std).astype(x.dtype)
 
     def _decode(self, state: State, latents: jax.Array) -> tuple[State, jax.Array]:
-        mean, std = self._statistics()
-        means = at_least_float32(latents) * std + mean
-        x = self.conv2(means.astype(self.config.dtype))
+        x = self.conv2(denormalised(self.config, latents))
         video, slots = self.decoder(x, _like(state, self.decoder.fresh))
         return _flat(slots), video
 
-    def _statistics(self) -> tuple[jax.Array, jax.Array]:
-        """Mean and standard deviation, (1, 1, 1, 1, z)."""
-        shape, z = (1, 1, 1, 1, self.config.z_dim), self.config.z_dim
-        mean = self.config.latents_mean or (0.0,) * z
-        std = self.config.latents_std or (1.0,) * z
-        as_array = jnp.asarray([mean, std], jnp.float32)
-        return as_array[0].reshape(shape), as_array[1].reshape(shape)
+
+def denormalised(config: WanVAEConfig, latents: jax.Array) -> jax.Array:
+    """Latents in the scale that the decoder takes.
+
+    Args:
+        config: the VAE's.
+        latents: (B, t, h, w, z), each channel of mean 0 and deviation 1.
+
+    Returns:
+        The same with the channels' own means and deviations, in the VAE's dtype.
+    """
+    wide = at_least_float32(latents)
+    mean, std = _statistics(config, wide.dtype)
+    return (wide * std + mean).astype(config.dtype)
+
+
+def _statistics(config: WanVAEConfig, dtype: DTypeLike) -> tuple[jax.Array, jax.Array]:
+    """Mean and standard deviation, (1, 1, 1, 1, z)."""
+    mean = config.latents_mean or (0.0,) * config.z_dim
+    std = config.latents_std or (1.0,) * config.z_dim
+    both = jnp.asarray([mean, std], dtype).reshape(2, 1, 1, 1, 1, config.z_dim)
+    return both[0], both[1]
 
 
 Step = Callable[[State, jax.Array], tuple[State, jax.Array]]
