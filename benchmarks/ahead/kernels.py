@@ -103,11 +103,8 @@ def _cost(
         moved = sum(given) + size(_first(one.shape))
         return "product", 2 * math.prod(out) * depth, moved, 0
     if one.op == "custom-call" and "cudnn" in one.target:
-        batch, heads, rows, width = dimensions(one.shape)
-        keys = math.prod(dimensions(here[one.operands[1]].shape))
-        flops = 4 * rows * keys
-        assert keys % (batch * heads * width) == 0, one.shape
-        return "attention", flops, sum(given) + size(_first(one.shape)), 0
+        kind, flops = _cudnn(one, dimensions(here[one.operands[1]].shape))
+        return kind, flops, sum(given) + size(_first(one.shape)), 0
     if is_collective(one):
         return "collective", 0, 0, _sent(one, given)
     if one.op == "copy":
@@ -138,6 +135,17 @@ def _fusion(
         if word in one.name:
             return kind, 0, moved, 0
     return "elementwise", 0, moved, 0
+
+
+def _cudnn(one: Instruction, second: list[int]) -> tuple[str, int]:
+    """Kind and FLOPs of a convolution or an attention, by its kernel or its keys."""
+    if "cudnn$conv" in one.target:
+        labels = one.attribute(r"dim_labels=\w+_(\w+)->")
+        taps = math.prod(second) // second[labels.index("o")]
+        return "convolution", 2 * math.prod(dimensions(one.shape)) * taps
+    batch, heads, rows, width = dimensions(one.shape)
+    assert math.prod(second) % (batch * heads * width) == 0, one.shape
+    return "attention", 4 * rows * math.prod(second)
 
 
 def _dot(one: Instruction, inside: dict[str, Instruction]) -> int:

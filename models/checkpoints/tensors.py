@@ -59,8 +59,13 @@ def patches(source: str, inner: Shape) -> Tensor:
 
 
 def convolution(source: str) -> Tensor:
-    """A kernel (out, in, ...) that is ours as (..., in, out)."""
-    return Tensor(source, lambda ours: (*ours[:-3:-1], *ours[:-2]), _channels_last)
+    """A kernel (out, in, rows, columns) that is ours as (rows, columns, in, out).
+
+    One with (..., frames, rows, columns) is ours with (rows, columns, frames, ...).
+    """
+    return Tensor(
+        source, lambda ours: (*ours[:-3:-1], *ours[2:-2], *ours[:2]), _channels_last
+    )
 
 
 def channels(source: str, places: int) -> Tensor:
@@ -121,7 +126,7 @@ def _patches(tensor: Any) -> Any:
 
 
 def _channels_last(tensor: Any) -> Any:
-    return tensor.transpose(*range(2, tensor.ndim), 1, 0)
+    return tensor.transpose(-2, -1, *range(2, tensor.ndim - 2), 1, 0)
 
 
 def _row(tensor: Any) -> Any:

@@ -15,8 +15,7 @@ from ...layers.logical_axes import axes_of_weight
 
 _WEIGHTS: tuple[tuple[str, Axes], ...] = (
     (r"head\.conv\.kernel$", (None, None, None, "embed", None)),
-    (r"coder\.(?:\w+\.)*conv_in\.kernel$", (None, None, None, None, "embed")),
-    (r"(?:conv\d|time_conv)\.kernel$", (None, None, None, None, "embed")),
+    (r"(?:conv_in|conv\d|time_conv)\.kernel$", (None, None, None, None, "embed")),
     (r"(?:down|up)\.conv\.kernel$", (None, None, None, "embed")),
     (r"(?:shortcut|to_qkv|proj)\.kernel$", (None, "embed")),
 )
