@@ -14,8 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.meshes.explicit import under_automatic_axes
+
 from .checks import check_latents, check_piece, check_state, check_video
 from .network.config import WanVAEConfig
+from .network.logical_axes import by_rows
 from .network.parameters import bind, weight_shapes
 from .network.vae import State, WanVAE
 
@@ -188,14 +191,22 @@ def decoder_slots(
 def _encode(
     config: WanVAEConfig, weights: Any, state: State, video: jax.Array
 ) -> tuple[State, jax.Array]:
-    return bind(config, weights).encode(state, video)
+    def run(given: Any) -> tuple[State, jax.Array]:
+        weights, state, video = given
+        return bind(config, weights).encode(state, video)
+
+    return under_automatic_axes(run, (weights, state, video), by_rows)
 
 
 @partial(jax.jit, static_argnames="config")
 def _decode(
     config: WanVAEConfig, weights: Any, state: State, latents: jax.Array
 ) -> tuple[State, jax.Array]:
-    return bind(config, weights).decode(state, latents)
+    def run(given: Any) -> tuple[State, jax.Array]:
+        weights, state, latents = given
+        return bind(config, weights).decode(state, latents)
+
+    return under_automatic_axes(run, (weights, state, latents), by_rows)
 
 
 @lru_cache(maxsize=64)

@@ -18,9 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.meshes.explicit import under_automatic_axes
+
 from ..sizes.counts import require_count
 from .checks import check_latents, check_video
 from .network.config import WanVAEConfig
+from .network.logical_axes import by_rows
 from .network.parameters import bind
 from .network.vae import WanVAE
 
@@ -105,24 +108,32 @@ def decode_tiled(
 def _encode(
     config: WanVAEConfig, tiles: Tiles, weights: Any, video: jax.Array
 ) -> jax.Array:
-    vae: WanVAE = bind(config, weights)
+    def run(given: Any) -> jax.Array:
+        weights, video = given
+        vae: WanVAE = bind(config, weights)
 
-    def one(tile: jax.Array) -> jax.Array:
-        return vae.encode(vae.fresh_encoder, tile)[1]
+        def one(tile: jax.Array) -> jax.Array:
+            return vae.encode(vae.fresh_encoder, tile)[1]
 
-    return _blended(one, video, tiles, config.spatial_stride, 1)
+        return _blended(one, video, tiles, config.spatial_stride, 1)
+
+    return under_automatic_axes(run, (weights, video), by_rows)
 
 
 @partial(jax.jit, static_argnames=("config", "tiles"))
 def _decode(
     config: WanVAEConfig, tiles: Tiles, weights: Any, latents: jax.Array
 ) -> jax.Array:
-    vae: WanVAE = bind(config, weights)
+    def run(given: Any) -> jax.Array:
+        weights, latents = given
+        vae: WanVAE = bind(config, weights)
 
-    def one(tile: jax.Array) -> jax.Array:
-        return vae.decode(vae.fresh_decoder, tile)[1]
+        def one(tile: jax.Array) -> jax.Array:
+            return vae.decode(vae.fresh_decoder, tile)[1]
 
-    return _blended(one, latents, tiles, 1, config.spatial_stride)
+        return _blended(one, latents, tiles, 1, config.spatial_stride)
+
+    return under_automatic_axes(run, (weights, latents), by_rows)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,10 @@ block cost more than there is to save; only storage is cut, as for training (``e
 
 from __future__ import annotations
 
+from typing import Any
+
+from jax.sharding import PartitionSpec
+
 from jax_stepcache.meshes.layout import Axes
 
 from ...layers.logical_axes import axes_of_weight
@@ -26,3 +30,15 @@ def weight_axes(name: str, ndim: int) -> Axes:
     if ndim == 2 and name.startswith("conv"):
         return (None, None)  # conv1 and conv2, which stand beside the coders
     return axes_of_weight(_WEIGHTS, name, ndim)
+
+
+def by_rows(specs: Any) -> PartitionSpec:
+    """How what is made of a video or of latents lies: as the rows of these do.
+
+    Args:
+        specs: of what a program is given, the video or the latents last.
+
+    Returns:
+        The spec of all that it makes.
+    """
+    return PartitionSpec(*specs[-1][:1])
