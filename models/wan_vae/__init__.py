@@ -5,6 +5,17 @@ stream, `encode_tiled` and `decode_tiled` are for pictures that do not fit.
 """
 
 from .checkpoint.name_map import import_state_dict, state_dict_shapes
+from .checkpoint.released import open_checkpoint, open_part
+from .describe import describe
+from .model import (
+    WanVAEModel,
+    axis_sizes,
+    config_of,
+    model_from_config,
+    named_model,
+    weights_struct,
+    with_dtype,
+)
 from .network.config import WanVAEConfig
 from .network.logical_axes import weight_axes
 from .network.parameters import bind, init_weights, weight_shapes
@@ -26,10 +37,14 @@ __all__ = [
     "Tiles",
     "WanVAE",
     "WanVAEConfig",
+    "WanVAEModel",
+    "axis_sizes",
     "bind",
+    "config_of",
     "decode",
     "decode_piece",
     "decode_tiled",
+    "describe",
     "encode",
     "encode_piece",
     "encode_tiled",
@@ -37,7 +52,13 @@ __all__ = [
     "fresh_encoder",
     "import_state_dict",
     "init_weights",
+    "model_from_config",
+    "named_model",
+    "open_checkpoint",
+    "open_part",
     "state_dict_shapes",
     "weight_axes",
     "weight_shapes",
+    "weights_struct",
+    "with_dtype",
 ]
