@@ -132,7 +132,8 @@ def load_model(source: str | os.PathLike[str] = DEFAULT_MODEL) -> Model:
 
     Args:
         source: the name of a configuration (``"droid-14b"``, ``"wan22-5b"``,
-            ``"sit-s/2"`` to ``"sit-xl/8"``), or anything that `load_params` takes.
+            ``"sit-s/2"`` to ``"sit-xl/8"``, ``"wan-vae-2.1"``,
+            ``"wan-vae-2.2"``), or anything that `load_params` takes.
 
     Returns:
         The model.
