@@ -188,7 +188,8 @@ def _add_info(commands: Any) -> None:
     parser.add_argument(
         "source",
         metavar="NAME|PATH",
-        help="tabletop, dit, droid-14b, wan22-5b, sit-xl/2, ..., or a checkpoint",
+        help="tabletop, dit, droid-14b, wan22-5b, sit-xl/2, wan-vae-2.1, ..., or a "
+        "checkpoint",
     )
     parser.add_argument(
         "--gpu", choices=sorted(MEMORY), help="whether sampling fits such a GPU"
