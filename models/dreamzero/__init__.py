@@ -9,7 +9,7 @@ from typing import Any
 from ..layers.attention import KeysValues
 from .checkpoint.name_map import import_state_dict, state_dict_shapes
 from .checkpoint.released import named_model, open_checkpoint, with_dtype
-from .control.pipeline import DreamZeroPipeline
+from .control.pipeline import LatentPipeline
 from .control.step import ControlStep
 from .describe import describe, memory
 from .model import (
@@ -28,6 +28,12 @@ from .network.published import CONFIGS, Size
 from .network.stages import DreamZeroCondition, denoise
 from .network.tokens import Outputs
 from .network.transformer import CausalWanModel
+from .pixels.canvas import PictureSizes
+from .pixels.encoders import Encoders
+from .pixels.film import save_film
+from .pixels.pipeline import DreamZeroPipeline
+from .pixels.session import RobotSession
+from .pixels.step import RobotStep
 from .robot.embodiments import EMBODIMENTS, Embodiment, get_embodiment
 from .robot.statistics import Statistics, load_statistics
 from .robot.units import actions_to_robot, normalise_state, robot_to_actions
@@ -46,10 +52,15 @@ __all__ = [
     "DreamZeroModel",
     "DreamZeroPipeline",
     "Embodiment",
+    "Encoders",
     "KVCache",
     "KeysValues",
+    "LatentPipeline",
     "Observation",
     "Outputs",
+    "PictureSizes",
+    "RobotSession",
+    "RobotStep",
     "Session",
     "Size",
     "Statistics",
@@ -69,6 +80,7 @@ __all__ = [
     "normalise_state",
     "open_checkpoint",
     "robot_to_actions",
+    "save_film",
     "split_sessions",
     "stack_sessions",
     "state_dict_shapes",

@@ -177,7 +177,7 @@ WRITES = {
             path, x.session
         ),
     ),
-    "models.dreamzero.control.pipeline:DreamZeroPipeline.save_session(path)": (
+    "models.dreamzero.control.pipeline:LatentPipeline.save_session(path)": (
         "session2",
         lambda x, path: x.pipeline.save_session(path, x.session),
     ),
@@ -256,7 +256,7 @@ READS = {
             path, MODEL.size, False
         ),
     ),
-    "models.dreamzero.control.pipeline:DreamZeroPipeline.load_session(path)": (
+    "models.dreamzero.control.pipeline:LatentPipeline.load_session(path)": (
         "session2",
         lambda x, path: x.pipeline.load_session(path),
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from jax_stepcache.models.dreamzero import Statistics
+from jax_stepcache import Params
+from jax_stepcache.models import wan_vae
+from jax_stepcache.models.dreamzero import (
+    DreamZeroConfig,
+    DreamZeroModel,
+    Statistics,
+    import_state_dict,
+)
 from jax_stepcache.models.dreamzero.pixels.canvas import PictureSizes
 from jax_stepcache.models.dreamzero.pixels.views import Views, get_views
 
@@ -64,6 +71,52 @@ class Recorded:
         (camera,) = {tuple(camera["resolution"][::-1]) for camera in cameras}
         video = config["target_h"], config["target_w"]
         return PictureSizes(view, camera, video)
+
+    @property
+    def model(self) -> DreamZeroModel:
+        config = self.config
+        dit = DreamZeroConfig.from_dict(
+            {
+                **config["dit"],
+                "image_dim": config["image"]["dim"],
+                "image_len": config["clip_tokens"],
+            }
+        )
+        return DreamZeroModel(dit, (config["lat_h"], config["lat_w"]))
+
+    def transformer(self) -> Params:
+        """The transformer with its weights."""
+        tensors = recorded.part(self.params, "action_head.model.")
+        model = self.model
+        return Params(import_state_dict(model.dit, tensors), model)
+
+    def vae(self) -> Params:
+        """The VAE with its weights."""
+        options = {
+            **self.config["vae"],
+            "latents_mean": self.params["vae_mean"].tolist(),
+            "latents_std": self.params["vae_std"].tolist(),
+        }
+        config = wan_vae.WanVAEConfig.from_dict(options)
+        tensors = recorded.part(self.params, "action_head.vae.model.")
+        return Params(
+            wan_vae.import_state_dict(config, tensors), wan_vae.WanVAEModel(config)
+        )
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The stand-in tokenizer's ids of the texts that were recorded."""
+        known = {self.arrays["negative_prompt"].item(): "_negative"}
+        found = []
+        for text in texts:
+            for call in self.calls():
+                suffix = known.get(text, "")
+                if suffix or call["text"].item() == text:
+                    found.append([call["ids" + suffix][0], call["mask" + suffix][0]])
+                    break
+            else:
+                raise AssertionError(f"nothing was recorded of {text!r}")
+        ids, mask = zip(*found, strict=True)
+        return np.stack(ids), np.stack(mask)
 
     def calls(self) -> Iterator[dict[str, np.ndarray]]:
         """What was recorded of each call; where nothing changed, from before."""

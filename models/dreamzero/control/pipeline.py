@@ -48,7 +48,7 @@ from .placing import check_batch, placed_params
 from .step import ControlStep
 
 
-class DreamZeroPipeline(CachedSampler):
+class LatentPipeline(CachedSampler):
     """Steps robots through windows of frames, with any cache.
 
     ``pipeline.start(text, negative_text)`` begins a session, and

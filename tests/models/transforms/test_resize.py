@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jax_stepcache.models.transforms import Resize, ResizeFixedPoint
+from jax_stepcache.models.transforms.resize import fused
 
 _OPENCV = Path(__file__).parents[2] / "data" / "transforms" / "opencv_bilinear.npz"
 
@@ -54,3 +55,14 @@ def test_a_picture_of_one_colour_stays_one(kind):
         np.testing.assert_allclose(ours, 200, rtol=1e-6)
     else:
         np.testing.assert_array_equal(kind(7, 3)(jnp.asarray(picture)), 200)
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+def test_a_fused_product_is_rounded_once(jitted, full_compilation):
+    """As in double precision, which holds the product; the plain sum is not."""
+    rng = np.random.default_rng(3)
+    total, x, factor = rng.uniform(0, 1, (3, 100_000)).astype(np.float32)
+    ours = np.asarray((jax.jit(fused) if jitted else fused)(total, x, factor))
+    wide = total.astype(np.float64) + x.astype(np.float64) * factor
+    np.testing.assert_array_equal(ours, wide.astype(np.float32))
+    assert (total + x * factor != ours).mean() > 0.1

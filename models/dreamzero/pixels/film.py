@@ -1,0 +1,64 @@
+"""Films on disk: MP4 or GIF."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from jax_stepcache.errors import unknown_name
+from jax_stepcache.paths import as_path
+
+FRAMES_PER_SECOND = 5.0
+"""Of DROID's predicted films: 8 frames for 24 actions at 15 Hz."""
+
+_KINDS = (".mp4", ".gif")
+
+
+def save_film(
+    path: str | os.PathLike[str],
+    frames: np.ndarray,
+    fps: float = FRAMES_PER_SECOND,
+) -> None:
+    """Writes a film, under a temporary name first.
+
+    Needs ``imageio`` (and ``imageio-ffmpeg`` for MP4): ``pip install
+    'jax-stepcache[film]'``.
+
+    Args:
+        path: the file; its ending says which kind, ``.mp4`` or ``.gif``.
+        frames: uint8 (F, H, W, 3), as from `RobotStep.film`.
+        fps: frames a second.
+
+    Raises:
+        ImportError: without imageio.
+        ValueError: for another ending, or what are no frames.
+    """
+    file = as_path(path)
+    if file.suffix.lower() not in _KINDS:
+        raise ValueError(unknown_name("ending of a film", file.suffix, _KINDS))
+    frames = np.asarray(frames)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
+        raise ValueError(
+            f"frames are {frames.dtype}{list(frames.shape)}; give uint8 (F, H, W, 3)"
+        )
+    if not len(frames):
+        raise ValueError("frames are none; a film has at least one")
+    try:
+        import imageio.v3 as imageio
+    except ImportError as error:
+        raise ImportError(
+            "films need imageio: pip install 'jax-stepcache[film]'"
+        ) from error
+    partial = file.with_name(f".{file.stem}.partial{file.suffix}")
+    try:
+        if file.suffix.lower() == ".gif":
+            imageio.imwrite(partial, frames, duration=1000 / fps, loop=0)
+        else:
+            # Any size will do: without this, frames are resized to multiples of 16.
+            imageio.imwrite(
+                partial, frames, fps=fps, macro_block_size=1, codec="libx264"
+            )
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,347 @@
+"""DreamZero whole: pictures and words in, actions and film out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
+from jax_stepcache.check import check_arrays
+from jax_stepcache.errors import naming, naming_arguments
+from jax_stepcache.meshes.explicit import in_automatic_context
+from jax_stepcache.network.params import Params
+
+from ..control.pipeline import LatentPipeline
+from ..control.step import ControlStep
+from ..robot.statistics import Statistics
+from ..session.session import Session
+from .canvas import PictureSizes
+from .encoders import Encoders
+from .senses import Senses, check_robot_session, check_robots, senses_of
+from .session import Heard, RobotSession, after_reset
+from .step import RobotStep
+
+
+class DreamZeroPipeline(LatentPipeline):
+    """Steps robots through windows of frames, with any cache.
+
+    With `encoders`, ``session = pipeline.start()`` begins a robot's session, and
+    ``step = pipeline(session, message)`` takes a control step from the message that the
+    robot sends: pictures of its cameras, its joints, an instruction. ``step.reply`` is
+    what it is told to do, ``step.session`` goes on, and ``step.film()`` shows what was
+    imagined.
+
+    Without, or beside that, everything is encoded already: ``pipeline.start(text,
+    negative_text)`` and ``pipeline(session, observation)`` with latents, for a batch of
+    robots at a time; see `LatentPipeline`.
+
+    Attributes:
+        senses: what lies between a message and the transformer, the encoders among it;
+            None without encoders.
+    """
+
+    @naming_arguments({"cache": "cache_backend", "config": "cache_config"})
+    def __init__(
+        self,
+        params: Params,
+        *,
+        cache_backend: str | CacheBackend | None = None,
+        cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
+        guidance_scale: float | None = None,
+        statistics: Statistics | None = None,
+        encoders: Encoders | None = None,
+        pictures: PictureSizes | None = None,
+        attention: str | None = None,
+        mesh: Mesh | None = None,
+        rules: Any = None,
+    ) -> None:
+        """Makes a pipeline.
+
+        Args:
+            params: a DreamZero of any size, from `jax_stepcache.load_params`.
+            cache_backend: see `jax_stepcache.Pipeline`.
+            cache_config: likewise.
+            guidance_scale: None for the model's default.
+            statistics: from `load_statistics`; with it, ``state`` is a mapping in the
+                robot's units, and steps have a ``robot_action``.
+            encoders: for sessions from messages; these need ``statistics`` as well.
+            pictures: sizes on the way to the encoders; the original's for latents of
+                the model's size unless given.
+            mesh: where the weights go, with ``rules``; see `jax_stepcache.load_params`.
+            rules: likewise.
+            attention: ``"xla"``, or ``"cudnn"`` for the fused kernel of GPUs, which
+                needs 16-bit activations; None for the model's own, which picks.
+
+        Raises:
+            TypeError: if the params are not a DreamZero's, the statistics or the
+                encoders none.
+            ValueError: for unknown names or settings that do not fit.
+        """
+        super().__init__(
+            params,
+            cache_backend=cache_backend,
+            cache_config=cache_config,
+            guidance_scale=guidance_scale,
+            statistics=statistics,
+            attention=attention,
+            mesh=mesh,
+            rules=rules,
+        )
+        self.senses = senses_of(encoders, pictures, statistics, self.model)
+
+    @overload
+    def start(self) -> RobotSession: ...
+    @overload
+    def start(
+        self, text: jax.Array, negative_text: jax.Array | None = None
+    ) -> Session: ...
+    def start(self, text: Any = None, negative_text: Any = None) -> Any:
+        """Begins a robot's session; or, given encoded prompts, sessions of latents.
+
+        Args:
+            text: None for a session of messages, which bring the prompt; see
+                `LatentPipeline.start` otherwise.
+            negative_text: likewise.
+
+        Returns:
+            The session, for the first control step.
+
+        Raises:
+            ValueError: for shapes that do not fit; or without text and encoders.
+        """
+        if text is None and negative_text is None:
+            self._sensing()
+            return RobotSession()
+        return super().start(cast("jax.Array", text), negative_text)
+
+    @overload
+    def __call__(
+        self, session: Session, observation: Mapping[str, Any], **rest: Any
+    ) -> ControlStep: ...
+    @overload
+    def __call__(
+        self, session: RobotSession, observation: Mapping[str, Any], **rest: Any
+    ) -> RobotStep: ...
+    def __call__(
+        self,
+        session: Any,
+        observation: Mapping[str, Any],
+        *,
+        noise: Mapping[str, jax.Array] | None = None,
+        key: jax.Array | None = None,
+        donate: bool = True,
+        **options: Any,
+    ) -> Any:
+        """Takes a control step.
+
+        Args:
+            session: a robot's, or sessions of latents.
+            observation: the robot's message: ``observation/...`` pictures, uint8
+                (H, W, 3) or (T, H, W, 3), and state, ``prompt``, ``session_id``; see
+                `read_request`. For sessions of latents see `LatentPipeline`.
+            noise: ``video`` and ``action`` at the first sigma, float32[B, ...].
+            key: draws the noise where none is given; None for the same at every step,
+                as in the original.
+            donate: whether the step may write into the session's buffers; it cannot be
+                used again then. False keeps it, at the cost of a second KV cache.
+            **options: of `jax_stepcache.sample`: ``num_inference_steps``, ``shift``,
+                ``solver``, ``final_noise={"video": 0.8}``, ``progress``, ...
+
+        Returns:
+            The step: a `RobotStep`, or a `ControlStep` of latents.
+
+        Raises:
+            ValueError: for what does not fit. The session is unchanged then.
+            TypeError: for arguments of the wrong kind; likewise.
+        """
+        if not isinstance(session, RobotSession):
+            return super().__call__(
+                session, observation, noise=noise, key=key, donate=donate, **options
+            )
+        message = self._heard(session, observation, noise, options)
+        canvases, shown = self._shown(message)
+        latents = self._prompted(message, donate)
+        step = super().__call__(
+            latents, shown, noise=noise, key=key, donate=donate, **options
+        )
+        return self._robot_step(message, canvases, step)
+
+    @overload
+    def step_many(
+        self, sessions: Sequence[Session], observations: Sequence[Any], **rest: Any
+    ) -> list[ControlStep]: ...
+    @overload
+    def step_many(
+        self, sessions: Sequence[RobotSession], observations: Sequence[Any], **rest: Any
+    ) -> list[RobotStep]: ...
+    def step_many(
+        self,
+        sessions: Any,
+        observations: Sequence[Mapping[str, Any]],
+        *,
+        noises: Sequence[Mapping[str, jax.Array] | None] | None = None,
+        keys: Sequence[jax.Array | None] | None = None,
+        each: Sequence[Mapping[str, Any]] | None = None,
+        slots: int = 8,
+        donate: bool = True,
+        **options: Any,
+    ) -> Any:
+        """Takes a control step with many robots, each as if it were alone.
+
+        See `LatentPipeline.step_many`; with robots' sessions, ``observations`` are
+        their messages, and each robot has frames, prompt and film of its own.
+
+        Args:
+            sessions: one of each robot, all of messages or all of latents.
+            observations: each one's message; see `__call__`.
+            noises: each one's noise, or None.
+            keys: each one's key, or None.
+            each: each one's own options.
+            slots: robots side by side.
+            donate: see `__call__`.
+            **options: options that all share; see `__call__`.
+
+        Returns:
+            The steps, in the order of the sessions.
+
+        Raises:
+            ValueError: for what does not fit, with the robot's index. All sessions are
+                unchanged then.
+            TypeError: for arguments of the wrong kind; likewise.
+        """
+        rest: dict[str, Any] = {
+            "noises": noises,
+            "keys": keys,
+            "each": each,
+            "slots": slots,
+            "donate": donate,
+            **options,
+        }
+        of_messages = isinstance(sessions, Sequence) and any(
+            isinstance(session, RobotSession) for session in sessions
+        )
+        if not of_messages:
+            return super().step_many(sessions, observations, **rest)
+        check_robots(sessions, observations, noises)
+        messages = []
+        for i, (session, message) in enumerate(
+            zip(sessions, observations, strict=True)
+        ):
+            noise = None if noises is None else noises[i]
+            own = {} if each is None else each[i]
+            with naming("sessions", i):
+                messages.append(
+                    self._heard(session, message, noise, {**options, **own})
+                )
+        seen = [self._shown(message) for message in messages]
+        latents = [self._prompted(message, donate) for message in messages]
+        steps = super().step_many(latents, [shown for _, shown in seen], **rest)
+        return [
+            self._robot_step(message, canvases, step)
+            for message, (canvases, _), step in zip(messages, seen, steps, strict=True)
+        ]
+
+    def reset(self, session: RobotSession) -> RobotSession:
+        """What a robot's ``reset`` does: frames and film go; prompt and features stay.
+
+        Args:
+            session: the session; it stays as it is, for `film`.
+
+        Returns:
+            The session to go on with. As with the original's servers, that of a 14B
+            model keeps its position, and the next step's single frame begins a window.
+        """
+        whole = self._sensing().whole_resets
+        check_robot_session(session)
+        return after_reset(session, whole)
+
+    @in_automatic_context
+    def film(self, session: RobotSession) -> np.ndarray:
+        """Decodes what a robot has imagined since its last reset, as one stream.
+
+        Args:
+            session: the session.
+
+        Returns:
+            uint8 (F, H, W, 3) of the canvas (14B) or what was encoded of it (5B); four
+            frames for each latent one but the first, which has one; none before the
+            first step. Where a window begins anew, its first frame follows the imagined
+            ones.
+        """
+        senses = self._sensing()
+        check_robot_session(session)
+        return senses.film(session)
+
+    def _sensing(self) -> Senses:
+        if self.senses is None:
+            raise ValueError(
+                "this pipeline has no encoders, so sessions begin with encoded prompts:"
+                " pipeline.start(text, negative_text)"
+            )
+        return self.senses
+
+    def _heard(
+        self,
+        session: RobotSession,
+        message: Mapping[str, Any],
+        noise: Any,
+        options: Mapping[str, Any],
+    ) -> Heard:
+        """The message in its session; all that could be wrong is told here."""
+        senses = self._sensing()
+        if session.latents is not None:
+            self._check_session(session.latents)
+        if noise is not None:
+            check_arrays(dict(noise), self.model.noise_struct(1), "noise")
+        self._checked_options(options, 1)
+        return senses.heard(session, message)
+
+    @in_automatic_context
+    def _shown(self, message: Heard) -> tuple[jax.Array, dict[str, Any]]:
+        """The canvas, and what a step of latents is shown of it."""
+        senses = self._sensing()
+        canvases = senses.canvas(message.frames)
+        return canvases, senses.shown(canvases, message.begins, message.state)
+
+    def _prompted(self, message: Heard, donate: bool) -> Session:
+        """The session of latents with the message's prompt, encoded if it is new."""
+        session = message.session.latents
+        if message.words is None:
+            assert session is not None
+            return session
+        ids, mask = message.words
+        if not self.guided:
+            ids, mask = ids[:1], mask[:1]
+        encoded = self._sensing().encoders.text(ids, mask).astype(jnp.float32)
+        negative = None
+        if self.guided:
+            negative = encoded[1:] if session is None else session.text[1:]
+        # Kept sessions must not be written into; otherwise a new one is begun.
+        if session is None or not donate:
+            return super().start(encoded[:1], negative)
+        return self.prompt(session, encoded[:1], negative)
+
+    def _robot_step(
+        self, message: Heard, canvases: jax.Array, step: ControlStep
+    ) -> RobotStep:
+        before, block = message.session, self.model.dit.num_frame_per_block
+        seen = step.video[0]
+        if message.begins:
+            seen = jnp.concatenate([step.first[0], seen], axis=1)
+        # Those of steps before this one have long been computed: on the host, a long
+        # film takes none of the devices' memory.
+        film = tuple(np.asarray(latents) for latents in before.film)
+        session = replace(
+            before,
+            csf=(1 if message.begins else before.csf) + block,
+            latents=step.session,
+            film=(*film, seen),
+        )
+        keys = self._sensing().statistics.embodiment.action_keys
+        return RobotStep(session, step, canvases, message.begins, keys, self.film)
