@@ -54,6 +54,7 @@ _MODULES = {
     "dreamzero": "jax_stepcache.models.dreamzero",
     "dit": "jax_stepcache.models.dit",
     "wan_vae": "jax_stepcache.models.wan_vae",
+    "umt5": "jax_stepcache.models.umt5",
 }
 
 # Configurations that have a name and no bundled weights, and their packages.
@@ -62,12 +63,13 @@ _CONFIGURATIONS = {
     "wan22-5b": "dreamzero",
     "wan-vae-2.1": "wan_vae",
     "wan-vae-2.2": "wan_vae",
+    "umt5-xxl": "umt5",
     **{f"sit-{x}/{p}": "dit" for x in ("s", "b", "l", "xl") for p in (2, 4, 8)},
 }
 
 # What a checkpoint of several networks has beside the one that is sampled, under
 # diffusers' names for it, and the packages that know such a thing.
-_PARTS = {"vae": ("wan_vae",)}
+_PARTS = {"vae": ("wan_vae",), "text_encoder": ("umt5",)}
 
 DEFAULT_MODEL = "tabletop"
 
