@@ -55,6 +55,7 @@ _MODULES = {
     "dit": "jax_stepcache.models.dit",
     "wan_vae": "jax_stepcache.models.wan_vae",
     "umt5": "jax_stepcache.models.umt5",
+    "clip_vision": "jax_stepcache.models.clip_vision",
 }
 
 # Configurations that have a name and no bundled weights, and their packages.
@@ -64,12 +65,17 @@ _CONFIGURATIONS = {
     "wan-vae-2.1": "wan_vae",
     "wan-vae-2.2": "wan_vae",
     "umt5-xxl": "umt5",
+    "clip-vit-h-14": "clip_vision",
     **{f"sit-{x}/{p}": "dit" for x in ("s", "b", "l", "xl") for p in (2, 4, 8)},
 }
 
 # What a checkpoint of several networks has beside the one that is sampled, under
 # diffusers' names for it, and the packages that know such a thing.
-_PARTS = {"vae": ("wan_vae",), "text_encoder": ("umt5",)}
+_PARTS = {
+    "vae": ("wan_vae",),
+    "text_encoder": ("umt5",),
+    "image_encoder": ("clip_vision",),
+}
 
 DEFAULT_MODEL = "tabletop"
 

@@ -45,6 +45,12 @@ def passed_over(names: Iterable[str], prefix: str) -> tuple[str, ...]:
     return tuple(sorted(one for one in beginnings if not prefix.startswith(one)))
 
 
+def has_others(names: Iterable[str], part: str) -> bool:
+    """Whether there are networks of DreamZero beside the one of this name."""
+    own = f"{DREAMZERO}{part}."
+    return any(n.startswith(DREAMZERO) and not n.startswith(own) for n in names)
+
+
 def options_beside(path: Path, part: str) -> Mapping[str, Any]:
     """What the ``config.json`` of a checkpoint says of a network.
 

@@ -82,6 +82,19 @@ def channels(source: str, places: int) -> Tensor:
     return Tensor(source, lambda ours: (*ours, *(1,) * places), _row)
 
 
+def channels_first(source: str, places: int) -> Tensor:
+    """A number for each channel, with axes of length 1 before that ours has not.
+
+    Args:
+        source: the tensor's name.
+        places: how many such axes.
+
+    Returns:
+        The tensor.
+    """
+    return Tensor(source, lambda ours: (*(1,) * places, *ours), _row)
+
+
 def linear(name: str) -> Table:
     """A linear map; PyTorch keeps matrices as (out, in)."""
     return {"kernel": turned(f"{name}.weight"), "bias": same(f"{name}.bias")}

@@ -11,7 +11,13 @@ from jax_stepcache.checkpoints.shards import Shards, TensorHeader
 from jax_stepcache.checkpoints.streaming import StreamedCheckpoint
 from jax_stepcache.paths import as_path
 
-from ...checkpoints.parts import layers_of, options_beside, passed_over, prefix_of
+from ...checkpoints.parts import (
+    has_others,
+    layers_of,
+    options_beside,
+    passed_over,
+    prefix_of,
+)
 from ...checkpoints.released import activations, has_tensors
 from ..model import UMT5Model
 from ..network.config import UMT5Config
@@ -53,7 +59,9 @@ def open_checkpoint(path: Path) -> StreamedCheckpoint | None:
         ValueError: if a file is cut short, or if the sizes are unknown or impossible.
     """
     found = open_part(path)
-    return None if found is None or found.passed_over else found
+    if found is None or has_others(found.shards.headers, PART):
+        return None
+    return found
 
 
 def open_part(path: Path) -> StreamedCheckpoint | None:
