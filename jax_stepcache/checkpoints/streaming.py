@@ -34,13 +34,15 @@ class Recipe(NamedTuple):
     """How one weight is made.
 
     Attributes:
-        sources: the tensors that it is made of, by their names in the checkpoint; one
-            for each layer where ``stacked``, otherwise a single one.
+        sources: the tensors that it is made of, by their names in the checkpoint; one,
+            or ``parts``, for each layer where ``stacked``, otherwise a single one.
         source_shape: what each of them must have.
         convert: makes the weight, or a layer of it, of an array. A function of a
             module: it is compiled once for each shape.
         shape: the weight's, with the layer axis.
         stacked: whether the sources are the layers.
+        parts: of how many sources a layer consists; they lie along the axis behind that
+            of the layers, if there is more than one.
     """
 
     sources: tuple[str, ...]
@@ -48,6 +50,11 @@ class Recipe(NamedTuple):
     convert: Callable[[Any], Any]
     shape: tuple[int, ...]
     stacked: bool = False
+    parts: int = 1
+
+    def place(self, source: int) -> tuple[int, ...]:
+        """Where in the weight a source is written, by its place among them."""
+        return (source,) if self.parts == 1 else divmod(source, self.parts)
 
 
 def as_it_is(tensor: Any) -> Any:
@@ -227,7 +234,7 @@ class StreamedCheckpoint:
             return made if target is None else jax.device_put(made, target)
         if buffer is None:
             buffer = jnp.zeros(recipe.shape, dtype, device=target)
-        return _write(buffer, moved, layer, recipe.convert, target)
+        return _write(buffer, moved, recipe.place(layer), recipe.convert, target)
 
 
 @functools.partial(
@@ -236,13 +243,15 @@ class StreamedCheckpoint:
 def _write(
     buffer: jax.Array,
     tensor: jax.Array,
-    layer: int,
+    place: tuple[int, ...],
     convert: Callable[[Any], Any],
     sharding: NamedSharding | None,
 ) -> jax.Array:
-    """Writes one layer in place."""
+    """Writes one layer, or a part of one, in place."""
     made = convert(tensor).astype(buffer.dtype)
-    out = jax.lax.dynamic_update_index_in_dim(buffer, made, layer, 0)
+    made = made.reshape(*(1,) * len(place), *made.shape)
+    start = (*place, *(0,) * (buffer.ndim - len(place)))
+    out = jax.lax.dynamic_update_slice(buffer, made, start)
     if sharding is None:
         return out
     return jax.lax.with_sharding_constraint(out, sharding)

@@ -72,7 +72,8 @@ def assembled(plan: Mapping[str, Recipe], tensors: Mapping[str, Any]) -> Any:
             return jnp.asarray(parts[0])
         # On the host where they lie there: a program for each shape takes longer.
         on_host = all(isinstance(part, np.ndarray) for part in parts)
-        return jnp.asarray(np.stack(parts)) if on_host else jnp.stack(parts)
+        made = jnp.asarray(np.stack(parts)) if on_host else jnp.stack(parts)
+        return made.reshape(recipe.shape)
 
     made = {name: make(recipe) for name, recipe in plan.items()}
     return nested(made, "the state dict")
@@ -88,14 +89,16 @@ def _named(table: Table, before: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def _recipe(tensor: Tensor, shape: tuple[int, ...], prefix: str) -> Recipe:
-    stacked = "{layer}" in tensor.source
-    sources = (tensor.source,)
+    several = isinstance(tensor.source, tuple)
+    sources = tensor.source if several else (tensor.source,)
+    stacked = "{layer}" in sources[0]
     if stacked:
-        sources = tuple(tensor.source.format(layer=i) for i in range(shape[0]))
+        sources = tuple(s.format(layer=i) for i in range(shape[0]) for s in sources)
     return Recipe(
         sources=tuple(prefix + source for source in sources),
         source_shape=tensor.shape(shape[1:] if stacked else shape),
         convert=tensor.convert,
         shape=shape,
         stacked=stacked,
+        parts=len(tensor.source) if several else 1,
     )

@@ -19,13 +19,14 @@ class Tensor:
     """How one tensor of the checkpoint becomes one of ours, or a layer of it.
 
     Attributes:
-        source: its name in the checkpoint, ``{layer}`` standing for the block.
+        source: its name in the checkpoint, ``{layer}`` standing for the block; several
+            where ours has an axis, behind that of the layers, over which they lie.
         shape: its shape there, for a target of a given shape (without layers).
         convert: makes ours of it, of NumPy's or JAX's arrays. These are functions of
             the module, so that programs made of them are compiled once.
     """
 
-    source: str
+    source: str | tuple[str, ...]
     shape: Callable[[Shape], Shape]
     convert: Callable[[Any], Any]
 
@@ -81,9 +82,51 @@ def channels(source: str, places: int) -> Tensor:
     return Tensor(source, lambda ours: (*ours, *(1,) * places), _row)
 
 
+def channels_first(source: str, places: int) -> Tensor:
+    """A number for each channel, with axes of length 1 before that ours has not.
+
+    Args:
+        source: the tensor's name.
+        places: how many such axes.
+
+    Returns:
+        The tensor.
+    """
+    return Tensor(source, lambda ours: (*(1,) * places, *ours), _row)
+
+
 def linear(name: str) -> Table:
     """A linear map; PyTorch keeps matrices as (out, in)."""
     return {"kernel": turned(f"{name}.weight"), "bias": same(f"{name}.bias")}
+
+
+def projection(name: str) -> Table:
+    """A linear map without bias."""
+    return {"kernel": turned(f"{name}.weight")}
+
+
+def thirds(name: str) -> Table:
+    """One linear map to queries, keys and values; ours lie along a first axis."""
+    return {
+        "kernel": Tensor(
+            f"{name}.weight", lambda ours: (3 * ours[2], ours[1]), _kernels_of_three
+        ),
+        "bias": Tensor(f"{name}.bias", lambda ours: (3 * ours[1],), _rows_of_three),
+    }
+
+
+def three(*names: str) -> Table:
+    """Three linear maps; ours lie along a first axis."""
+    return {
+        "kernel": Tensor(
+            tuple(f"{name}.weight" for name in names),
+            lambda ours: ours[:0:-1],
+            _turned,
+        ),
+        "bias": Tensor(
+            tuple(f"{name}.bias" for name in names), lambda ours: ours[1:], as_it_is
+        ),
+    }
 
 
 def mlp(name: str, first: str, second: str) -> Table:
@@ -119,6 +162,14 @@ def _turned(tensor: Any) -> Any:
 
 def _only(tensor: Any) -> Any:
     return tensor[0]
+
+
+def _rows_of_three(tensor: Any) -> Any:
+    return tensor.reshape(3, -1)
+
+
+def _kernels_of_three(tensor: Any) -> Any:
+    return tensor.reshape(3, -1, tensor.shape[1]).swapaxes(1, 2)
 
 
 def _patches(tensor: Any) -> Any:

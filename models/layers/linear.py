@@ -23,7 +23,7 @@ class Linear(nnx.Module):
 
     Attributes:
         kernel: (in, out).
-        bias: (out,).
+        bias: (out,), or None.
         adapter: what is trained beside a frozen kernel, or None.
     """
 
@@ -34,16 +34,20 @@ class Linear(nnx.Module):
         *,
         rngs: nnx.Rngs,
         init: nnx.Initializer = _XAVIER,
+        use_bias: bool = True,
     ):
         self.kernel = nnx.Param(init(rngs.params(), (in_features, out_features)))
-        self.bias = nnx.Param(jnp.zeros(out_features))
+        bias = nnx.Param(jnp.zeros(out_features)) if use_bias else None
+        self.bias: nnx.Param | None = nnx.data(bias)
         self.adapter: Adapter | None = nnx.data(None)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps (..., in) to (..., out) in the dtype of ``x``."""
         kernel = self.kernel.get_value().astype(x.dtype)
         rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-        y = rows @ kernel + beside(self.bias.get_value(), rows)
+        y = rows @ kernel
+        if self.bias is not None:
+            y = y + beside(self.bias.get_value(), rows)
         if self.adapter is not None:
             y = y + self.adapter(rows)
         return y.reshape(*x.shape[:-1], kernel.shape[-1])

@@ -214,6 +214,7 @@ def test_published_sizes_have_names(capsys):
 
     class Parsed:
         source = "sit-xl/2"
+        part = None
         gpu = None
 
     info(Parsed())
