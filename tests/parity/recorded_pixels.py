@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from jax_stepcache import Params
-from jax_stepcache.models import wan_vae
+from jax_stepcache.models import clip_vision, umt5, wan_vae
 from jax_stepcache.models.dreamzero import (
     DreamZeroConfig,
     DreamZeroModel,
+    Encoders,
     Statistics,
     import_state_dict,
 )
@@ -102,6 +103,22 @@ class Recorded:
         return Params(
             wan_vae.import_state_dict(config, tensors), wan_vae.WanVAEModel(config)
         )
+
+    def text(self) -> Params:
+        """The text encoder with its weights."""
+        config = umt5.UMT5Config.from_dict(self.config["text"])
+        tensors = recorded.part(self.params, "action_head.text_encoder.")
+        return Params(umt5.import_state_dict(config, tensors), umt5.UMT5Model(config))
+
+    def image(self) -> Params:
+        """The image encoder with its weights."""
+        config = clip_vision.CLIPVisionConfig.from_dict(self.config["image"])
+        tensors = recorded.part(self.params, "action_head.image_encoder.")
+        weights = clip_vision.import_state_dict(config, tensors)
+        return Params(weights, clip_vision.CLIPVisionModel(config))
+
+    def encoders(self) -> Encoders:
+        return Encoders(self.tokenize, self.text(), self.image(), self.vae())
 
     def tokenize(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """The stand-in tokenizer's ids of the texts that were recorded."""

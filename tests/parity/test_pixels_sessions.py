@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_stepcache.models.dreamzero import DreamZeroPipeline, Encoders, actions_to_robot
-from jax_stepcache.models.dreamzero.pixels.canvas import as_video
+from jax_stepcache.models.dreamzero import DreamZeroPipeline, actions_to_robot
 from jax_stepcache.models.dreamzero.pixels.encoders import begin_window, go_on
 from jax_stepcache.models.dreamzero.pixels.windows import conditioning
 
@@ -21,6 +19,7 @@ from .recorded_pixels import Recorded
 
 LATENTS = 1e-3
 ENCODED = 2e-4
+PROMPTS = 1e-4
 # Once a pixel was off by a level, which moves the reply.
 FROM_THE_REQUEST = 1e-2
 
@@ -40,22 +39,17 @@ def _pipeline(session: Recorded) -> DreamZeroPipeline:
             "cache_backend": "static",
             "cache_config": {"num_dit_steps": steps},
         }
-    encoders = Encoders(
-        session.tokenize,
-        lambda ids, mask: _prompts(session, ids),
-        lambda picture: _features(session, picture),
-        session.vae(),
-    )
     return DreamZeroPipeline(
         session.transformer(),
         guidance_scale=5.0,
         statistics=session.statistics,
-        encoders=encoders,
+        encoders=session.encoders(),
         pictures=session.sizes,
         **cache,
     )
 
 
+@pytest.mark.slow
 def test_sessions_from_the_request(session: Recorded) -> None:
     """csf, decisions and prefills exact; latents, replies and films close.
 
@@ -101,6 +95,7 @@ def test_sessions_from_the_request(session: Recorded) -> None:
     assert most <= 1
 
 
+@pytest.mark.slow
 def test_steps_from_the_canvas(session: Recorded) -> None:
     """Given the recorded canvas, latents, prefill inputs and replies to 1e-3."""
     pipeline = _pipeline(session)
@@ -137,41 +132,23 @@ def test_steps_from_the_canvas(session: Recorded) -> None:
         close("reply", reply, call["reply"], LATENTS)
 
 
-def test_canvases_are_encoded_as_the_originals(session: Recorded) -> None:
-    """Conditioning latents where a window begins, observed ones elsewhere."""
-    vae = session.vae()
-    settings = vae.model.config, session.sizes
+def test_encoders_give_the_originals_numbers(session: Recorded) -> None:
+    """Prompts, features of the frame that begins a window, latents of a canvas."""
+    encoders = session.encoders()
+    settings = encoders.vae_config, session.sizes
     for call in session.calls():
-        canvases = jnp.asarray(call["canvas"])
+        for kind, suffix in (("pos", ""), ("neg", "_negative")):
+            ours = encoders.prompts(call["ids" + suffix], call["mask" + suffix])
+            close(f"prompt_{kind}", ours, call[f"prompt_{kind}"], PROMPTS)
+        canvases, vae = jnp.asarray(call["canvas"]), encoders.vae.weights
         if "ys" in call:
             frames = session.config["num_frames"]
-            _, latents = begin_window(*settings, frames, vae.weights, canvases)
+            first, latents = begin_window(*settings, frames, vae, canvases)
             close("ys", conditioning(latents), call["ys"], ENCODED)
+            close("clip", encoders.features(first), call["clip"], PROMPTS)
         else:
-            latents = go_on(*settings, vae.weights, canvases)
+            latents = go_on(*settings, vae, canvases)
             close("obs_latents", latents, call["obs_latents"], ENCODED)
-
-
-def _prompts(session: Recorded, ids: np.ndarray) -> jax.Array:
-    """The recorded prompts of token ids."""
-    found = []
-    for row in ids:
-        for call in session.calls():
-            if np.array_equal(row, call["ids_negative"][0]):
-                found.append(call["prompt_neg"][0])
-                break
-            if np.array_equal(row, call["ids"][0]):
-                found.append(call["prompt_pos"][0])
-                break
-    return jnp.asarray(np.stack(found))
-
-
-def _features(session: Recorded, picture: jax.Array) -> jax.Array:
-    """The recorded features of a picture: those of the nearest one."""
-    begun = [call for call in session.calls() if "clip" in call]
-    seeds = [as_video(session.sizes, call["canvas"][:, -1:])[:, :, 0] for call in begun]
-    apart = [float(jnp.abs(seed - picture).mean()) for seed in seeds]
-    return jnp.asarray(begun[int(np.argmin(apart))]["clip"])
 
 
 def close(what: str, ours: Any, theirs: np.ndarray, most: float) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -12,9 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.errors import brief
+from jax_stepcache.loop.transfers import sent
 from jax_stepcache.network.params import Params
 
-from ...wan_vae import WanVAEConfig, WanVAEModel, decode, encode
+from ... import clip_vision, umt5, wan_vae
+from ...wan_vae import WanVAEConfig, decode, encode
 from ..model import DreamZeroModel
 from . import windows
 from .canvas import PictureSizes, as_video
@@ -27,40 +30,98 @@ Tokenizer = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
 class Encoders:
     """What makes numbers of words and pictures, and pictures of latents.
 
+    Each lies where its weights do, which may be other devices than the transformer's:
+    what they make is taken there.
+
     Attributes:
         tokenize: see `Tokenizer`.
-        text: of token ids and mask, int (n, text_len), the encoded prompts, float
-            (n, text_len, text_dim), zero past their length.
-        image: of pictures (n, 3, H, W) in [-1, 1] their features (n, 257, image_dim).
+        text: a UMT5 with its weights, which may be NumPy arrays; see `offloaded`.
+        image: a CLIP image encoder with its weights.
         vae: a Wan VAE with its weights.
     """
 
     tokenize: Tokenizer
-    text: Callable[[np.ndarray, np.ndarray], jax.Array]
-    image: Callable[[jax.Array], jax.Array]
+    text: Params
+    image: Params
     vae: Params
 
     def __post_init__(self) -> None:
-        """Checks what is called, and that the VAE is one.
+        """Checks that each is what it should be.
 
         Raises:
             TypeError: naming what is of another kind.
         """
-        for name in ("tokenize", "text", "image"):
-            if not callable(getattr(self, name)):
-                raise TypeError(
-                    f"encoders.{name} is {brief(getattr(self, name))}; give a function"
-                )
-        model = self.vae.model if isinstance(self.vae, Params) else None
-        if not isinstance(model, WanVAEModel):
+        if not callable(self.tokenize):
             raise TypeError(
-                f"encoders.vae is {brief(self.vae)}; give the params of a Wan VAE"
+                f"encoders.tokenize is {brief(self.tokenize)}; give a function"
             )
+        for name, kind in _KINDS.items():
+            given = getattr(self, name)
+            model = given.model if isinstance(given, Params) else None
+            if not isinstance(model, kind):
+                raise TypeError(
+                    f"encoders.{name} is {brief(given)}; give the params of a "
+                    f"{kind.__name__.removesuffix('Model')}"
+                )
 
     @property
     def vae_config(self) -> WanVAEConfig:
         """The VAE's sizes."""
-        return self.vae.model.config  # pyright: ignore
+        return _config(self.vae)
+
+    def prompts(self, ids: np.ndarray, mask: np.ndarray) -> jax.Array:
+        """Encodes prompts.
+
+        Args:
+            ids: int (n, text_len), the tokens.
+            mask: likewise, 1 where there is one.
+
+        Returns:
+            float32 (n, text_len, text_dim), zero past their length.
+        """
+        weights, *rest = sent((self.text.weights, ids, mask), self.text.weights)
+        encoded = umt5.encode(_config(self.text), weights, *rest)
+        return encoded.astype(jnp.float32)
+
+    def features(self, pictures: jax.Array) -> jax.Array:
+        """Looks at pictures.
+
+        Args:
+            pictures: float32 (n, 3, H, W) in [-1, 1].
+
+        Returns:
+            float32 (n, 257, image_dim).
+        """
+        last = jnp.moveaxis(pictures, 1, -1)
+        seen = clip_vision.encode(_config(self.image), self.image.weights, last)
+        return seen.astype(jnp.float32)
+
+    def offloaded(self) -> Encoders:
+        """The same with the text encoder's weights on the host between prompts.
+
+        It is by far the largest, and runs once a prompt: its weights are sent to the
+        default device then, and dropped there afterwards.
+
+        Returns:
+            Encoders that take no memory of the device for it.
+        """
+        weights = jax.device_get(self.text.weights)
+        return replace(self, text=Params(weights, self.text.model))
+
+
+_KINDS: Mapping[str, type[Any]] = MappingProxyType(
+    {
+        "text": umt5.UMT5Model,
+        "image": clip_vision.CLIPVisionModel,
+        "vae": wan_vae.WanVAEModel,
+    }
+)
+
+
+def _config(params: Params) -> Any:
+    """The sizes of an encoder."""
+    model: Any = params.model
+    return model.config
 
 
 def check_encoders(
@@ -70,26 +131,34 @@ def check_encoders(
 
     Raises:
         TypeError: if the sizes are none.
-        ValueError: if the VAE has other channels, or pictures are of another size.
+        ValueError: if something is wider or narrower, or pictures of another size.
     """
     if not isinstance(sizes, PictureSizes):
         raise TypeError(f"pictures is {brief(sizes)}; give a PictureSizes")
-    config = encoders.vae_config
-    if config.z_dim != model.dit.out_dim:
-        raise ValueError(
-            f"the VAE has {config.z_dim} channels; the transformer takes "
-            f"{model.dit.out_dim}"
-        )
+    config, dit = encoders.vae_config, model.dit
+    text, image = _config(encoders.text), _config(encoders.image)
+    wanted = {
+        "the VAE's channels": (config.z_dim, dit.out_dim),
+        "the text encoder's width": (text.dim, dit.text_dim),
+    }
+    if dit.image_dim is not None:
+        wanted |= {
+            "the image encoder's width": (image.dim, dit.image_dim),
+            "the image encoder's tokens": (image.tokens, dit.image_len),
+        }
+    for what, (given, taken) in wanted.items():
+        if given != taken:
+            raise ValueError(f"{what}: {given}; the transformer takes {taken}")
     if config.temporal_stride != 4:
         raise ValueError(
             f"the VAE makes a latent frame of {config.temporal_stride} frames; "
             "sessions show it four"
         )
-    wanted = tuple(config.spatial_stride * n for n in model.latent_size)
-    if sizes.encoded != wanted:
+    needed = tuple(config.spatial_stride * n for n in model.latent_size)
+    if sizes.encoded != needed:
         raise ValueError(
             f"pictures of {sizes.encoded} would be encoded; latents of "
-            f"{model.latent_size} need {wanted}"
+            f"{model.latent_size} need {needed}"
         )
 
 

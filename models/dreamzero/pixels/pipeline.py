@@ -318,7 +318,7 @@ class DreamZeroPipeline(LatentPipeline):
         ids, mask = message.words
         if not self.guided:
             ids, mask = ids[:1], mask[:1]
-        encoded = self._sensing().encoders.text(ids, mask).astype(jnp.float32)
+        encoded = self._sensing().encoders.prompts(ids, mask)
         negative = None
         if self.guided:
             negative = encoded[1:] if session is None else session.text[1:]

@@ -105,7 +105,7 @@ class Senses:
         else:
             observation["first"] = latents
         if dit.image_dim is not None:
-            observation["image"] = self.encoders.image(first)
+            observation["image"] = self.encoders.features(first)
         return observation
 
     def film(self, session: RobotSession) -> np.ndarray:
