@@ -177,6 +177,16 @@ WRITES = {
             path, x.session
         ),
     ),
+    "models.dreamzero.pixels.film:save_film(path)": (
+        "film.gif",
+        lambda x, path: _of("models.dreamzero.pixels.film").save_film(
+            path, np.zeros((2, 4, 4, 3), np.uint8)
+        ),
+    ),
+    "models.dreamzero.pixels.tiny:write_tiny(folder)": (
+        "DreamZero-tiny",
+        lambda x, path: _of("models.dreamzero.pixels.tiny").write_tiny(path),
+    ),
     "models.dreamzero.control.pipeline:LatentPipeline.save_session(path)": (
         "session2",
         lambda x, path: x.pipeline.save_session(path, x.session),

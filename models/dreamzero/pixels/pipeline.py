@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast, overload
+from typing import Any, Self, cast, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.check import check_arrays
@@ -22,7 +24,8 @@ from ..control.step import ControlStep
 from ..robot.statistics import Statistics
 from ..session.session import Session
 from .canvas import PictureSizes
-from .encoders import Encoders
+from .encoders import Encoders, Tokenizer
+from .folder import load_folder, tokenizer_in
 from .senses import Senses, check_robot_session, check_robots, senses_of
 from .session import Heard, RobotSession, after_reset
 from .step import RobotStep
@@ -94,6 +97,63 @@ class DreamZeroPipeline(LatentPipeline):
             rules=rules,
         )
         self.senses = senses_of(encoders, pictures, statistics, self.model)
+
+    @classmethod
+    @naming_arguments({"cache": "cache_backend", "config": "cache_config"})
+    def from_folder(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        embodiment: str = "oxe_droid",
+        tokenizer: Tokenizer | None = None,
+        offload: bool = False,
+        dtype: DTypeLike | None = None,
+        layers: str | None = None,
+        cache_backend: str | CacheBackend | None = None,
+        cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
+        guidance_scale: float | None = None,
+        attention: str | None = None,
+        mesh: Mesh | None = None,
+        rules: Any = None,
+    ) -> Self:
+        """Makes a pipeline of a released folder, encoders, statistics and all.
+
+        Args:
+            folder: such as ``DreamZero-DROID``, downloaded.
+            embodiment: the robot.
+            tokenizer: the text encoder's; that in the folder unless given.
+            offload: whether the text encoder's weights wait on the host between
+                prompts; see `Encoders.offloaded`.
+            dtype: see `jax_stepcache.load_params`.
+            layers: likewise.
+            cache_backend: see `DreamZeroPipeline`; so are the following.
+            cache_config: likewise.
+            guidance_scale: likewise.
+            attention: likewise.
+            mesh: where the weights of all networks go.
+            rules: likewise.
+
+        Returns:
+            The pipeline.
+
+        Raises:
+            FileNotFoundError: if files are missing.
+            ValueError: for what is missing in the folder, or does not fit.
+        """
+        if tokenizer is None:
+            tokenizer = tokenizer_in(folder)
+        loading = {"dtype": dtype, "mesh": mesh, "rules": rules, "layers": layers}
+        loaded = load_folder(folder, embodiment, tokenizer, offload=offload, **loading)
+        return cls(
+            loaded.params,
+            cache_backend=cache_backend,
+            cache_config=cache_config,
+            guidance_scale=guidance_scale,
+            statistics=loaded.statistics,
+            encoders=loaded.encoders,
+            pictures=loaded.pictures,
+            attention=attention,
+        )
 
     @overload
     def start(self) -> RobotSession: ...

@@ -17,7 +17,8 @@ from jax_stepcache.paths import as_path
 from .embodiments import Embodiment, get_embodiment
 from .quantiles import Quantiles, concatenated, mapping, read_quantiles
 
-_FILE = Path("experiment_cfg", "metadata.json")
+METADATA = Path("experiment_cfg", "metadata.json")
+"""Where a checkpoint's folder has them."""
 
 
 @jax.tree_util.register_dataclass
@@ -133,11 +134,11 @@ def load_statistics(
     robot = _robot(embodiment)
     file = as_path(path)
     if file.is_dir():
-        file = file / _FILE
+        file = file / METADATA
     if not file.is_file():
         raise FileNotFoundError(
             f"no statistics at {file}; give a metadata.json, or a checkpoint's folder, "
-            f"where it is {_FILE}"
+            f"where it is {METADATA}"
         )
     try:
         metadata = json.loads(file.read_text(encoding="utf-8"))

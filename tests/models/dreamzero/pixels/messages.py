@@ -36,5 +36,7 @@ def message(frames=1, size=(20, 30), seed=0, **changed):
         "prompt": "Fold the towel",
         "session_id": "one",
     }
-    sent |= {f"observation/{k}" if "_" in k else k: v for k, v in changed.items()}
+    plain = ("prompt", "session_id")
+    for key, value in changed.items():
+        sent[key if key in plain else f"observation/{key}"] = value
     return {key: value for key, value in sent.items() if value is not None}

@@ -1,0 +1,106 @@
+"""A released folder with all that DreamZero is made of."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from jax_stepcache.network.params import Params
+from jax_stepcache.network.registry import load_params
+from jax_stepcache.paths import as_path
+
+from ..model import DreamZeroModel
+from ..robot.quantiles import mapping
+from ..robot.statistics import METADATA, Statistics, load_statistics
+from .canvas import PictureSizes
+from .encoders import Encoders, Tokenizer, default_sizes
+from .views import get_views
+
+
+class Loaded(NamedTuple):
+    """What a pipeline is made of.
+
+    Attributes:
+        params: the transformer.
+        statistics: the robot's quantiles.
+        encoders: the networks around it.
+        pictures: sizes on the way to them.
+    """
+
+    params: Params
+    statistics: Statistics
+    encoders: Encoders
+    pictures: PictureSizes
+
+
+def load_folder(
+    folder: str | os.PathLike[str],
+    embodiment: str,
+    tokenizer: Tokenizer,
+    *,
+    offload: bool = False,
+    **loading: Any,
+) -> Loaded:
+    """Loads a released folder: transformer, encoders, statistics.
+
+    Args:
+        folder: safetensors files with their index, ``config.json`` and
+            ``experiment_cfg/metadata.json``.
+        embodiment: the robot, such as ``"oxe_droid"``.
+        tokenizer: the text encoder's.
+        offload: whether the text encoder's weights wait on the host.
+        **loading: of `jax_stepcache.load_params`: ``dtype``, ``mesh``, ``rules``,
+            ``layers``.
+
+    Returns:
+        The parts.
+
+    Raises:
+        FileNotFoundError: if files are missing.
+        ValueError: for an unknown embodiment, what is missing in the folder, or does
+            not fit; see `load_params` and `load_statistics`.
+    """
+    get_views(embodiment)  # An unknown name should not wait for files.
+    folder = as_path(folder)
+    statistics = load_statistics(folder, embodiment)
+    text, image, vae = (
+        load_params(folder, part=part, **loading)
+        for part in ("text_encoder", "image_encoder", "vae")
+    )
+    encoders = Encoders(tokenizer, text, image, vae)
+    if offload:
+        encoders = encoders.offloaded()
+    params = load_params(folder, **loading)
+    model: Any = params.model
+    file = folder / METADATA
+    sizes = _sizes(encoders, model, json.loads(file.read_text()), statistics)
+    return Loaded(params, statistics, encoders, sizes)
+
+
+def _sizes(
+    encoders: Encoders,
+    model: DreamZeroModel,
+    metadata: Mapping[str, Any],
+    statistics: Statistics,
+) -> PictureSizes:
+    """Sizes for the model; its cameras' of the metadata, where it resizes frames."""
+    sizes = default_sizes(encoders, model)
+    entry = mapping(mapping(metadata).get(statistics.embodiment.name))
+    cameras = mapping(mapping(entry.get("modalities")).get("video"))
+    told = {tuple(mapping(camera).get("resolution", ())) for camera in cameras.values()}
+    if sizes.camera is None or len(told) != 1 or len(first := told.pop()) != 2:
+        return sizes
+    width, height = first
+    return replace(sizes, camera=(height, width))
+
+
+def tokenizer_in(folder: str | os.PathLike[str]) -> Tokenizer:
+    """The text encoder's tokenizer out of a released folder.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    raise ValueError(f"{folder} has no tokenizer; give tokenizer=")
