@@ -57,7 +57,11 @@ def verdicts_in(said: str) -> dict[str, str]:
 
 
 def main(cases: Mapping[str, Callable[[], Any]]) -> None:
-    """Runs the cases of the command line, and says of each whether it went well."""
+    """Runs the cases of the command line, and says of each whether it went well.
+
+    Of several processes, one whose case has failed ends: the others wait for what it
+    will not do.
+    """
     jax.config.update("jax_default_matmul_precision", "highest")
     jax.config.update("jax_disable_most_optimizations", True)
     for name in sys.argv[1:]:
@@ -68,3 +72,6 @@ def main(cases: Mapping[str, Callable[[], Any]]) -> None:
         except Exception:
             print(f"\n{name}: failed", flush=True)
             traceback.print_exc()
+            sys.stderr.flush()
+            if jax.process_count() > 1:
+                os._exit(1)

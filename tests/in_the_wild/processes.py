@@ -19,6 +19,7 @@ from .devices import main, verdicts_in
 COUNT = 2
 DEVICES = 4
 _ADDRESS, _NUMBER, _MODULE = "TESTS_COORDINATOR", "TESTS_PROCESS", "TESTS_MODULE"
+FOLDER = "TESTS_FOLDER"
 
 
 def run_on_processes(
@@ -44,6 +45,7 @@ def run_on_processes(
         _ADDRESS: f"127.0.0.1:{_free_port()}",
     }
     with tempfile.TemporaryDirectory() as folder:
+        shared |= {FOLDER: folder}
         # To files: a pipe that nobody reads would stop the process that fills it.
         logs = [Path(folder) / f"{i}.log" for i in range(COUNT)]
         running = [

@@ -17,7 +17,7 @@ from jax_stepcache.errors import naming, naming_arguments
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.transfers import sent
-from jax_stepcache.meshes.beside import arrays_beside
+from jax_stepcache.meshes.beside import arrays_beside, check_near
 from jax_stepcache.meshes.explicit import in_automatic_context, with_automatic_axes
 from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.inputs import default_key
@@ -133,7 +133,8 @@ class DreamZeroPipeline(CachedSampler):
         Raises:
             ValueError: for shapes that do not fit.
         """
-        text, negative_text = self._beside(kept((text, negative_text)))
+        text, negative_text = kept((text, negative_text))
+        text, negative_text = self._beside(text=text, negative_text=negative_text)
         self._check_text(text, negative_text, np.shape(text)[0] if np.ndim(text) else 0)
         text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.start(
@@ -161,8 +162,10 @@ class DreamZeroPipeline(CachedSampler):
             ValueError: for shapes that do not fit the sessions; these are unchanged.
         """
         self._check_session(session)
-        given = kept((session, text, negative_text))
-        session, text, negative_text = self._beside(given)
+        session, text, negative_text = kept((session, text, negative_text))
+        session, text, negative_text = self._beside(
+            session=session, text=text, negative_text=negative_text
+        )
         self._check_text(text, negative_text, session.batch)
         text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.prompt(
@@ -213,8 +216,9 @@ class DreamZeroPipeline(CachedSampler):
             TypeError: for arguments of the wrong kind; likewise.
         """
         # Whatever is wrong is told before the session is taken over.
-        given = session, observation, noise, key
-        session, observation, noise, key = self._beside(given)
+        session, observation, noise, key = self._beside(
+            session=session, observation=observation, noise=noise, key=key
+        )
         shown = self._checked(session, observation, noise)
         options = self._checked_options(options, session.batch)
         check_batch(self.model, session.batch)
@@ -269,8 +273,12 @@ class DreamZeroPipeline(CachedSampler):
         robots = check_lists(
             sessions, observations=observations, noises=noises, keys=keys, each=each
         )
-        given = list(sessions), list(observations), noises, keys
-        sessions, observations, noises, keys = self._beside(given)
+        sessions, observations, noises, keys = self._beside(
+            sessions=list(sessions),
+            observations=list(observations),
+            noises=noises,
+            keys=keys,
+        )
         noises = [None] * robots if noises is None else noises
         keys = [None] * robots if keys is None else keys
         each = [{}] * robots if each is None else each
@@ -335,9 +343,11 @@ class DreamZeroPipeline(CachedSampler):
         session = load_session(path, self.model.size, self.guided, apart)
         return put(session, self._mesh)
 
-    def _beside(self, arrays: Any) -> Any:
-        """Arrays that were committed to other devices than the weights' are moved."""
-        return arrays_beside(self.params.weights, with_automatic_axes(arrays))
+    def _beside(self, **arrays: Any) -> Any:
+        """Arrays by name, those on one device of the weights' mesh on all of it."""
+        arrays = with_automatic_axes(arrays)
+        check_near(self.params.weights, **arrays)
+        return tuple(arrays_beside(self.params.weights, arrays).values())
 
     @property
     def _preset(self) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from jax_stepcache.checkpoints.layers import layers_together
 from jax_stepcache.network.params import Params
 from jax_stepcache.paths import as_path
 
-from ...training.layout import Layout, layout_of
+from ...training.fully_sharded import FullySharded, fully_sharded
 from ...training.loop import fit
 from ...training.optimizer import clipped_adamw, warmup_cosine
 from ...training.settings import check_run
@@ -124,7 +124,7 @@ def finetune(
     """
     settings = FinetuneSettings() if settings is None else settings
     _check(settings)
-    layout = layout_of(mesh, settings.batch // settings.accumulate)
+    layout = fully_sharded(mesh, settings.batch // settings.accumulate)
     model = params.model
     if not isinstance(model, DreamZeroModel):
         raise TypeError(f"{model.name} is no DreamZero; give params of one")
@@ -183,7 +183,9 @@ def finetune(
 
 
 def step_of(
-    model: DreamZeroModel, settings: FinetuneSettings, layout: Layout | None = None
+    model: DreamZeroModel,
+    settings: FinetuneSettings,
+    layout: FullySharded | None = None,
 ) -> tuple[Loss, optax.GradientTransformation]:
     """What a run's steps are made of.
 
