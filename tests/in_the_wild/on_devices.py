@@ -14,10 +14,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jax_stepcache import (
+    Params,
     Server,
     StagedDenoiser,
     calibrate,
@@ -27,6 +29,7 @@ from jax_stepcache import (
     save_params,
     serve,
 )
+from jax_stepcache.sampling import _run as sampling_program
 
 from ..staged import SKIPPING, UNROLLED, WEIGHTS, conditions, noise
 from .devices import main
@@ -178,14 +181,14 @@ def own_shardings(cache: str | None, guided: bool) -> None:
 
 
 def elsewhere() -> None:
-    """Arrays that were put on other devices than the weights go to these."""
+    """Arrays go to all of the weights' mesh, and with weights that are nowhere yet."""
     asked = options("step_cache", False)
     wanted = sample(WEIGHTS, **given(False, slice(0, 1)), **asked).sample
     devices, mesh = jax.devices(), mesh_of("explicit")
     asked_at = jax.device_put(given(False, slice(0, 1)), devices[3])
     for weights in (
         WEIGHTS,
-        jax.device_put(WEIGHTS, devices[1]),
+        jax.device_put(WEIGHTS, devices[3]),
         spread(mesh, WEIGHTS),
         spread(mesh_of("auto"), WEIGHTS),
     ):
@@ -200,13 +203,55 @@ def elsewhere() -> None:
     rows = jax.device_put(given(False), NamedSharding(other, P("rows")))
     every = sample(WEIGHTS, **given(False), **asked).sample
     same(sample(spread(mesh, WEIGHTS), **rows, **asked).sample, every)
-    # One device's weights go to where the batch is spread.
-    found = sample(
-        jax.device_put(WEIGHTS, devices[1]),
-        **spread(mesh, given(False), "data"),
-        **asked,
+
+
+def refused() -> None:
+    """What was put where the weights are not is named, and what to do about it."""
+    from jax_stepcache.models.dreamzero import DreamZeroPipeline
+
+    from ..models.dreamzero.robots import MODEL, PARAMS, observation, prompts
+
+    asked, devices = options("step_cache", False), jax.devices()
+    row, mesh = given(False, slice(0, 1)), mesh_of("auto")
+    half = jax.make_mesh((2,), ("rows",), devices=devices[:2])
+    weights = spread(half, WEIGHTS)
+    there = jax.device_put(row["noise"], devices[3])
+    words = (
+        r"is committed to .*3.*, and the weights are on .*0.*1.*: give it as a NumPy"
     )
-    assert len(found.sample.sharding.device_set) == 4
+    before = sampling_program._cache_size()
+    for run in (
+        lambda **row: sample(weights, **row, **asked),
+        lambda **row: sample_many(weights, [row], **asked),
+        lambda **row: serve(weights, example=row, slots=2, **asked),
+    ):
+        with pytest.raises(ValueError, match="noise " + words):
+            run(**row | {"noise": there})
+        with pytest.raises(ValueError, match="condition " + words):
+            run(**row | {"condition": spread(mesh, row["condition"])})
+    # One device's weights would be copied to all at every call.
+    with pytest.raises(ValueError, match="noise is committed to"):
+        sample(jax.device_put(WEIGHTS, devices[1]), **spread(mesh, row), **asked)
+    assert sampling_program._cache_size() == before
+    params = load_params("dit", mesh=half, rules="data")
+    key = jax.device_put(jax.random.key(1), devices[2])
+    shown = jax.device_put(params.model.example(jax.random.key(0), 2), devices[3])
+    with pytest.raises(ValueError, match=r"key is committed to .*2"):
+        sample(params, key=key)
+    with pytest.raises(ValueError, match=r"observation.* is committed to .*3"):
+        sample(params, observation=shown)
+    placed = Params(spread(half, PARAMS.weights), MODEL)
+    pipe = DreamZeroPipeline(placed, cache_backend="none")
+    begun, seen = pipe.start(*prompts(1)), observation(1, 0)
+    seen["latents"] = jax.device_put(seen["latents"], devices[3])
+    with pytest.raises(ValueError, match=r"observation\['latents'\] is committed to"):
+        pipe(begun, seen)
+    with pytest.raises(
+        ValueError, match=r"observations\[0\]\['latents'\] is committed"
+    ):
+        pipe.step_many([begun], [seen])
+    with pytest.raises(ValueError, match="text is committed"):
+        pipe.start(jax.device_put(prompts(1)[0], devices[2]), prompts(1)[1])
 
 
 def usable(result: Any) -> Any:
@@ -290,7 +335,6 @@ def calibrated() -> None:
 
 def session(kind: str) -> None:
     """DreamZero's sessions, with weights on a mesh and robots' arrays elsewhere."""
-    from jax_stepcache import Params
     from jax_stepcache.models.dreamzero import DreamZeroPipeline
 
     from ..models.dreamzero.robots import MODEL, PARAMS, observation, pipeline, prompts
@@ -335,6 +379,7 @@ IN_SHARD_MAP = [
 
 CASES: dict[str, Any] = {
     "elsewhere": elsewhere,
+    "refused": refused,
     "tensor parallel": tensor_parallel,
     "partly manual": partly_manual,
     "calibrated": calibrated,

@@ -133,8 +133,8 @@ class DreamZeroPipeline(CachedSampler):
         Raises:
             ValueError: for shapes that do not fit.
         """
-        text, negative_text = kept((text, negative_text))
-        text, negative_text = self._beside(text=text, negative_text=negative_text)
+        given = kept({"text": text, "negative_text": negative_text})
+        text, negative_text = self._beside(**given)
         self._check_text(text, negative_text, np.shape(text)[0] if np.ndim(text) else 0)
         text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.start(
@@ -162,10 +162,8 @@ class DreamZeroPipeline(CachedSampler):
             ValueError: for shapes that do not fit the sessions; these are unchanged.
         """
         self._check_session(session)
-        session, text, negative_text = kept((session, text, negative_text))
-        session, text, negative_text = self._beside(
-            session=session, text=text, negative_text=negative_text
-        )
+        given = {"session": session, "text": text, "negative_text": negative_text}
+        session, text, negative_text = self._beside(**kept(given))
         self._check_text(text, negative_text, session.batch)
         text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.prompt(
@@ -216,9 +214,8 @@ class DreamZeroPipeline(CachedSampler):
             TypeError: for arguments of the wrong kind; likewise.
         """
         # Whatever is wrong is told before the session is taken over.
-        session, observation, noise, key = self._beside(
-            session=session, observation=observation, noise=noise, key=key
-        )
+        given = {"session": session, "observation": observation}
+        session, observation, noise, key = self._beside(**given, noise=noise, key=key)
         shown = self._checked(session, observation, noise)
         options = self._checked_options(options, session.batch)
         check_batch(self.model, session.batch)
@@ -273,12 +270,9 @@ class DreamZeroPipeline(CachedSampler):
         robots = check_lists(
             sessions, observations=observations, noises=noises, keys=keys, each=each
         )
-        sessions, observations, noises, keys = self._beside(
-            sessions=list(sessions),
-            observations=list(observations),
-            noises=noises,
-            keys=keys,
-        )
+        given = {"sessions": list(sessions), "observations": list(observations)}
+        given |= {"noises": noises, "keys": keys}
+        sessions, observations, noises, keys = self._beside(**given)
         noises = [None] * robots if noises is None else noises
         keys = [None] * robots if keys is None else keys
         each = [{}] * robots if each is None else each
