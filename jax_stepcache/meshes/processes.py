@@ -132,11 +132,11 @@ def by_main(do: Callable[[], Any]) -> Any:
         except Exception as error:
             raised, said = error, {"error": _kind(error).__name__, "words": str(error)}
     said = json.loads(_told_by_main(json.dumps(said)))
+    if "error" in said and raised is None:
+        kinds = {kind.__name__: kind for kind in (*_ERRORS, ValueError)}
+        raised = kinds[said["error"]](said["words"])
     if raised is not None:
         raise raised
-    if "error" in said:
-        kinds = {kind.__name__: kind for kind in (*_ERRORS, ValueError)}
-        raise kinds[said["error"]](said["words"])
     return said["done"]
 
 

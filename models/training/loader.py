@@ -80,6 +80,10 @@ class Loader:
     _next: int = field(default=-1, init=False, repr=False)
     _ahead: Iterator[Any] | None = field(default=None, init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        """Raises an ImportError without grain, before anything is compiled."""
+        _grain()
+
     def batch_at(self, step: int) -> Any:
         """The batch of a step.
 
