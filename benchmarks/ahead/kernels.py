@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from .hlo import FREE, Instruction, Module, dimensions, size
@@ -55,13 +55,17 @@ class Kernel(NamedTuple):
         return self.times * max(one, self.sent / peak.link)
 
 
-def kernels(module: Module, calls: float | None) -> Iterator[Kernel]:
+def kernels(
+    module: Module, calls: float | None, seen: Mapping[int, float] | None = None
+) -> Iterator[Kernel]:
     """All kernels of a program.
 
     Args:
         module: the program.
         calls: how often a conditional takes its first branch, over all turns of the
             loop around it (or in all, where there is none); None for every time.
+        seen: of a fused attention to so many keys, the share that is computed; the
+            others are beyond the length that it is told. All of them unless given.
 
     Yields:
         The kernels.
@@ -86,11 +90,14 @@ def kernels(module: Module, calls: float | None) -> Iterator[Kernel]:
             elif one.op == "call":
                 todo += [(other, times, turns, gated) for other in one.runs]
             else:
-                yield Kernel(times, *_cost(module, one, here), gated, one)
+                yield Kernel(times, *_cost(module, one, here, seen or {}), gated, one)
 
 
 def _cost(
-    module: Module, one: Instruction, here: dict[str, Instruction]
+    module: Module,
+    one: Instruction,
+    here: dict[str, Instruction],
+    seen: Mapping[int, float],
 ) -> tuple[str, float, float, float]:
     """Kind, FLOPs, bytes of memory and bytes sent of a kernel."""
     given = [here[name].bytes if name in here else 0 for name in one.operands]
@@ -103,11 +110,8 @@ def _cost(
         moved = sum(given) + size(_first(one.shape))
         return "product", 2 * math.prod(out) * depth, moved, 0
     if one.op == "custom-call" and "cudnn" in one.target:
-        batch, heads, rows, width = dimensions(one.shape)
-        keys = math.prod(dimensions(here[one.operands[1]].shape))
-        flops = 4 * rows * keys
-        assert keys % (batch * heads * width) == 0, one.shape
-        return "attention", flops, sum(given) + size(_first(one.shape)), 0
+        second = dimensions(here[one.operands[1]].shape)
+        return _cudnn(one, second, given, seen)
     if is_collective(one):
         return "collective", 0, 0, _sent(one, given)
     if one.op == "copy":
@@ -138,6 +142,25 @@ def _fusion(
         if word in one.name:
             return kind, 0, moved, 0
     return "elementwise", 0, moved, 0
+
+
+def _cudnn(
+    one: Instruction, second: list[int], given: list[int], seen: Mapping[int, float]
+) -> tuple[str, float, float, float]:
+    """A convolution or an attention, of the shape of its kernel or its keys."""
+    moved = sum(given) + size(_first(one.shape))
+    if "cudnn$conv" in one.target:
+        labels = one.attribute(r"dim_labels=\w+_(\w+)->")
+        taps = math.prod(second) // second[labels.index("o")]
+        flops = 2 * math.prod(dimensions(one.shape)) * taps
+        return "convolution", flops, moved, 0
+    batch, heads, rows, width = dimensions(one.shape)
+    keys, over = divmod(math.prod(second), batch * heads * width)
+    assert over == 0, one.shape
+    share = seen.get(keys, 1.0)
+    unread = (1 - share) * (given[1] + given[2])
+    flops = 4 * batch * heads * rows * width * keys * share
+    return "attention", flops, moved - unread, 0
 
 
 def _dot(one: Instruction, inside: dict[str, Instruction]) -> int:

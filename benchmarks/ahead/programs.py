@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -66,6 +67,8 @@ class Lowered(NamedTuple):
         cached: shapes of the KV cache's arrays.
         scores: queries and keys of a self-attention over all there is to see; None if
             that is not told.
+        seen: see `kernels`: of the cached keys, the mean share that is seen from the
+            places of a window; empty without a cache.
     """
 
     function: Any
@@ -75,6 +78,7 @@ class Lowered(NamedTuple):
     stacked: frozenset[tuple[int, ...]]
     cached: frozenset[tuple[int, ...]]
     scores: tuple[int, int] | None
+    seen: Mapping[int, float]
 
 
 def lowered(ask: Ask, mesh: Any) -> Lowered:
@@ -123,6 +127,7 @@ def _bundled(ask: Ask, mesh: Any) -> Lowered:
         frozenset(x.shape[1:] for x in jax.tree.leaves(blocks)),
         frozenset(),
         None,
+        {},
     )
 
 
@@ -155,6 +160,7 @@ def _robot(ask: Ask, mesh: Any) -> Lowered:
             stacked,
             cached,
             (own, room + own),
+            _seen(dit, observing=True),
         )
     observed = jax.eval_shape(
         lambda *given: observe(model.size, *given), weights, session, shown
@@ -170,7 +176,17 @@ def _robot(ask: Ask, mesh: Any) -> Lowered:
         stacked,
         cached,
         (own, room + own),
+        _seen(dit, observing=False),
     )
+
+
+def _seen(dit: Any, observing: bool) -> dict[int, float]:
+    """A window begins with one frame; each block is observed, then more is sampled."""
+    block = dit.num_frame_per_block
+    slots = dit.window - block
+    held = list(range(1, slots + 1, block))
+    held = [0, *held[:-1]] if observing else held
+    return {slots * dit.frame_seqlen: sum(held) / len(held) / slots}
 
 
 def _as_laid_out(mesh: Any, weights: Any, session: Any) -> Any:

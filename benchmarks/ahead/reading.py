@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from .device import Compiled
@@ -38,6 +39,7 @@ def read(
         **traffic(module, program, calls),
         **collectives(module, calls),
         **floor(module, gpu, calls),
+        **_over_a_window(module, gpu, calls, program),
     }
 
 
@@ -142,12 +144,27 @@ def collectives(module: Module, calls: float | None) -> dict[str, Any]:
     }
 
 
-def floor(module: Module, gpu: str, calls: float | None) -> dict[str, Any]:
+def _over_a_window(
+    module: Module, gpu: str, calls: float | None, program: Lowered
+) -> dict[str, Any]:
+    """The floor in the mean over the places of a robot's window."""
+    if not program.seen:
+        return {}
+    found = floor(module, gpu, calls, program.seen)
+    return {"floor_ms_over_a_window": found["floor_ms"]}
+
+
+def floor(
+    module: Module,
+    gpu: str,
+    calls: float | None,
+    seen: Mapping[int, float] | None = None,
+) -> dict[str, Any]:
     """The least time, kernel after kernel at peak rates, by kind of kernel."""
     peak = PEAKS[gpu]
     by: dict[str, float] = defaultdict(float)
     flops = moved = 0.0
-    for kernel in kernels(module, calls):
+    for kernel in kernels(module, calls, seen):
         by[kernel.kind] += kernel.seconds(peak)
         flops += kernel.times * kernel.flops
         moved += kernel.times * kernel.bytes

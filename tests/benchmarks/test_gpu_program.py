@@ -92,6 +92,29 @@ def test_arithmetic_and_traffic_of_kernels(ahead: Any) -> None:
     assert ahead.reading.collectives(module, 3)["gib_of_collectives"]["outside"] == {}
 
 
+ATTENTION = """HloModule attention
+
+ENTRY %main (q: bf16[2,8,4,16], k: bf16[2,40,4,16], v: bf16[2,40,4,16]) -> bf16[1] {
+  %q = bf16[2,8,4,16]{3,2,1,0} parameter(0)
+  %k = bf16[2,40,4,16]{3,2,1,0} parameter(1)
+  %v = bf16[2,40,4,16]{3,2,1,0} parameter(2)
+  ROOT %attend = (bf16[2,4,8,16]{3,1,2,0}, f32[2,4,8]{2,1,0}) custom-call(%q, %k, %v), custom_call_target="__cudnn$fmhaSoftmax"
+}
+"""  # noqa: E501
+
+
+def test_keys_beyond_a_length_are_not_computed(ahead: Any) -> None:
+    """Rule: of the keys of a cache, and of no others, the share that is seen counts."""
+    module = ahead.hlo.parse(ATTENTION)
+    (full,) = ahead.kernels.kernels(module, None)
+    (half,) = ahead.kernels.kernels(module, None, {40: 0.5})
+    (others,) = ahead.kernels.kernels(module, None, {8: 0.5})
+    assert full.flops == 4 * 2 * 4 * 8 * 40 * 16
+    assert half.flops == full.flops / 2
+    assert full.bytes - half.bytes == 2 * 40 * 4 * 16 * 2
+    assert others == full
+
+
 @pytest.mark.parametrize(
     ("text", "count"),
     [

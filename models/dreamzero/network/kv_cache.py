@@ -140,6 +140,7 @@ def attended(
     new_frames: jax.Array | None,
     frames: int,
     tokens: int,
+    filling: int = 0,
 ) -> Seen:
     """Which keys the tokens of a forward attend to: cached ones, then their own.
 
@@ -150,6 +151,7 @@ def attended(
             fill up a shorter sequence, are not attended to. None for all of them.
         frames: frames of the forward.
         tokens: its tokens: those of the frames, then actions and states.
+        filling: further tokens after these, which nobody attends to.
 
     Returns:
         What each sequence's tokens see.
@@ -159,12 +161,13 @@ def attended(
     own = jnp.repeat(there, config.frame_seqlen, axis=1)
     registers = tokens - frames * config.frame_seqlen
     own = jnp.pad(own, ((0, 0), (0, registers)), constant_values=True)
+    own = jnp.pad(own, ((0, 0), (0, filling)))
     batch, room = cache.length.shape[0], slots(config, cache)
     seen = visible(config, cache, count)
     mask = jnp.concatenate(
         [
             jnp.repeat(seen, config.frame_seqlen, axis=1),
-            jnp.broadcast_to(own, (batch, tokens)),
+            jnp.broadcast_to(own, (batch, tokens + filling)),
         ],
         axis=1,
     )[:, None, None]
@@ -173,7 +176,8 @@ def attended(
         return Seen(mask)
     held = jnp.minimum(cache.length, room) * config.frame_seqlen
     if new_frames is None:
-        return Seen(mask, held)
+        there = jnp.full((batch,), tokens, jnp.int32) if filling else None
+        return Seen(mask, held, there)
     there = jnp.broadcast_to(new_frames, (batch,)) * config.frame_seqlen
     return Seen(mask, held, there)
 

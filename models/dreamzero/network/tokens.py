@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from ...layers.attention import KeysValues
 from ...layers.modulation import Spans
 from ...layers.rotary import Rotation
+
+# A GPU's tensor cores take rows by eights; others are padded, anew for each product.
+_ROWS = 8
 
 
 class Embedded(NamedTuple):
@@ -35,6 +39,29 @@ class Embedded(NamedTuple):
         """How many of the tokens are video."""
         frames, rows, cols = self.grid
         return frames * rows * cols
+
+
+def filled_up(embedded: Embedded) -> Embedded:
+    """Adds tokens of zeros at the end, as many as make it rows by eights.
+
+    They have the timestep of the last token and no position; whoever runs blocks on
+    them masks their keys and drops what becomes of them.
+    """
+    more = -embedded.x.shape[1] % _ROWS
+    if not more:
+        return embedded
+    count, last = embedded.spans[-1]
+    assert count == 1, embedded.spans
+    rotation = jax.tree.map(lambda x: _with_more(x, more), embedded.rotation)
+    return embedded._replace(
+        x=_with_more(embedded.x, more),
+        rotation=rotation,
+        spans=(*embedded.spans[:-1], (count, last + more)),
+    )
+
+
+def _with_more(x: jax.Array, more: int) -> jax.Array:
+    return jnp.pad(x, [(0, 0), (0, more)] + [(0, 0)] * (x.ndim - 2))
 
 
 class Outputs(NamedTuple):

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jax_stepcache.checkpoints.layers import is_apart
+
 from ...layers.activations import gelu_tanh
 from ...layers.attention import KeysValues
 from ...layers.linear import MLP, Linear
@@ -38,7 +40,7 @@ from .shapes import (
     token_grid,
     with_condition,
 )
-from .tokens import Embedded, Outputs
+from .tokens import Embedded, Outputs, filled_up
 
 
 class CausalWanModel(nnx.Module):
@@ -322,25 +324,20 @@ class CausalWanModel(nnx.Module):
         start: int = 0,
         stop: int | None = None,
     ) -> tuple[jax.Array, KeysValues]:
-        """Sends the tokens through the blocks.
-
-        Where their weights are stacked, the blocks are one scan, so the program's size
-        does not grow with them; see `run_stack`.
+        """Sends the tokens through the blocks, as `run_stack` does.
 
         Args:
             embedded: the tokens.
             context: of the prompt.
             cache: of earlier frames.
-            keep_new: whether keys and values are wanted. Without, they are not
-                kept, and empty arrays stand for them.
+            keep_new: keeps keys and values; without, empty arrays stand for them.
             num_frames: see `prefill`.
             start: the first block; 0 unless given.
             stop: the block to stop before; all of them unless given.
 
         Returns:
             Tokens (B, L, D), and keys and values of the new video tokens,
-            (stop - start, B, S, heads, head_dim); `Layers` of them where the blocks are
-            apart.
+            (stop - start, B, S, heads, head_dim); `Layers` of them if apart.
 
         Raises:
             ValueError: if context or cache do not fit the tokens.
@@ -349,10 +346,13 @@ class CausalWanModel(nnx.Module):
         check_cache(c, cache, batch)
         one = (batch, c.text_len, c.num_heads, c.head_dim)
         require_layers("context.text.k", context.text.k, c.num_layers, one)
+        if is_apart(cache.k):
+            embedded = filled_up(embedded)
         kept = embedded.video_tokens if keep_new else 0
-        seen = kv_cache.attended(c, cache, num_frames, embedded.grid[0], tokens)
-        broken = kv_cache.sees_broken(c, cache, num_frames, embedded.grid[0])
-        tokens = jnp.where(broken[:, None, None], jnp.nan, embedded.x)
+        frames, filling = embedded.grid[0], embedded.x.shape[1] - tokens
+        seen = kv_cache.attended(c, cache, num_frames, frames, tokens, filling)
+        broken = kv_cache.sees_broken(c, cache, num_frames, frames)
+        x = jnp.where(broken[:, None, None], jnp.nan, embedded.x)
         graph, layers = nnx.split(self.blocks)
         per_layer = (layers, context, KeysValues(cache.k, cache.v))
 
@@ -369,7 +369,8 @@ class CausalWanModel(nnx.Module):
             )
             return x, KeysValues(new.k[:, :kept], new.v[:, :kept])
 
-        return run_stack(layer, tokens, per_layer, start, stop, c.unroll)
+        x, new = run_stack(layer, x, per_layer, start, stop, c.unroll)
+        return x[:, :tokens], new
 
     def first_input(self, embedded: Embedded) -> jax.Array:
         """What block 0 feeds its self-attention: tokens (B, L, D), modulated."""
@@ -393,8 +394,7 @@ class CausalWanModel(nnx.Module):
 
     def decode_action(self, embedded: Embedded, x: jax.Array) -> jax.Array:
         """Reads the action velocity (B, A, action_dim) off the last tokens."""
-        c = self.config
-        first = embedded.video_tokens
+        c, first = self.config, embedded.video_tokens
         registers = c.num_action_per_block + c.num_state_per_block
         actions = (x.shape[1] - first) // registers * c.num_action_per_block
         return at_least_float32(self.action_decoder(x[:, first : first + actions]))
