@@ -34,7 +34,7 @@ def sharding_beside(weights: Any) -> Sharding:
     return (
         all_over_the_mesh(weights)
         or next(alone, None)
-        or SingleDeviceSharding(jax.devices()[0])
+        or SingleDeviceSharding(jax.local_devices()[0])
     )
 
 

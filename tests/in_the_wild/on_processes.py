@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jax_stepcache import (
@@ -51,8 +51,7 @@ SETTINGS = FinetuneSettings(
 
 def mesh_of(**axes: int) -> Mesh:
     """All devices of both processes."""
-    kinds = (AxisType.Auto,) * len(axes)
-    return jax.make_mesh(tuple(axes.values()), tuple(axes), axis_types=kinds)
+    return jax.make_mesh(tuple(axes.values()), tuple(axes))
 
 
 def same(one: Any, other: Any) -> None:
