@@ -198,7 +198,7 @@ def _add_info(commands: Any) -> None:
     parser.add_argument(
         "source",
         metavar="NAME|PATH",
-        help="tabletop, dit, droid-14b, wan22-5b, sit-xl/2, umt5-xxl, ..., or a "
+        help="tabletop, dit, droid-14b, wan22-5b, sit-xl/2, wan-vae-2.1, ..., or a "
         "checkpoint",
     )
     _add_part(parser)

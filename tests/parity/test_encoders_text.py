@@ -34,7 +34,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     cases = [(file, name) for file in files for name in _cases(file)]
     ids = [f"encoders-{file.name}-{name}" for file, name in cases]
-    parametrize(metafunc, "file, case", cases, ids)
+    kinds = [file.name for file, _ in cases]
+    parametrize(metafunc, "file, case", cases, ids, kinds)
 
 
 def _cases(file: Path) -> list[str]:
