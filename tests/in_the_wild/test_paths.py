@@ -270,6 +270,32 @@ READS = {
         "session2",
         lambda x, path: x.pipeline.load_session(path),
     ),
+    "models.dreamzero.pixels.folder:load_folder(folder)": (
+        "DreamZero-tiny",
+        lambda x, path: _of("models.dreamzero.pixels.folder").load_folder(
+            path, "droid"
+        ),
+    ),
+    "models.dreamzero.pixels.folder:load_folder(tokenizer)": (
+        "DreamZero-tiny",
+        lambda x, path: _of("models.dreamzero.pixels.folder").load_folder(
+            path, "droid", path / "tokenizer.json"
+        ),
+    ),
+    "models.dreamzero.pixels.pipeline:DreamZeroPipeline.from_folder(folder)": (
+        "DreamZero-tiny",
+        lambda x, path: _of("models.dreamzero").DreamZeroPipeline.from_folder(path),
+    ),
+    "models.dreamzero.pixels.pipeline:DreamZeroPipeline.from_folder(tokenizer)": (
+        "DreamZero-tiny",
+        lambda x, path: _of("models.dreamzero").DreamZeroPipeline.from_folder(
+            path, tokenizer=path
+        ),
+    ),
+    "models.prompts.tokenizer:load_tokenizer(path)": (
+        "DreamZero-tiny",
+        lambda x, path: _of("models.prompts").load_tokenizer(path),
+    ),
     "models.dreamzero.robot.statistics:load_statistics(path)": (
         "some.json",
         lambda x, path: _of("models.dreamzero.robot.statistics").load_statistics(

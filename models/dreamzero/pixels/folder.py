@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Mapping
@@ -9,9 +10,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from jax_stepcache.network.params import Params
-from jax_stepcache.network.registry import load_params
+from jax_stepcache.network.registry import load_model, load_params
 from jax_stepcache.paths import as_path
 
+from ...prompts import load_tokenizer
 from ..model import DreamZeroModel
 from ..robot.quantiles import mapping
 from ..robot.statistics import METADATA, Statistics, load_statistics
@@ -39,7 +41,7 @@ class Loaded(NamedTuple):
 def load_folder(
     folder: str | os.PathLike[str],
     embodiment: str,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | str | os.PathLike[str] | None = None,
     *,
     offload: bool = False,
     **loading: Any,
@@ -50,7 +52,8 @@ def load_folder(
         folder: safetensors files with their index, ``config.json`` and
             ``experiment_cfg/metadata.json``.
         embodiment: the robot, such as ``"oxe_droid"``.
-        tokenizer: the text encoder's.
+        tokenizer: the text encoder's, or where it lies (see `load_tokenizer`); in the
+            folder unless given. Prompts that are too long for the model are refused.
         offload: whether the text encoder's weights wait on the host.
         **loading: of `jax_stepcache.load_params`: ``dtype``, ``mesh``, ``rules``,
             ``layers``.
@@ -59,12 +62,17 @@ def load_folder(
         The parts.
 
     Raises:
-        FileNotFoundError: if files are missing.
+        FileNotFoundError: if files are missing, a tokenizer's among them.
+        ImportError: without what reads a tokenizer, with what to install.
         ValueError: for an unknown embodiment, what is missing in the folder, or does
             not fit; see `load_params` and `load_statistics`.
     """
     get_views(embodiment)  # An unknown name should not wait for files.
     folder = as_path(folder)
+    length = load_model(folder).dit.text_len
+    if not callable(tokenizer):
+        where = folder if tokenizer is None else tokenizer
+        tokenizer = functools.partial(load_tokenizer(where, length), truncate=False)
     statistics = load_statistics(folder, embodiment)
     text, image, vae = (
         load_params(folder, part=part, **loading)
@@ -95,12 +103,3 @@ def _sizes(
         return sizes
     width, height = first
     return replace(sizes, camera=(height, width))
-
-
-def tokenizer_in(folder: str | os.PathLike[str]) -> Tokenizer:
-    """The text encoder's tokenizer out of a released folder.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    raise ValueError(f"{folder} has no tokenizer; give tokenizer=")

@@ -25,7 +25,7 @@ from ..robot.statistics import Statistics
 from ..session.session import Session
 from .canvas import PictureSizes
 from .encoders import Encoders, Tokenizer
-from .folder import load_folder, tokenizer_in
+from .folder import load_folder
 from .senses import Senses, check_robot_session, check_robots, senses_of
 from .session import Heard, RobotSession, after_reset
 from .step import RobotStep
@@ -105,7 +105,7 @@ class DreamZeroPipeline(LatentPipeline):
         folder: str | os.PathLike[str],
         *,
         embodiment: str = "oxe_droid",
-        tokenizer: Tokenizer | None = None,
+        tokenizer: Tokenizer | str | os.PathLike[str] | None = None,
         offload: bool = False,
         dtype: DTypeLike | None = None,
         layers: str | None = None,
@@ -121,7 +121,7 @@ class DreamZeroPipeline(LatentPipeline):
         Args:
             folder: such as ``DreamZero-DROID``, downloaded.
             embodiment: the robot.
-            tokenizer: the text encoder's; that in the folder unless given.
+            tokenizer: the text encoder's, or where it lies; in the folder unless given.
             offload: whether the text encoder's weights wait on the host between
                 prompts; see `Encoders.offloaded`.
             dtype: see `jax_stepcache.load_params`.
@@ -137,11 +137,10 @@ class DreamZeroPipeline(LatentPipeline):
             The pipeline.
 
         Raises:
-            FileNotFoundError: if files are missing.
+            FileNotFoundError: if files are missing, a tokenizer's among them.
+            ImportError: without what reads a tokenizer, with what to install.
             ValueError: for what is missing in the folder, or does not fit.
         """
-        if tokenizer is None:
-            tokenizer = tokenizer_in(folder)
         loading = {"dtype": dtype, "mesh": mesh, "rules": rules, "layers": layers}
         loaded = load_folder(folder, embodiment, tokenizer, offload=offload, **loading)
         return cls(

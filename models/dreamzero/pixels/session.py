@@ -116,7 +116,10 @@ def heard(
     text, words, ids = prompt_text(views, given.prompt), None, session.ids
     if text != session.text:
         begun = session.latents is not None
-        told = encoders.tokenize([text] if begun else [text, NEGATIVE_PROMPT])
+        try:
+            told = encoders.tokenize([text] if begun else [text, NEGATIVE_PROMPT])
+        except ValueError as error:
+            raise ValueError(f"'prompt', told with its views: {error}") from error
         new, mask = (np.asarray(x) for x in told)
         if ids is None or not np.array_equal(new[0], ids):
             words, ids = (new, mask), new[0]

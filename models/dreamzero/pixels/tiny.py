@@ -1,6 +1,7 @@
 """A tiny DreamZero with random weights, whole: all parts, in the release's layout.
 
-``python -m jax_stepcache.models.dreamzero.pixels.tiny FOLDER`` writes one. What it does
+``python -m jax_stepcache.models.dreamzero.pixels.tiny FOLDER`` writes one; it needs
+``tokenizers``. What it does
 is noise; how it does it is what the released model does.
 """
 
@@ -18,17 +19,18 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from jax_stepcache.paths import as_path
+from jax_stepcache.paths import as_path, path_option
 
 from ... import clip_vision, umt5, wan_vae
 from ..checkpoint.name_map import state_dict_shapes
 from ..network.config import DreamZeroConfig
 from ..robot.embodiments import EMBODIMENTS
 from ..robot.statistics import METADATA
+from .prompt import NEGATIVE_PROMPT, prompt_text
 from .views import VIEWS
 
 TEXT = umt5.UMT5Config(
-    vocab=300, dim=24, dim_attn=32, dim_ffn=40, num_heads=4, num_layers=2
+    vocab=800, dim=24, dim_attn=32, dim_ffn=40, num_heads=4, num_layers=2
 )
 IMAGE = clip_vision.CLIPVisionConfig(
     image_size=32, patch_size=2, dim=32, num_heads=2, num_layers=3, out_dim=12
@@ -45,7 +47,7 @@ _SIZES: dict[str, Any] = {
     "num_layers": 2,
     "frame_seqlen": 8,
     "freq_dim": 32,
-    "text_len": 96,
+    "text_len": 256,
     "text_dim": TEXT.dim,
     "hidden_size": 16,
     "image_dim": IMAGE.dim,
@@ -60,6 +62,12 @@ TRANSFORMERS: Mapping[str, DreamZeroConfig] = {
         concat_first_frame_latent=False,
     ),
 }
+_SAID = (
+    "pick up the red cube and put it into the blue bowl",
+    "open the drawer, then close the door of the box",
+    "fold the towel and move the pan forward",
+    "abcdefghijklmnopqrstuvwxyz 0123456789",
+)
 # Of our configuration, what the release does not tell, or tells elsewhere.
 _OURS = ("dtype", "unroll", "attention", "image_len")
 _ABOVE = ("action_dim", "max_state_dim")
@@ -80,6 +88,7 @@ def write_tiny(
 
     Raises:
         FileExistsError: if there is something of that name.
+        ImportError: without tokenizers.
     """
     target = as_path(folder)
     if target.exists():
@@ -107,6 +116,7 @@ def write_tiny(
     _write(partial / "model.safetensors.index.json", index)
     _write(partial / "config.json", _config(TRANSFORMERS[kind]))
     _write(partial / METADATA, _metadata())
+    _write_tokenizer(partial / "tokenizer.json")
     partial.replace(target)
     return target
 
@@ -123,6 +133,27 @@ def _random(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.n
     if len(shape) == 1:
         return np.float32(0.1) * drawn
     return drawn / np.float32(max(fan, 1) ** 0.5)
+
+
+def _write_tokenizer(file: Path) -> None:
+    """One of UMT5's kind, trained on what is said to it; ids 0 and 1 as there."""
+    import tokenizers
+
+    said = [prompt_text(views, word) for views in VIEWS.values() for word in _SAID]
+    made: Any = tokenizers.Tokenizer(tokenizers.models.Unigram())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    made.decoder = tokenizers.decoders.Metaspace()
+    trainer = tokenizers.trainers.UnigramTrainer(
+        vocab_size=TEXT.vocab,
+        special_tokens=["<pad>", "</s>", "<unk>"],
+        unk_token="<unk>",
+        show_progress=False,
+    )
+    made.train_from_iterator([*said, NEGATIVE_PROMPT, *_SAID], trainer)
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    made.save(str(file))
 
 
 def _config(dit: DreamZeroConfig) -> dict[str, Any]:
@@ -174,7 +205,7 @@ def _write(file: Path, content: Any) -> None:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="Writes a tiny DreamZero, whole.")
-    parser.add_argument("folder", type=Path, help="to be made")
+    parser.add_argument("folder", type=path_option, help="to be made")
     parser.add_argument("--kind", choices=sorted(TRANSFORMERS), default="i2v")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

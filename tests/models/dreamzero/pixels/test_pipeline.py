@@ -12,7 +12,7 @@ from jax_stepcache.models.dreamzero import (
 )
 
 from .messages import STATISTICS, message
-from .whole import STEPS, tiny, tokenize
+from .whole import STEPS, tiny, tiny_folder
 
 
 def _step(pipeline, session, donate=False, **changed):
@@ -93,6 +93,11 @@ WRIST = "wrist_image_left"
     [
         ({WRIST: None}, {}, "lacks 'observation/wrist_image_left'"),
         ({"prompt": ""}, {}, "'prompt' is empty"),
+        (
+            {"prompt": "fold " * 200},
+            {},
+            "'prompt', told with its views: .*room for 256",
+        ),
         ({WRIST: np.zeros((4, 9, 9, 3), np.uint8)}, {}, "wrist_image_left has pictur"),
         ({WRIST: np.zeros((3, 20, 30, 3), np.uint8)}, {}, "same number of frames"),
         ({"prompt": "Other"}, {"num_inference_steps": 0}, "num_inference_steps"),
@@ -169,7 +174,7 @@ def test_an_offloaded_text_encoder_says_the_same():
 def test_latents_may_be_given_beside_messages():
     """The lower-level entry stays: sessions of encoded prompts."""
     pipeline = tiny()
-    text = np.ones((1, 96, 24), np.float32)
+    text = np.ones((1, 256, 24), np.float32)
     session = pipeline.start(text, text)
     assert isinstance(session, Session)
 
@@ -196,8 +201,21 @@ def test_what_does_not_go_together_is_named():
             params, statistics=STATISTICS, encoders=tiny("ti2v").senses.encoders
         )
     with pytest.raises(TypeError, match=r"encoders\.image is .*CLIPVision"):
-        Encoders(tokenize, encoders.text, encoders.vae, encoders.vae)
+        Encoders(encoders.tokenize, encoders.text, encoders.vae, encoders.vae)
     with pytest.raises(ValueError, match="has no encoders"):
         DreamZeroPipeline(params).start()
     with pytest.raises(ValueError, match="unknown embodiment"):
-        DreamZeroPipeline.from_folder("nowhere", embodiment="human", tokenizer=tokenize)
+        DreamZeroPipeline.from_folder("nowhere", embodiment="human")
+
+
+def test_a_tokenizer_may_lie_elsewhere(tmp_path):
+    """By its place; where there is none, the error names the places looked at."""
+    folder = tiny_folder()
+    with pytest.raises(FileNotFoundError, match="there is no tokenizer in"):
+        DreamZeroPipeline.from_folder(folder, tokenizer=tmp_path)
+    file = folder / "tokenizer.json"
+    pipeline = DreamZeroPipeline.from_folder(folder, tokenizer=file)
+    ids, mask = pipeline.senses.encoders.tokenize(["Open &amp; shut"])
+    again, _ = tiny().senses.encoders.tokenize(["Open  & shut"])
+    np.testing.assert_array_equal(ids, again)  # Cleaned, as the original does.
+    assert 0 < mask.sum() < 20
