@@ -8,11 +8,8 @@ from jax.sharding import Mesh
 
 from jax_stepcache.meshes.layout import layout_of
 from jax_stepcache.meshes.presets import PRESETS
-<<<<<<< HEAD
-from jax_stepcache.network.offered import in_layout, placed_by_name
-=======
 from jax_stepcache.meshes.processes import put_all
->>>>>>> main
+from jax_stepcache.network.offered import in_layout, placed_by_name
 from jax_stepcache.network.params import Params
 
 
