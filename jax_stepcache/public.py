@@ -24,6 +24,7 @@ from jax_stepcache.backends import (
     get_cache_backend,
 )
 from jax_stepcache.calibration import Calibration, calibrate
+from jax_stepcache.loop.as_table import as_table
 from jax_stepcache.loop.denoise import denoise
 from jax_stepcache.loop.result import SampleResult, Stats
 from jax_stepcache.measure.summary import Summary, summary
@@ -92,7 +93,14 @@ from jax_stepcache.policy.view import View
 from jax_stepcache.requests.many import sample_many
 from jax_stepcache.sampling import sample
 from jax_stepcache.serving import DeadlineExceeded, Outcome, Server, Stream, serve
-from jax_stepcache.solvers import Euler, Solver, UniPC, get_solver
+from jax_stepcache.solvers import (
+    Bespoke,
+    Euler,
+    Solver,
+    SolverTable,
+    UniPC,
+    get_solver,
+)
 from jax_stepcache.solvers.schedule import Schedule, explicit_schedule, flow_schedule
 
 __all__ = [
@@ -103,6 +111,7 @@ __all__ = [
     "Accumulate",
     "Always",
     "Below",
+    "Bespoke",
     "CacheBackend",
     "CacheDiTBackend",
     "Calibration",
@@ -146,6 +155,7 @@ __all__ = [
     "Server",
     "Signal",
     "Solver",
+    "SolverTable",
     "Span",
     "Spectrum",
     "StagedDenoiser",
@@ -168,6 +178,7 @@ __all__ = [
     "UniPC",
     "View",
     "WarmUp",
+    "as_table",
     "calibrate",
     "compose",
     "db_cache",

@@ -32,7 +32,7 @@ from jax_stepcache.options import (
 )
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers import Solver
-from jax_stepcache.solvers.schedule import Schedule
+from jax_stepcache.solvers.schedule import AnySchedule
 
 _EVERYWHERE: Any = PartitionSpec()
 
@@ -55,7 +55,7 @@ def sample(
     solver: str | Solver | None = None,
     shift: float | None = None,
     final_noise: float | Mapping[str, float] | None = None,
-    schedule: Schedule | Mapping[str, Schedule] | None = None,
+    schedule: AnySchedule | Mapping[str, AnySchedule] | None = None,
     guidance_scale: float | Sequence[float] | jax.Array | None = None,
     progress: bool | Progress = False,
     decide: str = "batch",
@@ -100,8 +100,9 @@ def sample(
             DreamZero, 1 for your own).
         final_noise: sigma at which the schedule stops, in [0, 1), for all outputs or by
             name (``{"video": 0.8}``, DreamZero's decoupled inference).
-        schedule: a schedule of your own, or one for each output by name, instead of
-            step count, shift and final noise.
+        schedule: a schedule or `SolverTable` of your own, or one for each output by
+            name, instead of step count, shift and final noise; a table is instead of
+            ``solver``, too.
         guidance_scale: classifier-free guidance; 1 runs the conditional branch alone.
             One number, or one for each sample; None for the model's default.
         progress: True shows a tqdm bar from inside the compiled loop; False compiles no
