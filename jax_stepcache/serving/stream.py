@@ -39,7 +39,6 @@ from jax_stepcache.serving.held import Held, check_urgency
 from jax_stepcache.serving.outcome import DeadlineExceeded, Outcome
 from jax_stepcache.serving.use import Use
 
-
 # Steps that requests may take where nobody has said.
 _MOST_STEPS = 50
 
