@@ -75,7 +75,7 @@ def settings_of(
         policy=jax.tree.map(_array, padded(policy, num_steps, max_steps)),
         sigmas=tuple(row.sigmas for row in rows),
         timesteps=jax.tree.map(
-            lambda one: _rows_of(one, solver, max_steps).timesteps,
+            lambda one: _told(one, solver, max_steps),
             schedule,
             is_leaf=is_schedule,
         ),
@@ -104,16 +104,24 @@ class _Rows(NamedTuple):
 def _rows_of(schedule: Any, solver: Any, length: int) -> _Rows:
     if not isinstance(schedule, SolverTable):
         return _rows(schedule, solver, length)
-
-    def padded(row: Any) -> Any:
-        row = jnp.asarray(row, jnp.float32)[:length]
-        return jnp.pad(row, [(0, length - len(row))] + [(0, 0)] * (row.ndim - 1))
-
+    rows = coefficients(solver, schedule)
     return _Rows(
-        padded(schedule.sigmas[:-1]),
-        padded(schedule.timesteps),
-        jax.tree.map(padded, coefficients(solver, schedule)),
+        _padded(schedule.sigmas[:-1], length),
+        _told(schedule, solver, length),
+        jax.tree.map(lambda row: _padded(row, length), rows),
     )
+
+
+def _told(schedule: Any, solver: Any, length: int) -> Any:
+    """What the network is told at each step, padded."""
+    if not isinstance(schedule, SolverTable):
+        return _rows(schedule, solver, length).timesteps
+    return _padded(schedule.timesteps, length)
+
+
+def _padded(row: Any, length: int) -> jax.Array:
+    row = jnp.asarray(row, jnp.float32)[:length]
+    return jnp.pad(row, [(0, length - len(row))] + [(0, 0)] * (row.ndim - 1))
 
 
 # Requests have few schedules among them, and a solver's coefficients take their time.

@@ -17,7 +17,7 @@ from jax_stepcache.policy.named import Uncached
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers import Solver, SolverTable, get_solver
 from jax_stepcache.solvers.schedule import is_schedule, num_steps_of, per_output
-from jax_stepcache.solvers.table import checked_table
+from jax_stepcache.solvers.table import checked_table, one_for_all
 
 # What is linear differs by rounding, a thousand times less; nothing else is so near.
 _LINEAR = 1e-3
@@ -38,7 +38,8 @@ def as_table(solver: str | Solver, schedule: Any, policy: Policy | None = None) 
 
     Returns:
         A `SolverTable` of as many calls as there are steps that run; where the schedule
-        or the policy's forecast is a mapping with one for each output, such a mapping.
+        is a mapping with one for each output, such a mapping. Where the forecast alone
+        is one, the table's weights are.
 
     Raises:
         ValueError: if the steps depend on the sample, the cache is inside the network,
@@ -96,6 +97,8 @@ def as_table(solver: str | Solver, schedule: Any, policy: Policy | None = None) 
     schedules = per_output(schedule, outputs)
     each = zip(schedules, jax.tree.leaves(before), jax.tree.leaves(ends), strict=True)
     tables = [table(*one) for one in each]
+    if is_schedule(schedule):
+        return one_for_all(tables, structure)
     return jax.tree.unflatten(structure, tables)
 
 

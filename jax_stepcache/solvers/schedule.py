@@ -18,7 +18,7 @@ import numpy as np
 from jax_stepcache.check import check_numbers
 from jax_stepcache.errors import naming_arguments
 from jax_stepcache.policy.prefix import spread
-from jax_stepcache.solvers.table import Calls, SolverTable
+from jax_stepcache.solvers.table import Calls, SolverTable, one_for_each
 
 # FlowUniPC's largest sigma. The original stores it in float32, and its timesteps are
 # truncated from that value.
@@ -185,6 +185,8 @@ def per_output(schedule: Any, sample: Any) -> Any:
     Raises:
         ValueError: if the tree of schedules does not fit the sample.
     """
+    if isinstance(schedule, SolverTable):
+        return tuple(one_for_each(schedule, sample))
     return spread(schedule, sample, is_schedule, "schedule")
 
 

@@ -9,6 +9,7 @@ Sampling of Diffusion and Flow Models".
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.check import fetched
+from jax_stepcache.policy.prefix import spread
 
 
 class SolverTable(NamedTuple):
@@ -30,8 +32,10 @@ class SolverTable(NamedTuple):
         sigmas: float[N + 1], the noise level of each call, falling within [0, 1], and
             where sampling ends. Caches look at them; the solver does not.
         timesteps: float[N], what the network is told at each call.
-        noise: float[N], weights of the noise.
-        velocities: float[N, N], weights of the velocities; 0 above the diagonal.
+        noise: float[N], weights of the noise; or a tree of them, a prefix of the
+            sample, where outputs share noise levels and have weights of their own.
+        velocities: float[N, N], weights of the velocities, 0 above the diagonal; or
+            such a tree.
     """
 
     sigmas: Any
@@ -55,6 +59,48 @@ class Calls(NamedTuple):
     num_steps: int
 
 
+def one_for_each(table: SolverTable, outputs: Any) -> list[SolverTable]:
+    """A table as one for each of the outputs that go by it.
+
+    Args:
+        table: weights may be trees.
+        outputs: pytree of arrays.
+
+    Returns:
+        Tables whose weights are arrays, in leaf order.
+
+    Raises:
+        ValueError: if the trees do not fit the outputs.
+    """
+    noise, velocities = (
+        spread(weights, outputs, is_weights, f"the table's {name}")
+        for name, weights in (("noise", table.noise), ("velocities", table.velocities))
+    )
+    return [
+        table._replace(noise=one, velocities=other)
+        for one, other in zip(noise, velocities, strict=True)
+    ]
+
+
+def one_for_all(tables: Sequence[SolverTable], structure: Any) -> SolverTable:
+    """Tables of the same noise levels as one; the inverse of `one_for_each`."""
+    noise, velocities = (
+        jax.tree.unflatten(structure, [getattr(one, name) for one in tables])
+        for name in ("noise", "velocities")
+    )
+    return tables[0]._replace(noise=noise, velocities=velocities)
+
+
+def is_weights(node: Any) -> bool:
+    """Tells weights, arrays or lists of numbers, from a tree of them."""
+    return not isinstance(node, Mapping) and not _is_tree_of_arrays(node)
+
+
+def _is_tree_of_arrays(node: Any) -> bool:
+    # Lists of numbers are what JSON has for arrays.
+    return isinstance(node, tuple) and bool(node) and np.ndim(node[0]) > 0
+
+
 def checked_table(table: SolverTable, what: str = "the table") -> SolverTable:
     """Checks a table.
 
@@ -71,24 +117,37 @@ def checked_table(table: SolverTable, what: str = "the table") -> SolverTable:
             not there yet.
         TypeError: for what is no array of numbers.
     """
-    try:
-        shapes = {name: np.shape(x) for name, x in table._asdict().items()}
-    except ValueError:
-        raise ValueError(f"{what} has rows of different lengths") from None
-    calls = (*shapes["timesteps"], 0)[0]
+    checked = SolverTable(
+        _checked(table.sigmas, "sigmas", what),
+        _checked(table.timesteps, "timesteps", what),
+        *(
+            jax.tree.map(
+                lambda x, name=name: _checked(x, name, what),
+                weights,
+                is_leaf=is_weights,
+            )
+            for name, weights in (
+                ("noise", table.noise),
+                ("velocities", table.velocities),
+            )
+        ),
+    )
+    calls = (*np.shape(checked.timesteps), 0)[0]
     wanted = {
         "sigmas": (calls + 1,),
         "timesteps": (calls,),
         "noise": (calls,),
         "velocities": (calls, calls),
     }
-    if shapes != wanted or calls < 1:
-        given = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
-        raise ValueError(
-            f"{what} has arrays of shapes {given}; N calls need sigmas [N + 1], "
-            "timesteps [N], noise [N] and velocities [N, N], N being 1 or more"
-        )
-    return SolverTable(*(_checked(x, k, what) for k, x in table._asdict().items()))
+    for name, part in checked._asdict().items():
+        for x in jax.tree.leaves(part) or [np.zeros(0)]:
+            if np.shape(x) != wanted[name] or calls < 1:
+                raise ValueError(
+                    f"{what} has {name} of shape {list(np.shape(x))}, for {calls} "
+                    "calls; N calls need sigmas [N + 1], timesteps [N], noise [N] and "
+                    "velocities [N, N], N being 1 or more"
+                )
+    return checked
 
 
 def _checked(x: Any, name: str, what: str) -> Any:
@@ -101,13 +160,13 @@ def _checked(x: Any, name: str, what: str) -> Any:
     if not np.isfinite(numbers).all():
         raise ValueError(f"{what} has {name} {numbers.tolist()}; each must be finite")
     if name == "sigmas" and not (
-        np.all(np.diff(numbers) < 0) and numbers[0] <= 1 and numbers[-1] >= 0
+        np.all(np.diff(numbers) < 0) and numbers.min() >= 0 and numbers.max() <= 1
     ):
         raise ValueError(
             f"{what} has noise levels {numbers.tolist()}; sigmas must fall strictly "
             "within [0, 1]"
         )
-    if name == "velocities" and np.triu(numbers, 1).any():
+    if name == "velocities" and numbers.ndim == 2 and np.triu(numbers, 1).any():
         raise ValueError(
             f"{what} has weights of velocities before they are there: velocities must "
             "be 0 above its diagonal"

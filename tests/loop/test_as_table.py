@@ -94,8 +94,23 @@ def test_one_table_or_one_for_each_output():
     assert isinstance(as_table(Euler(), schedule), SolverTable)
     assert set(as_table(Euler(), {"a": schedule, "b": schedule})) == {"a", "b"}
     by_forecast = as_table(Euler(), schedule, static_schedule(mask, each))
-    assert set(by_forecast) == {"action", "video"}
-    assert by_forecast["action"].num_steps == 2
+    assert set(by_forecast.noise) == set(by_forecast.velocities) == set(each)
+    assert by_forecast.num_steps == 2
+    told = []
+
+    def plain(weights, x, t, condition):
+        told.append(t)
+        return network(weights, x, {"action": t, "video": t}, condition)
+
+    options = {"model": plain, "noise": NOISE}
+    given = sample(1.5, schedule=by_forecast, **options)
+    cache = static_schedule(mask, each)
+    wanted = sample(1.5, schedule=schedule, solver="euler", cache=cache, **options)
+    for name, end in wanted.sample.items():
+        np.testing.assert_allclose(given.sample[name], end, atol=1e-5)
+        each_alone = sample(1.5, schedule=by_forecast, decide="sample", **options)
+        np.testing.assert_allclose(each_alone.sample[name], end, atol=1e-5)
+    assert all(np.shape(t) == (2,) for t in told)
 
 
 class Squaring(Hold):

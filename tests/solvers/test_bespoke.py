@@ -211,7 +211,7 @@ def test_denoise_takes_a_table():
         ({"noise": [1.0, np.nan, 1.0]}, r"schedule\['video'\].*finite"),
         ({"velocities": np.ones((3, 3))}, "above its diagonal"),
         ({"velocities": "abc"}, "velocities"),
-        ({"velocities": [[1.0], [1.0, 2.0]]}, "different lengths"),
+        ({"velocities": [[1.0], [1.0, 2.0]]}, "give numbers"),
     ],
 )
 def test_damaged_tables(change, message):
