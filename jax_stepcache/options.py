@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from jax_stepcache.backends import resolve_policy
+from jax_stepcache.backends import CacheBackend, resolve_cache
 from jax_stepcache.check import (
     batch_size,
     check_key,
@@ -31,11 +31,15 @@ from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.policy.asked import Asked, asked_of
 from jax_stepcache.policy.leaf import leaf
+from jax_stepcache.policy.named import Uncached
 from jax_stepcache.solvers import Bespoke, Solver, SolverTable, get_solver
 from jax_stepcache.solvers.schedule import is_schedule, num_steps_of
 from jax_stepcache.solvers.table import checked_table
 
 _DECIDE = ("batch", "sample")
+
+TABLE_BRINGS = ("num_inference_steps", "shift", "final_noise", "schedule", "solver")
+"""What a table is instead of."""
 
 # What options are called in other libraries, in plain letters.
 ELSEWHERE: Mapping[str, str] = MappingProxyType(
@@ -76,7 +80,7 @@ class Request:
         cache: a backend, a policy, or a name; all requests have the same parts in it,
             with other numbers.
         cache_config: the cache's settings.
-        budget: model calls, for ``cache="tuned"``.
+        budget: model calls, for ``cache="tuned"`` and ``cache="bespoke"``.
         forecast: what a skipped step uses.
         num_inference_steps: solver steps.
         shift: timestep shift.
@@ -172,15 +176,17 @@ def resolve(params: Any, options: Options) -> Generation:
     # Of scales of each sample, some part may be 1 throughout; it goes with its rows.
     of_each = np.ndim(_or(options.guidance_scale, 0.0)) == 1
     guided |= of_each and options.negative_condition is not None
-    schedule = _schedule(options, model)
-    policy = resolve_policy(
-        options.cache,
-        model,
-        num_steps_of(schedule),
-        options.cache_config,
-        options.budget,
-        options.forecast,
+    cache = resolve_cache(
+        options.cache, model, options.cache_config, options.budget, options.forecast
     )
+    schedule = _brought(cache, model, options)
+    if schedule is not None:
+        policy = Uncached()
+    else:
+        schedule = _schedule(options, model)
+        policy = cache
+        if isinstance(cache, CacheBackend):
+            policy = cache.policy(model, num_steps_of(schedule))
     inputs = check_inputs(
         model,
         options.observation,
@@ -335,6 +341,18 @@ def _schedule(options: Options, model: Any) -> Any:
     if is_schedule(schedule) and model.outputs is not None:
         return dict.fromkeys(model.outputs, schedule)
     return schedule
+
+
+def _brought(cache: Any, model: Any, options: Options) -> Any:
+    """The tables that a backend brings instead of schedule and solver, or None."""
+    if not isinstance(cache, CacheBackend):
+        return None
+    asked = {name: getattr(options, name) for name in TABLE_BRINGS}
+    asked = {name: given for name, given in asked.items() if given is not None}
+    tables = cache.tables(model, asked)
+    if is_schedule(tables) and model.outputs is not None:
+        return dict.fromkeys(model.outputs, tables)
+    return tables
 
 
 def _checked_tables(schedule: Any) -> Any:

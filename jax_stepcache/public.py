@@ -6,6 +6,7 @@ Users import them from `jax_stepcache`, which imports this file at the first of 
 from jax_stepcache.backends import (
     CUSTOM_STEPCACHE_ENABLERS,
     DIFFUSION_CACHE_BACKEND,
+    BespokeBackend,
     CacheBackend,
     CacheDiTBackend,
     DiffusionCacheConfig,
@@ -23,7 +24,7 @@ from jax_stepcache.backends import (
     TunedBackend,
     get_cache_backend,
 )
-from jax_stepcache.calibration import Calibration, calibrate
+from jax_stepcache.calibration import Calibration, TableFit, calibrate
 from jax_stepcache.loop.as_table import as_table
 from jax_stepcache.loop.denoise import denoise
 from jax_stepcache.loop.result import SampleResult, Stats
@@ -112,6 +113,7 @@ __all__ = [
     "Always",
     "Below",
     "Bespoke",
+    "BespokeBackend",
     "CacheBackend",
     "CacheDiTBackend",
     "Calibration",
@@ -167,6 +169,7 @@ __all__ = [
     "StepCacheState",
     "Stream",
     "Summary",
+    "TableFit",
     "Taylor",
     "TaylorSeerBackend",
     "TaylorSeerCacheConfig",

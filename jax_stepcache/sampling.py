@@ -90,7 +90,7 @@ def sample(
         cache: a backend's name (see `get_cache_backend`), a backend, a policy, or None
             to run the network at every step.
         cache_config: the backend's settings, by vLLM-Omni's names.
-        budget: number of model calls for ``cache="tuned"``.
+        budget: number of model calls for ``cache="tuned"`` and ``cache="bespoke"``.
         forecast: what a skipped step uses: ``"hold"``, ``"linear"``, ``"damped"``,
             ``"linear_x0"``, ``"taylor"``, ``"newton"``, a `Forecast`, or a mapping with
             one for each output. None for the cache's own.

@@ -33,7 +33,7 @@ from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.as_table import as_table
 from jax_stepcache.loop.generation import Generation, begin
 from jax_stepcache.network.inputs import Inputs
-from jax_stepcache.options import Options, resolve
+from jax_stepcache.options import TABLE_BRINGS, Options, resolve
 from jax_stepcache.policy.named import mask_of_steps, static_schedule
 from jax_stepcache.sampling import sample
 from jax_stepcache.solvers import SolverTable
@@ -41,9 +41,6 @@ from jax_stepcache.solvers.schedule import is_schedule, per_output
 
 _HELD_OUT = 4
 """One in so many samples decides which table is kept, and is not descended on."""
-
-BROUGHT = ("num_inference_steps", "shift", "final_noise", "schedule", "solver")
-"""Options of `sample` that a table brings itself."""
 
 
 class _Start(NamedTuple):
@@ -122,7 +119,7 @@ def calibrate_bespoke(
         CurvePoint(name, float(calls), shown(each, samples.output), sampled=True)
         for name, each in measured.items()
     ]
-    kept = {k: x for k, x in samples.sampler.items() if k not in BROUGHT}
+    kept = {k: x for k, x in samples.sampler.items() if k not in TABLE_BRINGS}
     return Calibration(
         cache="bespoke",
         cache_config={"table": found},
@@ -175,7 +172,7 @@ def _resolved(part: Samples, options: Mapping[str, Any]) -> Generation:
 
 
 def _beside_a_table(part: Samples) -> dict[str, Any]:
-    return {k: x for k, x in part.shared.items() if k not in BROUGHT}
+    return {k: x for k, x in part.shared.items() if k not in TABLE_BRINGS}
 
 
 def _chunk(part: Samples, schedule: Any, end: Any) -> Chunk:

@@ -165,10 +165,8 @@ def fit_table(
         ValueError: for a file to resume from that is of another fit.
         FloatingPointError: if the loss is not finite from the beginning.
     """
-    import optax  # nobody who only samples needs it
-
     started = time.monotonic()
-    adam = optax.scale_by_adam(b1=0.9, b2=0.99)
+    adam = _adam()
     start = tuple(unmoved(space) for space in spaces)
     numbers = jnp.asarray(weights), jnp.float32(fit.pooled)
 
@@ -262,6 +260,14 @@ def table_loss(errors: jax.Array, weights: jax.Array, pooled: jax.Array) -> jax.
     errors = jnp.maximum(errors, 1e-30)
     each, whole = jnp.log(errors).mean(axis=1), jnp.log(errors.mean(axis=1))
     return (weights * ((1 - pooled) * each + pooled * whole)).sum()
+
+
+@functools.cache
+def _adam() -> Any:
+    """The optimiser, one object, so that another fit compiles nothing anew."""
+    import optax  # nobody who only samples needs it
+
+    return optax.scale_by_adam(b1=0.9, b2=0.99)
 
 
 @functools.partial(jax.jit, static_argnums=0)

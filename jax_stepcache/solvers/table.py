@@ -172,3 +172,51 @@ def _checked(x: Any, name: str, what: str) -> Any:
             "be 0 above its diagonal"
         )
     return x if isinstance(x, jax.Array) else numbers
+
+
+def as_tables(given: Any, what: str = "the table") -> Any:
+    """Tables from what JSON has for them; tables stay as they are.
+
+    Args:
+        given: a `SolverTable`, a mapping with its attributes, or a mapping with one of
+            these for each output.
+        what: what it is, for the error.
+
+    Returns:
+        A checked table, or a dict of them.
+
+    Raises:
+        ValueError: for what is no table.
+        TypeError: likewise.
+    """
+    if isinstance(given, SolverTable):
+        return checked_table(given, what)
+    if not isinstance(given, Mapping) or not given:
+        raise TypeError(
+            f"{what} is {given!r:.80}; give a SolverTable, one for each output, or a "
+            f"mapping with {list(SolverTable._fields)}"
+        )
+    if set(given) == set(SolverTable._fields):
+        return checked_table(SolverTable(**given), what)
+    odd = set(given) & set(SolverTable._fields)
+    if odd:
+        raise ValueError(
+            f"{what} has {sorted(given)}; a table has {list(SolverTable._fields)}"
+        )
+    return {name: as_tables(one, f"{what}[{name!r}]") for name, one in given.items()}
+
+
+def table_to_json(tables: Any) -> dict[str, Any]:
+    """Tables as JSON has them, what `as_tables` takes; float32 is kept exactly."""
+    if isinstance(tables, SolverTable):
+        lists = {name: _lists(part) for name, part in tables._asdict().items()}
+        return lists
+    return {name: table_to_json(one) for name, one in tables.items()}
+
+
+def _lists(part: Any) -> Any:
+    if isinstance(part, Mapping):
+        return {name: _lists(one) for name, one in part.items()}
+    # The shortest text that is this float32 again.
+    shortest = np.vectorize(lambda x: float(str(np.float32(x))), otypes=[object])
+    return shortest(np.asarray(fetched(part), np.float32)).tolist()
