@@ -24,7 +24,13 @@ from jax_stepcache.backends import (
     TunedBackend,
     get_cache_backend,
 )
-from jax_stepcache.calibration import Calibration, TableFit, calibrate
+from jax_stepcache.calibration import (
+    Calibration,
+    TableFit,
+    calibrate,
+    load_settings,
+    save_settings,
+)
 from jax_stepcache.loop.as_table import as_table
 from jax_stepcache.loop.denoise import denoise
 from jax_stepcache.loop.result import SampleResult, Stats
@@ -193,6 +199,7 @@ __all__ = [
     "get_solver",
     "load_model",
     "load_params",
+    "load_settings",
     "mag_cache",
     "mask_of_steps",
     "place_params",
@@ -200,6 +207,7 @@ __all__ = [
     "sample",
     "sample_many",
     "save_params",
+    "save_settings",
     "sea_cache",
     "serve",
     "static_schedule",

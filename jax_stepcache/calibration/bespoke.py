@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.calibration.answers import check_changes, check_finite
-from jax_stepcache.calibration.quality import decibels, decoded, shown
+from jax_stepcache.calibration.provenance import provenance_of
+from jax_stepcache.calibration.quality import decibels, decoded, shown, spread
 from jax_stepcache.calibration.result import Calibration, CurvePoint
 from jax_stepcache.calibration.samples import Samples
 from jax_stepcache.calibration.schedule_search import even_spread
@@ -107,14 +108,16 @@ def calibrate_bespoke(
 
     reference = decoded(samples.model, _together(ends[:held]))
 
-    def quality(**options: Any) -> dict[str, float]:
-        made = [_sampled(part, **options) for part in parts[:held]]
-        return decibels(reference, decoded(samples.model, _together(made)))
+    def made(tables: Any) -> Any:
+        each = [_sampled(part, schedule=tables) for part in parts[:held]]
+        return decoded(samples.model, _together(each))
 
     measured = {
-        start.name: quality(schedule=layout.schedule(start.tables)) for start in starts
+        start.name: decibels(reference, made(layout.schedule(start.tables)))
+        for start in starts
     }
-    measured["found"] = quality(schedule=found)
+    ours = made(found)
+    measured["found"] = decibels(reference, ours)
     curve = [
         CurvePoint(name, float(calls), shown(each, samples.output), sampled=True)
         for name, each in measured.items()
@@ -137,6 +140,8 @@ def calibrate_bespoke(
             "held_out": sum(part.number for part in parts[:held]),
             "reference_steps": fit.reference_steps or uncached.program.num_steps,
             "num_steps": uncached.program.num_steps,
+            "spread": spread(reference, ours),
+            "provenance": provenance_of(samples.params),
             "starts": {k: x for k, x in measured.items() if k != "found"},
         },
     )

@@ -31,7 +31,7 @@ class TunedFile:
             ValueError: if there is none, naming the budgets that there are; or if the
                 file is damaged.
         """
-        found = self._read()
+        found = self.read()
         schedules = found.get("schedules", {})
         if str(budget) not in schedules:
             raise ValueError(
@@ -55,7 +55,7 @@ class TunedFile:
             ValueError: if there is none, naming the budgets that there are; or if the
                 file is damaged.
         """
-        found = self._read()
+        found = self.read()
         tables = found.get("tables", {})
         if str(budget) not in tables:
             raise ValueError(
@@ -74,11 +74,34 @@ class TunedFile:
             )
         return TunedTable(table, found["num_steps"], wins)
 
+    def options(self, budget: int) -> dict[str, Any]:
+        """What to pass to `sample` for the best there is of so many model calls.
+
+        Raises:
+            ValueError: if there is nothing of so many; or if the file is damaged.
+        """
+        found = self.read()
+        table = found.get("tables", {}).get(str(budget))
+        rival = found.get("schedules", {}).get(str(budget))
+        if table is not None and (rival is None or table.get("wins", False)):
+            tables = self.table(budget).tables
+            return {"cache": "bespoke", "cache_config": {"table": tables}}
+        tuned = self.schedule(budget)
+        mask = [step in tuned.steps for step in range(tuned.num_steps)]
+        config = {"steps_mask": mask, "forecast": tuned.forecast}
+        steps = tuned.num_steps
+        return {"cache": "static", "cache_config": config, "num_inference_steps": steps}
+
     def settings(self, backend: str) -> dict[str, Any]:
         """Settings of a backend by `DiffusionCacheConfig`'s names; see `Calibrated`."""
-        return self._read().get("settings", {}).get(backend, {})
+        return self.read().get("settings", {}).get(backend, {})
 
-    def _read(self) -> dict[str, Any]:
+    def read(self) -> dict[str, Any]:
+        """All that the file holds; empty where it is not there.
+
+        Raises:
+            ValueError: if it is damaged.
+        """
         path = as_path(self.path)
         if not path.is_file():
             return {}
