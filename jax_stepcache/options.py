@@ -32,6 +32,7 @@ from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.policy.asked import Asked, asked_of
 from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.named import Uncached
+from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers import Bespoke, Solver, SolverTable, get_solver
 from jax_stepcache.solvers.schedule import is_schedule, num_steps_of
 from jax_stepcache.solvers.table import checked_table
@@ -179,14 +180,7 @@ def resolve(params: Any, options: Options) -> Generation:
     cache = resolve_cache(
         options.cache, model, options.cache_config, options.budget, options.forecast
     )
-    schedule = _brought(cache, model, options)
-    if schedule is not None:
-        policy = Uncached()
-    else:
-        schedule = _schedule(options, model)
-        policy = cache
-        if isinstance(cache, CacheBackend):
-            policy = cache.policy(model, num_steps_of(schedule))
+    schedule, policy = _schedule_and_policy(cache, model, options)
     inputs = check_inputs(
         model,
         options.observation,
@@ -343,10 +337,21 @@ def _schedule(options: Options, model: Any) -> Any:
     return schedule
 
 
-def _brought(cache: Any, model: Any, options: Options) -> Any:
-    """The tables that a backend brings instead of schedule and solver, or None."""
+def _schedule_and_policy(
+    cache: CacheBackend | Policy, model: Any, options: Options
+) -> tuple[Any, Policy]:
+    """Which steps there are, and what a cache makes of them."""
     if not isinstance(cache, CacheBackend):
-        return None
+        return _schedule(options, model), cache
+    tables = _brought(cache, model, options)
+    if tables is not None:
+        return tables, Uncached()
+    schedule = _schedule(options, model)
+    return schedule, cache.policy(model, num_steps_of(schedule))
+
+
+def _brought(cache: CacheBackend, model: Any, options: Options) -> Any:
+    """The tables that a backend brings instead of schedule and solver, or None."""
     asked = {name: getattr(options, name) for name in TABLE_BRINGS}
     asked = {name: given for name, given in asked.items() if given is not None}
     tables = cache.tables(model, asked)

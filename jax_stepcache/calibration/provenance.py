@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import importlib.metadata
 from typing import Any
 
 import jax
 import numpy as np
 
-import jax_stepcache
 from jax_stepcache.check import dtype_of, fetched
 from jax_stepcache.network.params import Params
 
@@ -53,6 +53,6 @@ def provenance_of(params: Any) -> dict[str, Any]:
         "model": model,
         "weights": weights_mark(params),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "jax_stepcache": jax_stepcache.__version__,
+        "jax_stepcache": importlib.metadata.version("jax-stepcache"),
         "jax": jax.__version__,
     }
