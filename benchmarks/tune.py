@@ -143,8 +143,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keep = kept(params, [one for one in BUDGETS if one not in given.budgets])
     drawn = make_samples(params, None, given.samples, _key(), {}).measured()
     schedules = search(drawn, BUDGETS, given.replay, keep)
-    there = given.write is not None and given.write.is_file()
-    before = json.loads(given.write.read_text()) if there else {}
+    before = {}
+    if given.write and given.write.is_file():
+        before = json.loads(given.write.read_text())
     if given.keep_settings:
         settings, fits = before["settings"], before["fits"]
     else:

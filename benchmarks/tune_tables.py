@@ -1,4 +1,4 @@
-"""Fits a bundled model's own tables: ``cache="bespoke"``, and where they win ``"tuned"``.
+"""Fits a bundled model's own tables, ``cache="bespoke"``; who wins is ``"tuned"``.
 
 For each number of model calls a table, fitted on samples that no other benchmark looks
 at, a quarter of them held out. Each goes into the model's file as soon as it is found;
