@@ -1,6 +1,6 @@
 """Tables by budget, as a backend."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -143,12 +143,9 @@ def test_models_without_tables():
     assert isinstance(backend, BespokeBackend)
 
 
-@pytest.mark.parametrize("name", ["dit"])
-def test_bundled_models_of_other_sizes_have_none(name):
+def test_bundled_models_of_other_sizes_have_none():
     """The tables of the bundled weights are not those of another size."""
-    from dataclasses import replace
-
-    model = load_params(name).model
+    model = load_params("dit").model
     other = replace(model, config=replace(model.config, depth=1))
     with pytest.raises(ValueError, match="no tables for these sizes"):
         other.bespoke(4)
