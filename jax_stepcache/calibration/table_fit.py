@@ -63,12 +63,12 @@ class TableFit:
         progress: True shows a bar; or a function that is given a `Looked`.
     """
 
-    steps: int = 400
+    steps: int = 300
     seconds: float | None = 180.0
     batch: int = 16
-    learning_rate: float = 2e-3
+    learning_rate: float = 6e-3
     patience: int = 6
-    pooled: float = 0.5
+    pooled: float = 0.25
     outputs: Mapping[str, float] | None = None
     reference_steps: int | None = None
     remat: bool = False
