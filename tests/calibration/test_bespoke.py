@@ -28,7 +28,7 @@ CALLS, NUM_STEPS = 3, 8
 OPTIONS = {"num_inference_steps": NUM_STEPS, "solver": "euler"}
 WEIGHTS = jax.random.normal(jax.random.key(1), (4, 4)) / 2
 TARGET = {"model_calls": CALLS}
-FIT = {"steps": 60, "seconds": None, "batch": 8, "learning_rate": 1e-2}
+FIT = {"steps": 60, "seconds": None, "batch": 8, "learning_rate": 1e-2, "pooled": 0.5}
 
 
 def samples(number=32, seed=2):
