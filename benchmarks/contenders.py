@@ -15,6 +15,7 @@ from jax_stepcache.calibration.schedule_search import FORECASTS
 from jax_stepcache.calibration.thresholds import SWEPT
 
 BUDGETS = (4, 5, 6, 8)
+FEW = (3, *BUDGETS)
 NAMED = ("hold", "linear", "linear_x0")
 
 
@@ -101,7 +102,7 @@ _DIALS: tuple[tuple[Dial, ...], ...] = (
 
 def families(model: Any) -> list[Family]:
     """Contenders without a threshold to find, measurable in any order."""
-    found = [*_plain(), *_whole(model), *_static(), _tuned(model)]
+    found = [*_plain(), *_whole(model), *_static(), _tuned(model), *_bespoke(model)]
     for order in (1, 2):
         found.append([_taylor_seer(model, every, order) for every in (2, 3, 5)])
     found.append([_masked(model, name) for name in ("medium", "fast")])
@@ -123,9 +124,9 @@ def dialled(scenes: Scenes) -> list[functools.partial[Family]]:
 def _plain() -> Iterator[Family]:
     yield [Contender("uncached", "none", UNCACHED, plays=True)]
     # Between the tuned budgets and all steps, so that larger shares have a rival too.
-    for steps in (*BUDGETS, 10, 12):
+    for steps in (*FEW, 10, 12):
         way = UNCACHED._replace(num_steps=steps)
-        yield [Contender("fewer_steps", "none", way, plays=steps in BUDGETS)]
+        yield [Contender("fewer_steps", "none", way, plays=steps in FEW)]
     for steps in (*BUDGETS, NUM_STEPS):
         way = UNCACHED._replace(num_steps=steps, solver="euler")
         yield [Contender("fewer_steps", "none", way)]
@@ -166,6 +167,17 @@ def _tuned(model: Any) -> Family:
         words = _in_words(tuned.forecast)
         family.append(Contender(f"tuned {budget}", words, Way(cache), plays=True))
     return family
+
+
+def _bespoke(model: Any) -> Iterator[Family]:
+    """The model's tables, each a program of its own; those that there are."""
+    for budget in FEW:
+        try:
+            tables = model.bespoke(budget).tables
+        except ValueError:
+            continue
+        way = UNCACHED._replace(num_steps=budget, solver="table", tables=tables)
+        yield [Contender(f"bespoke {budget}", "none", way, plays=True)]
 
 
 def _taylor_seer(model: Any, every: int, order: int) -> Contender:

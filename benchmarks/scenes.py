@@ -32,11 +32,13 @@ class Way(NamedTuple):
         cache: the policy.
         num_steps: solver steps.
         solver: the solver's name.
+        tables: what it steps by instead of a solver, and in so many steps; or None.
     """
 
     cache: Policy
     num_steps: int = NUM_STEPS
     solver: str = "unipc"
+    tables: Any = None
 
 
 UNCACHED = Way(jax_stepcache.Uncached())
@@ -96,6 +98,7 @@ def sample_one(
     return _sample(
         params,
         way.cache,
+        way.tables,
         observation,
         key,
         num_steps=way.num_steps,
@@ -107,6 +110,7 @@ def sample_one(
 def _sample(
     params: jax_stepcache.Params,
     cache: Policy,
+    tables: Any,
     observation: Any,
     key: jax.Array,
     *,
@@ -114,13 +118,13 @@ def _sample(
     solver: str,
 ) -> tuple[Any, Stats]:
     # Thresholds and masks are arguments, so one program serves all of a cache's rows.
+    sampler = {"num_inference_steps": num_steps, "solver": solver}
     result = jax_stepcache.sample(
         params,
         observation=observation,
         key=key,
         cache=cache,
-        num_inference_steps=num_steps,
-        solver=solver,
+        **(sampler if tables is None else {"schedule": tables}),
     )
     return params.model.decode(result.sample), result.stats
 

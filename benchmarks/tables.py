@@ -24,7 +24,7 @@ FEW_BUDGETS = (4, 6)
 # Of each backend one row is shown: the best of those that make no more calls than this.
 MOST_CALLS = 6.5
 Row = dict[str, Any]
-SHARED = ("uncached", "tuned", "fewer_steps")
+SHARED = ("uncached", "tuned", "bespoke", "fewer_steps")
 
 
 def costs_table(rows: list[Row]) -> str:
@@ -137,7 +137,8 @@ def choose(rows: list[Row], budgets: tuple[int, ...] = BUDGETS) -> list[Row]:
             else min(some, key=lambda row: row["calls"])
         )
     for budget in budgets:
-        chosen += [row for row in rows if row["policy"] == f"tuned {budget}"]
+        found = (f"bespoke {budget}", f"tuned {budget}")
+        chosen += [row for row in rows if row["policy"] in found]
         chosen += [
             row
             for row in by_backend["fewer_steps"]
@@ -148,7 +149,7 @@ def choose(rows: list[Row], budgets: tuple[int, ...] = BUDGETS) -> list[Row]:
 
 def policy(row: Row) -> str:
     """A row's policy, with the solver where that is not the usual one."""
-    usual = row["solver"] == "unipc"
+    usual = row["solver"] in ("unipc", "table")
     return row["policy"] if usual else f"{row['policy']}, {row['solver']}"
 
 

@@ -3,6 +3,7 @@
 For each budget of model calls a schedule and a forecast for each output, searched on
 samples that no other benchmark looks at. Searches start from the schedules that the
 model has already, too, so another run never makes them worse on these samples.
+Tables are fitted by ``tune_tables.py``, and stay as they are.
 
     python benchmarks/tune.py --params tabletop --write models/tabletop/tuned.json
 """
@@ -142,8 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keep = kept(params, [one for one in BUDGETS if one not in given.budgets])
     drawn = make_samples(params, None, given.samples, _key(), {}).measured()
     schedules = search(drawn, BUDGETS, given.replay, keep)
-    if given.keep_settings:
+    before = {}
+    if given.write and given.write.is_file():
         before = json.loads(given.write.read_text())
+    if given.keep_settings:
         settings, fits = before["settings"], before["fits"]
     else:
         settings, fits = fit(params, given.samples)
@@ -154,6 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "schedules": schedules,
             "settings": settings,
             "fits": fits,
+            "tables": before.get("tables", {}),
         }
         write_json(given.write, result)
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from jax_stepcache.backends import resolve_policy
+from jax_stepcache.backends import CacheBackend, resolve_cache
 from jax_stepcache.check import (
     batch_size,
     check_key,
@@ -23,7 +23,7 @@ from jax_stepcache.check import (
 )
 from jax_stepcache.errors import naming_fields, unknown_name, warn
 from jax_stepcache.kept import kept
-from jax_stepcache.loop.generation import Generation, program_of
+from jax_stepcache.loop.generation import Generation, program_of, tables_of
 from jax_stepcache.loop.progress import Progress, TqdmProgress, tqdm_progress
 from jax_stepcache.network.inputs import check_inputs, default_key, schedules_of
 from jax_stepcache.network.own import own_model
@@ -31,10 +31,16 @@ from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.policy.asked import Asked, asked_of
 from jax_stepcache.policy.leaf import leaf
-from jax_stepcache.solvers import Solver, get_solver
-from jax_stepcache.solvers.schedule import Schedule, num_steps_of
+from jax_stepcache.policy.named import Uncached
+from jax_stepcache.policy.policy import Policy
+from jax_stepcache.solvers import Bespoke, Solver, SolverTable, get_solver
+from jax_stepcache.solvers.schedule import is_schedule, num_steps_of
+from jax_stepcache.solvers.table import checked_table
 
 _DECIDE = ("batch", "sample")
+
+TABLE_BRINGS = ("num_inference_steps", "shift", "final_noise", "schedule", "solver")
+"""What a table is instead of."""
 
 # What options are called in other libraries, in plain letters.
 ELSEWHERE: Mapping[str, str] = MappingProxyType(
@@ -75,7 +81,7 @@ class Request:
         cache: a backend, a policy, or a name; all requests have the same parts in it,
             with other numbers.
         cache_config: the cache's settings.
-        budget: model calls, for ``cache="tuned"``.
+        budget: model calls, for ``cache="tuned"`` and ``cache="bespoke"``.
         forecast: what a skipped step uses.
         num_inference_steps: solver steps.
         shift: timestep shift.
@@ -171,15 +177,10 @@ def resolve(params: Any, options: Options) -> Generation:
     # Of scales of each sample, some part may be 1 throughout; it goes with its rows.
     of_each = np.ndim(_or(options.guidance_scale, 0.0)) == 1
     guided |= of_each and options.negative_condition is not None
-    schedule = _schedule(options, model)
-    policy = resolve_policy(
-        options.cache,
-        model,
-        num_steps_of(schedule),
-        options.cache_config,
-        options.budget,
-        options.forecast,
+    cache = resolve_cache(
+        options.cache, model, options.cache_config, options.budget, options.forecast
     )
+    schedule, policy = _schedule_and_policy(cache, model, options)
     inputs = check_inputs(
         model,
         options.observation,
@@ -194,7 +195,11 @@ def resolve(params: Any, options: Options) -> Generation:
         check_key(key)
     elif options.noise is None:
         key = default_key()
-    solver = get_solver(_or(options.solver, model.defaults.solver))
+    tables = tables_of(schedule)
+    if tables is None:
+        solver = get_solver(_or(options.solver, model.defaults.solver))
+    else:
+        solver = _table_solver(options.solver, tables)
     progress = _progress(options.progress)
     asked = asked_of(policy, num_steps_of(schedule), 2 if guided else 1)
     _warn_of_no_reuse(options.cache, num_steps_of(schedule), asked)
@@ -207,6 +212,7 @@ def resolve(params: Any, options: Options) -> Generation:
         key=key,
         scale=scale,
         asked=asked,
+        tables=tables,
     )
 
 
@@ -331,6 +337,58 @@ def _schedule(options: Options, model: Any) -> Any:
             "a schedule fixes the steps; give either it or num_inference_steps, shift "
             "and final_noise"
         )
-    if isinstance(options.schedule, Schedule) and model.outputs is not None:
-        return dict.fromkeys(model.outputs, options.schedule)
-    return options.schedule
+    schedule = _checked_tables(options.schedule)
+    if is_schedule(schedule) and model.outputs is not None:
+        return dict.fromkeys(model.outputs, schedule)
+    return schedule
+
+
+def _schedule_and_policy(
+    cache: CacheBackend | Policy, model: Any, options: Options
+) -> tuple[Any, Policy]:
+    """Which steps there are, and what a cache makes of them."""
+    if not isinstance(cache, CacheBackend):
+        return _schedule(options, model), cache
+    tables = _brought(cache, model, options)
+    if tables is not None:
+        return tables, Uncached()
+    schedule = _schedule(options, model)
+    return schedule, cache.policy(model, num_steps_of(schedule))
+
+
+def _brought(cache: CacheBackend, model: Any, options: Options) -> Any:
+    """The tables that a backend brings instead of schedule and solver, or None."""
+    asked = {name: getattr(options, name) for name in TABLE_BRINGS}
+    asked = {name: given for name, given in asked.items() if given is not None}
+    tables = cache.tables(model, asked)
+    if is_schedule(tables) and model.outputs is not None:
+        return dict.fromkeys(model.outputs, tables)
+    return tables
+
+
+def _checked_tables(schedule: Any) -> Any:
+    """The schedule, its tables checked; either all are or none."""
+    found = jax.tree.leaves(schedule, is_leaf=is_schedule)
+    tables = [isinstance(one, SolverTable) for one in found]
+    if not any(tables):
+        return schedule
+    if not all(tables):
+        raise ValueError(
+            "some outputs have a table in schedule and others have none; as_table "
+            "makes a table of a schedule"
+        )
+    return jax.tree_util.tree_map_with_path(
+        lambda path, one: checked_table(one, "schedule" + jax.tree_util.keystr(path)),
+        schedule,
+        is_leaf=is_schedule,
+    )
+
+
+def _table_solver(given: Any, tables: tuple[SolverTable, ...]) -> Bespoke:
+    """The solver that steps by these tables."""
+    solver = Bespoke(tables[0].num_steps)
+    if given is None or given == solver:
+        return solver
+    raise ValueError(
+        f"solver is {given!r:.80}, and a table is a solver of its own; leave out solver"
+    )

@@ -6,6 +6,7 @@ Users import them from `jax_stepcache`, which imports this file at the first of 
 from jax_stepcache.backends import (
     CUSTOM_STEPCACHE_ENABLERS,
     DIFFUSION_CACHE_BACKEND,
+    BespokeBackend,
     CacheBackend,
     CacheDiTBackend,
     DiffusionCacheConfig,
@@ -23,7 +24,14 @@ from jax_stepcache.backends import (
     TunedBackend,
     get_cache_backend,
 )
-from jax_stepcache.calibration import Calibration, calibrate
+from jax_stepcache.calibration import (
+    Calibration,
+    TableFit,
+    calibrate,
+    load_settings,
+    save_settings,
+)
+from jax_stepcache.loop.as_table import as_table
 from jax_stepcache.loop.denoise import denoise
 from jax_stepcache.loop.result import SampleResult, Stats
 from jax_stepcache.measure.summary import Summary, summary
@@ -92,7 +100,14 @@ from jax_stepcache.policy.view import View
 from jax_stepcache.requests.many import sample_many
 from jax_stepcache.sampling import sample
 from jax_stepcache.serving import DeadlineExceeded, Outcome, Server, Stream, serve
-from jax_stepcache.solvers import Euler, Solver, UniPC, get_solver
+from jax_stepcache.solvers import (
+    Bespoke,
+    Euler,
+    Solver,
+    SolverTable,
+    UniPC,
+    get_solver,
+)
 from jax_stepcache.solvers.schedule import Schedule, explicit_schedule, flow_schedule
 
 __all__ = [
@@ -103,6 +118,8 @@ __all__ = [
     "Accumulate",
     "Always",
     "Below",
+    "Bespoke",
+    "BespokeBackend",
     "CacheBackend",
     "CacheDiTBackend",
     "Calibration",
@@ -147,6 +164,7 @@ __all__ = [
     "Server",
     "Signal",
     "Solver",
+    "SolverTable",
     "Span",
     "Spectrum",
     "StagedDenoiser",
@@ -158,6 +176,7 @@ __all__ = [
     "StepCacheState",
     "Stream",
     "Summary",
+    "TableFit",
     "Taylor",
     "TaylorSeerBackend",
     "TaylorSeerCacheConfig",
@@ -169,6 +188,7 @@ __all__ = [
     "UniPC",
     "View",
     "WarmUp",
+    "as_table",
     "calibrate",
     "compose",
     "db_cache",
@@ -180,6 +200,7 @@ __all__ = [
     "get_solver",
     "load_model",
     "load_params",
+    "load_settings",
     "mag_cache",
     "mask_of_steps",
     "place_params",
@@ -187,6 +208,7 @@ __all__ = [
     "sample",
     "sample_many",
     "save_params",
+    "save_settings",
     "sea_cache",
     "serve",
     "static_schedule",

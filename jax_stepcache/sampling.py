@@ -33,7 +33,7 @@ from jax_stepcache.options import (
 )
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers import Solver
-from jax_stepcache.solvers.schedule import Schedule
+from jax_stepcache.solvers.schedule import AnySchedule
 
 _EVERYWHERE: Any = PartitionSpec()
 
@@ -56,7 +56,7 @@ def sample(
     solver: str | Solver | None = None,
     shift: float | None = None,
     final_noise: float | Mapping[str, float] | None = None,
-    schedule: Schedule | Mapping[str, Schedule] | None = None,
+    schedule: AnySchedule | Mapping[str, AnySchedule] | None = None,
     guidance_scale: float | Sequence[float] | jax.Array | None = None,
     progress: bool | Progress = False,
     decide: str = "batch",
@@ -91,7 +91,7 @@ def sample(
         cache: a backend's name (see `get_cache_backend`), a backend, a policy, or None
             to run the network at every step.
         cache_config: the backend's settings, by vLLM-Omni's names.
-        budget: number of model calls for ``cache="tuned"``.
+        budget: number of model calls for ``cache="tuned"`` and ``cache="bespoke"``.
         forecast: what a skipped step uses: ``"hold"``, ``"linear"``, ``"damped"``,
             ``"linear_x0"``, ``"taylor"``, ``"newton"``, a `Forecast`, or a mapping with
             one for each output. None for the cache's own.
@@ -101,8 +101,9 @@ def sample(
             DreamZero, 1 for your own).
         final_noise: sigma at which the schedule stops, in [0, 1), for all outputs or by
             name (``{"video": 0.8}``, DreamZero's decoupled inference).
-        schedule: a schedule of your own, or one for each output by name, instead of
-            step count, shift and final noise.
+        schedule: a schedule or `SolverTable` of your own, or one for each output by
+            name, instead of step count, shift and final noise; a table is instead of
+            ``solver``, too.
         guidance_scale: classifier-free guidance; 1 runs the conditional branch alone.
             One number, or one for each sample; None for the model's default.
         progress: True shows a tqdm bar from inside the compiled loop; False compiles no

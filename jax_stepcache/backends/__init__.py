@@ -1,6 +1,7 @@
 """vLLM-Omni's cache surface: backends by name, their configs, and a pipeline's wrap."""
 
 from jax_stepcache.backends.base import CacheBackend
+from jax_stepcache.backends.bespoke import BespokeBackend
 from jax_stepcache.backends.cache_dit import CacheDiTBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
 from jax_stepcache.backends.diffusers import (
@@ -10,7 +11,7 @@ from jax_stepcache.backends.diffusers import (
     TaylorSeerCacheConfig,
 )
 from jax_stepcache.backends.mag_cache import MagCacheBackend
-from jax_stepcache.backends.resolve import resolve_policy
+from jax_stepcache.backends.resolve import resolve_cache, resolve_policy
 from jax_stepcache.backends.sea_cache import SeaCacheBackend
 from jax_stepcache.backends.selector import (
     DIFFUSION_CACHE_BACKEND,
@@ -39,6 +40,7 @@ __all__ = [
     "CUSTOM_STEPCACHE_ENABLERS",
     "CUSTOM_STEP_CACHE_DIT_ENABLERS",
     "DIFFUSION_CACHE_BACKEND",
+    "BespokeBackend",
     "CacheBackend",
     "CacheDiTBackend",
     "DiffusionCacheConfig",
@@ -64,5 +66,6 @@ __all__ = [
     "get_stepcache_config",
     "get_stepcache_state",
     "is_stepcache_active",
+    "resolve_cache",
     "resolve_policy",
 ]

@@ -56,6 +56,25 @@ class CacheBackend(ABC):
         del model, num_inference_steps
         raise NotImplementedError(f"{type(self).__name__} makes no policy")
 
+    def tables(self, model: Model, sampler: Mapping[str, Any]) -> Any:
+        """What the sampler is to step by instead of its solver and schedule.
+
+        Args:
+            model: the model.
+            sampler: options of `sample` that were given of those a table replaces:
+                ``num_inference_steps``, ``shift``, ``final_noise``, ``schedule``,
+                ``solver``.
+
+        Returns:
+            A table, or one for each output; None for the sampler's own, and then
+            `policy` is asked.
+
+        Raises:
+            ValueError: if there is no such table, or it does not go with the sampler.
+        """
+        del model, sampler
+        return None
+
     @abstractmethod
     def enable(self, pipeline: Any) -> None:
         """Wraps a pipeline's sampler.

@@ -69,7 +69,8 @@ class DiffusionCacheConfig:
         steps_mask: the static backend's mask, or DBCache's, true where the network
             runs.
         num_dit_steps: 5, 6, 7 or 8 of 16, the original DreamZero's static schedules.
-        budget: model calls of the tuned backend.
+        budget: model calls of the tuned and the bespoke backend.
+        table: a table of the bespoke backend, or one for each output.
     """
 
     rel_l1_thresh: Any = None
@@ -118,6 +119,7 @@ class DiffusionCacheConfig:
     steps_mask: Any = None
     num_dit_steps: int | None = None
     budget: int | None = None
+    table: Any = None
 
     @classmethod
     def from_dict(

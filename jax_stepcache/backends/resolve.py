@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from jax_stepcache.backends.base import CacheBackend
+from jax_stepcache.backends.bespoke import BespokeBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig, wrong_config
 from jax_stepcache.backends.inside import check_policy
 from jax_stepcache.backends.selector import get_cache_backend
@@ -44,6 +45,34 @@ def resolve_policy(
             cache that already has its own.
         TypeError: where an argument is of the wrong kind.
     """
+    found = resolve_cache(cache, model, cache_config, budget, forecast)
+    return found.policy(model, num_steps) if isinstance(found, CacheBackend) else found
+
+
+def resolve_cache(
+    cache: str | CacheBackend | Policy | None,
+    model: Any,
+    cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
+    budget: int | None = None,
+    forecast: Any = None,
+) -> CacheBackend | Policy:
+    """Finds the backend or the policy that ``cache`` and its settings mean.
+
+    Args:
+        cache: see `resolve_policy`; so are the others.
+        model: likewise.
+        cache_config: likewise.
+        budget: likewise.
+        forecast: likewise.
+
+    Returns:
+        The backend, which makes a policy for a step count or brings tables; or the
+        policy.
+
+    Raises:
+        ValueError: see `resolve_policy`.
+        TypeError: likewise.
+    """
     if cache is None or isinstance(cache, str):
         if is_dataclass(cache_config) and not isinstance(cache_config, type):
             cache_config = vars(cache_config)  # diffusers' settings, too
@@ -54,18 +83,22 @@ def resolve_policy(
             if value is not None:
                 settings[name] = value
         backend = get_cache_backend(cache, settings)
-        if budget is not None and not isinstance(backend, TunedBackend):
-            raise ValueError(f"budget={budget} goes with cache='tuned', not {cache!r}")
+        if budget is not None and not isinstance(
+            backend, TunedBackend | BespokeBackend
+        ):
+            raise ValueError(
+                f"budget={budget} goes with cache='tuned' or 'bespoke', not {cache!r}"
+            )
         if settings and backend is None:
             raise ValueError(f"{sorted(settings)} need a cache: no step is skipped")
-        return Uncached() if backend is None else backend.policy(model, num_steps)
+        return Uncached() if backend is None else backend
     if not (cache_config is None and budget is None and forecast is None):
         raise ValueError(
             "cache_config, budget and forecast go with a cache that is named; "
             f"{type(cache).__name__} has its own settings"
         )
     if isinstance(cache, CacheBackend):
-        return cache.policy(model, num_steps)
+        return cache
     if not callable(getattr(cache, "decide", None)):
         raise TypeError(
             f"cache is {cache!r}; give a backend's name, a CacheBackend, a Policy, or "

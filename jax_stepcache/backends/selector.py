@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jax_stepcache.backends.base import CacheBackend
+from jax_stepcache.backends.bespoke import BespokeBackend
 from jax_stepcache.backends.cache_dit import CacheDiTBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
 from jax_stepcache.backends.diffusers import (
@@ -37,6 +38,7 @@ _BACKENDS: Mapping[str, type[CacheBackend]] = {
     "taylor_seer": TaylorSeerBackend,
     "static": StaticBackend,
     "tuned": TunedBackend,
+    "bespoke": BespokeBackend,
 }
 
 # What they are called elsewhere, in plain letters.
@@ -58,8 +60,8 @@ def get_cache_backend(
     Args:
         name: ``"step_cache"`` (also ``"stepcache"``, ``"step_cache_dit"``),
             ``"tea_cache"``, ``"cache_dit"``, ``"mag_cache"``, ``"sea_cache"``,
-            ``"first_block_cache"``, ``"taylor_seer"``, ``"static"``, ``"tuned"``, in
-            any case; None or ``"none"`` for no cache.
+            ``"first_block_cache"``, ``"taylor_seer"``, ``"static"``, ``"tuned"``,
+            ``"bespoke"``, in any case; None or ``"none"`` for no cache.
         config: its settings; a dict goes through `DiffusionCacheConfig.from_dict`.
 
     Returns:

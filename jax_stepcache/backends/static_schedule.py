@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,30 @@ class StaticBackend(_ScheduleBackend):
 
 
 class TunedBackend(_ScheduleBackend):
-    """Runs the schedule that a search found for this model and ``budget`` calls."""
+    """Runs what was found for this model and ``budget`` calls.
+
+    That is a schedule and forecasts; or the model's table, where it has one that came
+    nearer on samples that neither was tuned on, and nothing else is asked of the
+    sampler.
+    """
+
+    def tables(self, model: Model, sampler: Mapping[str, Any]) -> Any:
+        """See `CacheBackend.tables`."""
+        find = getattr(model, "bespoke", None)
+        if (
+            find is None
+            or self.config.budget is None
+            or self.config.forecast is not None
+        ):
+            return None
+        check_count("budget", self.config.budget, 1)
+        try:
+            found = find(self.config.budget)
+        except ValueError:
+            return None
+        usual = {"num_inference_steps": found.num_steps}
+        asked = any(given != usual.get(name) for name, given in sampler.items())
+        return found.tables if found.wins and not asked else None
 
     def policy(self, model: Model, num_inference_steps: int) -> Policy:
         """See `CacheBackend.policy`."""

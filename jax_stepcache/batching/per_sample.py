@@ -57,7 +57,7 @@ def sampled_each(generation: Generation) -> SampleResult:
         condition,
         axes,
         noise,
-        schedule=program.schedule,
+        schedule=generation.schedule,
         policy=generation.policy,
         scale=generation.scale,
     )
@@ -89,7 +89,7 @@ def walked_each(generation: Generation) -> SampleResult:
         result, _ = walk(
             forward_of(alone, take_rows(condition, axes, rows), 1),
             jax.tree.map(lambda x: x[i][None], noise),
-            schedule=program.schedule,
+            schedule=generation.schedule,
             solver=program.solver,
             policy=generation.policy,
         )

@@ -11,7 +11,8 @@ import numpy as np
 
 from jax_stepcache.policy.gates.padded import padded
 from jax_stepcache.policy.policy import Policy
-from jax_stepcache.solvers import Solver
+from jax_stepcache.solvers import Solver, SolverTable
+from jax_stepcache.solvers.base import coefficients
 from jax_stepcache.solvers.schedule import (
     Schedule,
     is_schedule,
@@ -52,7 +53,7 @@ def settings_of(
     """Makes the settings of one request.
 
     Args:
-        schedule: its schedule, or one for each output.
+        schedule: its schedule or table, or one for each output.
         solver: the solver.
         policy: the cache policy.
         scale: the guidance scale.
@@ -67,14 +68,14 @@ def settings_of(
     """
     schedules = per_output(schedule, sample)
     num_steps = num_steps_of(schedule)
-    rows = [_rows(one, solver, max_steps) for one in schedules]
+    rows = [_rows_of(one, solver, max_steps) for one in schedules]
     return Settings(
         num_steps=np.int32(num_steps),
         scale=scale,
         policy=jax.tree.map(_array, padded(policy, num_steps, max_steps)),
         sigmas=tuple(row.sigmas for row in rows),
         timesteps=jax.tree.map(
-            lambda one: _rows(one, solver, max_steps).timesteps,
+            lambda one: _told(one, solver, max_steps),
             schedule,
             is_leaf=is_schedule,
         ),
@@ -95,9 +96,32 @@ def _array(x: Any) -> Any:
 
 
 class _Rows(NamedTuple):
-    sigmas: np.ndarray
-    timesteps: np.ndarray
+    sigmas: Any
+    timesteps: Any
     tables: Any
+
+
+def _rows_of(schedule: Any, solver: Any, length: int) -> _Rows:
+    if not isinstance(schedule, SolverTable):
+        return _rows(schedule, solver, length)
+    rows = coefficients(solver, schedule)
+    return _Rows(
+        _padded(schedule.sigmas[:-1], length),
+        _told(schedule, solver, length),
+        jax.tree.map(lambda row: _padded(row, length), rows),
+    )
+
+
+def _told(schedule: Any, solver: Any, length: int) -> Any:
+    """What the network is told at each step, padded."""
+    if not isinstance(schedule, SolverTable):
+        return _rows(schedule, solver, length).timesteps
+    return _padded(schedule.timesteps, length)
+
+
+def _padded(row: Any, length: int) -> jax.Array:
+    row = jnp.asarray(row, jnp.float32)[:length]
+    return jnp.pad(row, [(0, length - len(row))] + [(0, 0)] * (row.ndim - 1))
 
 
 # Requests have few schedules among them, and a solver's coefficients take their time.

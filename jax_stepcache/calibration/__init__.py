@@ -3,11 +3,16 @@
 from jax_stepcache.calibration.calibrate import calibrate
 from jax_stepcache.calibration.fit import PolynomialFit, fit_polynomial
 from jax_stepcache.calibration.result import Calibration, CurvePoint
+from jax_stepcache.calibration.settings import load_settings, save_settings
+from jax_stepcache.calibration.table_fit import TableFit
 
 __all__ = [
     "Calibration",
     "CurvePoint",
     "PolynomialFit",
+    "TableFit",
     "calibrate",
     "fit_polynomial",
+    "load_settings",
+    "save_settings",
 ]

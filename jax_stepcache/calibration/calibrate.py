@@ -10,35 +10,43 @@ import jax
 from jax_stepcache.backends import DiffusionCacheConfig
 from jax_stepcache.backends.config import wrong_config
 from jax_stepcache.backends.selector import ELSEWHERE
+from jax_stepcache.calibration.bespoke import calibrate_bespoke
 from jax_stepcache.calibration.result import Calibration
 from jax_stepcache.calibration.samples import make_samples
 from jax_stepcache.calibration.schedules import calibrate_schedule
+from jax_stepcache.calibration.table_fit import TableFit
 from jax_stepcache.calibration.thresholds import (
     SWEPT,
     calibrate_threshold,
     check_threshold,
 )
-from jax_stepcache.check import check_key, check_numbers
+from jax_stepcache.check import check_count, check_key, check_numbers
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.options import check_params, options_of, resolve
+from jax_stepcache.solvers import SolverTable
+from jax_stepcache.solvers.schedule import is_schedule
 
 _TARGETS = ("model_calls", "psnr")
+# What is found without a threshold.
+_WHOLE = ("tuned", "bespoke")
+_FEW, _MANY = 8, 256
 _ALIASES = {"stepcache": "step_cache", "step_cache_dit": "step_cache"}
 
 
 def calibrate(
     params: Any,
     model: Denoiser | None = None,
-    samples: int | Mapping[str, Any] = 8,
+    samples: int | Mapping[str, Any] | None = None,
     *,
     target: Mapping[str, float],
     cache: str = "tuned",
     cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
     key: jax.Array | None = None,
     replay: bool = True,
+    fit: TableFit | Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Calibration:
     """Finds the setting of a cache that meets a target.
@@ -46,20 +54,23 @@ def calibrate(
     Uncached trajectories are sampled once. A threshold is then replayed over what was
     seen on them, however many are tried; only the few that matter are sampled for real.
     ``"tuned"`` searches which steps run and what the others use, by replaying too.
+    ``"bespoke"`` descends from the best that is known to a table of its own.
 
     Args:
         params: see `sample`.
         model: a denoiser of your own; see `sample`.
         samples: how many of a bundled model's own to draw; or a mapping with ``noise``
             and what else `sample` takes of ``observation``, ``condition`` and
-            ``negative_condition``, [samples, ...] arrays.
+            ``negative_condition``, [samples, ...] arrays. None draws 8, and 256 for
+            ``"bespoke"``, where few would be fitted by heart.
         target: ``{"model_calls": 6}``: the best setting of as many calls or fewer, in
             the mean; or ``{"psnr": 35.0}``: the cheapest that is so near to the
             uncached samples, in dB.
-        cache: ``"tuned"``, or the name of a backend with a threshold.
+        cache: ``"tuned"``, ``"bespoke"``, or the name of a backend with a threshold.
         cache_config: the backend's other settings.
         key: draws observations and noise.
         replay: False samples every candidate of ``"tuned"``, for small models.
+        fit: how a table of ``"bespoke"`` is fitted.
         **options: of `sample` (``num_inference_steps``, ``guidance_scale``, ...).
             ``schedule`` may also be a function of the step count, which makes those of
             the plain steps that it is compared with; for these, a schedule that is
@@ -86,23 +97,24 @@ def calibrate(
         given = vars(cache_config).items()
         cache_config = {k: x for k, x in given if x is not getattr(default, k)}
     config = kept(dict(cache_config or {}))
-    if cache == "tuned" and config:
+    if cache in _WHOLE and config:
         raise ValueError(
-            f"cache_config {sorted(config)} is for caches with a threshold; 'tuned' "
+            f"cache_config {sorted(config)} is for caches with a threshold; {cache!r} "
             "finds all of its settings"
         )
+    fit = _checked_fit(fit, cache)
     if cache in SWEPT and SWEPT[cache][0] in config and cache != "step_cache":
         raise ValueError(f"{SWEPT[cache][0]} is what is to be found; leave it out")
-    for name in ("budget", "forecast", "progress"):
-        if name in options:
-            raise ValueError(f"{name}= is no option here; see cache_config")
-    for name in ("noise", "observation", "condition", "negative_condition"):
-        if name in options:
-            raise ValueError(f"{name}= goes into samples={{{name!r}: ...}}")
+    _check_options(options)
     if key is not None:
         check_key(key)
+    if samples is None:
+        samples = _MANY if cache == "bespoke" else _FEW
     drawn = make_samples(params, model, samples, key, options)
     generation = resolve(params, options_of(**drawn.shared, **drawn.batch))
+    if cache == "bespoke":
+        _check_calls(target)
+        return calibrate_bespoke(drawn, target, fit)
     if cache == "tuned":
         _check_budget(target, generation.program.num_steps)
         return calibrate_schedule(drawn.measured(), target, replay=replay)
@@ -114,7 +126,7 @@ def calibrate(
 
 def _checked_cache(cache: Any) -> str:
     """The name of a cache that can be calibrated."""
-    known = ["tuned", *SWEPT]
+    known = [*_WHOLE, *SWEPT]
     if not isinstance(cache, str):
         raise TypeError(f"cache is {cache!r:.80}; give a name, one of {sorted(known)}")
     name = _ALIASES.get(cache.lower(), cache.lower())
@@ -144,6 +156,45 @@ def _check_changes_to_fit(samples: int, generation: Generation) -> None:
             f"samples is {samples} and num_inference_steps {program.num_steps}: that "
             f"is {changes} changes from step to step, and TeaCache's polynomial needs "
             "5 or more. Give more samples or steps, or coefficients in cache_config"
+        )
+
+
+def _checked_fit(fit: Any, cache: str) -> TableFit:
+    """How a table is fitted, of a mapping too."""
+    if fit is not None and cache != "bespoke":
+        raise ValueError(f"fit goes with cache='bespoke', not {cache!r}")
+    if isinstance(fit, Mapping):
+        return TableFit(**fit)
+    if not isinstance(fit, TableFit | None):
+        raise TypeError(f"fit is {fit!r:.80}; give a mapping or a TableFit")
+    return TableFit() if fit is None else fit
+
+
+def _check_calls(target: Mapping[str, float]) -> None:
+    """Checks that a table can have so many calls."""
+    calls = target.get("model_calls")
+    if calls is None:
+        raise ValueError(
+            "a table is fitted for a number of calls; give target={'model_calls': 4}"
+        )
+    if calls != int(calls):
+        raise ValueError(f"target is {dict(target)}; a table makes whole calls")
+    check_count("target model_calls", int(calls), 1)
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Checks for options of `sample` that belong elsewhere here."""
+    for name in ("budget", "forecast", "progress"):
+        if name in options:
+            raise ValueError(f"{name}= is no option here; see cache_config")
+    for name in ("noise", "observation", "condition", "negative_condition"):
+        if name in options:
+            raise ValueError(f"{name}= goes into samples={{{name!r}: ...}}")
+    given = jax.tree.leaves(options.get("schedule"), is_leaf=is_schedule)
+    if any(isinstance(one, SolverTable) for one in given):
+        raise ValueError(
+            "schedule is a table already; a calibration begins with noise levels, and "
+            "knows the model's own tables"
         )
 
 

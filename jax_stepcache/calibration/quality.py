@@ -47,6 +47,19 @@ def decibels(reference: Any, others: Any) -> dict[str, float]:
     return found
 
 
+def spread(reference: Any, others: Any) -> dict[str, float]:
+    """Standard deviation of the samples' ratios, in dB, by output; see `decibels`."""
+    reference, others = jax.device_get((reference, others))
+    count = len(jax.tree.leaves(reference)[0])
+
+    def one(i: int) -> dict[str, float]:
+        pair = jax.tree.map(lambda x: x[i : i + 1], (reference, others))
+        return decibels(*pair)
+
+    each = [one(i) for i in range(count)]
+    return {name: float(np.std([one[name] for one in each])) for name in each[0]}
+
+
 def shown(quality: Mapping[str, float], output: str | None) -> float:
     """The one number of a curve: the signal output's, else the lowest, in dB."""
     for name in (output or "", "video", "image"):

@@ -13,14 +13,16 @@ from jax_stepcache.calibration.quality import ahead
 from jax_stepcache.loop.result import shown
 from jax_stepcache.measure.table import table
 from jax_stepcache.paths import as_path
-from jax_stepcache.solvers.schedule import Schedule
+from jax_stepcache.solvers.schedule import Schedule, num_steps_of
+from jax_stepcache.solvers.table import SolverTable, table_to_json
 
 
 class CurvePoint(NamedTuple):
     """A setting, and what it costs and gives.
 
     Attributes:
-        setting: the threshold; or, of a schedule, its ``steps`` and ``forecast``.
+        setting: the threshold; or, of a schedule, its ``steps`` and ``forecast``; of
+            tables, ``"found"``, or the name of one that was known before.
         model_calls: mean over samples; as replayed where nothing was sampled.
         psnr: dB against the uncached samples; None where nothing was sampled.
         sampled: whether the network was run to find out.
@@ -122,7 +124,7 @@ class Calibration:
         lines = [
             table(["setting", "model calls", "PSNR", ""], cells),
             f"{self.cache}: {wanted} {'met' if self.met else 'NOT met'} with "
-            f"{json.dumps(_json(self.cache_config))}",
+            f"{_brief(self.cache_config)}",
             f"{self.model_calls:.2f} model calls, {found} dB; as many plain steps: "
             f"{plain or '-'} dB: {abs(self.lead):.1f} dB "
             f"{'ahead' if self.lead > 0 else 'behind'}",
@@ -134,6 +136,8 @@ class Calibration:
 
 def _json(value: Any) -> Any:
     """Settings as JSON: arrays as lists, and of other objects what they print."""
+    if isinstance(value, SolverTable):
+        return table_to_json(value)
     if isinstance(value, Mapping):
         return {str(name): _json(one) for name, one in value.items()}
     if isinstance(value, Schedule):
@@ -145,11 +149,20 @@ def _json(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else repr(value)
 
 
+def _brief(config: Mapping[str, Any]) -> str:
+    """Settings on a line; of tables how many calls they make."""
+    if "table" in config:
+        return f"a table of {num_steps_of(config['table'])} calls"
+    return json.dumps(_json(config))
+
+
 def _finite(x: float | None) -> float | None:
     return x if x is not None and math.isfinite(x) else None
 
 
 def _short(setting: Any) -> str:
+    if isinstance(setting, str):
+        return setting
     if isinstance(setting, float):
         return f"{setting:.4g}"
     forecast = setting["forecast"]

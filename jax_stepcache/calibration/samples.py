@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -66,9 +66,17 @@ class Samples(NamedTuple):
 
     def one(self, i: int) -> dict[str, Any]:
         """The options of one of them, a batch of its own."""
-        place = sent(np.array([i], np.int32), self.batch)
+        return self._rows([i])
+
+    def some(self, places: Sequence[int]) -> Samples:
+        """Some of them, without their reference."""
+        batch = self._rows(places)
+        return self._replace(batch=batch, number=len(places), reference=None)
+
+    def _rows(self, places: Sequence[int]) -> dict[str, Any]:
+        rows = sent(np.array(places, np.int32), self.batch)
         return {
-            name: take_rows(given, self._axes(name), place)
+            name: take_rows(given, self._axes(name), rows)
             for name, given in self.batch.items()
         }
 
@@ -117,9 +125,12 @@ class Samples(NamedTuple):
 
     def plain(self, num_steps: int) -> dict[str, float]:
         """The dB of as many steps without a cache."""
-        shared = with_schedule(self.options, num_steps, self._default_steps)
-        result = sample(self.params, **shared, **self.batch)
+        result = sample(self.params, **self.with_steps(num_steps), **self.batch)
         return self.quality(decoded(self.model, result.sample))
+
+    def with_steps(self, num_steps: int) -> dict[str, Any]:
+        """The options for all of them, with so many steps; 0 for their own."""
+        return with_schedule(self.options, num_steps, self._default_steps)
 
     @property
     def _default_steps(self) -> int:

@@ -16,7 +16,7 @@ from jax_stepcache.meshes.varying import scan, while_loop
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.view import View
 from jax_stepcache.solvers import Solver
-from jax_stepcache.solvers.base import row_of, step_outputs
+from jax_stepcache.solvers.base import coefficients, row_of, step_outputs
 from jax_stepcache.solvers.schedule import num_steps_of, per_output, sigma_at
 
 
@@ -82,8 +82,10 @@ def denoise(
             structure and shapes. Called once while tracing. Or a `Within`, for a policy
             with a span inside the network.
         noise: pytree of [batch, ...] arrays, the sample at the first sigma.
-        schedule: a `Schedule`, or a tree of them that is a prefix of ``noise``.
-        solver: the solver; each output steps with its own coefficients.
+        schedule: a `Schedule` or a `SolverTable`, or a tree of them that is a prefix of
+            ``noise``.
+        solver: the solver, `Bespoke` for tables; each output steps with its own
+            coefficients.
         policy: the cache policy.
         progress: where to report each step; None compiles no host callback.
 
@@ -146,7 +148,7 @@ def _loop(
     num_steps = num_steps_of(schedule)
     leaves, structure = jax.tree.flatten(noise)
     schedules = per_output(schedule, noise)
-    tables = [solver.tables(s.sigmas) for s in schedules]
+    tables = [coefficients(solver, s) for s in schedules]
     forward = network if isinstance(network, Within) else Whole(network)
 
     def view_at(step: jax.Array, sample: Any) -> View:

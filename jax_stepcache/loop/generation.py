@@ -25,8 +25,9 @@ from jax_stepcache.network.rows import RowAxes
 from jax_stepcache.policy.asked import Asked
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import Span
-from jax_stepcache.solvers import Solver
+from jax_stepcache.solvers import Solver, SolverTable
 from jax_stepcache.solvers.schedule import Schedule, is_schedule, num_steps_of
+from jax_stepcache.solvers.table import Calls
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ class Program(NamedTuple):
     """What a compiled sampler depends on besides shapes: all static and hashable."""
 
     model: Any
-    schedules: tuple[Schedule, ...]
+    schedules: tuple[Schedule | Calls, ...]
     schedule_structure: Any
     solver: Solver
     guided: bool
@@ -43,13 +44,13 @@ class Program(NamedTuple):
 
     @property
     def schedule(self) -> Any:
-        """The schedule, or one for each output."""
+        """The schedule, or one for each output; of tables only the number of calls."""
         return jax.tree.unflatten(self.schedule_structure, self.schedules)
 
     @property
     def num_steps(self) -> int:
         """The schedule's step count."""
-        return num_steps_of(self.schedule)
+        return self.schedules[0].num_steps
 
 
 def program_of(
@@ -60,8 +61,16 @@ def program_of(
     progress: Progress | TqdmProgress | None,
 ) -> Program:
     """Makes a program of a schedule, or of a tree of them, which has no hash."""
+    num_steps = num_steps_of(schedule)
     schedules, structure = jax.tree.flatten(schedule, is_leaf=is_schedule)
-    return Program(model, tuple(schedules), structure, solver, guided, progress)
+    static = (Calls(num_steps) if isinstance(s, SolverTable) else s for s in schedules)
+    return Program(model, tuple(static), structure, solver, guided, progress)
+
+
+def tables_of(schedule: Any) -> tuple[SolverTable, ...] | None:
+    """The tables in a tree of them, in order; None for schedules."""
+    found = tuple(jax.tree.leaves(schedule, is_leaf=is_schedule))
+    return found if isinstance(found[0], SolverTable) else None
 
 
 @jax.tree_util.register_dataclass
@@ -78,6 +87,8 @@ class Generation:
         key: draws it, where it is None.
         scale: float32 scalar, the guidance scale; or float32[batch].
         asked: what is asked of the policy, for the result.
+        tables: what the solver steps by, in the order of the program's schedules; None
+            where these are no tables.
     """
 
     program: Program = field(metadata={"static": True})
@@ -88,6 +99,14 @@ class Generation:
     key: jax.Array | None
     scale: jax.Array | np.ndarray
     asked: Asked = field(default_factory=Asked)
+    tables: tuple[SolverTable, ...] | None = None
+
+    @property
+    def schedule(self) -> Any:
+        """The schedule or table, or one for each output."""
+        if self.tables is None:
+            return self.program.schedule
+        return jax.tree.unflatten(self.program.schedule_structure, self.tables)
 
     @property
     def span(self) -> Span | None:

@@ -37,7 +37,7 @@ def sampled(generation: Generation, loop: Callable[..., Any] = denoise) -> Any:
     return loop(
         forward_of(generation, condition, batch_size(noise, "noise")),
         noise,
-        schedule=program.schedule,
+        schedule=generation.schedule,
         solver=program.solver,
         policy=generation.policy,
         progress=program.progress,
@@ -66,7 +66,7 @@ def forward_of(
         generation.weights,
         condition,
         generation.scale if program.guided else None,
-        lambda step: timesteps_at(program.schedule, step, rows),
+        lambda step: timesteps_at(generation.schedule, step, rows),
         generation.span,
         generation.own_axes if apart else None,
     )

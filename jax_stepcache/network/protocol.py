@@ -54,6 +54,21 @@ class Part(Protocol):
         ...
 
 
+class TunedTable(NamedTuple):
+    """A table that a fit found for a number of model calls.
+
+    Attributes:
+        tables: a `SolverTable`, or one for each output.
+        num_steps: of the sampler that it stands for.
+        wins: whether it came nearer to that one than the tuned schedule of as many
+            calls, on samples that neither was found on.
+    """
+
+    tables: Any
+    num_steps: int
+    wins: bool
+
+
 class Model(Protocol):
     """A model that is sampled by name. Hashable and static; its functions are pure.
 
@@ -142,6 +157,18 @@ class Model(Protocol):
 
     def tuned(self, budget: int) -> TunedSchedule:
         """The tuned schedule for a number of model calls.
+
+        Raises:
+            ValueError: if there is none, naming the budgets that there are.
+        """
+        ...
+
+
+class Tabled(Protocol):
+    """A model for which tables have been fitted; optional beside `Model`."""
+
+    def bespoke(self, budget: int) -> TunedTable:
+        """The table of a number of model calls.
 
         Raises:
             ValueError: if there is none, naming the budgets that there are.

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jax_stepcache.network.protocol import TunedSchedule
+from jax_stepcache.network.protocol import TunedSchedule, TunedTable
 from jax_stepcache.paths import as_path
 from jax_stepcache.policy.forecasts import get_forecast
+from jax_stepcache.solvers.schedule import num_steps_of
+from jax_stepcache.solvers.table import as_tables
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class TunedFile:
             ValueError: if there is none, naming the budgets that there are; or if the
                 file is damaged.
         """
-        found = self._read()
+        found = self.read()
         schedules = found.get("schedules", {})
         if str(budget) not in schedules:
             raise ValueError(
@@ -46,11 +48,60 @@ class TunedFile:
             raise self._damaged(f"its schedule of {budget} calls runs {list(steps)}")
         return TunedSchedule(steps, num_steps, forecast)
 
+    def table(self, budget: int) -> TunedTable:
+        """The table of so many model calls; see `Tabled.bespoke`.
+
+        Raises:
+            ValueError: if there is none, naming the budgets that there are; or if the
+                file is damaged.
+        """
+        found = self.read()
+        tables = found.get("tables", {})
+        if str(budget) not in tables:
+            raise ValueError(
+                f"there is no table of {budget} model calls; there are "
+                f"{sorted(map(int, tables))}"
+            )
+        one = tables[str(budget)]
+        try:
+            table = as_tables(one["table"])
+            wins = bool(one.get("wins", False))
+        except (TypeError, KeyError, ValueError) as error:
+            raise self._damaged(f"its table of {budget} calls: {error}") from error
+        if num_steps_of(table) != budget:
+            raise self._damaged(
+                f"its table of {budget} calls makes {num_steps_of(table)}"
+            )
+        return TunedTable(table, found["num_steps"], wins)
+
+    def options(self, budget: int) -> dict[str, Any]:
+        """What to pass to `sample` for the best there is of so many model calls.
+
+        Raises:
+            ValueError: if there is nothing of so many; or if the file is damaged.
+        """
+        found = self.read()
+        table = found.get("tables", {}).get(str(budget))
+        rival = found.get("schedules", {}).get(str(budget))
+        if table is not None and (rival is None or table.get("wins", False)):
+            tables = self.table(budget).tables
+            return {"cache": "bespoke", "cache_config": {"table": tables}}
+        tuned = self.schedule(budget)
+        mask = [step in tuned.steps for step in range(tuned.num_steps)]
+        config = {"steps_mask": mask, "forecast": tuned.forecast}
+        steps = tuned.num_steps
+        return {"cache": "static", "cache_config": config, "num_inference_steps": steps}
+
     def settings(self, backend: str) -> dict[str, Any]:
         """Settings of a backend by `DiffusionCacheConfig`'s names; see `Calibrated`."""
-        return self._read().get("settings", {}).get(backend, {})
+        return self.read().get("settings", {}).get(backend, {})
 
-    def _read(self) -> dict[str, Any]:
+    def read(self) -> dict[str, Any]:
+        """All that the file holds; empty where it is not there.
+
+        Raises:
+            ValueError: if it is damaged.
+        """
         path = as_path(self.path)
         if not path.is_file():
             return {}
@@ -60,14 +111,15 @@ class TunedFile:
             raise self._damaged(f"it is not JSON: {error}") from error
         if not isinstance(found, dict) or type(found.get("num_steps")) is not int:
             raise self._damaged("it needs 'num_steps'")
-        for name in ("schedules", "settings"):
+        for name in ("schedules", "settings", "tables"):
             part = found.get(name, {})
             if not isinstance(part, dict) or not all(
                 isinstance(one, dict) for one in part.values()
             ):
                 raise self._damaged(f"{name!r} is {part!r:.80}")
-        if not all(budget.isdecimal() for budget in found.get("schedules", {})):
-            raise self._damaged(f"'schedules' has {sorted(found['schedules'])}")
+        for name in ("schedules", "tables"):
+            if not all(budget.isdecimal() for budget in found.get(name, {})):
+                raise self._damaged(f"{name!r} has {sorted(found[name])}")
         return found
 
     def _damaged(self, what: str) -> ValueError:

@@ -29,6 +29,7 @@ from jax_stepcache.policy.span import Span
 from jax_stepcache.requests.compiled import Plan
 from jax_stepcache.requests.places import Entry
 from jax_stepcache.requests.together import group_size, groups
+from jax_stepcache.solvers import Bespoke
 
 # What makes no sense for many requests: each decides, and is somewhere of its own.
 _NOT_SHARED = ("decide", "progress")
@@ -116,6 +117,11 @@ class Admission:
                 f"the request takes {program.num_steps} steps; max_inference_steps is "
                 f"{plan.max_steps}"
             )
+        if (request.tables is None) == isinstance(plan.solver, Bespoke):
+            raise ValueError(
+                "some requests step by a table and others by a solver; in one stream "
+                "all do the same. as_table makes a table of a solver and a schedule"
+            )
         if getattr(request.policy, "span", None) != plan.span:
             given = getattr(request.policy, "span", None)
             raise ValueError(_another("span", given, plan.span))
@@ -126,7 +132,7 @@ class Admission:
         if rows != 1:
             raise ValueError(f"a request is a batch of one; its noise has {rows} rows")
         settings = settings_of(
-            program.schedule,
+            request.schedule,
             plan.solver,
             request.policy,
             request.scale.reshape(()),
@@ -264,7 +270,8 @@ def admission_for(
     guided = [request.program.guided for request in requests]
     plan = Plan(
         first.program.model,
-        first.program.solver,
+        # A table's history is as long as the longest of them needs.
+        first.program.solver if first.tables is None else Bespoke(max_steps or longest),
         any(guided) or not np.array_equal(usual, 1),
         getattr(first.policy, "span", None),
         slots,

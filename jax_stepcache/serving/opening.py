@@ -19,7 +19,7 @@ def serve(
     slots: int = 8,
     capacity: int | None = None,
     calls_per_chunk: int = 4,
-    max_inference_steps: int = 50,
+    max_inference_steps: int | None = None,
     example: Request | Mapping[str, Any] | None = None,
     clock: Callable[[], float] = time.monotonic,
     **options: Any,
@@ -37,7 +37,8 @@ def serve(
         calls_per_chunk: network calls of a compiled chunk, at most. Between chunks the
             host puts new requests in, takes results out, and drops what is cancelled
             or late.
-        max_inference_steps: steps that any request may take.
+        max_inference_steps: steps that any request may take; None for 50, or for those
+            of the first request where it steps by a table.
         example: a request to fix shapes and guidance by, and to compile for, now
             rather than at the first request, which does so without one.
         clock: tells the seconds that deadlines are counted in.
@@ -60,7 +61,8 @@ def serve(
             "time.monotonic"
         )
     check_count("calls_per_chunk", calls_per_chunk, 1)
-    check_count("max_inference_steps", max_inference_steps, 1)
+    if max_inference_steps is not None:
+        check_count("max_inference_steps", max_inference_steps, 1)
     capacity = 4 * slots if capacity is None else capacity
     check_count("capacity", capacity, 1)
     stream = Stream(

@@ -40,6 +40,9 @@ from jax_stepcache.serving.held import Held, check_urgency
 from jax_stepcache.serving.outcome import DeadlineExceeded, Outcome
 from jax_stepcache.serving.use import Use
 
+# Steps that requests may take where nobody has said.
+_MOST_STEPS = 50
+
 
 class _UnderWay(NamedTuple):
     """A chunk that has been begun.
@@ -72,7 +75,7 @@ class Stream:
         slots: int,
         capacity: int,
         calls_per_chunk: int,
-        max_inference_steps: int,
+        max_inference_steps: int | None,
         clock: Callable[[], float],
     ) -> None:
         """Makes a stream; see `serve`, which checks what is given."""
@@ -260,7 +263,11 @@ class Stream:
 
     def _open(self, first: Any) -> Entry:
         """Fixes shapes and guidance by the first request, and takes the memory."""
-        admission = admission_for(self._options, [first], self._slots, self._max_steps)
+        most = self._max_steps
+        if most is None:
+            # By a table every slot keeps a velocity for each step there may be.
+            most = _MOST_STEPS if first.tables is None else first.program.num_steps
+        admission = admission_for(self._options, [first], self._slots, most)
         entry = admission.entry(first)
         with automatic_context():
             self._state = opened_state(

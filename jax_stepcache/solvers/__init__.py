@@ -1,8 +1,10 @@
 """Solvers of the flow's differential equation, one file each."""
 
 from jax_stepcache.solvers.base import Solver
+from jax_stepcache.solvers.bespoke import Bespoke
 from jax_stepcache.solvers.euler import Euler
 from jax_stepcache.solvers.named import get_solver
+from jax_stepcache.solvers.table import SolverTable
 from jax_stepcache.solvers.unipc import UniPC
 
-__all__ = ["Euler", "Solver", "UniPC", "get_solver"]
+__all__ = ["Bespoke", "Euler", "Solver", "SolverTable", "UniPC", "get_solver"]

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.solvers.table import SolverTable
+
 
 class Solver(Protocol):
     """Steps one array of a sample along the flow. Hashable: it is static."""
@@ -46,6 +48,29 @@ class Solver(Protocol):
         ...
 
 
+def coefficients(solver: Any, schedule: Any) -> Any:
+    """The coefficients of all steps of one output.
+
+    Args:
+        solver: the solver; `Bespoke` where the schedule is a table.
+        schedule: a `Schedule` or a `SolverTable`.
+
+    Returns:
+        See `Solver.tables`. Of a table they are arrays that may be traced.
+
+    Raises:
+        ValueError: for a solver that takes noise levels, and a table.
+    """
+    if not isinstance(schedule, SolverTable):
+        return solver.tables(schedule.sigmas)
+    if not callable(getattr(solver, "rows", None)):
+        raise ValueError(
+            f"the schedule is a table, which is a solver of its own; {solver!r:.80} "
+            "steps by noise levels. Give Bespoke(calls), or to sample no solver"
+        )
+    return solver.rows(schedule)
+
+
 def step_outputs(
     solver: Solver,
     rows: Sequence[Any],
@@ -80,6 +105,10 @@ def step_outputs(
 def row_of(tables: Any, step: jax.Array) -> Any:
     """Picks one step's coefficients from a solver's tables, as float32."""
     return jax.tree.map(
-        lambda table: jnp.asarray(np.asarray(table), jnp.float32)[step],
+        lambda table: jnp.asarray(_array(table), jnp.float32)[step],
         tables,
     )
+
+
+def _array(table: Any) -> Any:
+    return table if isinstance(table, jax.Array) else np.asarray(table)

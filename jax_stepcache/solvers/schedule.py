@@ -18,6 +18,7 @@ import numpy as np
 from jax_stepcache.check import check_numbers
 from jax_stepcache.errors import naming_arguments
 from jax_stepcache.policy.prefix import spread
+from jax_stepcache.solvers.table import Calls, SolverTable, one_for_each
 
 # FlowUniPC's largest sigma. The original stores it in float32, and its timesteps are
 # truncated from that value.
@@ -40,6 +41,10 @@ class Schedule(NamedTuple):
     def num_steps(self) -> int:
         """Number of solver steps."""
         return len(self.timesteps)
+
+
+AnySchedule = Schedule | SolverTable
+"""What tells each step its noise level."""
 
 
 @naming_arguments()
@@ -138,8 +143,11 @@ def explicit_schedule(
 
 
 def is_schedule(node: Any) -> bool:
-    """Tells a schedule from a tree of schedules (for ``is_leaf`` of ``jax.tree``)."""
-    return isinstance(node, Schedule)
+    """Tells a schedule from a tree of schedules (for ``is_leaf`` of ``jax.tree``).
+
+    A table is one, too.
+    """
+    return isinstance(node, Schedule | SolverTable | Calls)
 
 
 def num_steps_of(schedule: Any) -> int:
@@ -177,6 +185,8 @@ def per_output(schedule: Any, sample: Any) -> Any:
     Raises:
         ValueError: if the tree of schedules does not fit the sample.
     """
+    if isinstance(schedule, SolverTable):
+        return tuple(one_for_each(schedule, sample))
     return spread(schedule, sample, is_schedule, "schedule")
 
 
@@ -198,6 +208,6 @@ def timesteps_at(schedule: Any, step: jax.Array, batch: int) -> Any:
     )
 
 
-def sigma_at(schedule: Schedule, step: jax.Array) -> jax.Array:
+def sigma_at(schedule: Schedule | SolverTable, step: jax.Array) -> jax.Array:
     """The noise level of a step, a float32 scalar."""
     return jnp.asarray(schedule.sigmas, jnp.float32)[step]

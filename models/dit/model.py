@@ -17,7 +17,7 @@ from jax_stepcache.check import batch_size, check_arrays, fetched
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.guidance import stack_branches
-from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule
+from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule, TunedTable
 from jax_stepcache.network.tuned import TunedFile
 
 from ..observations import require_parts
@@ -207,6 +207,12 @@ class DiTModel:
                 "num_dit_steps 5 to 8"
             )
         return TUNED.schedule(budget)
+
+    def bespoke(self, budget: int) -> TunedTable:
+        """See `jax_stepcache.network.protocol.Tabled`."""
+        if not self._is_bundled:
+            raise ValueError(f"{self.name} has no tables for these sizes")
+        return TUNED.table(budget)
 
     def calibrated(self, backend: str, num_steps: int) -> dict[str, Any]:
         """See `jax_stepcache.network.protocol.Calibrated`."""

@@ -22,7 +22,7 @@ from jax_stepcache.checkpoints.layers import are_apart
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.meshes.explicit import under_automatic_axes
 from jax_stepcache.network.guidance import stack_branches
-from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule
+from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule, TunedTable
 from jax_stepcache.network.tuned import TunedFile
 
 from ..dreamzero import (
@@ -164,6 +164,10 @@ class TabletopModel(DreamZeroModel):
     def tuned(self, budget: int) -> TunedSchedule:
         """See `Model.tuned`."""
         return TUNED.schedule(budget)
+
+    def bespoke(self, budget: int) -> TunedTable:
+        """See `jax_stepcache.network.protocol.Tabled`."""
+        return TUNED.table(budget)
 
     def calibrated(self, backend: str, num_steps: int) -> dict[str, Any]:
         """See `jax_stepcache.network.protocol.Calibrated`."""

@@ -1,0 +1,244 @@
+"""The table of a number of network calls whose samples come nearest to a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_stepcache.calibration.answers import check_changes, check_finite
+from jax_stepcache.calibration.provenance import provenance_of
+from jax_stepcache.calibration.quality import decibels, decoded, shown, spread
+from jax_stepcache.calibration.result import Calibration, CurvePoint
+from jax_stepcache.calibration.samples import Samples
+from jax_stepcache.calibration.schedule_search import even_spread
+from jax_stepcache.calibration.table_fit import (
+    Chunk,
+    Layout,
+    TableFit,
+    fit_table,
+    held_out_loss,
+)
+from jax_stepcache.calibration.table_space import (
+    moved_table,
+    space_around,
+    space_of,
+    unmoved,
+)
+from jax_stepcache.calibration.trajectory import follow
+from jax_stepcache.errors import unknown_name
+from jax_stepcache.loop.as_table import as_table
+from jax_stepcache.loop.generation import Generation, begin
+from jax_stepcache.network.inputs import Inputs
+from jax_stepcache.options import TABLE_BRINGS, Options, resolve
+from jax_stepcache.policy.named import mask_of_steps, static_schedule
+from jax_stepcache.sampling import sample
+from jax_stepcache.solvers import SolverTable
+from jax_stepcache.solvers.schedule import is_schedule, per_output
+
+_HELD_OUT = 4
+"""One in so many samples decides which table is kept, and is not descended on."""
+
+
+class _Start(NamedTuple):
+    name: str
+    tables: tuple[SolverTable, ...]
+
+
+def calibrate_bespoke(
+    samples: Samples, target: Mapping[str, float], fit: TableFit
+) -> Calibration:
+    """Finds a table.
+
+    It starts from the best table known, judged on the held-out samples: as many plain
+    steps, the model's own schedule and table, lines at evenly spread steps.
+
+    Args:
+        samples: to calibrate on, two or more; a quarter of them is held out.
+        target: ``model_calls``.
+        fit: how.
+
+    Returns:
+        The calibration, with figures of the held-out samples.
+
+    Raises:
+        ValueError: for too few samples, or a model that answers NaN, or the same at
+            every step.
+    """
+    calls = int(target["model_calls"])
+    parts, held = _parts(samples, fit.batch)
+    ends = [_reference(part, fit.reference_steps or 0) for part in parts]
+    uncached = _resolved(parts[0], parts[0].shared)
+    check_changes([follow(uncached)])
+    structure = jax.tree.structure(ends[0])
+    layout = Layout(structure, is_schedule(uncached.schedule))
+    schedules = per_output(uncached.schedule, ends[0])
+    weights = _weights(fit, ends[0])
+    starts = list(_starts(samples, uncached, calls, ends[0]))
+    chunks = [
+        _chunk(part, layout.schedule(starts[0].tables), end)
+        for part, end in zip(parts, ends, strict=True)
+    ]
+    numbers = jnp.asarray(weights, jnp.float32), jnp.float32(fit.pooled)
+
+    def loss(start: _Start) -> float:
+        spaces = tuple(map(space_of, start.tables))
+        still = tuple(map(unmoved, spaces))
+        return held_out_loss(spaces, still, layout, chunks[:held], *numbers)
+
+    losses = [loss(start) for start in starts]
+    best = starts[int(np.nanargmin(losses))]
+    steps = follow(_resolved(parts[-1], {"schedule": layout.schedule(best.tables)}))
+    spaces = tuple(
+        space_around(table, schedule, before[0], velocities)
+        for table, schedule, before, velocities in zip(
+            best.tables,
+            schedules,
+            *map(jax.tree.leaves, jax.device_get((steps.samples, steps.velocities))),
+            strict=True,
+        )
+    )
+    moved, taken = fit_table(spaces, layout, chunks[held:], chunks[:held], weights, fit)
+    found = [moved_table(*pair) for pair in zip(spaces, moved, strict=True)]
+    found = jax.device_get(layout.schedule(found))
+
+    reference = decoded(samples.model, _together(ends[:held]))
+
+    def made(tables: Any) -> Any:
+        each = [_sampled(part, schedule=tables) for part in parts[:held]]
+        return decoded(samples.model, _together(each))
+
+    measured = {
+        start.name: decibels(reference, made(layout.schedule(start.tables)))
+        for start in starts
+    }
+    ours = made(found)
+    measured["found"] = decibels(reference, ours)
+    curve = [
+        CurvePoint(name, float(calls), shown(each, samples.output), sampled=True)
+        for name, each in measured.items()
+    ]
+    kept = {k: x for k, x in samples.sampler.items() if k not in TABLE_BRINGS}
+    return Calibration(
+        cache="bespoke",
+        cache_config={"table": found},
+        target=dict(target),
+        met=True,
+        model_calls=float(calls),
+        quality=measured["found"],
+        baseline=measured["plain"],
+        curve=tuple(curve),
+        sampler=kept,
+        fit={
+            "start": best.name,
+            "steps": taken,
+            "samples": samples.number,
+            "held_out": sum(part.number for part in parts[:held]),
+            "reference_steps": fit.reference_steps or uncached.program.num_steps,
+            "num_steps": uncached.program.num_steps,
+            "spread": spread(reference, ours),
+            "provenance": provenance_of(samples.params),
+            "starts": {k: x for k, x in measured.items() if k != "found"},
+        },
+    )
+
+
+def _parts(samples: Samples, batch: int) -> tuple[list[Samples], int]:
+    """The samples in parts of one size, and how many of these are held out."""
+    batch = min(batch, max(samples.number // _HELD_OUT, 1))
+    count = samples.number // batch
+    held = max(round(count / _HELD_OUT), 1)
+    if count - held < 1:
+        raise ValueError(
+            f"samples is {samples.number}; a table needs 2 or more, for some are held "
+            "out, and a hundred or more not to fit what is in them by chance"
+        )
+    places = [range(i * batch, (i + 1) * batch) for i in range(count)]
+    return [samples.some(some) for some in places], held
+
+
+def _reference(part: Samples, num_steps: int) -> Any:
+    result = sample(part.params, **part.with_steps(num_steps), **part.batch)
+    check_finite(result, part.batch["noise"])
+    return result.sample
+
+
+def _sampled(part: Samples, **options: Any) -> Any:
+    return sample(part.params, **_beside_a_table(part), **part.batch, **options).sample
+
+
+def _resolved(part: Samples, options: Mapping[str, Any]) -> Generation:
+    given = {**_beside_a_table(part), **part.batch, **options}
+    return resolve(part.params, Options(**given))
+
+
+def _beside_a_table(part: Samples) -> dict[str, Any]:
+    return {k: x for k, x in part.shared.items() if k not in TABLE_BRINGS}
+
+
+def _chunk(part: Samples, schedule: Any, end: Any) -> Chunk:
+    generation = _resolved(part, {"schedule": schedule})
+    condition, noise = _begun(generation)
+    inputs = Inputs(None, condition)
+    return Chunk(replace(generation, inputs=inputs, noise=noise, key=None), end)
+
+
+_begun = jax.jit(begin)
+
+
+def _starts(
+    samples: Samples, uncached: Generation, calls: int, like: Any
+) -> Iterator[_Start]:
+    """Tables that are known, as many plain steps the first of them."""
+    program = uncached.program
+    plain = _resolved(samples.some([0]), samples.with_steps(calls))
+
+    def start(name: str, tables: Any) -> _Start:
+        return _Start(name, tuple(per_output(tables, like)))
+
+    yield start("plain", as_table(plain.program.solver, plain.schedule))
+    model, outputs = program.model, tuple(program.model.outputs or ())
+    if calls < program.num_steps:
+        policies = {
+            name: even_spread(calls, program.num_steps, outputs, name).policy(
+                program.num_steps
+            )
+            for name in ("linear", "linear_x0")
+        }
+        tuned = _known(model, "tuned", calls)
+        if tuned is not None and tuned.num_steps == program.num_steps:
+            mask = mask_of_steps(tuned.steps, tuned.num_steps)
+            policies["tuned"] = static_schedule(mask, tuned.forecast)
+        for name, policy in policies.items():
+            yield start(name, as_table(program.solver, uncached.schedule, policy))
+    own = _known(model, "bespoke", calls)
+    if own is not None:
+        yield start("bespoke", own.tables)
+
+
+def _known(model: Any, name: str, calls: int) -> Any:
+    """What a model has already of so many calls, or None."""
+    find = getattr(model, name, None)
+    try:
+        return None if find is None else find(calls)
+    except ValueError:
+        return None
+
+
+def _weights(fit: TableFit, end: Any) -> tuple[float, ...]:
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(end)]
+    names = [jax.tree_util.keystr(p, simple=True, separator=".") for p in paths]
+    given = {} if fit.outputs is None else dict(fit.outputs)
+    for name in given:
+        if name not in names:
+            raise ValueError(unknown_name("output", name, names))
+    each = [float(given.get(name, 1.0)) for name in names]
+    return tuple(one / max(sum(each), 1e-30) for one in each)
+
+
+def _together(parts: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *each: jnp.concatenate(each), *parts)

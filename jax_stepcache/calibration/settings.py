@@ -1,0 +1,114 @@
+"""Settings that calibrations found, in one file, as a model's ``tuned.json`` is."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from jax_stepcache.calibration.provenance import weights_mark
+from jax_stepcache.calibration.quality import ahead
+from jax_stepcache.calibration.result import Calibration
+from jax_stepcache.network.tuned import TunedFile
+from jax_stepcache.paths import as_path
+from jax_stepcache.solvers.table import table_to_json
+
+
+def save_settings(
+    path: str | os.PathLike[str], calibration: Calibration, *more: Calibration
+) -> None:
+    """Adds what calibrations found to a file, under a temporary name renamed then.
+
+    Args:
+        path: of the file. What is in it for other caches and budgets stays.
+        calibration: the first one: of ``"bespoke"``, of ``"tuned"``, or of a backend
+            with a threshold.
+        *more: others, of the same step count.
+
+    Raises:
+        ValueError: for another step count than the file's, or a file that is damaged.
+        FileExistsError: if there is a folder of this name.
+    """
+    target = as_path(path)
+    if target.is_dir():
+        raise FileExistsError(f"{target} is a folder; give the name of a file")
+    found = TunedFile(target).read()
+    for one in (calibration, *more):
+        if not isinstance(one, Calibration):
+            raise TypeError(f"{one!r:.80} is no Calibration, which calibrate returns")
+        found = _with(found, one, target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, target)
+
+
+def load_settings(path: str | os.PathLike[str], params: Any = None) -> TunedFile:
+    """Opens a file of settings.
+
+    ``sample(params, **load_settings(path).options(4))`` samples with what won at 4
+    model calls.
+
+    Args:
+        path: of the file.
+        params: the weights that it is to be of; None to look at none.
+
+    Returns:
+        The file, read and checked.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is damaged, or its tables were found for other weights.
+    """
+    target = as_path(path)
+    if not target.is_file():
+        raise FileNotFoundError(f"there is no file of settings at {target}")
+    file = TunedFile(target)
+    marks = {
+        budget: one.get("provenance", {}).get("weights")
+        for budget, one in file.read().get("tables", {}).items()
+    }
+    for budget in marks:
+        file.table(int(budget))
+    mark = None if params is None else weights_mark(params)
+    others = [budget for budget, of in marks.items() if of not in (None, mark)]
+    if mark is not None and others:
+        raise ValueError(
+            f"{target} has tables of {', '.join(others)} model calls that were found "
+            "for other weights; calibrate them for these, or load without params"
+        )
+    return file
+
+
+def _with(found: dict[str, Any], one: Calibration, target: Any) -> dict[str, Any]:
+    """What was found, with one more."""
+    calls = str(int(one.model_calls))
+    num_steps = one.fit.get("num_steps", len(one.cache_config.get("steps_mask", ())))
+    before = found.get("num_steps", num_steps)
+    if num_steps and before and num_steps != before:
+        raise ValueError(
+            f"{target} is of {before} steps and this calibration of {num_steps}; give "
+            "each a file"
+        )
+    told = one.to_json()
+    if one.cache == "bespoke":
+        tuned = one.fit["starts"].get("tuned")
+        entry = {
+            "table": table_to_json(one.cache_config["table"]),
+            "wins": tuned is None or ahead(one.quality, tuned) > 0,
+            "provenance": {
+                **one.fit["provenance"],
+                "quality": told["quality"],
+                "spread": one.fit["spread"],
+                "plain": told["baseline"],
+                **{k: one.fit[k] for k in ("samples", "held_out", "reference_steps")},
+            },
+        }
+        part = {"tables": {**found.get("tables", {}), calls: entry}}
+    elif one.cache == "static":
+        entry = {"steps": one.fit["steps"], "forecast": one.cache_config["forecast"]}
+        part = {"schedules": {**found.get("schedules", {}), calls: entry}}
+    else:
+        entry = told["cache_config"]
+        part = {"settings": {**found.get("settings", {}), one.cache: entry}}
+    return {"num_steps": before or num_steps, **found, **part}

@@ -1,0 +1,101 @@
+"""What a fit of a table has reached, in a file to go on from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_stepcache.paths import as_path
+
+_WHOSE = "of"
+
+
+class Progressed(NamedTuple):
+    """Where a fit stands.
+
+    Attributes:
+        step: steps taken.
+        now: how far each output's table is moved.
+        adam: the optimiser's state.
+        best: the move that was best on held-out samples.
+        loss: its loss there.
+        idle: looks since then.
+    """
+
+    step: int
+    now: Any
+    adam: Any
+    best: Any
+    loss: float
+    idle: int
+
+
+def write_state(path: str | os.PathLike[str], state: Progressed, spaces: Any) -> None:
+    """Writes where a fit stands, under a temporary name that is renamed then.
+
+    Args:
+        path: of the file.
+        state: where it stands.
+        spaces: what it moves in, to tell fits apart.
+    """
+    target = as_path(path, "resume")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    leaves = jax.device_get(jax.tree.leaves(state))
+    arrays = {f"leaf{i}": np.asarray(x) for i, x in enumerate(leaves)}
+    with temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **{_WHOSE: _mark(spaces)}, **arrays)
+    os.replace(temporary, target)
+
+
+def read_state(
+    path: str | os.PathLike[str], like: Progressed, spaces: Any
+) -> Progressed:
+    """Reads where a fit stood.
+
+    Args:
+        path: of the file; one that is not there has reached nothing.
+        like: the state at the start.
+        spaces: see `write_state`.
+
+    Returns:
+        The state.
+
+    Raises:
+        ValueError: for a file that is damaged, or of another fit.
+    """
+    target = as_path(path, "resume")
+    if not target.exists():
+        return like
+    leaves, structure = jax.tree.flatten(like)
+    try:
+        with np.load(target, allow_pickle=False) as file:
+            whose = str(file[_WHOSE])
+            read = [file[f"leaf{i}"] for i in range(len(file.files) - 1)]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{target} is cut short, or is no such file: {error}"
+        ) from None
+    same = [np.shape(x) for x in read] == [np.shape(x) for x in leaves]
+    if whose != _mark(spaces) or not same:
+        raise ValueError(
+            f"{target} is of another fit: another model, start, number of calls or "
+            "other samples. Give resume another name, or remove the file"
+        )
+    found = jax.tree.unflatten(structure, map(jnp.asarray, read))
+    step, loss, idle = int(found.step), float(found.loss), int(found.idle)
+    return found._replace(step=step, loss=loss, idle=idle)
+
+
+def _mark(spaces: Any) -> str:
+    """A fit's mark: where it started, and what the network said there."""
+    mark = hashlib.sha256()
+    for x in jax.device_get(jax.tree.leaves(spaces)):
+        mark.update(np.ascontiguousarray(x).tobytes())
+    return mark.hexdigest()

@@ -1,0 +1,128 @@
+"""One file for what calibrations found, and where it came from."""
+
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_stepcache import (
+    Calibration,
+    calibrate,
+    load_settings,
+    sample,
+    save_settings,
+)
+from jax_stepcache.calibration.provenance import weights_mark
+from jax_stepcache.network.tuned import TunedFile
+
+WEIGHTS = {"w": jnp.linspace(-1, 1, 16).reshape(4, 4)}
+NOISE = jnp.linspace(-1, 1, 32).reshape(8, 4)
+OPTIONS = {"num_inference_steps": 6, "solver": "euler"}
+
+
+def network(weights, x, t, condition):
+    return jnp.tanh(x @ weights["w"] + t[:, None] / 1000)
+
+
+@pytest.fixture(scope="module")
+def found():
+    """A table and a schedule of 3 calls."""
+    given = {"samples": {"noise": NOISE}, "target": {"model_calls": 3}, **OPTIONS}
+    fit = {"steps": 20, "seconds": None, "learning_rate": 1e-2}
+    table = calibrate(WEIGHTS, network, cache="bespoke", fit=fit, **given)
+    return table, calibrate(WEIGHTS, network, cache="tuned", **given)
+
+
+def sampled(**options):
+    return sample(WEIGHTS, model=network, noise=NOISE, **options)
+
+
+def test_what_won_is_sampled(tmp_path, found):
+    """Saved and loaded, it gives the sample that the calibration's options give."""
+    table, tuned = found
+    file = tmp_path / "deep" / "settings.json"
+    save_settings(file, table)
+    loaded = load_settings(file, WEIGHTS)
+    wanted = sampled(**table.options)
+    given = sampled(**loaded.options(3))
+    np.testing.assert_array_equal(given.sample, wanted.sample)
+    save_settings(file, tuned)
+    assert load_settings(file).table(3).wins
+    assert loaded.options(3)["cache"] == "bespoke"
+    lost = {"tuned": {name: x + 1 for name, x in table.quality.items()}}
+    fit = {**table.fit, "starts": lost}
+    save_settings(file, dataclasses.replace(table, fit=fit))
+    options = loaded.options(3)
+    assert options["cache"] == "static"
+    np.testing.assert_array_equal(
+        sampled(**options, solver="euler").sample, sampled(**tuned.options).sample
+    )
+    assert [one.name for one in file.parent.iterdir()] == ["settings.json"]
+
+
+def test_provenance_is_kept(tmp_path, found):
+    """Which weights, how many samples, against what, when, how near, how sure."""
+    file = tmp_path / "settings.json"
+    save_settings(file, *found)
+    told = json.loads(file.read_text())["tables"]["3"]["provenance"]
+    assert told["weights"] == weights_mark(WEIGHTS)
+    assert told["samples"] == 8
+    assert told["held_out"] == 2
+    assert told["reference_steps"] == 6
+    assert set(told["quality"]) == set(told["spread"]) == set(told["plain"]) == {""}
+    assert told["date"].count("-") == 2
+
+
+def test_tables_of_other_weights_are_told(tmp_path, found):
+    """A table is of the weights that it was found for."""
+    file = tmp_path / "settings.json"
+    save_settings(file, found[0])
+    with pytest.raises(ValueError, match="for other weights"):
+        load_settings(file, {"w": WEIGHTS["w"] + 1})
+    assert load_settings(file).path == file
+
+
+def test_damaged_files(tmp_path, found):
+    """What is no file of settings is told by name, and is not written over."""
+    file = tmp_path / "settings.json"
+    with pytest.raises(FileNotFoundError, match="no file of settings"):
+        load_settings(file)
+    save_settings(file, found[0])
+    with pytest.raises(ValueError, match="no table of 5 model calls"):
+        load_settings(file).table(5)
+    whole = json.loads(file.read_text())
+    for damage, message in (
+        ({"num_steps": None}, "num_steps"),
+        ({"tables": {"3": {}}}, "its table of 3 calls"),
+        ({"tables": {"4": whole["tables"]["3"]}}, "makes 3"),
+        ({"tables": {"x": {}}}, "'tables' has"),
+    ):
+        file.write_text(json.dumps({**whole, **damage}))
+        with pytest.raises(ValueError, match=message):
+            load_settings(file)
+    file.write_text("{")
+    for use in (load_settings, lambda path: save_settings(path, found[0])):
+        with pytest.raises(ValueError, match="is not JSON"):
+            use(file)
+    assert file.read_text() == "{"
+    file.write_text(json.dumps({**whole, "num_steps": 16}))
+    with pytest.raises(ValueError, match="is of 16 steps"):
+        save_settings(file, found[0])
+    with pytest.raises(FileExistsError, match="is a folder"):
+        save_settings(tmp_path, found[0])
+    with pytest.raises(TypeError, match="no Calibration"):
+        save_settings(tmp_path / "new.json", {"cache": "bespoke"})  # pyright: ignore
+    assert not (tmp_path / "new.json").exists()
+
+
+def test_thresholds_stand_beside(tmp_path):
+    """Settings of a backend are in the same file, by the backend's name."""
+    file = tmp_path / "settings.json"
+    config = {"rel_l1_thresh": 0.2}
+    one = Calibration(
+        "tea_cache", config, {"model_calls": 4}, True, 4.0, {"": 30.0}, {}, ()
+    )
+    save_settings(file, dataclasses.replace(one, fit={"num_steps": 6}))
+    assert TunedFile(file).settings("tea_cache") == config
