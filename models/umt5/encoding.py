@@ -44,7 +44,10 @@ def encode(config: UMT5Config, weights: Any, ids: Any, mask: Any) -> jax.Array:
 
 
 def check_tokens(config: UMT5Config, ids: Any, mask: Any) -> None:
-    """Checks tokens before anything is compiled; traced ones by their shape.
+    """Checks tokens before anything is compiled.
+
+    Those that are traced, or partly in other processes, are looked at no further than
+    their shape.
 
     Args:
         config: the encoder's.
@@ -63,7 +66,7 @@ def check_tokens(config: UMT5Config, ids: Any, mask: Any) -> None:
         dtype = jax.dtypes.result_type(array)
         if dtype.kind not in kinds:
             raise ValueError(f"{name} has dtype {dtype}; it must be of integers")
-    if isinstance(ids, Tracer):
+    if isinstance(ids, Tracer) or not getattr(ids, "is_fully_addressable", True):
         return
     here = np.asarray(fetched(ids))
     if here.min() < 0 or here.max() >= config.vocab:
