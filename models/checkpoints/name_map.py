@@ -89,8 +89,8 @@ def _named(table: Table, before: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def _recipe(tensor: Tensor, shape: tuple[int, ...], prefix: str) -> Recipe:
-    several = isinstance(tensor.source, tuple)
-    sources = tensor.source if several else (tensor.source,)
+    sources = (tensor.source,) if isinstance(tensor.source, str) else tensor.source
+    parts = len(sources)
     stacked = "{layer}" in sources[0]
     if stacked:
         sources = tuple(s.format(layer=i) for i in range(shape[0]) for s in sources)
@@ -100,5 +100,5 @@ def _recipe(tensor: Tensor, shape: tuple[int, ...], prefix: str) -> Recipe:
         convert=tensor.convert,
         shape=shape,
         stacked=stacked,
-        parts=len(tensor.source) if several else 1,
+        parts=parts,
     )

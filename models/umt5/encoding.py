@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jax_stepcache.check import fetched
 from jax_stepcache.meshes.explicit import under_automatic_axes
@@ -43,7 +44,10 @@ def encode(config: UMT5Config, weights: Any, ids: Any, mask: Any) -> jax.Array:
 
 
 def check_tokens(config: UMT5Config, ids: Any, mask: Any) -> None:
-    """Checks tokens before anything is compiled; traced ones by their shape.
+    """Checks tokens before anything is compiled.
+
+    Those that are traced, or partly in other processes, are looked at no further than
+    their shape.
 
     Args:
         config: the encoder's.
@@ -62,7 +66,7 @@ def check_tokens(config: UMT5Config, ids: Any, mask: Any) -> None:
         dtype = jax.dtypes.result_type(array)
         if dtype.kind not in kinds:
             raise ValueError(f"{name} has dtype {dtype}; it must be of integers")
-    if isinstance(ids, jax.core.Tracer):
+    if isinstance(ids, Tracer) or not getattr(ids, "is_fully_addressable", True):
         return
     here = np.asarray(fetched(ids))
     if here.min() < 0 or here.max() >= config.vocab:

@@ -2,8 +2,8 @@
 
 import ast
 import dataclasses
-import importlib
 import inspect
+import pkgutil
 import re
 
 import pytest
@@ -87,8 +87,7 @@ def test_every_reference_is_to_something():
     identifiers = re.findall(r"^::: ([\w.]+)$", _ALL, re.M)
     assert identifiers
     for identifier in identifiers:
-        module, _, attribute = identifier.rpartition(".")
-        there = getattr(importlib.import_module(module), attribute)
+        there = pkgutil.resolve_name(identifier)
         assert inspect.getdoc(there), identifier
 
 

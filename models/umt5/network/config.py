@@ -37,7 +37,7 @@ class UMT5Config:
         num_heads: attention heads; they divide ``dim_attn``.
         num_layers: transformer blocks.
         num_buckets: kinds of distances between two tokens, half of them to the right;
-            a multiple of four.
+            at least four.
         max_dist: from this distance on all are of one kind; more than a quarter of
             ``num_buckets``, for those below that have a kind of their own.
         eps: added to the mean squares that normalisations divide by.
@@ -68,10 +68,8 @@ class UMT5Config:
                 f"num_heads must divide dim_attn, got {self.num_heads} and "
                 f"{self.dim_attn}"
             )
-        if self.num_buckets % 4:
-            raise ValueError(
-                f"num_buckets must be a multiple of 4, got {self.num_buckets}"
-            )
+        if self.num_buckets < 4:
+            raise ValueError(f"num_buckets must be at least 4, got {self.num_buckets}")
         if self.max_dist <= self.num_buckets // 4:
             raise ValueError(
                 f"max_dist must be more than num_buckets / 4, got {self.max_dist} and "

@@ -50,7 +50,7 @@ def position_bias(config: UMT5Config, table: jax.Array, length: int) -> jax.Arra
         (1, heads, length, length) float32.
     """
     kinds = buckets(config, np.arange(1 - length, length))
-    by_distance = table.astype(jnp.float32)[kinds]
+    by_distance = table.astype(jnp.float32)[kinds].T
     place = jnp.arange(length)
-    bias = by_distance[place[None, :] - place[:, None] + (length - 1)]
-    return jnp.moveaxis(bias, -1, 0)[None]
+    which = place[None, :] - place[:, None] + (length - 1)
+    return jnp.take(by_distance, which, axis=1)[None]

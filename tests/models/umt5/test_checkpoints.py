@@ -72,7 +72,7 @@ def test_shards_of_transformers(tmp_path):
     [
         ({"feed_forward_proj": "relu"}, "feed_forward_proj must be 'gated-gelu'"),
         ({"vocab_size": 0}, "vocab must be an integer >= 1"),
-        ({"relative_attention_num_buckets": 6}, "multiple of 4"),
+        ({"relative_attention_num_buckets": 3}, "num_buckets must be at least 4"),
         ({"relative_attention_max_distance": 4}, "max_dist must be more than"),
     ],
 )
