@@ -3,11 +3,12 @@ PYTHON ?= python3
 # Processes that share the tests; each compiles, so more than cores is no faster.
 WORKERS ?= 2
 
-.PHONY: help sample rollout test test-all check docs installed notebooks benchmarks peers gpu-program gpu-program-small gpu train train-digits clean
+.PHONY: help sample rollout pixels test test-all check docs installed notebooks benchmarks peers gpu-program gpu-program-small gpu train train-digits clean
 
 help:
 	@echo "make sample      sample the bundled model: a table and a picture in out/"
 	@echo "make rollout     closed-loop success rates and a GIF in out/"
+	@echo "make pixels      write out/DreamZero-tiny: all parts of a DreamZero, random weights"
 	@echo "make test        run the tests that take seconds"
 	@echo "make test-all    run these and all that take longer"
 	@echo "make check       format, lint and types"
@@ -31,6 +32,11 @@ sample: .venv-plot/stamp
 
 rollout: .venv-plot/stamp
 	.venv-plot/bin/jax-stepcache rollout --out out
+
+pixels: .venv-pixels/stamp
+	mkdir -p out
+	test -d out/DreamZero-tiny || \
+		.venv-pixels/bin/python -m jax_stepcache.models.dreamzero.pixels.tiny out/DreamZero-tiny
 
 test: .venv-test/stamp
 	.venv-test/bin/python -m pytest -n $(WORKERS) --dist loadfile

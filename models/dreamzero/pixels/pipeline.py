@@ -82,8 +82,7 @@ class DreamZeroPipeline(LatentPipeline):
                 needs 16-bit activations; None for the model's own, which picks.
 
         Raises:
-            TypeError: if the params are not a DreamZero's, the statistics or the
-                encoders none.
+            TypeError: for params, statistics or encoders that are none.
             ValueError: for unknown names or settings that do not fit.
         """
         super().__init__(
@@ -122,9 +121,8 @@ class DreamZeroPipeline(LatentPipeline):
             folder: such as ``DreamZero-DROID``, downloaded.
             embodiment: the robot.
             tokenizer: the text encoder's, or where it lies; in the folder unless given.
-            offload: whether the text encoder's weights wait on the host between
-                prompts; see `Encoders.offloaded`.
-            dtype: see `jax_stepcache.load_params`.
+            offload: see `Encoders.offloaded`.
+            dtype: see `jax_stepcache.load_params`; so is ``layers``.
             layers: likewise.
             cache_backend: see `DreamZeroPipeline`; so are the following.
             cache_config: likewise.
@@ -137,9 +135,7 @@ class DreamZeroPipeline(LatentPipeline):
             The pipeline.
 
         Raises:
-            FileNotFoundError: if files are missing, a tokenizer's among them.
-            ImportError: without what reads a tokenizer, with what to install.
-            ValueError: for what is missing in the folder, or does not fit.
+            FileNotFoundError: as `load_folder`; likewise ImportError and ValueError.
         """
         loading = {"dtype": dtype, "mesh": mesh, "rules": rules, "layers": layers}
         loaded = load_folder(folder, embodiment, tokenizer, offload=offload, **loading)
@@ -164,8 +160,7 @@ class DreamZeroPipeline(LatentPipeline):
         """Begins a robot's session; or, given encoded prompts, sessions of latents.
 
         Args:
-            text: None for a session of messages, which bring the prompt; see
-                `LatentPipeline.start` otherwise.
+            text: None for a session of messages; otherwise see `LatentPipeline.start`.
             negative_text: likewise.
 
         Returns:
@@ -313,8 +308,8 @@ class DreamZeroPipeline(LatentPipeline):
             session: the session; it stays as it is, for `film`.
 
         Returns:
-            The session to go on with. As with the original's servers, that of a 14B
-            model keeps its position, and the next step's single frame begins a window.
+            The session to go on with. As in the original, that of a 14B model keeps its
+            position, and the next step's single frame begins a window.
         """
         whole = self._sensing().whole_resets
         check_robot_session(session)
@@ -328,10 +323,9 @@ class DreamZeroPipeline(LatentPipeline):
             session: the session.
 
         Returns:
-            uint8 (F, H, W, 3) of the canvas (14B) or what was encoded of it (5B); four
-            frames for each latent one but the first, which has one; none before the
-            first step. Where a window begins anew, its first frame follows the imagined
-            ones.
+            uint8 (F, H, W, 3) of what was encoded; four frames for each latent one but
+            the first, which has one; none before the first step. Where a window begins
+            anew, its first frame follows the imagined ones.
         """
         senses = self._sensing()
         check_robot_session(session)
