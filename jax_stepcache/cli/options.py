@@ -35,7 +35,9 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         help="the backend's settings, e.g. "
         """'{"velocity_sim_thresholds": [0.98], "velocity_skip_countdowns": [3]}'""",
     )
-    parser.add_argument("--budget", type=int, help="model calls for --cache tuned")
+    parser.add_argument(
+        "--budget", type=int, help="model calls for --cache tuned or bespoke"
+    )
     parser.add_argument(
         "--forecast",
         type=_json_or_name,

@@ -135,7 +135,7 @@ def _add_calibrate(commands: Any) -> None:
     parser.add_argument(
         "--cache",
         default="tuned",
-        help="what to calibrate: tuned (schedule and forecasts), "
+        help="what to calibrate: tuned (schedule and forecasts), bespoke (a table), "
         f"{', '.join(THRESHOLDS)} (default: %(default)s)",
     )
     parser.add_argument(
@@ -149,7 +149,9 @@ def _add_calibrate(commands: Any) -> None:
         "--calls", type=float, help="model calls it may make, in the mean"
     )
     target.add_argument("--psnr", type=float, help="dB it must reach")
-    parser.add_argument("--samples", type=int, default=8, help="samples to measure on")
+    parser.add_argument(
+        "--samples", type=int, help="samples to measure on (default: 8, of tables 256)"
+    )
     parser.add_argument("--steps", type=int, help="solver steps")
     parser.add_argument("--guidance-scale", type=float, help="guidance scale")
     parser.add_argument("--seed", type=seed, default=0, help="seed of the samples")

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jax_stepcache.backends import resolve_policy
+from jax_stepcache.backends import CacheBackend, resolve_cache, resolve_policy
 from jax_stepcache.check import fetched
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.measure.metrics import psnr, rmse
 from jax_stepcache.network.params import Params
+from jax_stepcache.options import TABLE_BRINGS
+from jax_stepcache.policy.named import Uncached
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.sampling import sample
 
@@ -102,18 +104,26 @@ def policy_of(params: Params, row: Contender) -> tuple[Policy, dict[str, Any]]:
         row: the contender.
 
     Returns:
-        The policy, and the row's options without those of the cache.
+        The policy, and the row's options without those of the cache; where it brings
+        tables, these are the schedule among them.
     """
     options = dict(row.options)
     cache = options.pop("cache", None)
     settings = {
         name: options.pop(name, None) for name in ("cache_config", "budget", "forecast")
     }
+    found = resolve_cache(cache, params.model, **settings)
+    if not isinstance(found, CacheBackend):
+        return found, options
+    asked = {name: x for name, x in options.items() if name in TABLE_BRINGS}
+    tables = found.tables(params.model, asked)
+    if tables is not None:
+        left = {name: x for name, x in options.items() if name not in TABLE_BRINGS}
+        return Uncached(), {**left, "schedule": tables}
     steps = options.get(
         "num_inference_steps", params.model.defaults.num_inference_steps
     )
-    policy = resolve_policy(cache, params.model, steps, **settings)
-    return policy, options
+    return found.policy(params.model, steps), options
 
 
 def compare(

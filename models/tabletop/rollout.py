@@ -60,6 +60,7 @@ def rollout(
     solver: str | None = None,
     shift: float | None = None,
     guidance_scale: float | None = None,
+    schedule: Any = None,
     deadline: int = DEADLINE,
 ) -> Rollout:
     """Runs many episodes in one program.
@@ -76,6 +77,7 @@ def rollout(
         solver: likewise.
         shift: likewise.
         guidance_scale: likewise.
+        schedule: likewise, tables only; their numbers may change like the policy's.
         deadline: world steps of an episode; a whole number of chunks.
 
     Returns:
@@ -99,6 +101,7 @@ def rollout(
             solver=solver,
             shift=shift,
             guidance_scale=guidance_scale,
+            schedule=schedule,
         )
 
         def act(state: WorldState, action: jax.Array) -> tuple[WorldState, Any]:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_stepcache import load_params
-from jax_stepcache.measure.compare import compare, contenders
+from jax_stepcache import load_params, sample
+from jax_stepcache.measure.compare import Contender, compare, contenders, policy_of
 from jax_stepcache.measure.metrics import psnr, rmse
 
 
@@ -38,3 +38,20 @@ def test_rows_are_the_cache_the_tuned_schedule_and_as_many_plain_steps():
     assert found[0].speedup == 1.0
     assert all(math.isfinite(row.psnr) for row in found[1:])
     assert all(math.isnan(row.action_rmse) for row in found)
+
+
+def test_a_table_is_a_schedule_for_loops_of_ones_own():
+    """What steps by a table elsewhere does so there; it is not all steps uncached."""
+    params = load_params("dit")
+    digits, key = {"label": jnp.arange(2)}, jax.random.key(0)
+    for cache in ("bespoke", "tuned"):
+        row = Contender(cache, {"cache": cache, "budget": 4})
+        policy, options = policy_of(params, row)
+        given = sample(params, observation=digits, key=key, cache=policy, **options)
+        wanted = sample(params, observation=digits, key=key, **row.options)
+        assert given.stats.model_calls == wanted.stats.model_calls == 4
+        np.testing.assert_array_equal(given.sample, wanted.sample)
+    row = Contender("tuned", {"cache": "tuned", "budget": 4, "solver": "euler"})
+    policy, options = policy_of(params, row)
+    assert options == {"solver": "euler"}
+    assert int(policy.gate.mask.sum()) == 4
