@@ -46,20 +46,34 @@ def main(arguments: list[str] | None = None) -> int:
     from ahead.reading import read
     from report import print_table, write_json
 
+    start = time.perf_counter()
     results: dict[str, Any] = {}
-    for ask, devices in _asks(given):
-        program = lowered(ask, mesh_of(given.gpu, (devices,), ("devices",)))
-        done = compiled(program.function, *program.arguments)
-        calls = _calls(ask, given.calls)
-        found = read(program, done, given.gpu, calls)
-        name = f"{' '.join(str(x) for x in ask)} on {devices}"
-        about = {"ask": ask._asdict(), "devices": devices, "calls": calls}
-        results[name] = {**about, **found}
-        print(f"{name}: {found['floor_ms']} ms, peak {found['memory_gib']['peak']} GiB")
-    print_table({name: _row(found) for name, found in results.items()})
+    for case in _cases(given):
+        results[case.name] = row = _row_of(case, lowered, read)
+        print(f"{case.name}: {_told(row)}", flush=True)
+    print_table({k: _figures(row) for k, row in results.items() if "floor_ms" in row})
+    print(f"{len(results)} programs in {time.perf_counter() - start:.0f} s")
     if given.json:
-        write_json(given.json, {"gpu": given.gpu, "programs": results})
-    return 0
+        write_json(given.json, {"programs": results})
+    return int(any("failed" in row for row in results.values()))
+
+
+def _row_of(case: Case, lowered: Any, read: Any) -> dict[str, Any]:
+    """The figures of a program; or what the library, or the compiler, says instead."""
+    ask, calls = case.ask, _calls(case.ask, case.calls)
+    shape, names = case.mesh
+    about = {"gpu": case.gpu, "devices": case.devices, "mesh": dict(zip(names, shape))}
+    row = {"ask": ask._asdict(), **about, "calls": calls}
+    mesh = mesh_of(case.gpu, shape, names)
+    try:
+        program = lowered(ask, mesh)
+    except ValueError as refusal:
+        return {**row, "refused": str(refusal)}
+    try:
+        done = compiled(program.function, *program.arguments)
+    except Exception as error:  # The others are still worth having.
+        return {**row, "failed": f"{type(error).__name__}: {error}"[:500]}
+    return {**row, **read(program, done, case.gpu, calls)}
 
 
 def _parsed(arguments: list[str] | None) -> argparse.Namespace:
