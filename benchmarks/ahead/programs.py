@@ -32,34 +32,8 @@ from jax_stepcache.requests.many import NO_LIMIT, check_many
 from jax_stepcache.requests.together import put_together
 from jax_stepcache.sampling import _run
 
+from .asks import BUNDLED, Ask
 from .device import placed
-
-BUNDLED, ROBOTS = ("tabletop", "dit"), ("wan22-5b", "droid-14b")
-
-
-class Ask(NamedTuple):
-    """What to compile.
-
-    Attributes:
-        model: one of `BUNDLED` and `ROBOTS`.
-        program: ``"sample"``; ``"slots"``, what `sample_many`, `serve` and `step_many`
-            run; or, of robots, ``"observe"``.
-        cache: a cache's name, or ``"none"``.
-        decide: ``"batch"`` or ``"sample"``.
-        attention: of robots: ``"cudnn"`` or ``"xla"``.
-        layers: ``"apart"`` or ``"stacked"``.
-        rows: samples, or robots, or slots.
-        rules: on several devices, a preset's name.
-    """
-
-    model: str
-    program: str = "sample"
-    cache: str = "step_cache"
-    decide: str = "batch"
-    attention: str = "cudnn"
-    layers: str = "apart"
-    rows: int = 1
-    rules: str | None = None
 
 
 class Lowered(NamedTuple):
@@ -76,6 +50,7 @@ class Lowered(NamedTuple):
             that is not told.
         seen: see `kernels`: of the cached keys, the mean share that is seen from the
             places of a window; empty without a cache.
+        slots: requests that are taken into slots; 1 where there are none.
     """
 
     function: Any
@@ -86,6 +61,7 @@ class Lowered(NamedTuple):
     cached: frozenset[tuple[int, ...]]
     scores: tuple[int, int] | None
     seen: Mapping[int, float]
+    slots: int
 
 
 def lowered(ask: Ask, mesh: Any) -> Lowered:
@@ -134,6 +110,7 @@ def _bundled(ask: Ask, mesh: Any) -> Lowered:
         frozenset(),
         None,
         {},
+        ask.rows if ask.program == "slots" else 1,
     )
 
 
@@ -171,15 +148,20 @@ def _robot(ask: Ask, mesh: Any) -> Lowered:
         given = {"condition": condition, "noise": model.noise_struct(rows)}
         program = _slots if ask.program == "slots" else _sample
         function, arguments = program(ask, mesh, params, given)
+    slotted = ask.program == "slots"
+    # Slots hold rows of their own beside those of the requests.
+    held = arguments[2].condition.cache if slotted else session.cache
+    cached = jax.tree.leaves((session.cache[:2], held[:2]))
     return Lowered(
         function,
         arguments,
         dit.num_layers,
         not observing and ask.cache != "none",
         _of_one_layer(weights),
-        frozenset(map(_on_a_device, jax.tree.leaves(session.cache[:2]))),
+        frozenset(map(_on_a_device, cached)),
         (own, room + own),
         _seen(dit, observing),
+        ask.rows if slotted else 1,
     )
 
 
