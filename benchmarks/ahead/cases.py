@@ -100,11 +100,14 @@ def _alone(model: str, caches: list[str]) -> Iterator[Case]:
 def _spread(model: str, count: int, cache: str) -> Iterator[Case]:
     if model not in ROBOTS:
         yield Case(Ask(model, cache=cache, rows=count, rules="data"), devices=count)
-        yield Case(Ask(model, cache=cache, rules="tensor"), devices=count)
+        if model != "tabletop" or count == 2:  # Three heads: no mesh divides them.
+            yield Case(Ask(model, cache=cache, rules="tensor"), devices=count)
         if count == 2:
+            yield Case(Ask(model, cache=cache, rules="branches"), devices=count)
             each = Ask(model, cache=cache, decide="sample", rows=2, rules="data")
-            yield Case(each, devices=2)
-            yield Case(Ask(model, "slots", cache, rows=2, rules="data"), devices=2)
+            yield Case(each, devices=count)
+            slots = Ask(model, "slots", cache, rows=2, rules="data")
+            yield Case(slots, devices=count)
         return
     for rules in ("branches", "tensor"):
         yield Case(Ask(model, "observe", "none", rules=rules), devices=count)

@@ -72,8 +72,7 @@ def control_flow(module: Module) -> dict[str, Any]:
             reads["turn of a loop"] += one.trips is None
         elif one.op == "conditional":
             conditionals += 1
-            where = "all" if loop is None else "step"
-            where = "turn of a loop" if loop and loop.trips is None else where
+            where = "outside of loops" if loop is None else "step"
             reads[where] += 1
         elif one.op in ("send", "recv", "infeed", "outfeed") or (
             one.op == "custom-call" and "callback" in one.target
