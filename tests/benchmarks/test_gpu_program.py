@@ -211,7 +211,7 @@ def test_times_beside_floors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     times.main(["--models", "dit", "--json", str(out)])
     found = json.loads(out.read_text())
     assert found["device"]
-    assert found["rows"]["dit none"]["calls"] == 16
+    assert found["rows"]["dit sample none on 1 cpu"]["calls"] == 16
     assert all(row["ms"] > 0 for row in found["rows"].values())
     assert times.known_gpu("NVIDIA H100 80GB HBM3") == "h100"
     assert times.known_gpu("cpu") is None
