@@ -97,6 +97,74 @@ def test_arithmetic_and_traffic_of_kernels(ahead: Any) -> None:
     assert ahead.turns.host_reads(module, 3) == 16
 
 
+# Slots: a loop in which requests are taken; one over network calls, which sends 16
+# bytes; in it one in which slots walk on. Of no loop the turns are known.
+SLOTS = """HloModule slots
+
+%going (s: f32[4]) -> pred[] {
+  %s = f32[4]{0} parameter(0)
+  ROOT %more = pred[] fusion(%s), kind=kLoop, calls=%asked
+}
+
+%take (s: f32[4]) -> f32[4] {
+  %s = f32[4]{0} parameter(0)
+  ROOT %all-gather.1 = f32[4]{0} all-gather(%s), replica_groups={{0,1}}, dimensions={0}
+}
+
+%leave (s: f32[4]) -> f32[4] {
+  %s = f32[4]{0} parameter(0)
+  ROOT %copy.1 = f32[4]{0} copy(%s)
+}
+
+%walk (s: f32[4]) -> f32[4] {
+  %s = f32[4]{0} parameter(0)
+  %p = pred[] fusion(%s), kind=kLoop, calls=%asked
+  ROOT %c = f32[4]{0} conditional(%p, %s, %s), true_computation=%take, false_computation=%leave
+}
+
+%call (s: f32[4]) -> f32[4] {
+  %s = f32[4]{0} parameter(0)
+  %all-reduce.1 = f32[4]{0} all-reduce(%s), replica_groups={{0,1}}, to_apply=%sum
+  ROOT %walked = f32[4]{0} while(%all-reduce.1), condition=%going, body=%walk
+}
+
+ENTRY %main (s: f32[4]) -> f32[4] {
+  %s = f32[4]{0} parameter(0)
+  %taken = f32[4]{0} while(%s), condition=%going, body=%walk
+  ROOT %y = f32[4]{0} while(%taken), condition=%going, body=%call
+}
+"""  # noqa: E501
+
+
+def test_turns_of_loops_that_tell_none(ahead: Any) -> None:
+    """Rule: requests are taken one a turn; the loop around a loop goes over network
+    calls; between these, steps are walked. The host reads all their questions."""
+    # A computation is one loop's in what XLA writes.
+    text = SLOTS.replace(
+        "%taken = f32[4]{0} while(%s), condition=%going, body=%walk",
+        "%taken = f32[4]{0} while(%s), condition=%before, body=%admit",
+    )
+    for name, other in (("going", "before"), ("walk", "admit")):
+        start = SLOTS.index(f"%{name} (")
+        body = SLOTS[start : SLOTS.index("}\n\n", start) + 3]
+        text = text.replace(
+            "ENTRY", body.replace(f"%{name} (", f"%{other} (") + "ENTRY"
+        )
+    module = ahead.hlo.parse(text)
+    found = list(ahead.kernels.kernels(module, 4.0, rows=3))
+    times = {k.instruction.name: (k.times, k.gated) for k in found}
+    assert times["all-reduce.1"] == (4, True)
+    takes = [k for k in found if k.instruction.name == "all-gather.1"]
+    assert sum(k.times for k in takes) == 3
+    assert not any(k.gated for k in takes)
+    leaves = sum(k.times for k in found if k.instruction.name == "copy.1")
+    assert leaves == 16
+    # Admission: 3 turns, each with a conditional, and 1 more question; calls: 4 and 1;
+    # walking: 4 a call with a conditional, and 1 more at each call.
+    reads = 3 * 2 + 1 + 4 + 1 + 16 * 2 + 4
+    assert ahead.turns.host_reads(module, 4.0, 3) == reads
+
+
 ATTENTION = """HloModule attention
 
 ENTRY %main (q: bf16[2,8,4,16], k: bf16[2,40,4,16], v: bf16[2,40,4,16]) -> bf16[1] {
