@@ -97,14 +97,15 @@ _CONFIGS: dict[str, Any] = {
 def _bundled(ask: Ask, mesh: Any) -> Lowered:
     params = load_params(ask.model, layers="stacked")
     params = _laid_out(params, ask, mesh)
+    model: Any = params.model
     rows = 1 if ask.program == "slots" else ask.rows
-    shown = params.model.example(jax.random.key(0), rows)
+    shown = model.example(jax.random.key(0), rows)
     program = _slots if ask.program == "slots" else _sample
     function, arguments = program(ask, mesh, params, {"observation": shown})
     return Lowered(
         function,
         arguments,
-        params.model.num_blocks,
+        model.num_blocks,
         ask.cache != "none",
         _of_one_layer(params.weights),
         frozenset(),

@@ -37,6 +37,7 @@ def running(
     counted = STEPS if calls is None else calls
     # A computation, how often it runs, turns of the loop around it, the share of these
     # in which a conditional in it takes its first branch, and whether it is gated.
+    todo: list[tuple[str, float, float, float | None, bool]]
     todo = [(module.entry, 1.0, 1.0, None, False)]
     while todo:
         name, times, turns, share, gated = todo.pop()
