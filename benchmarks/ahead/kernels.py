@@ -29,6 +29,10 @@ class Peak(NamedTuple):
 PEAKS = {"h100": Peak(989e12, 3.35e12), "h200": Peak(989e12, 4.8e12)}
 
 
+# What writes into its first operand, and which of its operands that update is.
+IN_PLACE = {"dynamic-update-slice": 1, "scatter": 2}
+
+
 class Kernel(NamedTuple):
     """A kernel, as often as it runs.
 
@@ -170,7 +174,7 @@ def _reads(inside: list[Instruction], given: list[int]) -> int:
                     todo.append(user.name)
                 elif user.op in ("dynamic-slice", "slice", "gather"):
                     total += user.bytes
-                elif user.op != "dynamic-update-slice" or user.operands[0] != operand:
+                elif user.op not in IN_PLACE or user.operands[0] != operand:
                     return whole
         return min(total, whole)
 
@@ -195,8 +199,8 @@ def _writes(inside: list[Instruction], one: Instruction) -> int:
 def _written(one: Instruction, inside: dict[str, Instruction]) -> int:
     while one.op == "bitcast":
         one = inside[one.operands[0]]
-    updates = one.op == "dynamic-update-slice"
-    return inside[one.operands[1]].bytes if updates else one.bytes
+    update = IN_PLACE.get(one.op)
+    return one.bytes if update is None else inside[one.operands[update]].bytes
 
 
 def is_collective(one: Instruction) -> bool:

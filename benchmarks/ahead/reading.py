@@ -10,7 +10,7 @@ from typing import Any
 
 from .device import Compiled
 from .hlo import Instruction, Module, dimensions, parse
-from .kernels import PEAKS, Kernel, is_collective, kernels
+from .kernels import IN_PLACE, PEAKS, Kernel, is_collective, kernels
 from .programs import Lowered
 from .turns import STEPS, host_reads
 
@@ -127,7 +127,7 @@ def _is_scores(shape: list[int], scores: tuple[int, int]) -> bool:
 
 def _in_place(module: Module, one: Instruction) -> bool:
     inside = module.computations.get(one.fused, [])
-    return any(other.op == "dynamic-update-slice" for other in inside)
+    return any(other.op in IN_PLACE for other in inside)
 
 
 def collectives(found: list[Kernel]) -> dict[str, Any]:
