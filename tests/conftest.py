@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--vectors",
         metavar="DIR",
         type=Path,
-        help="folder with dreamzero/ and caches/, the recorded runs of the originals",
+        help="folder with caches/, dreamzero/, encoders/: runs of the originals",
     )
 
 

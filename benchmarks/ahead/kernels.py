@@ -109,15 +109,8 @@ def _cost(
         moved = sum(given) + size(_first(one.shape))
         return "product", 2 * math.prod(out) * depth, moved, 0
     if one.op == "custom-call" and "cudnn" in one.target:
-        batch, heads, rows, width = dimensions(one.shape)
-        keys, over = divmod(
-            math.prod(dimensions(here[one.operands[1]].shape)), batch * heads * width
-        )
-        assert over == 0, one.shape
-        share = seen.get(keys, 1.0)
-        unread = (1 - share) * (given[1] + given[2])
-        flops = 4 * batch * heads * rows * width * keys * share
-        return "attention", flops, sum(given) - unread + size(_first(one.shape)), 0
+        second = dimensions(here[one.operands[1]].shape)
+        return _cudnn(one, second, given, seen)
     if is_collective(one):
         return "collective", 0, 0, _sent(one, given)
     if one.op == "copy":
@@ -148,6 +141,25 @@ def _fusion(
         if word in one.name:
             return kind, 0, moved, 0
     return "elementwise", 0, moved, 0
+
+
+def _cudnn(
+    one: Instruction, second: list[int], given: list[int], seen: Mapping[int, float]
+) -> tuple[str, float, float, float]:
+    """A convolution or an attention, of the shape of its kernel or its keys."""
+    moved = sum(given) + size(_first(one.shape))
+    if "cudnn$conv" in one.target:
+        labels = one.attribute(r"dim_labels=\w+_(\w+)->")
+        taps = math.prod(second) // second[labels.index("o")]
+        flops = 2 * math.prod(dimensions(one.shape)) * taps
+        return "convolution", flops, moved, 0
+    batch, heads, rows, width = dimensions(one.shape)
+    keys, over = divmod(math.prod(second), batch * heads * width)
+    assert over == 0, one.shape
+    share = seen.get(keys, 1.0)
+    unread = (1 - share) * (given[1] + given[2])
+    flops = 4 * batch * heads * rows * width * keys * share
+    return "attention", flops, moved - unread, 0
 
 
 def _dot(one: Instruction, inside: dict[str, Instruction]) -> int:

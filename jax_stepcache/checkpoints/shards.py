@@ -21,6 +21,10 @@ from jax_stepcache.paths import as_path
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+# What diffusers calls the files of a part of a pipeline begins with this.
+_DIFFUSION = "diffusion_pytorch_"
+SINGLES = (SINGLE, _DIFFUSION + SINGLE)
+INDICES = (INDEX, _DIFFUSION + INDEX)
 
 
 class TensorHeader(NamedTuple):
@@ -52,7 +56,8 @@ class Shards:
 
         Args:
             path: a safetensors file; or a folder with ``model.safetensors.index.json``
-                and the files that it names, or with ``model.safetensors`` alone.
+                and the files that it names, or with ``model.safetensors`` alone. Their
+                names may begin with ``diffusion_pytorch_``, as diffusers' do.
 
         Raises:
             FileNotFoundError: if there is no such file, or the index names files that
@@ -113,9 +118,10 @@ class Shards:
 
 def _index(folder: Path) -> Mapping[str, str]:
     """Which file has which tensor; empty without an index."""
-    path = folder / INDEX
-    if not path.is_file():
+    there = [folder / name for name in INDICES if (folder / name).is_file()]
+    if not there:
         return {}
+    path = there[0]
     refuse_stand_in(path)
     try:
         files: Any = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
@@ -156,13 +162,15 @@ def _files(path: Path, index: Mapping[str, str]) -> list[Path]:
     """The files to open, all of which exist."""
     if not path.is_dir():
         return [path]
-    names = sorted(set(index.values())) or [SINGLE]
+    single = [name for name in SINGLES if (path / name).is_file()]
+    names = sorted(set(index.values())) or single[:1] or [SINGLE]
     absent = [name for name in names if not (path / name).is_file()]
     if not absent:
         return [path / name for name in names]
     if index:
         raise FileNotFoundError(
-            f"{path / INDEX} names {len(names)} files; not there: {', '.join(absent)}"
+            f"the index in {path} names {len(names)} files; not there: "
+            f"{', '.join(absent)}"
         )
     raise FileNotFoundError(f"{path} has neither {INDEX} nor {SINGLE}")
 

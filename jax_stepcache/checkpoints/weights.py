@@ -224,7 +224,9 @@ def refuse_pickle(path: Path) -> None:
     ):
         raise ValueError(
             f"{path} is a pickle or a PyTorch archive; weights are read from "
-            "safetensors only, because unpickling runs code from the file"
+            "safetensors only, because unpickling runs code from the file. Where there "
+            "is PyTorch, turn it into one, once: torch.load(..., weights_only=True), "
+            "then safetensors.torch.save_file"
         )
 
 

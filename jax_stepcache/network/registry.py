@@ -48,12 +48,15 @@ _MODULES = {
     "tabletop": "jax_stepcache.models.tabletop",
     "dreamzero": "jax_stepcache.models.dreamzero",
     "dit": "jax_stepcache.models.dit",
+    "wan_vae": "jax_stepcache.models.wan_vae",
 }
 
 # Configurations that have a name and no bundled weights, and their packages.
 _CONFIGURATIONS = {
     "droid-14b": "dreamzero",
     "wan22-5b": "dreamzero",
+    "wan-vae-2.1": "wan_vae",
+    "wan-vae-2.2": "wan_vae",
     **{f"sit-{x}/{p}": "dit" for x in ("s", "b", "l", "xl") for p in (2, 4, 8)},
 }
 

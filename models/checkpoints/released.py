@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from jax_stepcache.checkpoints.shards import INDEX, SINGLE, TensorHeader
+from jax_stepcache.checkpoints.shards import INDICES, SINGLES, TensorHeader
 
 
 def has_tensors(path: Path) -> bool:
@@ -17,7 +17,8 @@ def has_tensors(path: Path) -> bool:
     Returns:
         False for a folder with neither an index nor a single file.
     """
-    return not path.is_dir() or any((path / name).is_file() for name in (INDEX, SINGLE))
+    names = (*INDICES, *SINGLES)
+    return not path.is_dir() or any((path / name).is_file() for name in names)
 
 
 def activations(headers: Iterable[TensorHeader]) -> str:

@@ -58,6 +58,29 @@ def patches(source: str, inner: Shape) -> Tensor:
     return Tensor(source, lambda ours: (ours[1], *inner), _patches)
 
 
+def convolution(source: str) -> Tensor:
+    """A kernel (out, in, rows, columns) that is ours as (rows, columns, in, out).
+
+    One with (..., frames, rows, columns) is ours with (rows, columns, frames, ...).
+    """
+    return Tensor(
+        source, lambda ours: (*ours[:-3:-1], *ours[2:-2], *ours[:2]), _channels_last
+    )
+
+
+def channels(source: str, places: int) -> Tensor:
+    """A number for each channel, with axes of length 1 behind that ours has not.
+
+    Args:
+        source: the tensor's name.
+        places: how many such axes.
+
+    Returns:
+        The tensor.
+    """
+    return Tensor(source, lambda ours: (*ours, *(1,) * places), _row)
+
+
 def linear(name: str) -> Table:
     """A linear map; PyTorch keeps matrices as (out, in)."""
     return {"kernel": turned(f"{name}.weight"), "bias": same(f"{name}.bias")}
@@ -100,3 +123,11 @@ def _only(tensor: Any) -> Any:
 
 def _patches(tensor: Any) -> Any:
     return tensor.reshape(tensor.shape[0], -1).T
+
+
+def _channels_last(tensor: Any) -> Any:
+    return tensor.transpose(-2, -1, *range(2, tensor.ndim - 2), 1, 0)
+
+
+def _row(tensor: Any) -> Any:
+    return tensor.reshape(-1)

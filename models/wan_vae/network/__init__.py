@@ -1,0 +1,1 @@
+"""The network: causal convolutions whose memory is passed in and handed back."""
