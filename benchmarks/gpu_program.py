@@ -44,7 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     for case in _cases(given):
         results[case.name] = row = _row_of(case, lowered, read)
         print(f"{case.name}: {_told(row)}", flush=True)
-    print_table({k: _figures(row) for k, row in results.items() if "floor_ms" in row})
+    figures = {k: _figures(row) for k, row in results.items() if "floor_ms" in row}
+    if figures:
+        print_table(figures)
     print(f"{len(results)} programs in {time.perf_counter() - start:.0f} s")
     if given.json:
         write_json(given.json, {"programs": results})

@@ -226,7 +226,8 @@ def test_sampling_compiles_for_an_h100(tmp_path: Path) -> None:
     no copy of a layer's weights, where these are apart; on two GPUs by guidance
     branches the network's rows are exchanged behind the gate, and one number beside it
     at each step."""
-    alone, spread = _compiled(tmp_path, "1", "2", only="tabletop sample step_cache")
+    alone = _compiled(tmp_path, "tabletop", "1")
+    spread = _compiled(tmp_path, "tabletop", "2", "--rules", "branches")
     for found in (alone, spread):
         assert found["conditionals"] == 1
         assert None not in found["loops"]
@@ -256,18 +257,18 @@ def test_sampling_compiles_for_an_h100(tmp_path: Path) -> None:
 )
 def test_what_does_not_fit_is_a_row(tmp_path: Path) -> None:
     """Rule: what the library refuses is written down in its words; the rest goes on."""
-    (found,) = _compiled(tmp_path, "8", only="dit sample tensor")
+    found = _compiled(tmp_path, "dit", "8", "--rules", "tensor")
     assert "'heads'" in found["refused"]
     assert "floor_ms" not in found
 
 
-def _compiled(folder: Path, *devices: str, only: str) -> list[dict[str, Any]]:
+def _compiled(folder: Path, model: str, devices: str, *more: str) -> dict[str, Any]:
     out = folder / "out.json"
     command = [sys.executable, str(FOLDER / "gpu_program.py"), "--json", str(out)]
-    command += ["--models", only.split(maxsplit=1)[0], "--caches", "step_cache"]
-    command += ["--devices", *devices, "--only", only]
-    subprocess.run(command, check=True, cwd=folder)
-    return list(json.loads(out.read_text())["programs"].values())
+    command += ["--program", "sample", "--models", model, "--caches", "step_cache"]
+    subprocess.run([*command, "--devices", devices, *more], check=True, cwd=folder)
+    (found,) = json.loads(out.read_text())["programs"].values()
+    return found
 
 
 def test_times_beside_floors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
