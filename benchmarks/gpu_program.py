@@ -17,8 +17,10 @@ places, for keys that are not there yet are not computed.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from ahead.asks import BUNDLED, ROBOTS, Ask
@@ -49,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
         print_table(figures)
     print(f"{len(results)} programs in {time.perf_counter() - start:.0f} s")
     if given.json:
-        write_json(given.json, {"programs": results})
+        before = _programs(given.json) if given.only else {}
+        write_json(given.json, {"programs": before | results})
     return int(any("failed" in row for row in results.values()))
 
 
@@ -84,7 +87,9 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
         "--devices", type=int, nargs="+", choices=(1, 2, 4, 8), default=[1, 2, 4, 8]
     )
     parser.add_argument(
-        "--only", default="", help="programs whose names have all these words"
+        "--only",
+        default="",
+        help="programs whose names have all these words; the others' figures stay",
     )
     one = parser.add_argument_group("one program, in place of the list of them")
     one.add_argument("--program", choices=("sample", "slots", "observe"))
@@ -111,6 +116,10 @@ def _cases(given: argparse.Namespace) -> list[Case]:
         )
     words = given.only.split()
     return [case for case in listed if all(word in case.name for word in words)]
+
+
+def _programs(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())["programs"] if path.exists() else {}
 
 
 def _told(row: dict[str, Any]) -> str:

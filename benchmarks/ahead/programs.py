@@ -152,14 +152,16 @@ def _robot(ask: Ask, mesh: Any) -> Lowered:
     slotted = ask.program == "slots"
     # Slots hold rows of their own beside those of the requests.
     held = arguments[2].condition.cache if slotted else session.cache
-    cached = jax.tree.leaves((session.cache[:2], held[:2]))
+    cached = set(map(_on_a_device, jax.tree.leaves((session.cache[:2], held[:2]))))
+    if ask.layers == "stacked":  # What a scan over layers slices.
+        cached |= {shape[1:] for shape in cached}
     return Lowered(
         function,
         arguments,
         dit.num_layers,
         not observing and ask.cache != "none",
         _of_one_layer(weights),
-        frozenset(map(_on_a_device, cached)),
+        frozenset(cached),
         (own, room + own),
         _seen(dit, observing),
         ask.rows if slotted else 1,

@@ -106,12 +106,12 @@ def traffic(
         copying = kernel.kind in ("slice copy", "copy")
         if copying and shape in program.stacked and len(shape) > 1:
             copied += kernel.times * one.bytes
+        moving = one.op in ("fusion", "copy") and not _in_place(module, one)
         for part in re.findall(r"\w+\[[\d,]+\]", one.shape):
             dims = dimensions(part)
+            copies += moving and math.prod(dims) in cached
             if program.scores and _is_scores(dims, program.scores):
                 buffers["logits" if part.startswith("f32") else "bias"] += 1
-        if math.prod(dimensions(one.shape)) in cached and one.op in ("fusion", "copy"):
-            copies += not _in_place(module, one)
     return {
         "gib_of_weights_copied_a_call": round(copied / calls / GIB, 3),
         "bias_and_logits_buffers": dict(buffers),
