@@ -22,6 +22,7 @@ from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.spread import check_spread
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import under_automatic_axes
+from jax_stepcache.meshes.processes import whole_everywhere
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.options import (
     ELSEWHERE,
@@ -128,7 +129,8 @@ def sample(
     result = run_together(functools.partial(_run, decide), sent(generation))
     if waits:
         jax.block_until_ready(result)
-    return result._replace(stats=result.stats._replace(asked=generation.asked))
+    stats = whole_everywhere(result.stats)
+    return result._replace(stats=stats._replace(asked=generation.asked))
 
 
 def check_sampling(params: Any, **options: Any) -> None:

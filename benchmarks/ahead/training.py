@@ -14,7 +14,7 @@ from jax_stepcache.models.dreamzero.network.parameters import weight_shapes
 from jax_stepcache.models.dreamzero.training import FinetuneSettings, init_lora
 from jax_stepcache.models.dreamzero.training.chunks import chunks_struct
 from jax_stepcache.models.dreamzero.training.finetune import step_of
-from jax_stepcache.models.training.layout import Layout, layout_of
+from jax_stepcache.models.training.fully_sharded import FullySharded, fully_sharded
 from jax_stepcache.models.training.step import init_state, train_step
 from jax_stepcache.network.registry import load_model
 
@@ -42,7 +42,7 @@ def lowered(ask: TrainingAsk, mesh: Any) -> tuple[Any, tuple[Any, ...]]:
 
     Args:
         ask: what to train.
-        mesh: the devices, with axes that `layout_of` takes.
+        mesh: the devices, with axes that `fully_sharded` takes.
 
     Returns:
         The function, of the arguments alone, and structs of these with shardings.
@@ -50,7 +50,7 @@ def lowered(ask: TrainingAsk, mesh: Any) -> tuple[Any, tuple[Any, ...]]:
     model: Any = load_model(ask.model)
     dit = replace(model.dit, dtype="bfloat16", attention=ask.attention)
     model = replace(model, dit=dit)
-    layout = layout_of(mesh, ask.rows)
+    layout = fully_sharded(mesh, ask.rows)
     assert layout is not None
     settings = FinetuneSettings(batch=ask.rows, lora=ask.lora)
     loss, optimizer = step_of(model, settings, layout)
@@ -86,7 +86,7 @@ class _Step(NamedTuple):
         return train_step.lower(*arguments, **self.static)
 
 
-def _laid_out(layout: Layout, tree: Any) -> Any:
+def _laid_out(layout: FullySharded, tree: Any) -> Any:
     return jax.tree.map(_placed, tree, layout.shardings(tree))
 
 

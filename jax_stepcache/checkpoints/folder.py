@@ -24,6 +24,7 @@ from jax.sharding import Mesh
 from jax_stepcache.checkpoints.weights import differences, flat, nested, require_fit
 from jax_stepcache.meshes.by_name import PlacedByName
 from jax_stepcache.meshes.explicit import no_context
+from jax_stepcache.meshes.processes import are_several, by_main
 from jax_stepcache.paths import as_path
 
 from .checksums import Checksums, checksums, of_text, require_intact
@@ -144,9 +145,15 @@ class FolderWriter:
                 else.
         """
         self.path = as_path(path)
+        by_main(self._refuse_existing)
+        self.partial = self.path.with_name(f"{self.path.name}.partial")
+        by_main(lambda: self._begin(record))
+
+    def _refuse_existing(self) -> None:
         if self.path.exists():
             raise FileExistsError(f"{self.path} exists; give a new name, or remove it")
-        self.partial = self.path.with_name(f"{self.path.name}.partial")
+
+    def _begin(self, record: Mapping[str, Any] | None) -> None:
         before = self.partial / _RECORD
         if before.is_file():
             found = _json(before)
@@ -164,22 +171,28 @@ class FolderWriter:
     def has(self, part: str) -> bool:
         """Whether a part is written."""
         # Orbax gives a folder its name when it is whole.
-        return (self.partial / part).is_dir()
+        return by_main((self.partial / part).is_dir)
 
     def write(self, part: str, weights: Mapping[str, jax.Array]) -> None:
         """Writes a part.
 
         Args:
             part: its name.
-            weights: its arrays by their names, with dots.
+            weights: its arrays by their names, with dots. Of several processes all
+                call this, and each writes its parts of what lies on devices of all.
         """
-        for left in self.partial.glob(f"{part}.orbax-checkpoint-tmp*"):
-            shutil.rmtree(left)
+        by_main(lambda: self._clear(part))
+        if are_several():
+            weights = {name: _of_all(x) for name, x in weights.items()}
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(
                 (self.partial / part).absolute(), nested(weights, str(self.partial))
             )
             checkpointer.wait_until_finished()
+
+    def _clear(self, part: str) -> None:
+        for left in self.partial.glob(f"{part}.orbax-checkpoint-tmp*"):
+            shutil.rmtree(left)
 
     def finish(self, name: str, config: Mapping[str, Any]) -> None:
         """Gives the folder its name.
@@ -191,6 +204,9 @@ class FolderWriter:
         Raises:
             FileExistsError: if there is something of that name by now.
         """
+        by_main(lambda: self._finish(name, config))
+
+    def _finish(self, name: str, config: Mapping[str, Any]) -> None:
         said = {"model": name, "config": config, "files": self._checksums()}
         said["checksum"] = _checksum_of(said)
         _write_json(self.partial / MODEL, said)
@@ -301,6 +317,11 @@ def _read(path: Path, read: Any) -> dict[str, Any]:
         raise ValueError(
             f"{path} is cut short or is no Orbax checkpoint: {first}"
         ) from error
+
+
+def _of_all(x: Any) -> Any:
+    """Of what each process has for itself there is one, for one of them to write."""
+    return jax.device_get(x) if x.is_fully_addressable else x
 
 
 @jax.jit

@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from jax_stepcache.checkpoints.weights import differences, nested, require_fit
 from jax_stepcache.meshes.by_name import PlacedByName
+from jax_stepcache.meshes.processes import put
 
 from .placement import is_stacked, placement, weight_sharding
 from .shards import Shards
@@ -221,7 +222,7 @@ class StreamedCheckpoint:
         source = placement(
             devices, tensor.shape, stacked=is_stacked(name) and not recipe.stacked
         )
-        moved = jax.device_put(tensor, source)
+        moved = put(tensor, source)
         if not recipe.stacked:
             made = recipe.convert(moved).astype(dtype)
             return made if target is None else jax.device_put(made, target)

@@ -16,6 +16,7 @@ from safetensors.numpy import save
 
 from jax_stepcache.checkpoints.checksums import of_array, of_text
 from jax_stepcache.checkpoints.layers import is_apart, put_together
+from jax_stepcache.meshes.processes import by_main, gathered
 from jax_stepcache.paths import as_path
 
 # The header's entry with checksums; a name that nobody else gives one.
@@ -36,11 +37,18 @@ def save_weights(
         metadata: strings that travel in the file's header.
     """
     path = as_path(path)
+    # Every process takes part where weights lie on devices of all, and one writes.
     # Not ascontiguousarray, which gives a scalar an axis.
     tensors = {
-        name: np.asarray(put_together(jax.device_get(x)), order="C")
+        name: np.asarray(put_together(gathered(x)), order="C")
         for name, x in flat(weights).items()
     }
+    by_main(lambda: _write(path, tensors, metadata))
+
+
+def _write(
+    path: Path, tensors: dict[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         header = {**metadata, CHECKSUMS: json.dumps(_checksums(tensors, metadata))}

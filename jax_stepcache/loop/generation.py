@@ -11,7 +11,7 @@ import numpy as np
 
 from jax_stepcache.check import batch_size
 from jax_stepcache.loop.progress import Progress, TqdmProgress
-from jax_stepcache.meshes.beside import brought_together, context_mesh
+from jax_stepcache.meshes.beside import brought_together, check_near, context_mesh
 from jax_stepcache.meshes.explicit import (
     automatic_context,
     in_automatic_context,
@@ -102,6 +102,20 @@ class Generation:
             return None
         return own_axes(model, self.weights, self.inputs.condition, self.noise)
 
+    def check_near(self) -> None:
+        """Checks that its arrays are where the weights are; see `check_near`."""
+        inputs = self.inputs
+        check_near(
+            self.weights,
+            noise=self.noise,
+            observation=inputs.observation,
+            condition=inputs.condition,
+            negative_condition=inputs.negative,
+            key=self.key,
+            guidance_scale=self.scale,
+            cache=self.policy,
+        )
+
 
 def run_together(run: Callable[[Generation], T], generation: Generation) -> T:
     """Runs a compiled sampler; arrays on several devices are brought together first.
@@ -117,13 +131,15 @@ def run_together(run: Callable[[Generation], T], generation: Generation) -> T:
         What the sampler returns.
 
     Raises:
-        ValueError: where the sampler does and all arrays are together already.
+        ValueError: where the sampler does and all arrays are together already; or for
+            one that was put for good where the weights are not.
     """
     try:
         return run(generation)
     except ValueError:
         context = context_mesh()
         with automatic_context():
+            generation.check_near()
             automatic = with_automatic_axes(generation)
             rest = replace(automatic, weights=None)
             weights, rest = brought_together(automatic.weights, rest)

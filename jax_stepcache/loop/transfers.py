@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from jax_stepcache.meshes.beside import all_over_the_mesh
+from jax_stepcache.meshes.processes import put
 
 _GUARD = "jax_transfer_guard_host_to_device"
 
@@ -30,6 +31,6 @@ def sent(tree: Any, beside: Any = None) -> Any:
     where = all_over_the_mesh((tree, beside))
 
     def send(x: Any) -> Any:
-        return x if isinstance(x, jax.Array) else jax.device_put(x, where)
+        return x if isinstance(x, jax.Array) else put(x, where)
 
     return jax.tree.map(send, tree)

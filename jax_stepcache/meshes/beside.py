@@ -34,7 +34,7 @@ def sharding_beside(weights: Any) -> Sharding:
     return (
         all_over_the_mesh(weights)
         or next(alone, None)
-        or SingleDeviceSharding(jax.devices()[0])
+        or SingleDeviceSharding(jax.local_devices()[0])
     )
 
 
@@ -96,6 +96,72 @@ def arrays_beside(weights: Any, tree: Any) -> Any:
     if not any(_is_placed(x) and x.committed for x in jax.tree.leaves(tree)):
         return tree
     return moved_beside(sharding_beside(weights), tree)
+
+
+def check_near(weights: Any, **given: Any) -> None:
+    """Checks that what is asked with was not put for good where the weights are not.
+
+    A device of the weights' mesh is near enough: to spread an array from there over the
+    others takes one copy between neighbours. With several processes it is not, for the
+    others have no such array to take part with.
+
+    Args:
+        weights: pytree of arrays. Where JAX may still choose their devices, as for
+            arrays that nobody has placed, all is near.
+        **given: pytrees of arrays by the name of the argument; looked at only where
+            they have committed ones.
+
+    Raises:
+        ValueError: naming the array, its devices, those of the weights, and what to do.
+    """
+    if not any(_is_placed(x) and x.committed for x in jax.tree.leaves(given)):
+        return
+    home = _home(weights)
+    if home is None:
+        return
+    several = not home.is_fully_addressable
+    for path, x in jax.tree_util.tree_leaves_with_path(given):
+        if not _is_placed(x) or not x.committed or x.sharding == home:
+            continue
+        there = x.sharding.device_set
+        if there == home.device_set or (not several and there <= home.device_set):
+            continue
+        argument = jax.tree_util.keystr(path[:1], simple=True)
+        remedy = "give it as a NumPy array, or put it there with jax.device_put"
+        if several:
+            remedy = (
+                "give the same NumPy array in every process, or make one array of all "
+                "with jax.make_array_from_process_local_data"
+            )
+        raise ValueError(
+            f"{argument}{jax.tree_util.keystr(path[1:])} is committed to "
+            f"{told(x.sharding)}, and the weights are on {told(home)}: {remedy}"
+        )
+
+
+def told(where: Sharding) -> str:
+    """Some devices in words.
+
+    Args:
+        where: a sharding.
+
+    Returns:
+        Their names, the first four of many.
+    """
+    devices = sorted(where.device_set, key=lambda device: device.id)
+    more = f" and {len(devices) - 4} more" if len(devices) > 4 else ""
+    return ", ".join(map(str, devices[:4])) + more
+
+
+def _home(weights: Any) -> Sharding | None:
+    """Where weights are for good; None where JAX may choose."""
+    mesh = context_mesh()
+    if mesh is not None:
+        return NamedSharding(mesh, PartitionSpec())
+    alone = (
+        x.sharding for x in jax.tree.leaves(weights) if _is_placed(x) and x.committed
+    )
+    return all_over_the_mesh(weights) or next(alone, None)
 
 
 def brought_together(weights: Any, tree: Any) -> tuple[Any, Any]:

@@ -16,6 +16,8 @@ from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jax_stepcache.errors import unknown_name
+from jax_stepcache.meshes import processes
+from jax_stepcache.meshes.beside import told
 from jax_stepcache.meshes.explicit import automatic_mesh
 from jax_stepcache.meshes.presets import LOGICAL_AXES, Rule, Rules, preset_rules
 
@@ -192,7 +194,7 @@ class Layout:
             where = self.sharding(axes(name, x), x.shape, name or "the array")
             if isinstance(x, jax.ShapeDtypeStruct):
                 return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
-            return jax.device_put(x, where)
+            return processes.put(x, where)
 
         return jax.tree_util.tree_map_with_path(put, tree)
 
@@ -213,7 +215,7 @@ class Layout:
                 name = jax.tree_util.keystr(path, simple=True, separator=".")
                 raise ValueError(
                     f"{what} {name!r} is not on the mesh {dict(self.mesh.shape)} of "
-                    f"the rules but on {_told(x.sharding)}: place_params or "
+                    f"the rules but on {told(x.sharding)}: place_params or "
                     "load_params(mesh=, rules=) put all of them there"
                 )
 
@@ -299,11 +301,6 @@ def _devices_of(where: NamedSharding) -> tuple[Any, ...]:
 
 def _all_of(mesh: Mesh) -> tuple[Any, ...]:
     return tuple(mesh.devices.flat)
-
-
-def _told(where: Any) -> str:
-    devices = sorted(where.device_set, key=lambda device: device.id)
-    return ", ".join(map(str, devices[:4])) + (", ..." if len(devices) > 4 else "")
 
 
 def layout_of(mesh: Mesh | None, rules: Any) -> Layout | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 from jax.sharding import Mesh
 
 from jax_stepcache.meshes.layout import layout_of
 from jax_stepcache.meshes.presets import PRESETS
+from jax_stepcache.meshes.processes import put_all
+from jax_stepcache.network.offered import in_layout, placed_by_name
 from jax_stepcache.network.params import Params
-from jax_stepcache.network.registry import in_layout, placed_by_name
 
 
 def place_params(params: Params, *, mesh: Mesh | None, rules: Any) -> Params:
@@ -33,7 +33,7 @@ def place_params(params: Params, *, mesh: Mesh | None, rules: Any) -> Params:
         given = type(params).__name__
         raise TypeError(f"place_params needs Params, a mesh and rules; got {given}")
     where = placed_by_name(params.model, layout)
-    weights = jax.device_put(params.weights, where.shardings(params.weights))
+    weights = put_all(params.weights, where.shardings(params.weights))
     return Params(weights, in_layout(params.model, layout))
 
 

@@ -99,6 +99,8 @@ class Admission:
     def checked(self, request: Generation) -> Entry:
         """As `entry`; but where noise is still to be drawn there are structs of it."""
         plan, program = self.plan, request.program
+        with automatic_context():
+            request.check_near()
         if any(isinstance(x, Tracer) for x in _arrays_of(request)):
             raise TypeError(
                 "the host puts requests into slots, and this one is being traced; "

@@ -14,6 +14,7 @@ from jax_stepcache.errors import naming
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import in_automatic_context
+from jax_stepcache.meshes.processes import whole_everywhere
 from jax_stepcache.options import Request, check_params
 from jax_stepcache.requests.admission import (
     Admission,
@@ -207,7 +208,7 @@ def results_of(checked: Checked, state: State, report: Report) -> list[SampleRes
     for start, some in groups(entries, min(MOST, len(places.finished))):
         first = sent(np.int32(start), weights)
         samples.update(enumerate(taken_out(places.sample, first, len(some)), start))
-    calls, traces = jax.device_get((report.calls, places.trace))
+    calls, traces = jax.device_get(whole_everywhere((report.calls, places.trace)))
     return [
         finished_result(
             samples[place],

@@ -18,6 +18,7 @@ from jax_stepcache.errors import naming_arguments
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import as_in_context, automatic_context
+from jax_stepcache.meshes.processes import whole_everywhere
 from jax_stepcache.options import Request
 from jax_stepcache.requests.admission import (
     Admission,
@@ -275,7 +276,7 @@ class Stream:
             if self._under_way is None:
                 self._under_way = self._begun(admission)
             waiting, report = self._under_way
-            report = jax.device_get(report)
+            report = jax.device_get(whole_everywhere(report))
         except BaseException as error:
             if self._under_way is not None and isinstance(error, Exception):
                 self.use.fail(error)
@@ -331,7 +332,7 @@ class Stream:
             taken_out(there, sent(np.int32(held.place), self._params), 1)[0]
             for held in finished
         ]
-        traces = jax.device_get([trace for _, trace in out])
+        traces = jax.device_get(whole_everywhere([trace for _, trace in out]))
         for held, (sample, _), trace in zip(finished, out, traces, strict=True):
             del self._held[held.ticket]
             self._free.append(held.place)

@@ -13,8 +13,9 @@ import orbax.checkpoint as ocp
 
 from jax_stepcache.checkpoints.checksums import checksums, require_intact
 from jax_stepcache.meshes.beside import all_over_the_mesh
+from jax_stepcache.meshes.processes import by_main
 
-from .export import write_json
+from .export import write_json_here
 from .step import TrainState, all_finite
 
 _RECORD = "checksums.json"
@@ -36,15 +37,17 @@ def save_state(manager: ocp.CheckpointManager, step: int, state: TrainState) -> 
 def finish_saves(manager: ocp.CheckpointManager) -> None:
     """Waits for checkpoints to be whole, and writes the checksums of their files."""
     manager.wait_until_finished()
+    by_main(lambda: _note_checksums(manager))
+
+
+def _note_checksums(manager: ocp.CheckpointManager) -> None:
     folder = Path(manager.directory)
     record = folder / _RECORD
     known = _recorded(record) or {}
     steps = [str(step) for step in manager.all_steps()]
     if set(steps) != set(known):
-        write_json(
-            record,
-            {step: known.get(step) or checksums(folder / step) for step in steps},
-        )
+        found = {step: known.get(step) or checksums(folder / step) for step in steps}
+        write_json_here(record, found)
 
 
 def restore_state(

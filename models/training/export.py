@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from jax_stepcache.checkpoints.weights import save_weights
+from jax_stepcache.meshes.processes import by_main
 from jax_stepcache.paths import as_path
 
 from .step import TrainState
@@ -49,13 +51,19 @@ def export_run(
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes JSON under a temporary name, then renames it.
+    """Writes JSON under a temporary name, then renames it; the main process does.
 
     Args:
         path: the file.
         value: what JSON can say.
     """
     path = as_path(path)
+
+    by_main(lambda: write_json_here(path, value))
+
+
+def write_json_here(path: Path, value: Any) -> None:
+    """`write_json` for who is the main process."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(value, indent=2) + "\n")
     temporary.replace(path)

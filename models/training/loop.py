@@ -14,10 +14,17 @@ import optax
 import orbax.checkpoint as ocp
 
 from jax_stepcache.loop.transfers import sent
+from jax_stepcache.meshes.processes import (
+    are_several,
+    gathered,
+    is_main,
+    put,
+    put_all,
+)
 from jax_stepcache.paths import as_path
 
 from .checkpoints import finish_saves, restore_state, save_state
-from .layout import Layout
+from .fully_sharded import FullySharded
 from .settings import check_run, keep_settings, require_same
 from .step import Loss, Soundness, TrainState, all_finite, init_state, train_step
 from .stopped import stopped
@@ -35,7 +42,7 @@ def fit(
     frozen: Any = None,
     rows_of: Callable[[int, jax.Array], np.ndarray] | None = None,
     source: str = "the data",
-    layout: Layout | None = None,
+    layout: FullySharded | None = None,
     resume: bool = False,
     stop_after: int | None = None,
     save_every: int = 500,
@@ -81,6 +88,7 @@ def fit(
         TrainingStopped: a FloatingPointError, at the first number that is not finite.
     """
     check_run(settings)
+    _check_together(layout)
     folder = as_path(folder, "folder")
     if not all_finite(trained):
         raise ValueError("the weights to begin from are not finite")
@@ -106,7 +114,7 @@ def fit(
         going: bool | jax.Array = True
         if layout is not None:
             # As it comes back: else the step would be compiled twice.
-            going = jax.device_put(True, layout.whole)
+            going = put(True, layout.whole)
         before: _Taken | None = None
         for step in range(int(jax.device_get(state.step)), last):
             state, losses, sound = train_step(
@@ -136,27 +144,40 @@ def fit(
                         one.losses,
                         state,
                         rows=None if rows_of is None else rows_of(one.step, key),
-                        sound=jax.device_get(one.sound.parts),
+                        sound=gathered(one.sound.parts),
                         source=source,
                         folder=folder,
                     )
             before = taken
             if logs:
                 losses = jax.device_get(losses)
-                shown = ", ".join(f"{k} {float(v):.4f}" for k, v in losses.items())
-                rate = time.perf_counter() - start
-                print(f"step {done}: {shown}, {rate:.0f} s", flush=True)
+                _print_line(done, losses, time.perf_counter() - start)
             if saves:
                 save_state(manager, done, state)
         finish_saves(manager)
     return state
 
 
-def _given(batch: Any, state: TrainState, layout: Layout | None) -> Any:
+def _check_together(layout: FullySharded | None) -> None:
+    if layout is None and are_several():
+        raise ValueError(
+            f"{jax.process_count()} processes train together on a mesh of all their "
+            "devices: give mesh=, such as jax.make_mesh((jax.device_count(),), "
+            "('fsdp',))"
+        )
+
+
+def _given(batch: Any, state: TrainState, layout: FullySharded | None) -> Any:
     """A batch on its way to the devices; on a mesh each gets rows of its own."""
     if layout is None:
         return sent(batch, state)
-    return jax.device_put(batch, layout.rows)
+    return put_all(batch, layout.rows)
+
+
+def _print_line(step: int, losses: Mapping[str, Any], seconds: float) -> None:
+    if is_main():
+        shown = ", ".join(f"{k} {float(v):.4f}" for k, v in losses.items())
+        print(f"step {step}: {shown}, {seconds:.0f} s", flush=True)
 
 
 def _key_of(seed: int, step: int) -> jax.Array:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from .layout import Layout
+from .fully_sharded import FullySharded
 
 # (trained, frozen, batch, key) -> loss and its parts. Hashable: it is static.
 Loss = Callable[[Any, Any, Any, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
@@ -52,7 +52,7 @@ class Soundness(NamedTuple):
 def init_state(
     trained: Any,
     optimizer: optax.GradientTransformation,
-    layout: Layout | None = None,
+    layout: FullySharded | None = None,
 ) -> TrainState:
     """The state before the first step, laid out on a mesh if there is one."""
     if layout is not None:
@@ -81,7 +81,7 @@ def train_step(
     decay: float,
     accumulate: int = 1,
     going: bool | jax.Array = True,
-    layout: Layout | None = None,
+    layout: FullySharded | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array], Soundness]:
     """Takes one optimiser step.
 

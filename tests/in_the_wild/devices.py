@@ -39,19 +39,39 @@ def run_cases(
         text=True,
         check=False,
     )
-    lines = done.stdout.splitlines()
+    return verdicts_in(done.stdout), done.stderr
+
+
+def verdicts_in(said: str) -> dict[str, str]:
+    """What `main` has said of each case.
+
+    Args:
+        said: its output, other lines included.
+
+    Returns:
+        ``"ok"`` or ``"failed"`` of each case that came to its end.
+    """
+    lines = said.splitlines()
     verdicts = [line for line in lines if line.endswith((": ok", ": failed"))]
-    return dict(line.rsplit(": ", 1) for line in verdicts), done.stderr
+    return dict(line.rsplit(": ", 1) for line in verdicts)
 
 
 def main(cases: Mapping[str, Callable[[], Any]]) -> None:
-    """Runs the cases of the command line, and says of each whether it went well."""
+    """Runs the cases of the command line, and says of each whether it went well.
+
+    Of several processes, one whose case has failed ends: the others wait for what it
+    will not do.
+    """
     jax.config.update("jax_default_matmul_precision", "highest")
     jax.config.update("jax_disable_most_optimizations", True)
     for name in sys.argv[1:]:
         try:
             cases[name]()
-            print(f"{name}: ok", flush=True)
+            # On a line of its own, whatever the collectives' log is in the middle of.
+            print(f"\n{name}: ok", flush=True)
         except Exception:
-            print(f"{name}: failed", flush=True)
+            print(f"\n{name}: failed", flush=True)
             traceback.print_exc()
+            sys.stderr.flush()
+            if jax.process_count() > 1:
+                os._exit(1)

@@ -14,10 +14,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jax_stepcache import (
+    Params,
     Server,
     StagedDenoiser,
     calibrate,
@@ -178,14 +180,14 @@ def own_shardings(cache: str | None, guided: bool) -> None:
 
 
 def elsewhere() -> None:
-    """Arrays that were put on other devices than the weights go to these."""
+    """Arrays go to all of the weights' mesh, and with weights that are nowhere yet."""
     asked = options("step_cache", False)
     wanted = sample(WEIGHTS, **given(False, slice(0, 1)), **asked).sample
     devices, mesh = jax.devices(), mesh_of("explicit")
     asked_at = jax.device_put(given(False, slice(0, 1)), devices[3])
     for weights in (
         WEIGHTS,
-        jax.device_put(WEIGHTS, devices[1]),
+        jax.device_put(WEIGHTS, devices[3]),
         spread(mesh, WEIGHTS),
         spread(mesh_of("auto"), WEIGHTS),
     ):
@@ -200,13 +202,67 @@ def elsewhere() -> None:
     rows = jax.device_put(given(False), NamedSharding(other, P("rows")))
     every = sample(WEIGHTS, **given(False), **asked).sample
     same(sample(spread(mesh, WEIGHTS), **rows, **asked).sample, every)
-    # One device's weights go to where the batch is spread.
-    found = sample(
-        jax.device_put(WEIGHTS, devices[1]),
-        **spread(mesh, given(False), "data"),
-        **asked,
+
+
+def refused() -> None:
+    """What was put where the weights are not is named, and what to do about it."""
+    from jax_stepcache.models.dreamzero import DreamZeroPipeline
+
+    from ..models.dreamzero.robots import MODEL, PARAMS, observation, prompts
+
+    asked, devices = options("step_cache", False), jax.devices()
+    row, mesh = given(False, slice(0, 1)), mesh_of("auto")
+    half = jax.make_mesh((2,), ("rows",), devices=devices[:2])
+    weights = spread(half, WEIGHTS)
+    there = jax.device_put(row["noise"], devices[3])
+    words = (
+        r"is committed to .*3.*, and the weights are on .*0.*1.*: give it as a NumPy"
     )
-    assert len(found.sample.sharding.device_set) == 4
+    compiled: list[str] = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, _, fun_name="", **__: (
+            compiled.append(fun_name)
+            if event.endswith("backend_compile_duration")
+            else None
+        )
+    )
+    for run in (
+        lambda **row: sample(weights, **row, **asked),
+        lambda **row: sample_many(weights, [row], **asked),
+        lambda **row: serve(weights, example=row, slots=2, **asked),
+    ):
+        with pytest.raises(ValueError, match="noise " + words):
+            run(**row | {"noise": there})
+        with pytest.raises(ValueError, match="condition " + words):
+            run(**row | {"condition": spread(mesh, row["condition"])})
+    # One device's weights would be copied to all at every call.
+    with pytest.raises(ValueError, match=r"condition is committed to .* on cpu:1: "):
+        sample(jax.device_put(WEIGHTS, devices[1]), **spread(mesh, row), **asked)
+    params = load_params("dit", mesh=half, rules="data")
+    key = jax.device_put(jax.random.key(1), devices[2])
+    shown = params.model.example(jax.random.key(0), 2)
+    with pytest.raises(ValueError, match=r"key is committed to .*2"):
+        sample(params, observation=shown, key=key)
+    with pytest.raises(ValueError, match=r"observation.* is committed to .*3"):
+        sample(params, observation=jax.device_put(shown, devices[3]))
+    placed = Params(spread(half, PARAMS.weights), MODEL)
+    pipe = DreamZeroPipeline(placed, cache_backend="none")
+    begun, seen = pipe.start(*prompts(1)), observation(1, 0)
+    seen["latents"] = jax.device_put(seen["latents"], devices[3])
+    with pytest.raises(ValueError, match=r"observation\['latents'\] is committed to"):
+        pipe(begun, seen)
+    with pytest.raises(
+        ValueError, match=r"observations\[0\]\['latents'\] is committed"
+    ):
+        pipe.step_many([begun], [seen])
+    with pytest.raises(ValueError, match="text is committed"):
+        pipe.start(jax.device_put(prompts(1)[0], devices[2]), prompts(1)[1])
+    assert "jit(start)" in compiled  # which shows that names are as they are here
+    heavy = {
+        f"jit({name})"
+        for name in ("_run", "empty_state", "advance", "_observe_and_draw")
+    }
+    assert heavy.isdisjoint(compiled), compiled
 
 
 def usable(result: Any) -> Any:
@@ -290,7 +346,6 @@ def calibrated() -> None:
 
 def session(kind: str) -> None:
     """DreamZero's sessions, with weights on a mesh and robots' arrays elsewhere."""
-    from jax_stepcache import Params
     from jax_stepcache.models.dreamzero import DreamZeroPipeline
 
     from ..models.dreamzero.robots import MODEL, PARAMS, observation, pipeline, prompts
@@ -335,6 +390,7 @@ IN_SHARD_MAP = [
 
 CASES: dict[str, Any] = {
     "elsewhere": elsewhere,
+    "refused": refused,
     "tensor parallel": tensor_parallel,
     "partly manual": partly_manual,
     "calibrated": calibrated,

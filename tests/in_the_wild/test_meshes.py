@@ -10,6 +10,7 @@ from .on_devices import CASES
 
 QUICK = [
     "elsewhere",
+    "refused",
     "mesh explicit cache_dit True batch",
     "shard_map auto tea_cache True batch",
 ]

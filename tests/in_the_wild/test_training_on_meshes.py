@@ -4,7 +4,7 @@ a process that has eight."""
 import jax
 import pytest
 
-from jax_stepcache.models.training.layout import layout_of
+from jax_stepcache.models.training.fully_sharded import fully_sharded
 
 from .devices import run_cases
 from .training_on_devices import CASES
@@ -17,10 +17,10 @@ def one_device(*names):
 def test_axes_and_rows_that_do_not_fit_are_named():
     """Before anything is compiled: the axis, or the batch and the mesh."""
     with pytest.raises(ValueError, match=r"axis of a mesh to train on.*'dota'.*'data'"):
-        layout_of(one_device("dota"), 4)
+        fully_sharded(one_device("dota"), 4)
     with pytest.raises(TypeError, match=r"jax\.sharding\.Mesh, got int"):
-        layout_of(8, 4)
-    assert layout_of(None, 3) is None
+        fully_sharded(8, 4)
+    assert fully_sharded(None, 3) is None
 
 
 @pytest.mark.slow

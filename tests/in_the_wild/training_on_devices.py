@@ -22,7 +22,7 @@ from jax_stepcache.models.dreamzero.training import (
     save_chunks,
 )
 from jax_stepcache.models.dreamzero.training.finetune import _Loss, _optimizer
-from jax_stepcache.models.training.layout import layout_of
+from jax_stepcache.models.training.fully_sharded import fully_sharded
 from jax_stepcache.models.training.step import init_state, train_step
 
 from ..models.dreamzero.small import SMALL, random_weights
@@ -95,7 +95,7 @@ def adapters(folder: Path) -> None:
 
 def program() -> None:
     """A step: compiled once, and no array of it is all layers' kernels in one piece."""
-    layout = layout_of(mesh_of({"fsdp": 8}), 8)
+    layout = fully_sharded(mesh_of({"fsdp": 8}), 8)
     assert layout is not None
     optimizer = _optimizer(SETTINGS)
     loss = _Loss(FlowMatching(MODEL, remat=True, layout=layout), alpha=None)

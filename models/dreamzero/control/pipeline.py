@@ -17,8 +17,7 @@ from jax_stepcache.errors import naming, naming_arguments
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.transfers import sent
-from jax_stepcache.meshes.beside import arrays_beside
-from jax_stepcache.meshes.explicit import in_automatic_context, with_automatic_axes
+from jax_stepcache.meshes.explicit import in_automatic_context
 from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.inputs import default_key
 from jax_stepcache.network.params import Params
@@ -44,7 +43,7 @@ from .checks import (
     checked_options,
     is_guided,
 )
-from .placing import check_batch, placed_params
+from .placing import beside, check_batch, placed_params
 from .step import ControlStep
 
 
@@ -133,7 +132,8 @@ class DreamZeroPipeline(CachedSampler):
         Raises:
             ValueError: for shapes that do not fit.
         """
-        text, negative_text = self._beside(kept((text, negative_text)))
+        given = kept((text, negative_text))
+        text, negative_text = beside(self.params, "text negative_text", *given)
         self._check_text(text, negative_text, np.shape(text)[0] if np.ndim(text) else 0)
         text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.start(
@@ -162,7 +162,9 @@ class DreamZeroPipeline(CachedSampler):
         """
         self._check_session(session)
         given = kept((session, text, negative_text))
-        session, text, negative_text = self._beside(given)
+        session, text, negative_text = beside(
+            self.params, "session text negative_text", *given
+        )
         self._check_text(text, negative_text, session.batch)
         text, negative_text = sent((text, negative_text), self.params.weights)
         return programs.prompt(
@@ -213,8 +215,10 @@ class DreamZeroPipeline(CachedSampler):
             TypeError: for arguments of the wrong kind; likewise.
         """
         # Whatever is wrong is told before the session is taken over.
-        given = session, observation, noise, key
-        session, observation, noise, key = self._beside(given)
+        names, given = "session observation noise key", (session, observation)
+        session, observation, noise, key = beside(
+            self.params, names, *given, noise, key
+        )
         shown = self._checked(session, observation, noise)
         options = self._checked_options(options, session.batch)
         check_batch(self.model, session.batch)
@@ -270,7 +274,8 @@ class DreamZeroPipeline(CachedSampler):
             sessions, observations=observations, noises=noises, keys=keys, each=each
         )
         given = list(sessions), list(observations), noises, keys
-        sessions, observations, noises, keys = self._beside(given)
+        names = "sessions observations noises keys"
+        sessions, observations, noises, keys = beside(self.params, names, *given)
         noises = [None] * robots if noises is None else noises
         keys = [None] * robots if keys is None else keys
         each = [{}] * robots if each is None else each
@@ -334,10 +339,6 @@ class DreamZeroPipeline(CachedSampler):
         apart = are_apart(self.params.weights)
         session = load_session(path, self.model.size, self.guided, apart)
         return put(session, self._mesh)
-
-    def _beside(self, arrays: Any) -> Any:
-        """Arrays that were committed to other devices than the weights' are moved."""
-        return arrays_beside(self.params.weights, with_automatic_axes(arrays))
 
     @property
     def _preset(self) -> Mapping[str, Any]:

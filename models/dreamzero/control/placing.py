@@ -8,6 +8,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from jax_stepcache.errors import brief
+from jax_stepcache.meshes.beside import arrays_beside, check_near
 from jax_stepcache.meshes.explicit import with_automatic_axes
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.placed import on_their_mesh
@@ -38,6 +39,25 @@ def placed_params(
     params = Params(with_automatic_axes(params.weights), model)
     params = on_their_mesh(params, mesh, rules)
     return params, replace(model, layout=params.model.layout)
+
+
+def beside(params: Params, names: str, *arrays: Any) -> Any:
+    """Arrays, those on one device of the weights' mesh on all of it.
+
+    Args:
+        params: of the pipeline.
+        names: the arguments that the arrays were given as, for errors.
+        *arrays: a tree for each.
+
+    Returns:
+        The arrays.
+
+    Raises:
+        ValueError: if one was put for good on a device that the weights are not on.
+    """
+    given = dict(zip(names.split(), arrays, strict=True))
+    check_near(params.weights, **given)
+    return arrays_beside(params.weights, with_automatic_axes(arrays))
 
 
 def check_batch(model: DreamZeroModel, robots: int) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from jax_stepcache.check import check_arrays
 from jax_stepcache.checkpoints.layers import are_apart, put_together, taken_apart
 from jax_stepcache.checkpoints.weights import load_weights, save_weights
+from jax_stepcache.meshes.processes import gathered
 
 from ..network.kv_cache import KVCache
 from ..network.published import Size
@@ -27,7 +28,7 @@ def save_session(path: str | os.PathLike[str], session: Session) -> None:
         session: the session, of one robot or several.
     """
     metadata = {"kind": "session", "robots": json.dumps(session.batch)}
-    stacked = put_together(jax.device_get(session)) if are_apart(session) else session
+    stacked = put_together(gathered(session)) if are_apart(session) else session
     save_weights(path, _named(stacked), metadata)
 
 

@@ -8,6 +8,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jax_stepcache.meshes.layout import Layout
+from jax_stepcache.meshes.processes import put_all
 
 from ..network.logical_axes import condition_axes
 from .session import Session
@@ -84,4 +85,4 @@ def put(session: Session, mesh: Mesh | Layout | None) -> Session:
     """Lays a session out, outside of a compiled function; see `placed`."""
     if mesh is None:
         return session
-    return jax.device_put(session, session_shardings(session, mesh))
+    return put_all(session, session_shardings(session, mesh))

@@ -8,13 +8,16 @@ memory, so a data set may be larger than that; nothing is ever unpickled.
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.meshes.processes import by_main
 from jax_stepcache.paths import as_path
 
 from ...training.data import Seen, look_through
@@ -44,17 +47,6 @@ class Chunks(NamedTuple):
     text: Any
     image: Any = None
     y: Any = None
-
-    def rows(self, index: np.ndarray) -> Chunks:
-        """Some of the sequences, as float32 arrays on the default device."""
-
-        def take(x: np.ndarray) -> jax.Array:
-            # In ascending order, as a file is read best, then as asked for.
-            order = np.argsort(index)
-            rows = np.asarray(x[index[order]], np.float32)
-            return jnp.asarray(rows[np.argsort(order)])
-
-        return jax.tree.map(take, self)
 
 
 def chunks_struct(model: DreamZeroModel, count: int, blocks: int) -> Chunks:
@@ -119,7 +111,9 @@ def open_chunks(
         faults = _misshapen(arrays, model)
     seen = {}
     if not faults:
-        seen = {name: _look(name, array) for name, array in arrays.items()}
+        # All of it is read once, by one process.
+        looked = by_main(lambda: {name: _look(name, x) for name, x in arrays.items()})
+        seen = {name: Seen(*one) for name, one in looked.items()}
         faults = [fault for one in seen.values() for fault in one.faults]
     if faults:
         listed = "\n  ".join(faults)
@@ -144,9 +138,35 @@ def save_chunks(folder: str | os.PathLike[str], chunks: Chunks) -> None:
             temporary.replace(folder / f"{name}.npy")
 
 
-def _misshapen(arrays: dict[str, np.ndarray], model: DreamZeroModel) -> list[str]:
+def check_sequence(sequence: Chunks, model: DreamZeroModel) -> tuple[list[str], int]:
+    """Looks at a single sequence.
+
+    Args:
+        sequence: NumPy arrays without the axis of sequences.
+        model: the model that is to learn from it.
+
+    Returns:
+        A line for each fault, as `load_chunks` lists them; and a checksum.
+    """
+    wanted = {
+        k for k, x in chunks_struct(model, 1, 1)._asdict().items() if x is not None
+    }
+    arrays = {k: x[None] for k, x in sequence._asdict().items() if x is not None}
+    faults = [f"missing: {name}" for name in sorted(wanted - arrays.keys())]
+    faults += [f"unknown: {name}" for name in sorted(arrays.keys() - wanted)]
+    faults = faults or _misshapen(arrays, model, "")
+    if faults:
+        return faults, 0
+    seen = [_look(name, array, "") for name, array in arrays.items()]
+    checksum = functools.reduce(lambda sum, one: sum * 31 + one.checksum, seen, 0)
+    return [fault for one in seen for fault in one.faults], checksum % (1 << 32)
+
+
+def _misshapen(
+    arrays: Mapping[str, np.ndarray], model: DreamZeroModel, suffix: str = ".npy"
+) -> list[str]:
     empty = [
-        f"empty: {name}.npy is {array.shape}; there is nothing to learn from"
+        f"empty: {name}{suffix} is {array.shape}; there is nothing to learn from"
         for name, array in arrays.items()
         if not array.size
     ]
@@ -157,30 +177,30 @@ def _misshapen(arrays: dict[str, np.ndarray], model: DreamZeroModel) -> list[str
     blocks, rest = divmod(frames - 1, model.dit.num_frame_per_block)
     if blocks < 1 or rest:
         return [
-            f"shape: video.npy is {video.shape}; it needs (sequences, "
+            f"shape: video{suffix} is {video.shape}; it needs (sequences, "
             f"{model.dit.out_dim}, frames, rows, columns) with one frame and then "
             f"whole blocks of {model.dit.num_frame_per_block}"
         ]
     faults = []
     if blocks > model.dit.max_chunk_size:
         faults.append(
-            f"shape: video.npy has {blocks} blocks a sequence; a window has "
+            f"shape: video{suffix} has {blocks} blocks a sequence; a window has "
             f"{model.dit.max_chunk_size}"
         )
     wanted = chunks_struct(model, len(video), blocks)._asdict()
     for name, array in arrays.items():
         if array.shape != wanted[name].shape:
             faults.append(
-                f"shape: {name}.npy is {array.shape}, the model takes "
+                f"shape: {name}{suffix} is {array.shape}, the model takes "
                 f"{wanted[name].shape}"
             )
         if not np.issubdtype(array.dtype, np.floating):
-            faults.append(f"dtype: {name}.npy is {array.dtype}, not floating point")
+            faults.append(f"dtype: {name}{suffix} is {array.dtype}, not floating point")
     return faults
 
 
-def _look(name: str, array: np.ndarray) -> Seen:
+def _look(name: str, array: np.ndarray, suffix: str = ".npy") -> Seen:
     if name != "action":
-        return look_through(f"{name}.npy", array)
+        return look_through(f"{name}{suffix}", array)
     limits, hint = (-1.0, 1.0), "normalise it first"
-    return look_through(f"{name}.npy", array, limits=limits, hint=hint)
+    return look_through(f"{name}{suffix}", array, limits=limits, hint=hint)

@@ -17,17 +17,19 @@ from jax_stepcache.checkpoints.layers import layers_together
 from jax_stepcache.network.params import Params
 from jax_stepcache.paths import as_path
 
-from ...training.layout import Layout, layout_of
+from ...training.fully_sharded import FullySharded, fully_sharded
+from ...training.loader import Loader, Order, Rows
 from ...training.loop import fit
 from ...training.optimizer import clipped_adamw, warmup_cosine
 from ...training.settings import check_run
 from ...training.step import Loss, TrainState, all_finite
 from ...training.stopped import TrainingStopped
 from ..model import DreamZeroModel
-from .chunks import Chunks, open_chunks
+from .chunks import Chunks
 from .lora import adapted_weights, init_lora, merge_lora
 from .loss import FlowMatching
 from .noise import training_noise
+from .sequences import open_sequences
 
 
 class FinetuneSettings(NamedTuple):
@@ -83,7 +85,7 @@ class _Loss:
 
 def finetune(
     params: Params,
-    data: str | os.PathLike[str],
+    data: str | os.PathLike[str] | Rows,
     out: str | os.PathLike[str],
     settings: FinetuneSettings | None = None,
     *,
@@ -97,7 +99,10 @@ def finetune(
 
     Args:
         params: the model to begin from.
-        data: folder of sequences, see `load_chunks`.
+        data: folder of sequences, see `load_chunks`; or sequences of your own, with
+            ``len(data)`` and ``data[i]``, such as a `grain.MapDataset` or a source of
+            `grain.sources`: each is a mapping with the fields of `Chunks`, without the
+            axis of sequences. Several processes all read the same.
         out: folder of the run; checkpoints go to ``checkpoints`` in it.
         settings: the run's; None for the defaults.
         mesh: devices to train on together, with axes ``data`` and ``fsdp``, one of
@@ -124,17 +129,23 @@ def finetune(
     """
     settings = FinetuneSettings() if settings is None else settings
     _check(settings)
-    layout = layout_of(mesh, settings.batch // settings.accumulate)
+    layout = fully_sharded(mesh, settings.batch // settings.accumulate)
     model = params.model
     if not isinstance(model, DreamZeroModel):
         raise TypeError(f"{model.name} is no DreamZero; give params of one")
     weights = layers_together(params.weights)
     params = Params(weights if layout is None else layout.laid_out(weights), model)
     out = as_path(out, "out")
-    chunks, checksums = open_chunks(data, model)
-    count = len(chunks.video)
+    sequences = open_sequences(data, model)
+    count = len(sequences.rows)
     if settings.batch > count:
-        raise ValueError(f"batch is {settings.batch}; {data} has {count} sequences")
+        raise ValueError(
+            f"batch is {settings.batch}; {sequences.name} has {count} sequences"
+        )
+    order = Order(count, settings.batch, settings.seed)
+    loader = Loader(
+        sequences.rows, order, settings.steps, None if layout is None else layout.rows
+    )
     loss, optimizer = step_of(model, settings, layout)
     if settings.lora:
         key = jax.random.key(settings.seed)
@@ -160,16 +171,16 @@ def finetune(
             trained,
             loss=loss,
             optimizer=optimizer,
-            batch_at=lambda step: chunks.rows(rows_at(step, count, settings)),
+            batch_at=loader.batch_at,
             settings=settings,
             origin={
                 "sequences": count,
                 "weights_bits": int(_bits(params.weights)),
-                "data": checksums,
+                "data": sequences.marks,
             },
             frozen=frozen,
-            rows_of=lambda step, key: rows_at(step, count, settings),
-            source=str(data),
+            rows_of=lambda step, key: order.rows(step),
+            source=sequences.name,
             layout=layout,
             resume=resume,
             stop_after=stop_after,
@@ -179,11 +190,15 @@ def finetune(
     except TrainingStopped as stop:
         stop.params = made_of(stop.state)
         raise
+    finally:
+        loader.close()
     return made_of(state)
 
 
 def step_of(
-    model: DreamZeroModel, settings: FinetuneSettings, layout: Layout | None = None
+    model: DreamZeroModel,
+    settings: FinetuneSettings,
+    layout: FullySharded | None = None,
 ) -> tuple[Loss, optax.GradientTransformation]:
     """What a run's steps are made of.
 
@@ -205,23 +220,6 @@ def step_of(
     )
     alpha = settings.alpha if settings.lora else None
     return _Loss(objective, alpha), _optimizer(settings)
-
-
-def rows_at(step: int, count: int, settings: FinetuneSettings) -> np.ndarray:
-    """Which sequences a step sees: each epoch is a shuffle of all, drawn anew.
-
-    Args:
-        step: the step's number.
-        count: how many sequences there are.
-        settings: gives the batch and the seed.
-
-    Returns:
-        int64[batch].
-    """
-    per_epoch = count // settings.batch
-    epoch, place = divmod(step, per_epoch)
-    order = np.random.default_rng((settings.seed, epoch)).permutation(count)
-    return order[place * settings.batch : (place + 1) * settings.batch]
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax_stepcache.checkpoints.placement import STACKED
 
 from ...layers.spread import ALONE
-from ...training.layout import Layout
+from ...training.fully_sharded import FullySharded
 from ..model import DreamZeroModel
 from ..network import teacher_forcing
 from ..network.attention import Context
@@ -46,7 +46,7 @@ class FlowMatching:
     first_frame: bool = True
     floor: float = 0.02
     remat: bool = False
-    layout: Layout | None = None
+    layout: FullySharded | None = None
 
     def __call__(
         self, weights: Any, chunks: Chunks, key: jax.Array

@@ -9,31 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from jax_stepcache import Params
 from jax_stepcache.models.dreamzero.training import (
     FinetuneSettings,
     finetune,
 )
-from jax_stepcache.models.dreamzero.training.finetune import rows_at
 
 from ..small import SMALL, random_weights
 from .sequences import MODEL
-
-
-@given(count=st.integers(1, 20), batch=st.integers(1, 20), epochs=st.integers(1, 3))
-def test_an_epoch_sees_every_sequence_once(count: int, batch: int, epochs: int) -> None:
-    """But for those that fill no batch; another epoch has another order."""
-    batch = min(batch, count)
-    settings = FinetuneSettings(batch=batch)
-    per_epoch = count // batch
-    for epoch in range(epochs):
-        steps = range(epoch * per_epoch, (epoch + 1) * per_epoch)
-        seen = np.concatenate([rows_at(step, count, settings) for step in steps])
-        assert len(set(seen.tolist())) == len(seen) == per_epoch * batch
-
 
 PARAMS = Params(jax.tree.map(jnp.asarray, random_weights(SMALL)), MODEL)
 

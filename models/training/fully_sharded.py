@@ -20,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax_stepcache.checkpoints.placement import STACKED, split_axis
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.meshes.explicit import automatic_mesh
+from jax_stepcache.meshes.processes import put_all
 
 from ..layers.spread import Spread
 
@@ -33,7 +34,7 @@ _STACKED = (STACKED, "adapters")
 
 
 @dataclass(frozen=True)
-class Layout:
+class FullySharded:
     """A mesh, and who has what on it. Static.
 
     Attributes:
@@ -68,6 +69,10 @@ class Layout:
             The same tree with a sharding for each: along the longest axis that the
             devices divide; whole where there is none.
         """
+        # The longest, and not one of a name as the rules of `jax_stepcache.Layout` have
+        # it: a part only stores here, and is gathered before any product. So what
+        # counts is that it can be cut, also in moments and adapters, which no model
+        # names, and a tensor of rank 16 is cut along its other axis.
         axes = _of_weights(self.mesh)
         devices = math.prod(self.mesh.shape[name] for name in axes)
 
@@ -107,10 +112,10 @@ class Layout:
         shardings = self.shardings(tree)
         if any(isinstance(x, Tracer) for x in jax.tree.leaves(tree)):
             return jax.lax.with_sharding_constraint(tree, shardings)
-        return jax.device_put(tree, shardings)
+        return put_all(tree, shardings)
 
 
-def layout_of(mesh: Mesh | None, rows: int = 0) -> Layout | None:
+def fully_sharded(mesh: Mesh | None, rows: int = 0) -> FullySharded | None:
     """A layout on a mesh.
 
     Args:
@@ -140,7 +145,7 @@ def layout_of(mesh: Mesh | None, rows: int = 0) -> Layout | None:
             f"mesh ({shape}) do not divide; give a batch of {mesh.size} times the "
             "number of parts that it is accumulated from, or a smaller mesh"
         )
-    return Layout(automatic_mesh(mesh))
+    return FullySharded(automatic_mesh(mesh))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
