@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gpu_tables import gpu_meshes_table, gpu_program_table, gpu_training_table
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -204,44 +206,6 @@ def skipped_table(rows: dict[str, Row], device: str) -> str:
     return "\n".join(lines)
 
 
-def gpu_program_table(result: dict[str, Any]) -> str:
-    """What XLA makes of programs for a GPU that is not there, as Markdown."""
-    lines = [
-        f"One {result['gpu'].upper()}, bfloat16, one guided robot:",
-        "",
-        "| program | calls | floor | peak memory | predicates that the host reads |",
-        "|---|--:|--:|--:|--:|",
-    ]
-    for row in result["programs"].values():
-        ask = row["ask"]
-        if ask["model"] not in ("wan22-5b", "droid-14b") or row["devices"] > 1:
-            continue
-        cache = "" if ask["program"] == "observe" else f", `{ask['cache']}`"
-        calls = "16" if ask["cache"] == "none" else f"{row['calls']:.0f} of 16"
-        reads = ", ".join(f"{n} a {k}" for k, n in row["host_reads"].items())
-        lines.append(
-            f"| {ask['model']}, {ask['program']}{cache} | "
-            f"{calls if cache else ''} | {row['floor_ms']:.1f} ms | "
-            f"{row['memory_gib']['peak']:.1f} GiB | "
-            f"{reads.replace('a outside of loops', 'in all') or 'none'} |"
-        )
-    return "\n".join(lines)
-
-
-def gpu_training_table(result: dict[str, Any]) -> str:
-    """What training takes of each GPU that is not there, as Markdown."""
-    lines = ["| | GPUs | peak memory of each |", "|---|--:|--:|"]
-    for row in result["steps"].values():
-        ask = row["ask"]
-        how = f"`--lora {ask['lora']}`" if ask["lora"] else "`--full`"
-        kernel = {"cudnn": "cuDNN", "xla": "XLA"}[ask["attention"]]
-        lines.append(
-            f"| {how}, attention by {kernel} | {row['devices']} | "
-            f"{row['memory_gib']['peak']:.1f} GiB |"
-        )
-    return "\n".join(lines)
-
-
 def peers_table(result: dict[str, Any], device: str) -> str:
     """This library beside others, as Markdown."""
     versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
@@ -378,6 +342,7 @@ def tables() -> dict[str, str]:
         "frontier": frontier_tables(frontier),
         "frontier-whole": frontier_tables(frontier, lambda rows: rows),
         "gpu-program": gpu_program_table(read("gpu_program")[0]),
+        "gpu-meshes": gpu_meshes_table(read("gpu_program")[0]),
         "gpu-training": gpu_training_table(read("gpu_training")[0]),
         "host": host_table(*read("host")),
         "import-time": import_table(*read("import_time")),

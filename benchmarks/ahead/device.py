@@ -99,13 +99,12 @@ def compiled(jitted: Any, *arguments: Any) -> Compiled:
     return Compiled(program.as_text(), memory, (traced - start, done - traced))
 
 
-def placed(mesh: Any, tree: Any, spec: Any = None) -> Any:
-    """Structs of arrays, of numbers or of structs, on a mesh.
+def placed(mesh: Any, tree: Any) -> Any:
+    """Structs of arrays, of numbers or of structs, whole on each device of a mesh.
 
     Args:
         mesh: the devices.
         tree: pytree of them.
-        spec: ``(path, struct) -> PartitionSpec``; a copy everywhere unless given.
 
     Returns:
         Structs with shardings.
@@ -114,11 +113,10 @@ def placed(mesh: Any, tree: Any, spec: Any = None) -> Any:
     import jax.numpy as jnp
     from jax.sharding import NamedSharding, PartitionSpec
 
-    def place(path: Any, x: Any) -> Any:
-        x = jnp.asarray(x) if isinstance(x, bool | int | float) else x
-        where = PartitionSpec() if spec is None else spec(path, x)
-        return jax.ShapeDtypeStruct(
-            x.shape, x.dtype, sharding=NamedSharding(mesh, where)
-        )
+    whole = NamedSharding(mesh, PartitionSpec())
 
-    return jax.tree_util.tree_map_with_path(place, tree)
+    def place(x: Any) -> Any:
+        x = jnp.asarray(x) if isinstance(x, bool | int | float) else x
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole)
+
+    return jax.tree.map(place, tree)

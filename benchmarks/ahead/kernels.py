@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from .hlo import FREE, Instruction, Module, dimensions, size
+from .turns import CONTROL, running
 
 
 class Peak(NamedTuple):
@@ -28,6 +29,10 @@ class Peak(NamedTuple):
 PEAKS = {"h100": Peak(989e12, 3.35e12), "h200": Peak(989e12, 4.8e12)}
 
 
+# What writes into its first operand, and which of its operands that update is.
+IN_PLACE = {"dynamic-update-slice": 1, "scatter": 2}
+
+
 class Kernel(NamedTuple):
     """A kernel, as often as it runs.
 
@@ -37,7 +42,7 @@ class Kernel(NamedTuple):
         flops: of one run.
         bytes: of memory, of one run.
         sent: bytes to other devices, of one run.
-        gated: whether it is inside of a conditional.
+        gated: see `running`.
         instruction: where it stands.
     """
 
@@ -50,47 +55,41 @@ class Kernel(NamedTuple):
     instruction: Instruction
 
     def seconds(self, peak: Peak) -> float:
-        """At peak rates, one after another, launches not counted."""
+        """At peak rates, one after another, launches not counted.
+
+        What is sent goes over NVLink in one direction at its peak rate, and nothing
+        else is done meanwhile.
+        """
         one = max(self.flops / peak.flops, self.bytes / peak.bytes)
         return self.times * max(one, self.sent / peak.link)
 
 
 def kernels(
-    module: Module, calls: float | None, seen: Mapping[int, float] | None = None
+    module: Module,
+    calls: float | None,
+    seen: Mapping[int, float] | None = None,
+    rows: int = 1,
 ) -> Iterator[Kernel]:
     """All kernels of a program.
 
     Args:
         module: the program.
-        calls: how often a conditional takes its first branch, over all turns of the
-            loop around it (or in all, where there is none); None for every time.
+        calls: see `running`; so is ``rows``.
         seen: of a fused attention to so many keys, the share that is computed; the
             others are beyond the length that it is told. All of them unless given.
+        rows: likewise.
 
     Yields:
         The kernels.
     """
-    todo = [(module.entry, 1.0, 1.0, False)]
-    while todo:
-        name, times, turns, gated = todo.pop()
-        body = module.computations[name]
-        here = {one.name: one for one in body}
-        for one in body:
-            if one.op in FREE:
-                continue
-            if one.op == "while":
-                count = one.trips or 1
-                inner = one.attribute(r"body=%?([\w.\-]+)")
-                todo.append((inner, times * count, count, gated))
-            elif one.op == "conditional":
-                share = 1.0 if calls is None else calls / turns
-                first, *others = one.runs
-                todo.append((first, times * share, turns, True))
-                todo += [(other, times * (1 - share), turns, True) for other in others]
-            elif one.op == "call":
-                todo += [(other, times, turns, gated) for other in one.runs]
-            else:
-                yield Kernel(times, *_cost(module, one, here, seen or {}), gated, one)
+    named: dict[str, dict[str, Instruction]] = {}
+    for name, one, times, gated in running(module, calls, rows):
+        if one.op in FREE or one.op in CONTROL or one.op.endswith("-done"):
+            continue
+        if name not in named:
+            named[name] = {other.name: other for other in module.computations[name]}
+        here = named[name]
+        yield Kernel(times, *_cost(module, one, here, seen or {}), gated, one)
 
 
 def _cost(
@@ -187,7 +186,7 @@ def _reads(inside: list[Instruction], given: list[int]) -> int:
                     todo.append(user.name)
                 elif user.op in ("dynamic-slice", "slice", "gather"):
                     total += user.bytes
-                elif user.op != "dynamic-update-slice" or user.operands[0] != operand:
+                elif user.op not in IN_PLACE or user.operands[0] != operand:
                     return whole
         return min(total, whole)
 
@@ -212,8 +211,8 @@ def _writes(inside: list[Instruction], one: Instruction) -> int:
 def _written(one: Instruction, inside: dict[str, Instruction]) -> int:
     while one.op == "bitcast":
         one = inside[one.operands[0]]
-    updates = one.op == "dynamic-update-slice"
-    return inside[one.operands[1]].bytes if updates else one.bytes
+    update = IN_PLACE.get(one.op)
+    return one.bytes if update is None else inside[one.operands[update]].bytes
 
 
 def is_collective(one: Instruction) -> bool:
@@ -223,7 +222,9 @@ def is_collective(one: Instruction) -> bool:
 
 
 def _sent(one: Instruction, given: list[int]) -> float:
-    """Bytes that each device sends, around a ring."""
+    """Bytes that each device sends: around a ring, or to the one it is paired with."""
+    if "permute" in one.op:
+        return sum(given)
     count = group_size(one.rest)
     whole = max(sum(given), one.bytes - sum(given) if "-start" in one.op else one.bytes)
     if "all-reduce" in one.op:

@@ -4,19 +4,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import PartitionSpec
-from jax.tree_util import DictKey
 
 from jax_stepcache import Params, load_params
-from jax_stepcache.checkpoints.layers import taken_apart
-from jax_stepcache.checkpoints.placement import placement
+from jax_stepcache.checkpoints.layers import are_apart, taken_apart
+from jax_stepcache.loop.spread import check_spread
+from jax_stepcache.meshes.layout import layout_of
 from jax_stepcache.models.dreamzero.control import programs as control
+from jax_stepcache.models.dreamzero.control.placing import check_batch
 from jax_stepcache.models.dreamzero.network.parameters import weight_shapes
 from jax_stepcache.models.dreamzero.session.observation import (
     complete,
@@ -24,35 +25,15 @@ from jax_stepcache.models.dreamzero.session.observation import (
 )
 from jax_stepcache.models.dreamzero.session.placement import session_shardings
 from jax_stepcache.models.dreamzero.session.session import observe, session_struct
-from jax_stepcache.network.registry import load_model
+from jax_stepcache.network.registry import in_layout, load_model, placed_by_name
 from jax_stepcache.options import Options, resolve
+from jax_stepcache.requests import compiled as slots
+from jax_stepcache.requests.many import NO_LIMIT, check_many
+from jax_stepcache.requests.together import put_together
 from jax_stepcache.sampling import _run
 
+from .asks import BUNDLED, Ask
 from .device import placed
-
-BUNDLED, ROBOTS = ("tabletop", "dit"), ("wan22-5b", "droid-14b")
-
-
-class Ask(NamedTuple):
-    """What to compile.
-
-    Attributes:
-        model: one of `BUNDLED` and `ROBOTS`.
-        program: ``"sample"`` or, of robots, ``"observe"``.
-        cache: a cache's name, or ``"none"``.
-        decide: ``"batch"`` or ``"sample"``.
-        attention: of robots: ``"cudnn"`` or ``"xla"``.
-        layers: ``"apart"`` or ``"stacked"``.
-        rows: samples, or robots.
-    """
-
-    model: str
-    program: str = "sample"
-    cache: str = "step_cache"
-    decide: str = "batch"
-    attention: str = "cudnn"
-    layers: str = "apart"
-    rows: int = 1
 
 
 class Lowered(NamedTuple):
@@ -63,12 +44,13 @@ class Lowered(NamedTuple):
         arguments: structs, with shardings.
         depth: blocks of the network.
         is_gated: whether the network stands behind the gate.
-        stacked: shapes of the blocks' weights, without a layer axis.
-        cached: shapes of the KV cache's arrays.
+        stacked: shapes of the blocks' weights on a device, without a layer axis.
+        cached: shapes of the KV cache's arrays, on a device.
         scores: queries and keys of a self-attention over all there is to see; None if
             that is not told.
         seen: see `kernels`: of the cached keys, the mean share that is seen from the
             places of a window; empty without a cache.
+        slots: requests that are taken into slots; 1 where there are none.
     """
 
     function: Any
@@ -79,6 +61,7 @@ class Lowered(NamedTuple):
     cached: frozenset[tuple[int, ...]]
     scores: tuple[int, int] | None
     seen: Mapping[int, float]
+    slots: int
 
 
 def lowered(ask: Ask, mesh: Any) -> Lowered:
@@ -86,18 +69,22 @@ def lowered(ask: Ask, mesh: Any) -> Lowered:
 
     Args:
         ask: which.
-        mesh: the devices. On several, weights and sessions lie as `load_params` and
-            `DreamZeroPipeline` lay them out, and rows of a bundled model are spread.
+        mesh: the devices. Weights and sessions lie where the library's own rules have
+            them, as after `load_params(mesh=, rules=)` and a pipeline's `start`; what
+            a user hands in is whole on every device.
 
     Returns:
         The program.
+
+    Raises:
+        ValueError: what the library says of a size that does not fit.
     """
     return (_bundled if ask.model in BUNDLED else _robot)(ask, mesh)
 
 
-def _options(ask: Ask, **given: Any) -> Options:
+def _options(ask: Ask, **given: Any) -> dict[str, Any]:
     cache = None if ask.cache == "none" else ask.cache
-    return Options(cache=cache, cache_config=_CONFIGS.get(ask.cache), **given)
+    return {"cache": cache, "cache_config": _CONFIGS.get(ask.cache), **given}
 
 
 # What a cache needs and has no default for; only the shape of the program hangs on it.
@@ -108,75 +95,76 @@ _CONFIGS: dict[str, Any] = {
 
 
 def _bundled(ask: Ask, mesh: Any) -> Lowered:
-    params = load_params(ask.model, layers=ask.layers)
+    params = load_params(ask.model, layers="stacked")
+    params = _laid_out(params, ask, mesh)
     model: Any = params.model
-    shown = model.example(jax.random.key(0), ask.rows)
-    given = resolve(params, _options(ask, observation=shown, decide=ask.decide))
-    blocks = load_params(ask.model, layers="stacked").weights["blocks"]
-
-    def rows(path: Any, x: Any) -> PartitionSpec:
-        names = {getattr(key, "name", None) for key in path}
-        spread = names & {"noise", "inputs"} and x.ndim and x.shape[0] == ask.rows
-        return PartitionSpec(*mesh.axis_names) if spread else PartitionSpec()
-
+    rows = 1 if ask.program == "slots" else ask.rows
+    shown = model.example(jax.random.key(0), rows)
+    program = _slots if ask.program == "slots" else _sample
+    function, arguments = program(ask, mesh, params, {"observation": shown})
     return Lowered(
-        _run,
-        (ask.decide, placed(mesh, given, rows)),
+        function,
+        arguments,
         model.num_blocks,
         ask.cache != "none",
-        frozenset(x.shape[1:] for x in jax.tree.leaves(blocks)),
+        _of_one_layer(params.weights),
         frozenset(),
         None,
         {},
+        ask.rows if ask.program == "slots" else 1,
     )
 
 
 def _robot(ask: Ask, mesh: Any) -> Lowered:
     model: Any = load_model(ask.model)
     dit = replace(model.dit, dtype="bfloat16", attention=ask.attention)
-    model = replace(model, dit=dit)
     weights = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, "bfloat16"), weight_shapes(dit)
     )
-    stacked = frozenset(x.shape[1:] for x in jax.tree.leaves(weights["blocks"]))
-    apart = ask.layers == "apart"
-    if apart:
-        weights = {**weights, "blocks": taken_apart(weights["blocks"])}
-    session = session_struct(model.size, ask.rows, True, apart)
-    shown = _shown(model, ask.rows)
-    spec = _as_laid_out(mesh, weights, session)
+    params = _laid_out(Params(weights, replace(model, dit=dit)), ask, mesh)
+    weights, model = params.weights, params.model
+    rows = 1 if ask.program == "slots" else ask.rows
+    check_batch(model, rows)
+    session = session_struct(model.size, rows, True, ask.layers == "apart")
+    session = _placed_as(session, session_shardings(session, model.layout or mesh))
+    shown = _shown(model, rows)
     own = dit.num_frame_per_block * dit.frame_seqlen
     room = (dit.window - dit.num_frame_per_block) * dit.frame_seqlen
-    cached = frozenset(x.shape for x in jax.tree.leaves(session.cache[:2]))
-    if ask.program == "observe":
+    observing = ask.program == "observe"
+    if observing:
         key = jax.eval_shape(lambda: jax.random.key(0))
-        given = weights, session, shown, key
-        several = mesh if mesh.size > 1 else None
-        return Lowered(
+        given = placed(mesh, (shown, key))
+        function, arguments = (
             control.observe_in_place,
-            (model, several, *(placed(mesh, x, spec) for x in given)),
-            dit.num_layers,
-            False,
-            stacked,
-            cached,
-            (own, room + own),
-            _seen(dit, observing=True),
+            (model, model.layout, weights, session, *given),
         )
-    observed = jax.eval_shape(
-        lambda *given: observe(model.size, *given), weights, session, shown
-    )
-    noise = model.noise_struct(ask.rows)
-    options = _options(ask, condition=observed.condition, noise=noise)
-    own += dit.num_action_per_block + dit.num_state_per_block
+    else:
+        observed = jax.eval_shape(
+            lambda *given: observe(model.size, *given), weights, session, shown
+        )
+        # The session that observing returns lies as it did.
+        rest = placed(mesh, observed.condition)
+        condition = rest._replace(context=session.context, cache=session.cache)
+        own += dit.num_action_per_block + dit.num_state_per_block
+        given = {"condition": condition, "noise": model.noise_struct(rows)}
+        program = _slots if ask.program == "slots" else _sample
+        function, arguments = program(ask, mesh, params, given)
+    slotted = ask.program == "slots"
+    # Slots hold rows of their own beside those of the requests.
+    held = arguments[2].condition.cache if slotted else session.cache
+    cached = set(map(_on_a_device, jax.tree.leaves((session.cache[:2], held[:2]))))
+    if ask.layers == "stacked":  # What a scan over layers slices.
+        cached |= {shape[1:] for shape in cached}
     return Lowered(
-        _run,
-        (ask.decide, placed(mesh, resolve(Params(weights, model), options), spec)),
+        function,
+        arguments,
         dit.num_layers,
-        ask.cache != "none",
-        stacked,
-        cached,
+        not observing and ask.cache != "none",
+        _of_one_layer(weights),
+        frozenset(cached),
         (own, room + own),
-        _seen(dit, observing=False),
+        _seen(dit, observing),
+        ask.rows if slotted else 1,
     )
 
 
@@ -189,26 +177,81 @@ def _seen(dit: Any, observing: bool) -> dict[int, float]:
     return {slots * dit.frame_seqlen: sum(held) / len(held) / slots}
 
 
-def _as_laid_out(mesh: Any, weights: Any, session: Any) -> Any:
-    """Where weights lie, and what a session holds, by the ends of their paths."""
-    wanted = {}
-    for path, x in jax.tree_util.tree_leaves_with_path(weights):
-        stacked = path[0].key == "blocks" and isinstance(path[-1], DictKey)
-        where = placement(mesh, x.shape, stacked=stacked)
-        wanted[_end(path)] = where.spec if where else PartitionSpec()
-    shardings = session_shardings(session, mesh)
-    for path, where in jax.tree_util.tree_leaves_with_path(shardings):
-        wanted[_end(path)] = where.spec
-
-    def spec(path: Any, x: Any) -> PartitionSpec:
-        found = wanted.get(_end(path), PartitionSpec())
-        return found if len(found) <= x.ndim else PartitionSpec()
-
-    return spec
+def _laid_out(params: Params, ask: Ask, mesh: Any) -> Params:
+    """Structs of weights where `place_params` puts them, and the model that knows."""
+    model, weights = params.model, params.weights
+    if ask.layers == "apart":
+        # As structs: taking arrays apart copies them.
+        structs = jax.eval_shape(lambda: weights["blocks"])
+        weights = {**weights, "blocks": taken_apart(structs)}
+    layout = layout_of(mesh, ask.rules)
+    if layout is None:
+        return Params(placed(mesh, weights), model)
+    model = in_layout(model, layout)
+    where = placed_by_name(model, layout).shardings(weights)
+    return Params(_placed_as(weights, where), model)
 
 
-def _end(path: Any) -> str:
-    return jax.tree_util.keystr(path[-3:], simple=True, separator=".")
+def _placed_as(tree: Any, shardings: Any) -> Any:
+    return jax.tree.map(
+        lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
+        tree,
+        shardings,
+    )
+
+
+def _sample(
+    ask: Ask, mesh: Any, params: Params, given: dict[str, Any]
+) -> tuple[Any, tuple[Any, ...]]:
+    """What `sample` compiles."""
+    generation = resolve(params, Options(**_options(ask, decide=ask.decide, **given)))
+    check_spread(generation)
+    return _run, (ask.decide, _whole(mesh, generation))
+
+
+def _slots(
+    ask: Ask, mesh: Any, params: Params, given: dict[str, Any]
+) -> tuple[Any, tuple[Any, ...]]:
+    """What `sample_many` compiles for as many requests as slots."""
+    if "observation" in given:
+        given = {**given, "noise": params.model.noise_struct(1)}
+    checked = check_many(params, [given] * ask.rows, slots=ask.rows, **_options(ask))
+    plan, weights = checked.admission.plan, checked.admission.weights
+    entries = checked.entries
+    state = jax.eval_shape(
+        functools.partial(slots.empty_state, plan, places=ask.rows), weights, entries[0]
+    )
+    # The places are made whole on every device; where requests are put into them, the
+    # compiler says how they lie from then on.
+    filling = slots.put.lower(
+        placed(mesh, state),
+        placed(mesh, np.int32(0)),
+        _whole(mesh, put_together(entries)),
+    )
+    state = _placed_as(state, filling.compile().output_shardings)
+    told = np.zeros(ask.rows, np.int32), np.int32(ask.rows)
+    told = *told, np.zeros(ask.rows, bool), NO_LIMIT
+    return slots.advance, (plan, weights, state, *placed(mesh, told))
+
+
+def _whole(mesh: Any, tree: Any) -> Any:
+    """What has no place yet is whole on every device, as a user's arrays are."""
+
+    def place(x: Any) -> Any:
+        is_placed = isinstance(x, jax.ShapeDtypeStruct) and x.sharding is not None
+        return x if is_placed else placed(mesh, x)
+
+    return jax.tree.map(place, tree)
+
+
+def _of_one_layer(weights: Any) -> frozenset[tuple[int, ...]]:
+    """Shapes of the blocks' weights on a device, without an axis of layers."""
+    shapes = map(_on_a_device, jax.tree.leaves(weights["blocks"]))
+    return frozenset(shapes if are_apart(weights) else (x[1:] for x in shapes))
+
+
+def _on_a_device(x: Any) -> tuple[int, ...]:
+    return x.sharding.shard_shape(x.shape)
 
 
 def _shown(model: Any, rows: int) -> Any:

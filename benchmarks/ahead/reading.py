@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from .device import Compiled
-from .hlo import FREE, Instruction, Module, dimensions, parse
-from .kernels import PEAKS, is_collective, kernels
+from .hlo import Instruction, Module, dimensions, parse
+from .kernels import IN_PLACE, PEAKS, Kernel, is_collective, kernels
 from .programs import Lowered
+from .turns import STEPS, host_reads
 
 GIB = 1 << 30
 
@@ -25,20 +26,35 @@ def read(
         program: what it was made of.
         compiled: what it became.
         gpu: of which the rates are.
-        calls: network calls of the whole generation; see `kernels`.
+        calls: network calls of the whole generation; see `running`.
 
     Returns:
-        The figures, as JSON.
+        The figures of one device, as JSON: ``memory_gib`` (arguments, temporary, peak
+        and so on); ``seconds`` to trace and to compile; ``loops``, their turns, None
+        where these are not known; ``conditionals``; ``host_reads``, the places where
+        the host reads a predicate, and ``host_reads_a_generation``; ``callbacks``;
+        ``kernels_per_layer`` of a network call; ``gib_of_weights_copied_a_call``;
+        ``bias_and_logits_buffers``, arrays as large as an attention's scores;
+        ``kv_cache_copies``; ``collectives``, how many of each kind a generation has
+        behind the gate and outside, and ``gib`` that a device sends; ``tflop``,
+        ``gib_moved``, ``floor_ms``, that ``_by_kind``, and of robots
+        ``floor_ms_over_a_window``.
     """
     module = parse(compiled.text)
+    found = list(kernels(module, calls, rows=program.slots))
+    # Network calls that the kernels are of.
+    counted = STEPS if calls is None else calls or 1
     return {
         "memory_gib": {k: round(v / GIB, 3) for k, v in compiled.memory.items()},
         "seconds": [round(x, 1) for x in compiled.seconds],
         **control_flow(module),
-        "kernels_per_layer": round(_in_network(module, program) / program.depth, 1),
-        **traffic(module, program, calls),
-        **collectives(module, calls),
-        **floor(module, gpu, calls),
+        "host_reads_a_generation": round(host_reads(module, calls, program.slots)),
+        "kernels_per_layer": round(
+            _launches(module, found, program) / counted / program.depth, 1
+        ),
+        **traffic(module, found, program, counted),
+        **collectives(found),
+        **floor(found, gpu),
         **_over_a_window(module, gpu, calls, program),
     }
 
@@ -70,47 +86,34 @@ def control_flow(module: Module) -> dict[str, Any]:
     }
 
 
-def _in_network(module: Module, program: Lowered) -> int:
-    """Kernels of one network call: those behind the gate, or beside what is gated."""
-    gates = [one for _, one, _ in module.running() if one.op == "conditional"]
-    gated = sum(_launches(module, gate.runs[0]) for gate in gates)
-    if program.is_gated and gates:
-        return gated
-    beside = [name for gate in gates for name in gate.runs]
-    return _launches(module, module.entry) - sum(_launches(module, x) for x in beside)
+def _launches(module: Module, found: list[Kernel], program: Lowered) -> float:
+    """Kernels of all network calls: those behind the gate, or beside what is gated."""
+    gates = any(one.op == "conditional" for _, one, _ in module.running())
+    behind = program.is_gated and (gates or any(kernel.gated for kernel in found))
+    return sum(kernel.times for kernel in found if kernel.gated == behind)
 
 
-def _launches(module: Module, name: str) -> int:
-    total = 0
-    for one in module.computations[name]:
-        if one.op in FREE:
-            continue
-        inner = sum(_launches(module, other) for other in one.runs)
-        total += inner * (one.trips or 1) if one.op == "while" else inner or 1
-    return total
-
-
-def traffic(module: Module, program: Lowered, calls: float | None) -> dict[str, Any]:
+def traffic(
+    module: Module, found: list[Kernel], program: Lowered, calls: float
+) -> dict[str, Any]:
     """Copies of what should lie still: weights, biases, logits, the KV cache."""
-    per_call: dict[str, float] = defaultdict(float)
-    copies = 0
+    copied, copies = 0.0, 0
     buffers = Counter()
     cached = {math.prod(shape) for shape in program.cached}
-    for kernel in kernels(module, calls):
+    for kernel in found:
         one = kernel.instruction
         shape = tuple(x for x in dimensions(one.shape) if x != 1)
         copying = kernel.kind in ("slice copy", "copy")
         if copying and shape in program.stacked and len(shape) > 1:
-            per_call["bytes"] += kernel.times * one.bytes
+            copied += kernel.times * one.bytes
+        moving = one.op in ("fusion", "copy") and not _in_place(module, one)
         for part in re.findall(r"\w+\[[\d,]+\]", one.shape):
             dims = dimensions(part)
+            copies += moving and math.prod(dims) in cached
             if program.scores and _is_scores(dims, program.scores):
                 buffers["logits" if part.startswith("f32") else "bias"] += 1
-        if math.prod(dimensions(one.shape)) in cached and one.op in ("fusion", "copy"):
-            copies += not _in_place(module, one)
-    share = calls or 1
     return {
-        "gib_of_weights_copied_a_call": round(per_call["bytes"] / share / GIB, 3),
+        "gib_of_weights_copied_a_call": round(copied / calls / GIB, 3),
         "bias_and_logits_buffers": dict(buffers),
         "kv_cache_copies": copies,
     }
@@ -124,24 +127,31 @@ def _is_scores(shape: list[int], scores: tuple[int, int]) -> bool:
 
 def _in_place(module: Module, one: Instruction) -> bool:
     inside = module.computations.get(one.fused, [])
-    return any(other.op == "dynamic-update-slice" for other in inside)
+    return any(other.op in IN_PLACE for other in inside)
 
 
-def collectives(module: Module, calls: float | None) -> dict[str, Any]:
+def collectives(found: list[Kernel]) -> dict[str, Any]:
     """What devices say to each other, in the network and outside of the gate."""
-    found: dict[str, dict[str, float]] = {"inside the cond": {}, "outside": {}}
-    for kernel in kernels(module, calls):
+    told: dict[str, dict[str, dict[str, float]]] = {
+        "behind the gate": {},
+        "outside": {},
+    }
+    for kernel in found:
         if not is_collective(kernel.instruction):
             continue
-        where = found["inside the cond" if kernel.gated else "outside"]
         op = kernel.instruction.op.removesuffix("-start")
-        where[op] = where.get(op, 0) + kernel.times * kernel.sent
-    return {
-        "gib_of_collectives": {
-            where: {op: round(sent / GIB, 4) for op, sent in each.items()}
-            for where, each in found.items()
+        where = told["behind the gate" if kernel.gated else "outside"]
+        row = where.setdefault(op, {"times": 0, "gib": 0})
+        row["times"] += kernel.times
+        row["gib"] += kernel.times * kernel.sent / GIB
+    rounded = {
+        where: {
+            op: {"times": round(row["times"], 2), "gib": round(row["gib"], 5)}
+            for op, row in ops.items()
         }
+        for where, ops in told.items()
     }
+    return {"collectives": rounded}
 
 
 def _over_a_window(
@@ -150,29 +160,24 @@ def _over_a_window(
     """The floor in the mean over the places of a robot's window."""
     if not program.seen:
         return {}
-    found = floor(module, gpu, calls, program.seen)
-    return {"floor_ms_over_a_window": found["floor_ms"]}
+    seen = kernels(module, calls, program.seen, program.slots)
+    return {"floor_ms_over_a_window": floor(seen, gpu)["floor_ms"]}
 
 
-def floor(
-    module: Module,
-    gpu: str,
-    calls: float | None,
-    seen: Mapping[int, float] | None = None,
-) -> dict[str, Any]:
+def floor(found: Iterable[Kernel], gpu: str) -> dict[str, Any]:
     """The least time, kernel after kernel at peak rates, by kind of kernel."""
     peak = PEAKS[gpu]
     by: dict[str, float] = defaultdict(float)
     flops = moved = 0.0
-    for kernel in kernels(module, calls, seen):
+    for kernel in found:
         by[kernel.kind] += kernel.seconds(peak)
         flops += kernel.times * kernel.flops
         moved += kernel.times * kernel.bytes
     ordered = sorted(by.items(), key=lambda x: -x[1])
-    kinds = {name: round(s * 1e3, 2) for name, s in ordered if s > 5e-6}
+    kinds = {name: round(s * 1e3, 4) for name, s in ordered if s > 5e-8}
     return {
         "tflop": round(flops / 1e12, 3),
         "gib_moved": round(moved / GIB, 3),
-        "floor_ms": round(sum(by.values()) * 1e3, 2),
+        "floor_ms": round(sum(by.values()) * 1e3, 4),
         "floor_ms_by_kind": kinds,
     }

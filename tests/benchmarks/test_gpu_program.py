@@ -24,7 +24,7 @@ PROGRAM = (ROOT / "tests" / "data" / "gate_and_layers.hlo").read_text()
 def ahead(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The benchmark's modules; its neighbours are found as if it were run."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    names = ("hlo", "kernels", "reading")
+    names = ("asks", "cases", "hlo", "kernels", "reading", "turns")
     return SimpleNamespace(
         **{name: importlib.import_module(f"ahead.{name}") for name in names}
     )
@@ -56,11 +56,12 @@ def test_control_flow_and_what_the_host_reads(ahead: Any) -> None:
 def test_what_is_copied(ahead: Any) -> None:
     """Rule: slices of weights, biases as large as logits, copies of the KV cache."""
     module = ahead.hlo.parse(PROGRAM)
-    found = ahead.reading.traffic(module, MADE_OF, 3)
+    kernels = list(ahead.kernels.kernels(module, 3))
+    found = ahead.reading.traffic(module, kernels, MADE_OF, 3)
     # 4 layers of 8 x 8 numbers of 2 bytes, at each of the 3 calls.
     a_call = 4 * 8 * 8 * 2 / 2**30
     assert found["gib_of_weights_copied_a_call"] == round(a_call, 3)
-    slices = [k for k in ahead.kernels.kernels(module, 3) if k.kind == "slice copy"]
+    slices = [k for k in kernels if k.kind == "slice copy"]
     assert sum(k.times * k.instruction.bytes for k in slices) == 3 * 4 * 8 * 8 * 2
     assert found["bias_and_logits_buffers"] == {"bias": 1}
     # What is written in place is none; the copy is.
@@ -89,7 +90,79 @@ def test_arithmetic_and_traffic_of_kernels(ahead: Any) -> None:
     assert product.seconds(peak) == 12 * max(
         product.flops / peak.flops, product.bytes / peak.bytes
     )
-    assert ahead.reading.collectives(module, 3)["gib_of_collectives"]["outside"] == {}
+    told = ahead.reading.collectives(by_name.values())["collectives"]
+    gib = round(12 * sent.sent / 2**30, 5)
+    assert told["behind the gate"] == {"all-reduce": {"times": 12, "gib": gib}}
+    assert told["outside"] == {}
+    assert ahead.turns.host_reads(module, 3) == 16
+
+
+# Slots: a loop in which requests are taken; one over network calls, which sends 16
+# bytes; in it one in which slots walk on. Of no loop the turns are known.
+SLOTS = """HloModule slots
+
+%going (s: f32[4]) -> pred[] {
+  %s = f32[4]{0} parameter(0)
+  ROOT %more = pred[] fusion(%s), kind=kLoop, calls=%asked
+}
+
+%take (s: f32[4]) -> f32[4] {
+  %s = f32[4]{0} parameter(0)
+  ROOT %all-gather.1 = f32[4]{0} all-gather(%s), replica_groups={{0,1}}, dimensions={0}
+}
+
+%leave (s: f32[4]) -> f32[4] {
+  %s = f32[4]{0} parameter(0)
+  ROOT %copy.1 = f32[4]{0} copy(%s)
+}
+
+%walk (s: f32[4]) -> f32[4] {
+  %s = f32[4]{0} parameter(0)
+  %p = pred[] fusion(%s), kind=kLoop, calls=%asked
+  ROOT %c = f32[4]{0} conditional(%p, %s, %s), true_computation=%take, false_computation=%leave
+}
+
+%call (s: f32[4]) -> f32[4] {
+  %s = f32[4]{0} parameter(0)
+  %all-reduce.1 = f32[4]{0} all-reduce(%s), replica_groups={{0,1}}, to_apply=%sum
+  ROOT %walked = f32[4]{0} while(%all-reduce.1), condition=%going, body=%walk
+}
+
+ENTRY %main (s: f32[4]) -> f32[4] {
+  %s = f32[4]{0} parameter(0)
+  %taken = f32[4]{0} while(%s), condition=%going, body=%walk
+  ROOT %y = f32[4]{0} while(%taken), condition=%going, body=%call
+}
+"""  # noqa: E501
+
+
+def test_turns_of_loops_that_tell_none(ahead: Any) -> None:
+    """Rule: requests are taken one a turn; the loop around a loop goes over network
+    calls; between these, steps are walked. The host reads all their questions."""
+    # A computation is one loop's in what XLA writes.
+    text = SLOTS.replace(
+        "%taken = f32[4]{0} while(%s), condition=%going, body=%walk",
+        "%taken = f32[4]{0} while(%s), condition=%before, body=%admit",
+    )
+    for name, other in (("going", "before"), ("walk", "admit")):
+        start = SLOTS.index(f"%{name} (")
+        body = SLOTS[start : SLOTS.index("}\n\n", start) + 3]
+        text = text.replace(
+            "ENTRY", body.replace(f"%{name} (", f"%{other} (") + "ENTRY"
+        )
+    module = ahead.hlo.parse(text)
+    found = list(ahead.kernels.kernels(module, 4.0, rows=3))
+    times = {k.instruction.name: (k.times, k.gated) for k in found}
+    assert times["all-reduce.1"] == (4, True)
+    takes = [k for k in found if k.instruction.name == "all-gather.1"]
+    assert sum(k.times for k in takes) == 3
+    assert not any(k.gated for k in takes)
+    leaves = sum(k.times for k in found if k.instruction.name == "copy.1")
+    assert leaves == 16
+    # Admission: 3 turns, each with a conditional, and 1 more question; calls: 4 and 1;
+    # walking: 4 a call with a conditional, and 1 more at each call.
+    reads = 3 * 2 + 1 + 4 + 1 + 16 * 2 + 4
+    assert ahead.turns.host_reads(module, 4.0, 3) == reads
 
 
 ATTENTION = """HloModule attention
@@ -150,19 +223,52 @@ def _plugin() -> bool:
 )
 def test_sampling_compiles_for_an_h100(tmp_path: Path) -> None:
     """Rule: one conditional, loops of known length, one predicate a step, no callback;
-    and no copy of a layer's weights, where these are apart."""
-    out = tmp_path / "out.json"
-    command = [sys.executable, str(FOLDER / "gpu_program.py"), "--models", "tabletop"]
-    command += ["--caches", "step_cache", "--devices", "1", "--json", str(out)]
-    subprocess.run(command, check=True, cwd=tmp_path)
+    no copy of a layer's weights, where these are apart; on two GPUs by guidance
+    branches the network's rows are exchanged behind the gate, and one number beside it
+    at each step."""
+    alone = _compiled(tmp_path, "tabletop", "1")
+    spread = _compiled(tmp_path, "tabletop", "2", "--rules", "branches")
+    for found in (alone, spread):
+        assert found["conditionals"] == 1
+        assert None not in found["loops"]
+        assert 16 in found["loops"]
+        assert found["host_reads"] == {"step": 1}
+        assert found["host_reads_a_generation"] == 16
+        assert found["callbacks"] == 0
+        assert found["gib_of_weights_copied_a_call"] == 0
+        assert found["kernels_per_layer"] > 0
+        assert found["floor_ms"] > 0
+    assert alone["collectives"] == {"behind the gate": {}, "outside": {}}
+    assert spread["mesh"] == {"branch": 2}
+    behind, outside = spread["collectives"].values()
+    # Rows go to their branches and come back, and a sum says how far apart the answers
+    # are: nothing of every layer, of which there are four.
+    calls = spread["calls"]
+    assert 0 < behind["all-reduce"]["times"] <= calls
+    assert "all-gather" not in behind
+    assert sum(op["times"] for op in behind.values()) < 2 * 4 * calls
+    # Whether all numbers are finite, at each step; and the noise, once.
+    assert outside["all-reduce"]["times"] <= 16 + 1
+
+
+@pytest.mark.skipif(
+    not _plugin(),
+    reason="no CUDA 12 plugin of JAX: make gpu-program-small has one",
+)
+def test_what_does_not_fit_is_a_row(tmp_path: Path) -> None:
+    """Rule: what the library refuses is written down in its words; the rest goes on."""
+    found = _compiled(tmp_path, "dit", "8", "--rules", "tensor")
+    assert "'heads'" in found["refused"]
+    assert "floor_ms" not in found
+
+
+def _compiled(folder: Path, model: str, devices: str, *more: str) -> dict[str, Any]:
+    out = folder / "out.json"
+    command = [sys.executable, str(FOLDER / "gpu_program.py"), "--json", str(out)]
+    command += ["--program", "sample", "--models", model, "--caches", "step_cache"]
+    subprocess.run([*command, "--devices", devices, *more], check=True, cwd=folder)
     (found,) = json.loads(out.read_text())["programs"].values()
-    assert found["conditionals"] == 1
-    assert None not in found["loops"]
-    assert 16 in found["loops"]
-    assert found["host_reads"] == {"step": 1}
-    assert found["callbacks"] == 0
-    assert found["gib_of_weights_copied_a_call"] == 0
-    assert found["floor_ms"] > 0
+    return found
 
 
 def test_times_beside_floors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +280,7 @@ def test_times_beside_floors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     times.main(["--models", "dit", "--json", str(out)])
     found = json.loads(out.read_text())
     assert found["device"]
-    assert found["rows"]["dit none"]["calls"] == 16
+    assert found["rows"]["dit sample none on 1 cpu"]["calls"] == 16
     assert all(row["ms"] > 0 for row in found["rows"].values())
     assert times.known_gpu("NVIDIA H100 80GB HBM3") == "h100"
     assert times.known_gpu("cpu") is None

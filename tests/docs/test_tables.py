@@ -3,10 +3,15 @@
 import importlib.util
 import re
 
+import pytest
+
 from tests.docs.pages import PAGES, ROOT, name
 
 
-def _tables():
+@pytest.fixture
+def tables(monkeypatch):
+    """The script; it finds its neighbours as if it were run."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     spec = importlib.util.spec_from_file_location(
         "tables", ROOT / "benchmarks" / "tables.py"
     )
@@ -15,17 +20,17 @@ def _tables():
     return module
 
 
-def test_tables_are_those_of_the_results():
+def test_tables_are_those_of_the_results(tables):
     """No number stands in a table that a benchmark did not write."""
     before = {path: path.read_text() for path in PAGES}
-    after = _tables().filled(before)
+    after = tables.filled(before)
     for path, text in after.items():
         assert text == before[path], f"{name(path)}: run benchmarks/tables.py --write"
 
 
-def test_every_marker_is_of_a_table():
+def test_every_marker_is_of_a_table(tables):
     """A table whose marker is misspelt would never be made anew."""
-    known = _tables().tables()
+    known = tables.tables()
     for page in PAGES:
         ends = re.findall(r"^<!-- /([\w-]+) -->$", page.read_text(), re.MULTILINE)
         assert set(ends) <= set(known), name(page)

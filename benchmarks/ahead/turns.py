@@ -1,0 +1,100 @@
+"""How often each instruction of a program runs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+from .hlo import Instruction, Module
+
+CONTROL = frozenset({"while", "conditional", "call"})
+# Of a generation, where a program does not tell: that is where samples decide each for
+# itself.
+STEPS = 16
+
+
+def running(
+    module: Module, calls: float | None, rows: int = 1
+) -> Iterator[tuple[str, Instruction, float, bool]]:
+    """Every instruction that runs as such, and how often.
+
+    Where samples, or slots, decide each for itself, no loop's turns are known. The loop
+    with another one in it is that over network calls, and goes round ``calls`` times;
+    in the other each sample walks on to the step of its next call; and in the one
+    before both, slots take their requests, one a turn.
+
+    Args:
+        module: the program.
+        calls: how often a conditional takes its first branch, over all turns of the
+            loop around it (or in all, where there is none); None for every time.
+        rows: slots.
+
+    Yields:
+        Its computation; the instruction; how often it runs; and whether it does so only
+        when the network is called: in a conditional's first branch, or in the loop over
+        network calls.
+    """
+    counted = STEPS if calls is None else calls
+    # A computation, how often it runs, turns of the loop around it, the share of these
+    # in which a conditional in it takes its first branch, and whether it is gated.
+    todo: list[tuple[str, float, float, float | None, bool]]
+    todo = [(module.entry, 1.0, 1.0, None, False)]
+    while todo:
+        name, times, turns, share, gated = todo.pop()
+        for one in module.computations[name]:
+            yield name, one, times, gated
+            if one.op == "while":
+                condition, body = one.runs
+                over_calls = one.trips is None and _has_open_loop(module, body)
+                taken, inside = share, gated
+                if one.trips is not None:
+                    count = float(one.trips)
+                elif over_calls:
+                    count, inside = float(counted), True
+                elif gated:  # Requests are taken before.
+                    count, taken, inside = STEPS / counted, 0.0, False
+                else:
+                    count, taken = float(rows), 1.0
+                todo.append((body, times * count, count, taken, inside))
+                if one.trips is None:  # Otherwise it is counted, and not asked.
+                    todo.append((condition, times * (count + 1), count, taken, False))
+            elif one.op == "conditional":
+                first, *others = one.runs
+                part = share
+                if part is None:
+                    part = 1.0 if calls is None else calls / turns
+                is_gate = gated or share is None
+                todo.append((first, times * part, turns, share, is_gate))
+                for other in others:
+                    todo.append((other, times * (1 - part), turns, share, False))
+            elif one.op == "call":
+                todo += [(other, times, turns, share, gated) for other in one.runs]
+
+
+def host_reads(module: Module, calls: float | None, rows: int = 1) -> float:
+    """Predicates that the host reads in a generation.
+
+    One of each conditional, and of a loop whose turns are not known one at each turn
+    and one to leave it.
+    """
+    every = list(running(module, calls, rows))
+    asked = {one.runs[0] for _, one, *_ in every if _open(one)}
+    return sum(
+        times
+        for name, one, times, _ in every
+        if one.op == "conditional" or (name in asked and one.is_root)
+    )
+
+
+def _open(one: Instruction) -> bool:
+    return one.op == "while" and one.trips is None
+
+
+def _has_open_loop(module: Module, name: str) -> bool:
+    @functools.cache
+    def has(name: str) -> bool:
+        return any(
+            _open(one) or any(map(has, one.runs)) for one in module.computations[name]
+        )
+
+    return has(name)

@@ -1,0 +1,106 @@
+"""Tables of what XLA makes of programs for GPUs, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+Row = dict[str, Any]
+ROBOTS = ("wan22-5b", "droid-14b")
+
+
+def gpu_program_table(result: dict[str, Any]) -> str:
+    """The large models on one GPU."""
+    rows = [row for row in _robots(result) if row["devices"] == 1]
+    lines = [
+        "One GPU, bfloat16, guided:",
+        "",
+        "| program | calls | floor | over a window | peak memory | "
+        "kernels a layer | predicates that the host reads |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {_said(row)} | {_calls(row)} | {row['floor_ms']:.1f} ms | "
+            f"{row['floor_ms_over_a_window']:.1f} ms | {_peak(row)} | "
+            f"{row['kernels_per_layer']:.0f} | {row['host_reads_a_generation']} |"
+        )
+    return "\n".join(lines)
+
+
+def gpu_meshes_table(result: dict[str, Any]) -> str:
+    """droid-14b's control step on meshes."""
+    rows = {
+        (row["ask"]["rules"], row["devices"], row["ask"]["program"]): row
+        for row in _robots(result)
+        if row["ask"]["model"] == "droid-14b" and row["gpu"] == "h100" and _usual(row)
+    }
+    lines = [
+        "`droid-14b`, one guided robot, StepCache at 4 of 16 calls, H100s:",
+        "",
+        "| GPUs | `rules=` | observing | sampling | of it collectives | "
+        "behind the gate, sent by each | peak memory of each |",
+        "|--:|---|--:|--:|--:|--:|--:|",
+    ]
+    for (rules, devices, program), row in rows.items():
+        observing = rows.get((rules, devices, "observe"))
+        if program != "sample" or observing is None:
+            continue
+        sent = sum(op["gib"] for op in row["collectives"]["behind the gate"].values())
+        collective = row["floor_ms_by_kind"].get("collective", 0)
+        peak = max(observing, row, key=lambda one: one["memory_gib"]["peak"])
+        lines.append(
+            f"| {devices} | {f'`{rules!r}`' if rules else '-'} | "
+            f"{observing['floor_ms']:.1f} ms | {row['floor_ms']:.1f} ms | "
+            f"{collective:.1f} ms | {sent:.2f} GiB | {_peak(peak)} |"
+        )
+    return "\n".join(lines)
+
+
+def gpu_training_table(result: dict[str, Any]) -> str:
+    """What training takes of each GPU."""
+    lines = ["| | GPUs | peak memory of each |", "|---|--:|--:|"]
+    for row in result["steps"].values():
+        ask = row["ask"]
+        how = f"`--lora {ask['lora']}`" if ask["lora"] else "`--full`"
+        kernel = {"cudnn": "cuDNN", "xla": "XLA"}[ask["attention"]]
+        lines.append(
+            f"| {how}, attention by {kernel} | {row['devices']} | {_peak(row)} |"
+        )
+    return "\n".join(lines)
+
+
+def _robots(result: dict[str, Any]) -> Iterable[Row]:
+    found = result["programs"].values()
+    return (r for r in found if r["ask"]["model"] in ROBOTS and "floor_ms" in r)
+
+
+def _usual(row: Row) -> bool:
+    """What a robot runs that has said nothing but its mesh."""
+    ask = row["ask"]
+    if ask["program"] == "sample" and ask["cache"] != "step_cache":
+        return False
+    usual = {"decide": "batch", "attention": "cudnn", "layers": "apart", "rows": 1}
+    return all(ask[name] == x for name, x in usual.items())
+
+
+def _said(row: Row) -> str:
+    ask = row["ask"]
+    words = [ask["model"], ask["program"]]
+    words += [] if ask["program"] == "observe" else [f"`{ask['cache']}`"]
+    words += ["each for itself"] if ask["decide"] == "sample" else []
+    words += ["attention by XLA"] if ask["attention"] == "xla" else []
+    words += ["layers stacked"] if ask["layers"] == "stacked" else []
+    words += [f"{ask['rows']} robots"] if ask["rows"] > 1 else []
+    words += [row["gpu"].upper()] if row["gpu"] != "h100" else []
+    return ", ".join(words)
+
+
+def _calls(row: Row) -> str:
+    if row["ask"]["program"] == "observe":
+        return ""
+    return "16" if row["calls"] is None else f"{row['calls']:.0f} of 16"
+
+
+def _peak(row: Row) -> str:
+    return f"{row['memory_gib']['peak']:.1f} GiB"
