@@ -53,6 +53,8 @@ def test_another_session_id_resets():
     alone = _step(pipeline, pipeline.start(), frames=4, session_id="two", seed=1)
     np.testing.assert_allclose(other.reply, alone.reply, atol=1e-5)
     assert len(other.session.film) == 1
+    unnamed = _step(pipeline, first, frames=4, session_id=None, seed=1)
+    assert (unnamed.begins, unnamed.session.id) == (False, "one")
 
 
 @pytest.mark.slow
