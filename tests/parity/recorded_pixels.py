@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from jax_stepcache.models.dreamzero import (
     DreamZeroModel,
     Encoders,
     Statistics,
+    get_embodiment,
     import_state_dict,
 )
 from jax_stepcache.models.dreamzero.pixels.canvas import PictureSizes
@@ -59,8 +60,10 @@ class Recorded:
 
     @property
     def statistics(self) -> Statistics:
-        tag = self.metadata["embodiment_tag"]
-        return Statistics.from_metadata({tag: self.metadata}, tag)
+        robot = get_embodiment(self.metadata["embodiment_tag"])
+        keys = tuple(self.config["relative_action_keys"])
+        robot = replace(robot, relative_keys=keys)
+        return Statistics.from_metadata({robot.name: self.metadata}, robot)
 
     @property
     def sizes(self) -> PictureSizes:

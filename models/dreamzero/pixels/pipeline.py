@@ -294,7 +294,7 @@ class DreamZeroPipeline(LatentPipeline):
                     self._heard(session, message, noise, {**options, **own})
                 )
         seen = [self._shown(message) for message in messages]
-        latents = [self._prompted(message, donate) for message in messages]
+        latents = [self._prompted(message, False) for message in messages]
         steps = super().step_many(latents, [shown for _, shown in seen], **rest)
         return [
             self._robot_step(message, canvases, step)

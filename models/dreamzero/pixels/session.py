@@ -97,7 +97,8 @@ def heard(
         encoders: for the tokenizer.
         views: the robot's cameras.
         statistics: its quantiles.
-        session: the session; another ``session_id`` than its own resets it first.
+        session: the session; another ``session_id`` than its own resets it first, none
+            does not.
         request: see `read_request`.
         window: latent frames that attention spans.
         whole_resets: see `after_reset`.
@@ -110,7 +111,8 @@ def heard(
         ValueError: for what does not fit; the session is as it was.
     """
     given = read_request(views, statistics, request)
-    if session.id is not None and given.session_id != session.id:
+    name = session.id if given.session_id is None else given.session_id
+    if session.id is not None and name != session.id:
         session = after_reset(session, whole_resets)
     buffer, frames = shown(session.buffer, given.pictures)
     text, words, ids = prompt_text(views, given.prompt), None, session.ids
@@ -125,6 +127,6 @@ def heard(
             words, ids = (new, mask), new[0]
     (count,) = {len(x) for x in frames.values()}
     begun = begins(session.csf, window, new_prompt=words is not None, frames=count)
-    session = replace(session, id=given.session_id, buffer=buffer, text=text, ids=ids)
+    session = replace(session, id=name, buffer=buffer, text=text, ids=ids)
     batched = {camera: x[None] for camera, x in frames.items()}
     return Heard(session, batched, given.state, words, begun)
