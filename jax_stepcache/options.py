@@ -234,12 +234,18 @@ def check_params(params: Any, model: Any) -> None:
         model: a denoiser of the user's own, or None.
 
     Raises:
-        TypeError: for the name of a model, or where something in them is no array.
+        TypeError: for the name of a model, for the params of a network that is not
+            sampled, or where something in them is no array.
     """
     if isinstance(params, str | PathLike) and model is None:
         raise TypeError(
             f"params is {str(params)!r}, a name; give what load_params("
             f"{str(params)!r}) returns"
+        )
+    if isinstance(params, Params) and not hasattr(params.model, "denoise"):
+        raise TypeError(
+            f"params are those of {params.model.name}, which is not sampled: it is an "
+            "encoder or a VAE"
         )
     check_leaves(params, "params")
 

@@ -40,7 +40,7 @@ from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.placed import place_params
-from jax_stepcache.network.protocol import Model, SamplingDefaults
+from jax_stepcache.network.protocol import Model, Part, SamplingDefaults
 from jax_stepcache.network.registry import load_model, load_params, save_params
 from jax_stepcache.network.stages import StagedDenoiser, Stages
 from jax_stepcache.options import Request
@@ -152,6 +152,7 @@ __all__ = [
     "Nothing",
     "Outcome",
     "Params",
+    "Part",
     "Pipeline",
     "Policy",
     "Request",

@@ -145,12 +145,15 @@ class FolderWriter:
                 else.
         """
         self.path = as_path(path)
+        by_main(self._refuse_existing)
         self.partial = self.path.with_name(f"{self.path.name}.partial")
         by_main(lambda: self._begin(record))
 
-    def _begin(self, record: Mapping[str, Any] | None) -> None:
+    def _refuse_existing(self) -> None:
         if self.path.exists():
             raise FileExistsError(f"{self.path} exists; give a new name, or remove it")
+
+    def _begin(self, record: Mapping[str, Any] | None) -> None:
         before = self.partial / _RECORD
         if before.is_file():
             found = _json(before)

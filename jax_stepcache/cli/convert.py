@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from jax_stepcache.checkpoints.streaming import StreamedCheckpoint
-from jax_stepcache.network.registry import description, in_dtype, open_checkpoint
+from jax_stepcache.network.offered import in_dtype
+from jax_stepcache.network.registry import description, open_checkpoint
 
 
 def run(parsed: argparse.Namespace) -> None:
     """Runs the command."""
     from jax_stepcache.checkpoints.convert import convert
 
-    checkpoint = open_checkpoint(parsed.source)
+    checkpoint = open_checkpoint(parsed.source, parsed.part)
     if not isinstance(checkpoint, StreamedCheckpoint):
         raise ValueError(f"{parsed.source} is in this format already")
     model = in_dtype(checkpoint.model, parsed.dtype)

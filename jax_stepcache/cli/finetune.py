@@ -10,7 +10,8 @@ import jax
 from jax.sharding import AxisType, Mesh
 
 from jax_stepcache.cli.parser import NUMBERS
-from jax_stepcache.network.registry import load_params, offered, save_params
+from jax_stepcache.network.offered import offered
+from jax_stepcache.network.registry import load_params, save_params
 
 
 def run(parsed: argparse.Namespace) -> None:

@@ -11,14 +11,15 @@ import jax
 from jax_stepcache.check import check_count
 from jax_stepcache.checkpoints.placement import bytes_per_device
 from jax_stepcache.cli.gpus import fits
-from jax_stepcache.network.registry import load_model, offered
+from jax_stepcache.network.offered import offered
+from jax_stepcache.network.registry import load_model
 
 _PREFIXES = ["", "k", "M", "G", "T", "P"]
 
 
 def run(parsed: argparse.Namespace) -> None:
     """Runs the command."""
-    model = load_model(parsed.source)
+    model = load_model(parsed.source, part=parsed.part)
     describe = offered(model, "describe")
     rows = _counts(model) if describe is None else describe(model)
     numbers = [quantity(number, unit) for _, number, unit in rows]

@@ -178,6 +178,16 @@ def _add_convert(commands: Any) -> None:
     parser.add_argument(
         "--dtype", choices=DTYPES, help="cast to it (default: as the checkpoint is)"
     )
+    _add_part(parser)
+
+
+def _add_part(parser: Any) -> None:
+    parser.add_argument(
+        "--part",
+        metavar="NAME",
+        help="of several networks in a checkpoint one beside that which is sampled: "
+        "text_encoder, image_encoder or vae",
+    )
 
 
 def _add_info(commands: Any) -> None:
@@ -190,8 +200,10 @@ def _add_info(commands: Any) -> None:
     parser.add_argument(
         "source",
         metavar="NAME|PATH",
-        help="tabletop, dit, droid-14b, wan22-5b, sit-xl/2, ..., or a checkpoint",
+        help="tabletop, dit, droid-14b, wan22-5b, sit-xl/2, wan-vae-2.1, ..., or a "
+        "checkpoint",
     )
+    _add_part(parser)
     parser.add_argument(
         "--gpu", choices=sorted(MEMORY), help="whether sampling fits such a GPU"
     )

@@ -16,8 +16,9 @@ from jax_stepcache.cli.picture import save_gif
 from jax_stepcache.loop.result import shown
 from jax_stepcache.measure.compare import Contender, contenders, policy_of
 from jax_stepcache.measure.table import table
+from jax_stepcache.network.offered import offered
 from jax_stepcache.network.params import Params
-from jax_stepcache.network.registry import load_module, load_params, offered
+from jax_stepcache.network.registry import load_module, load_params
 
 _SHOWN = 4  # episodes in the GIF, side by side
 

@@ -43,9 +43,6 @@ def put(x: Any, where: Sharding | None) -> jax.Array:
     """
     if where is None or where.is_fully_addressable or _is_spread(x):
         return jax.device_put(x, where)
-    if isinstance(x, jax.Array):
-        # Elsewhere in this process; a part of it may be all that is fetched.
-        return jax.make_array_from_callback(x.shape, where, lambda i: np.asarray(x[i]))
     host = np.asarray(x)
     host = host.astype(jax.dtypes.canonicalize_dtype(host.dtype), copy=False)
     return jax.make_array_from_callback(host.shape, where, host.__getitem__)

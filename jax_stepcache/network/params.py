@@ -8,8 +8,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from jax_stepcache.network.protocol import Model
-
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -21,11 +19,12 @@ class Params:
 
     Attributes:
         weights: nested dict of arrays.
-        model: the model's configuration and functions; hashable.
+        model: the configuration and functions of a `Model`, or those of a `Part`, which
+            is not sampled; hashable.
     """
 
     weights: Any
-    model: Model = field(metadata={"static": True})
+    model: Any = field(metadata={"static": True})
 
     def __repr__(self) -> str:
         """The model, and how many parameters it has."""

@@ -56,6 +56,19 @@ class TunedTable(NamedTuple):
     wins: bool
 
 
+class Part(Protocol):
+    """A network that has weights and is not sampled: an encoder, a VAE.
+
+    Hashable and static, as a `Model` is. Its package offers what `load_params`,
+    `save_params` and meshes need, as that of a model does.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name of its package."""
+        ...
+
+
 class Model(Protocol):
     """A model that is sampled by name. Hashable and static; its functions are pure.
 

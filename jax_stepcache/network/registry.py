@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -24,11 +23,16 @@ from jax_stepcache.checkpoints.shards import Shards
 from jax_stepcache.checkpoints.streaming import Recipe, StreamedCheckpoint, as_it_is
 from jax_stepcache.checkpoints.weights import flat, load_metadata, refuse_pickle
 from jax_stepcache.errors import naming_arguments, unknown_name
-from jax_stepcache.meshes.by_name import PlacedByName
-from jax_stepcache.meshes.layout import Layout, layout_of
+from jax_stepcache.meshes.layout import layout_of
 from jax_stepcache.meshes.presets import Rule
+from jax_stepcache.network.offered import (
+    in_dtype,
+    in_layout,
+    offered,
+    placed_by_name,
+)
 from jax_stepcache.network.params import Params
-from jax_stepcache.network.protocol import Model
+from jax_stepcache.network.protocol import Part
 from jax_stepcache.paths import as_path
 
 if TYPE_CHECKING:
@@ -37,7 +41,8 @@ if TYPE_CHECKING:
 # Packages of models, loaded when asked for. Each offers `model_from_config(config)`,
 # `config_of(model)` (JSON) and `weights_struct(model)`. It may offer `WEIGHTS`, the
 # path of a bundled file; `open_checkpoint(path)`, for the checkpoints of others, a
-# `StreamedCheckpoint` or None; `named_model(name)`, for configurations;
+# `StreamedCheckpoint` or None; `open_part(path)`, likewise, of a checkpoint that holds
+# other networks as well; `named_model(name)`, for configurations;
 # `weight_axes(name, ndim)` and `axis_sizes(model)`, for rules on a mesh;
 # `with_dtype(model, name)`, the model with other activations; for `jax-stepcache info`
 # `describe(model)`, rows, and `memory(model, rows, devices)`, bytes on each device; and
@@ -60,6 +65,10 @@ _CONFIGURATIONS = {
     **{f"sit-{x}/{p}": "dit" for x in ("s", "b", "l", "xl") for p in (2, 4, 8)},
 }
 
+# What a checkpoint of several networks has beside the one that is sampled, under
+# diffusers' names for it, and the packages that know such a thing.
+_PARTS = {"vae": ("wan_vae",)}
+
 DEFAULT_MODEL = "tabletop"
 
 
@@ -71,6 +80,7 @@ def load_params(
     mesh: Mesh | None = None,
     rules: str | Mapping[str, Any] | Iterable[Rule] | None = None,
     layers: str | None = None,
+    part: str | None = None,
 ) -> Params:
     """Loads weights, bundled or from disk.
 
@@ -97,23 +107,25 @@ def load_params(
             axis, for training and for CPUs; ``"apart"``, one array a layer (`Layers`),
             which a GPU reads without copying them; the one that suits the devices
             unless given.
+        part: of a checkpoint with several networks the one beside that which is
+            sampled, such as ``"vae"``: of a released folder of DreamZero, or of a
+            folder with one of that name in it, as diffusers' pipelines have.
 
     Returns:
-        The params.
+        The params. Those of a part are no model's that is sampled, see `Part`.
 
     Raises:
         FileNotFoundError: if there is neither a model nor a file of that name, or if
             files of the checkpoint are missing.
-        ValueError: if there is no such dtype or way to keep the layers; if the name has
-            no bundled weights; if a file is cut short, foreign
-            or a pickle; or if the checkpoint does not fit its model: every tensor that
-            is missing, extra, misshapen or not finite is listed; or if mesh and rules
-            do not fit it.
+        ValueError: if there is no such dtype, part or way to keep the layers; if the
+            name has no bundled weights; if a file is cut short, foreign or a pickle; if
+            the checkpoint does not fit its model: every tensor that is missing, extra,
+            misshapen or not finite is listed; or if mesh and rules do not fit it.
         TypeError: if mesh or rules are of another kind.
     """
     name, kept = precision(dtype), wanted_layers(layers, mesh)
     layout = layout_of(mesh, rules)
-    checkpoint = open_checkpoint(source)
+    checkpoint = open_checkpoint(source, part)
     model = in_dtype(checkpoint.model, name)
     where = mesh
     if layout is not None:
@@ -127,24 +139,28 @@ def load_params(
 
 
 @naming_arguments()
-def load_model(source: str | os.PathLike[str] = DEFAULT_MODEL) -> Model:
+def load_model(
+    source: str | os.PathLike[str] = DEFAULT_MODEL, *, part: str | None = None
+) -> Any:
     """Makes a model without weights.
 
     Args:
         source: the name of a configuration (``"droid-14b"``, ``"wan22-5b"``,
-            ``"sit-s/2"`` to ``"sit-xl/8"``), or anything that `load_params` takes.
+            ``"sit-s/2"`` to ``"sit-xl/8"``, ``"wan-vae-2.1"``, ``"wan-vae-2.2"``), or
+            anything that `load_params` takes.
+        part: see `load_params`.
 
     Returns:
-        The model.
+        The `Model`, or a `Part`.
 
     Raises:
         FileNotFoundError: if there is neither a model nor a file of that name.
         ValueError: as `load_params`, as far as it shows without reading weights.
     """
-    if str(source) in _CONFIGURATIONS:
+    if str(source) in _CONFIGURATIONS and part is None:
         module = load_module(_CONFIGURATIONS[str(source)])
         return module.named_model(str(source))
-    return open_checkpoint(source).model
+    return open_checkpoint(source, part).model
 
 
 @naming_arguments()
@@ -175,12 +191,13 @@ def save_params(path: str | os.PathLike[str], params: Params) -> None:
 
 
 def open_checkpoint(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str], part: str | None = None
 ) -> FolderCheckpoint | StreamedCheckpoint:
     """Finds out what a checkpoint is and which model it is for; reads no weights.
 
     Args:
         source: as in `load_params`.
+        part: likewise.
 
     Returns:
         The checkpoint.
@@ -189,7 +206,11 @@ def open_checkpoint(
         FileNotFoundError: as `load_params`.
         ValueError: as `load_params`, as far as it shows without reading weights.
     """
+    if part is not None and part not in _PARTS:
+        raise ValueError(unknown_name("part", part, _PARTS))
     path = as_path(source, "source")
+    if part is not None and path.exists():
+        return _open_part(path, part)
     if str(source) in _MODULES:
         bundled = getattr(load_module(str(source)), "WEIGHTS", None)
         if bundled is None:
@@ -209,20 +230,10 @@ def open_checkpoint(
             f"there is no file or folder {str(source)!r} here, and it is an "
             f"{unknown_name('model', str(source), known)}"
         )
-    if path.is_dir():
-        return _open_folder(path)
-    refuse_pickle(path)
-    metadata = load_metadata(path)
-    if metadata.get("model") in _MODULES and "config" in metadata:
-        return _open_file(path, metadata)
-    foreign = _open_foreign(path)
-    if foreign is None:
-        raise ValueError(
-            f"{path} does not say which model it holds; its header has "
-            f"{sorted(metadata)}, and it needs 'model' (one of {sorted(_MODULES)}) and "
-            "'config'"
-        )
-    return foreign
+    found = _open_ours(path) or _open_foreign(path)
+    if found is None:
+        raise ValueError(_of_no_model(path))
+    return found
 
 
 def load_module(name: str) -> ModuleType:
@@ -242,7 +253,7 @@ def load_module(name: str) -> ModuleType:
     return importlib.import_module(_MODULES[name])
 
 
-def description(model: Model) -> tuple[str, dict[str, Any]]:
+def description(model: Part) -> tuple[str, dict[str, Any]]:
     """What a checkpoint says of its model, so that it is found again.
 
     Args:
@@ -263,60 +274,6 @@ def description(model: Model) -> tuple[str, dict[str, Any]]:
     return model.name, config_of(model)
 
 
-def in_dtype(model: Model, dtype: str | None) -> Model:
-    """A model with other activations, where it lets one choose.
-
-    Args:
-        model: the model.
-        dtype: a dtype's name; None changes nothing.
-
-    Returns:
-        The model.
-    """
-    with_dtype = offered(model, "with_dtype")
-    return model if dtype is None or with_dtype is None else with_dtype(model, dtype)
-
-
-def in_layout(model: Any, layout: Layout) -> Any:
-    """A bundled model that pins its arrays as a layout says."""
-    return replace(model, layout=layout)
-
-
-def placed_by_name(model: Model, layout: Layout) -> PlacedByName:
-    """Where the weights of a bundled model lie.
-
-    Args:
-        model: its package names the axes.
-        layout: the mesh and the rules.
-
-    Returns:
-        The placement.
-    """
-    sizes = offered(model, "axis_sizes")(model)
-    return PlacedByName(layout, offered(model, "weight_axes"), sizes)
-
-
-def offered(model: Model, name: str) -> Any:
-    """What the package of a model offers, or else the package of its base class.
-
-    Args:
-        model: the model.
-        name: of the function.
-
-    Returns:
-        The function, or None.
-    """
-    for kind in type(model).__mro__:
-        module = importlib.import_module(kind.__module__)
-        for place in (
-            module,
-            importlib.import_module(module.__package__ or "builtins"),
-        ):
-            if hasattr(place, name):
-                return getattr(place, name)
-    return None
-
-
 def _no_weights(name: str) -> str:
     return (
         f"no weights are bundled for {name!r}: give the path of its checkpoint, as "
@@ -325,13 +282,51 @@ def _no_weights(name: str) -> str:
     )
 
 
-def _open_folder(path: Path) -> FolderCheckpoint | StreamedCheckpoint:
+def _open_part(path: Path, part: str) -> FolderCheckpoint | StreamedCheckpoint:
+    """One of several networks that lie in a folder of its own, or all in one."""
+    inside = path / part
+    path = inside if inside.is_dir() else path
+    if (ours := _open_ours(path)) is not None:
+        if ours.model.name not in _PARTS[part]:
+            raise ValueError(f"{path} is no {part}, but weights of {ours.model.name}")
+        return ours
+    for name in _PARTS[part]:
+        if (found := load_module(name).open_part(path)) is not None:
+            return cast("StreamedCheckpoint", found)
+    raise ValueError(
+        f"{path} holds no {part} in safetensors of a known layout"
+        + _pickles_beside(path, inside)
+    )
+
+
+def _pickles_beside(path: Path, inside: Path) -> str:
+    """What to do with the pickles of a folder, as Wan's are released; "" without."""
+    ends = (".pth", ".pt", ".bin", ".ckpt")
+    files = sorted(path.iterdir()) if path.is_dir() else []
+    names = [file.name for file in files if file.suffix in ends]
+    if not names:
+        return ""
+    return (
+        f", but pickles, which are never opened: {', '.join(names[:8])}. Where "
+        "there is PyTorch, turn the one that holds it into safetensors, once: "
+        "torch.load(..., weights_only=True), then safetensors.torch.save_file to "
+        f"{inside / 'model.safetensors'}"
+    )
+
+
+def _open_ours(path: Path) -> FolderCheckpoint | StreamedCheckpoint | None:
+    """A folder or a file that this library has written, or None."""
     from jax_stepcache.checkpoints.folder import (
         MODEL,
         FolderCheckpoint,
         read_description,
     )
 
+    if not path.is_dir():
+        refuse_pickle(path)
+        metadata = load_metadata(path)
+        known = metadata.get("model") in _MODULES and "config" in metadata
+        return _open_file(path, metadata) if known else None
     if (path / MODEL).is_file():
         said = read_description(path)
         module = load_module(said.model)
@@ -341,14 +336,22 @@ def _open_folder(path: Path) -> FolderCheckpoint | StreamedCheckpoint:
     if not any(".safetensors" in file.name for file in files):
         for file in files:
             refuse_pickle(file)
-    foreign = _open_foreign(path)
-    if foreign is None:
+    return None
+
+
+def _of_no_model(path: Path) -> str:
+    """What there is where no model knows anything."""
+    if path.is_dir():
         has = sorted(child.name for child in path.iterdir())[:8]
-        raise ValueError(
-            f"{path} is no checkpoint of {sorted(_MODULES)}: it has neither {MODEL} "
+        return (
+            f"{path} is no checkpoint of {sorted(_MODULES)}: it has neither model.json "
             f"nor safetensors files of a known layout, but {has}"
         )
-    return foreign
+    return (
+        f"{path} does not say which model it holds; its header has "
+        f"{sorted(load_metadata(path))}, and it needs 'model' (one of "
+        f"{sorted(_MODULES)}) and 'config'"
+    )
 
 
 def _open_file(path: Path, metadata: dict[str, str]) -> StreamedCheckpoint:
@@ -366,7 +369,7 @@ def _open_file(path: Path, metadata: dict[str, str]) -> StreamedCheckpoint:
     return StreamedCheckpoint(model, Shards(path), plan)
 
 
-def _configured(module: ModuleType, config: Any, path: Path) -> Model:
+def _configured(module: ModuleType, config: Any, path: Path) -> Any:
     """The model of a configuration that came from a file."""
     try:
         return module.model_from_config(config)

@@ -20,6 +20,7 @@ import numpy as np
 
 from jax_stepcache.meshes.explicit import under_automatic_axes
 
+from ..layers.precision import at_least_float32
 from ..sizes.counts import require_count
 from .checks import check_latents, check_video
 from .network.config import WanVAEConfig
@@ -229,7 +230,7 @@ def _blended(
         return jax.lax.scan(add, carry, (starts, ramps))[0]
 
     shape = jax.eval_shape(one, x)
-    wide = jnp.promote_types(shape.dtype, jnp.float32)
+    wide = jax.eval_shape(at_least_float32, shape).dtype
     carry = (jnp.zeros(shape.shape, wide), jnp.zeros(shape.shape[3:], wide))
     for group in _alike(rows, columns):
         carry = sums(carry, group)

@@ -135,6 +135,15 @@ def test_half_precision_is_near(config):
     assert 0 < error(rough, frames) < 0.04
 
 
+@pytest.mark.slow
+def test_a_picture_of_one_latent():
+    """Attention of one place is that place, in half precision, too."""
+    config = replace(OF_21, dtype="bfloat16")
+    weights, video = weights_of(config), video_of(config, 5, rows=1)
+    latents = encode(config, weights, video)
+    assert decode(config, weights, latents).shape == video.shape
+
+
 def test_one_program_for_each_shape():
     """A stream compiles its first piece and the later ones, and no more."""
     config = replace(OF_21, z_dim=2, latents_mean=(), latents_std=())
