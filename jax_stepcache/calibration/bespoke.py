@@ -24,6 +24,7 @@ from jax_stepcache.calibration.table_fit import (
     held_out_loss,
 )
 from jax_stepcache.calibration.table_space import (
+    Space,
     moved_table,
     space_around,
     space_of,
@@ -49,6 +50,35 @@ class _Start(NamedTuple):
     tables: tuple[SolverTable, ...]
 
 
+class _Ground(NamedTuple):
+    """What all numbers of calls are fitted on.
+
+    Attributes:
+        samples: all of them.
+        parts: these in parts of one size.
+        held: how many of the parts are held out, the first ones.
+        ends: what each part should come near to.
+        uncached: the sampler that a table is to stand for, of one part.
+        layout: how the outputs' tables make a schedule.
+        weights: of the outputs.
+        fit: how it is fitted.
+    """
+
+    samples: Samples
+    parts: list[Samples]
+    held: int
+    ends: list[Any]
+    uncached: Generation
+    layout: Layout
+    weights: tuple[float, ...]
+    fit: TableFit
+
+    @property
+    def numbers(self) -> tuple[jax.Array, jax.Array]:
+        """The loss's: of each output, and of all samples together."""
+        return jnp.asarray(self.weights, jnp.float32), jnp.float32(self.fit.pooled)
+
+
 def calibrate_bespoke(
     samples: Samples, target: Mapping[str, float], fit: TableFit
 ) -> Calibration:
@@ -59,7 +89,8 @@ def calibrate_bespoke(
 
     Args:
         samples: to calibrate on, two or more; a quarter of them is held out.
-        target: ``model_calls``.
+        target: ``model_calls``; or ``psnr``, then the fewest calls that reach it, and
+            where none do the nearest that was found.
         fit: how.
 
     Returns:
@@ -69,47 +100,50 @@ def calibrate_bespoke(
         ValueError: for too few samples, or a model that answers NaN, or the same at
             every step.
     """
-    calls = int(target["model_calls"])
+    ground = _ground(samples, fit)
+    if "model_calls" in target:
+        return _with_calls(ground, int(target["model_calls"]), target)
+    found: list[Calibration] = []
+    for calls in range(2, max(ground.uncached.program.num_steps, 3)):
+        own = None if fit.resume is None else f"{fit.resume}.{calls}"
+        one = ground._replace(fit=replace(fit, resume=own))
+        found.append(_with_calls(one, calls, target))
+        if found[-1].met:
+            return found[-1]
+    return max(found, key=lambda one: shown(one.quality, samples.output))
+
+
+def _ground(samples: Samples, fit: TableFit) -> _Ground:
     parts, held = _parts(samples, fit.batch)
     ends = [_reference(part, fit.reference_steps or 0) for part in parts]
     uncached = _resolved(parts[0], parts[0].shared)
     check_changes([follow(uncached)])
-    structure = jax.tree.structure(ends[0])
-    layout = Layout(structure, is_schedule(uncached.schedule))
-    schedules = per_output(uncached.schedule, ends[0])
+    layout = Layout(jax.tree.structure(ends[0]), is_schedule(uncached.schedule))
     weights = _weights(fit, ends[0])
-    starts = list(_starts(samples, uncached, calls, ends[0]))
+    return _Ground(samples, parts, held, ends, uncached, layout, weights, fit)
+
+
+def _with_calls(
+    ground: _Ground, calls: int, target: Mapping[str, float]
+) -> Calibration:
+    """The best table of so many calls."""
+    samples, layout, held = ground.samples, ground.layout, ground.held
+    starts = list(_starts(samples, ground.uncached, calls, ground.ends[0]))
     chunks = [
         _chunk(part, layout.schedule(starts[0].tables), end)
-        for part, end in zip(parts, ends, strict=True)
+        for part, end in zip(ground.parts, ground.ends, strict=True)
     ]
-    numbers = jnp.asarray(weights, jnp.float32), jnp.float32(fit.pooled)
-
-    def loss(start: _Start) -> float:
-        spaces = tuple(map(space_of, start.tables))
-        still = tuple(map(unmoved, spaces))
-        return held_out_loss(spaces, still, layout, chunks[:held], *numbers)
-
-    losses = [loss(start) for start in starts]
-    best = starts[int(np.nanargmin(losses))]
-    steps = follow(_resolved(parts[-1], {"schedule": layout.schedule(best.tables)}))
-    spaces = tuple(
-        space_around(table, schedule, before[0], velocities)
-        for table, schedule, before, velocities in zip(
-            best.tables,
-            schedules,
-            *map(jax.tree.leaves, jax.device_get((steps.samples, steps.velocities))),
-            strict=True,
-        )
+    best = _best(ground, starts, chunks[:held])
+    spaces = _spaces(ground, best)
+    moved, taken = fit_table(
+        spaces, layout, chunks[held:], chunks[:held], ground.weights, ground.fit
     )
-    moved, taken = fit_table(spaces, layout, chunks[held:], chunks[:held], weights, fit)
     found = [moved_table(*pair) for pair in zip(spaces, moved, strict=True)]
     found = jax.device_get(layout.schedule(found))
-
-    reference = decoded(samples.model, _together(ends[:held]))
+    reference = decoded(samples.model, _together(ground.ends[:held]))
 
     def made(tables: Any) -> Any:
-        each = [_sampled(part, schedule=tables) for part in parts[:held]]
+        each = [_sampled(part, schedule=tables) for part in ground.parts[:held]]
         return decoded(samples.model, _together(each))
 
     measured = {
@@ -117,33 +151,60 @@ def calibrate_bespoke(
         for start in starts
     }
     ours = made(found)
-    measured["found"] = decibels(reference, ours)
-    curve = [
-        CurvePoint(name, float(calls), shown(each, samples.output), sampled=True)
-        for name, each in measured.items()
-    ]
-    kept = {k: x for k, x in samples.sampler.items() if k not in TABLE_BRINGS}
+    quality = decibels(reference, ours)
+    psnr = shown(quality, samples.output)
+    num_steps = ground.uncached.program.num_steps
     return Calibration(
         cache="bespoke",
         cache_config={"table": found},
         target=dict(target),
-        met=True,
+        met="model_calls" in target or psnr >= target["psnr"],
         model_calls=float(calls),
-        quality=measured["found"],
+        quality=quality,
         baseline=measured["plain"],
-        curve=tuple(curve),
-        sampler=kept,
+        curve=tuple(
+            CurvePoint(name, float(calls), shown(each, samples.output), sampled=True)
+            for name, each in {**measured, "found": quality}.items()
+        ),
+        sampler={k: x for k, x in samples.sampler.items() if k not in TABLE_BRINGS},
         fit={
             "start": best.name,
             "steps": taken,
             "samples": samples.number,
-            "held_out": sum(part.number for part in parts[:held]),
-            "reference_steps": fit.reference_steps or uncached.program.num_steps,
-            "num_steps": uncached.program.num_steps,
+            "held_out": sum(part.number for part in ground.parts[:held]),
+            "reference_steps": ground.fit.reference_steps or num_steps,
+            "num_steps": num_steps,
             "spread": spread(reference, ours),
             "provenance": provenance_of(samples.params),
-            "starts": {k: x for k, x in measured.items() if k != "found"},
+            "starts": measured,
         },
+    )
+
+
+def _best(ground: _Ground, starts: Sequence[_Start], held_out: list[Chunk]) -> _Start:
+    """The one of least loss on held-out samples."""
+
+    def loss(start: _Start) -> float:
+        spaces = tuple(map(space_of, start.tables))
+        still = tuple(map(unmoved, spaces))
+        return held_out_loss(spaces, still, ground.layout, held_out, *ground.numbers)
+
+    losses = np.array([loss(start) for start in starts])
+    return starts[int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))]
+
+
+def _spaces(ground: _Ground, start: _Start) -> tuple[Space, ...]:
+    """The space around each output's table, by what the network says on its way."""
+    options = {"schedule": ground.layout.schedule(start.tables)}
+    steps = follow(_resolved(ground.parts[-1], options))
+    before, said = map(
+        jax.tree.leaves, jax.device_get((steps.samples, steps.velocities))
+    )
+    schedules = per_output(ground.uncached.schedule, ground.ends[0])
+    each = zip(start.tables, schedules, before, said, strict=True)
+    return tuple(
+        space_around(table, schedule, samples[0], velocities)
+        for table, schedule, samples, velocities in each
     )
 
 

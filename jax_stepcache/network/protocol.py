@@ -41,19 +41,6 @@ class TunedSchedule(NamedTuple):
     forecast: dict[str, Any]
 
 
-class Part(Protocol):
-    """A network that has weights and is not sampled: an encoder, a VAE.
-
-    Hashable and static, as a `Model` is. Its package offers what `load_params`,
-    `save_params` and meshes need, as that of a model does.
-    """
-
-    @property
-    def name(self) -> str:
-        """The name of its package."""
-        ...
-
-
 class TunedTable(NamedTuple):
     """A table that a fit found for a number of model calls.
 
@@ -67,6 +54,19 @@ class TunedTable(NamedTuple):
     tables: Any
     num_steps: int
     wins: bool
+
+
+class Part(Protocol):
+    """A network that has weights and is not sampled: an encoder, a VAE.
+
+    Hashable and static, as a `Model` is. Its package offers what `load_params`,
+    `save_params` and meshes need, as that of a model does.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name of its package."""
+        ...
 
 
 class Model(Protocol):

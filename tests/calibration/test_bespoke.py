@@ -121,6 +121,22 @@ def test_a_fit_goes_on_from_its_file(tmp_path, found):
         run(samples(), target=TARGET, fit={**FIT, "resume": file})
 
 
+def test_the_fewest_calls_that_reach_a_psnr(tmp_path):
+    """From two calls upwards; where none does, the nearest that was found."""
+    fit = {"steps": 1, "seconds": None, "batch": 8, "resume": tmp_path / "fit"}
+    given = {"num_inference_steps": 4, "solver": "euler", "fit": fit}
+    run = functools.partial(
+        calibrate, WEIGHTS, two_outputs, samples(), cache="bespoke", **given
+    )
+    nearest = run(target={"psnr": 200.0})
+    assert not nearest.met
+    assert nearest.model_calls == 3
+    near = run(target={"psnr": min(nearest.quality.values()) - 0.1})
+    assert near.met
+    few = run(target={"psnr": 1.0})
+    assert (few.met, few.model_calls) == (True, 2)
+
+
 def test_held_out_samples_stop_a_fit():
     """A rate that only makes it worse ends after some looks, with where it began."""
     looks = []
@@ -214,7 +230,6 @@ def nan(weights, x, t, condition):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"target": {"psnr": 40.0}}, "fitted for a number of calls"),
         ({"target": {"model_calls": 2.5}}, "whole calls"),
         ({"target": {"model_calls": 0.5}}, "whole calls"),
         ({"fit": {"stepz": 3}}, "'steps'"),
