@@ -43,16 +43,16 @@ def main(arguments: list[str] | None = None) -> int:
 
     start = time.perf_counter()
     results: dict[str, Any] = {}
+    before = _programs(given.json) if given.json and given.only else {}
     for case in _cases(given):
         results[case.name] = row = _row_of(case, lowered, read)
         print(f"{case.name}: {_told(row)}", flush=True)
+        if given.json:  # Each time, for all of them take a while.
+            write_json(given.json, {"programs": before | results})
     figures = {k: _figures(row) for k, row in results.items() if "floor_ms" in row}
     if figures:
         print_table(figures)
     print(f"{len(results)} programs in {time.perf_counter() - start:.0f} s")
-    if given.json:
-        before = _programs(given.json) if given.only else {}
-        write_json(given.json, {"programs": before | results})
     return int(any("failed" in row for row in results.values()))
 
 

@@ -25,7 +25,8 @@ from jax_stepcache.models.dreamzero.session.observation import (
 )
 from jax_stepcache.models.dreamzero.session.placement import session_shardings
 from jax_stepcache.models.dreamzero.session.session import observe, session_struct
-from jax_stepcache.network.registry import in_layout, load_model, placed_by_name
+from jax_stepcache.network.offered import in_layout, placed_by_name
+from jax_stepcache.network.registry import load_model
 from jax_stepcache.options import Options, resolve
 from jax_stepcache.requests import compiled as slots
 from jax_stepcache.requests.many import NO_LIMIT, check_many
