@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jax_stepcache.meshes.processes import gathered
+
 
 def structs_of(tree: Any) -> Any:
     """Shapes and dtypes of a tree of arrays, or of structs."""
@@ -35,7 +37,7 @@ def fetched(x: Any) -> Any:
     if isinstance(x, list | tuple):
         return [fetched(one) for one in x]
     fetch = isinstance(x, jax.Array) and not isinstance(x, Tracer)
-    return jax.device_get(x) if fetch else x
+    return gathered(x) if fetch else x
 
 
 class _Word(str):

@@ -6,6 +6,20 @@ from jax_stepcache.check import batch_size
 from jax_stepcache.loop.generation import Generation
 
 
+def check_placed(generation: Generation) -> None:
+    """Checks that weights lie where their model's layout has them, if it has one.
+
+    Args:
+        generation: what is to be sampled.
+
+    Raises:
+        ValueError: naming the first that does not.
+    """
+    layout = getattr(generation.program.model, "layout", None)
+    if layout is not None:
+        layout.check_placed(generation.weights, "weight")
+
+
 def check_spread(generation: Generation) -> None:
     """Checks, before anything is compiled, that a batch fits its model's layout.
 
@@ -19,7 +33,7 @@ def check_spread(generation: Generation) -> None:
     layout = getattr(generation.program.model, "layout", None)
     if layout is None:
         return
-    layout.check_placed(generation.weights, "weight")
+    check_placed(generation)
     what, tree = "the noise", generation.noise
     if tree is None:
         what, tree = "the observation", generation.inputs.observation

@@ -122,13 +122,14 @@ def by_main(do: Callable[[], Any]) -> Any:
     if not are_several():
         return do()
     raised: Exception | None = None
-    said: dict[str, Any] = {}
+    words = ""
     if is_main():
         try:
-            said = {"done": do()}
+            words = json.dumps({"done": do()})
         except Exception as error:
-            raised, said = error, {"error": _kind(error).__name__, "words": str(error)}
-    said = json.loads(_told_by_main(json.dumps(said)))
+            raised = error
+            words = json.dumps({"error": _kind(error).__name__, "words": str(error)})
+    said = json.loads(_told_by_main(words))
     if "error" in said and raised is None:
         kinds = {kind.__name__: kind for kind in (*_ERRORS, ValueError)}
         raised = kinds[said["error"]](said["words"])

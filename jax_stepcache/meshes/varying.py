@@ -55,7 +55,13 @@ def while_loop(
     return jax.lax.while_loop(cond_fun, body_fun, init)
 
 
-def scan(f: Callable[[Any, Any], Any], init: Any, xs: Any, length: int) -> Any:
+def scan(
+    f: Callable[[Any, Any], Any],
+    init: Any,
+    xs: Any,
+    length: int,
+    unroll: int | bool = 1,
+) -> Any:
     """See `jax.lax.scan`."""
     if _inside():
         first = jax.tree.map(lambda x: x[0], xs)
@@ -69,8 +75,8 @@ def scan(f: Callable[[Any, Any], Any], init: Any, xs: Any, length: int) -> Any:
             carry, y = f(carry, x)
             return _vary(carry, axes), y
 
-        return jax.lax.scan(steady, init, xs, length=length)
-    return jax.lax.scan(f, init, xs, length=length)
+        return jax.lax.scan(steady, init, xs, length=length, unroll=unroll)
+    return jax.lax.scan(f, init, xs, length=length, unroll=unroll)
 
 
 def _inside() -> bool:

@@ -18,6 +18,7 @@ from jax_stepcache.batching.settings import settings_of
 from jax_stepcache.check import batch_size, check_count, dtype_of, fetched, structs_of
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.generation import Generation, draw_noise
+from jax_stepcache.loop.spread import check_placed
 from jax_stepcache.meshes.beside import context_mesh, moved_beside, sharding_beside
 from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
 from jax_stepcache.network.inputs import Inputs
@@ -260,7 +261,7 @@ def admission_for(
         The admission.
 
     Raises:
-        ValueError: for counts that do not fit.
+        ValueError: for counts that do not fit, or weights elsewhere than their layout.
     """
     longest = max(request.program.num_steps for request in requests)
     if max_steps is not None:
@@ -277,6 +278,7 @@ def admission_for(
         slots,
         longest if max_steps is None else max_steps,
     )
+    check_placed(first)
     weights = with_automatic_axes(first.weights)
     with automatic_context():
         beside = sharding_beside(weights)

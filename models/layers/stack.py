@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jax_stepcache.checkpoints.layers import Layers, are_apart, is_apart
+from jax_stepcache.meshes.varying import scan
 
 
 def stacked_blocks(
@@ -69,13 +70,13 @@ def run_stack(
         return x, jax.tree.map(lambda *each: Layers(each), *kept) if kept else None
     if (start, stop) == (0, count):
         # The gradient of an index into the stack would be as large as the stack.
-        return jax.lax.scan(block, x, parts, unroll=unroll)
+        return scan(block, x, parts, count, unroll)
 
     def by_index(x: Any, i: jax.Array) -> tuple[Any, Any]:
         # A slice of the stacked weights would be a copy of them.
         return block(x, block_of(parts, i))
 
-    return jax.lax.scan(by_index, x, jnp.arange(start, stop), unroll=unroll)
+    return scan(by_index, x, jnp.arange(start, stop), stop - start, unroll)
 
 
 def block_of(parts: Any, i: jax.Array | int) -> Any:

@@ -82,6 +82,8 @@ def concatenated(given: _Given, kernel: str | None) -> jax.Array:
     q, own, cached, seen = given
     k = jnp.concatenate([cached.k, own.k], axis=1)
     v = jnp.concatenate([cached.v, own.v], axis=1)
+    # A weight of zero times what is not finite, in a place that nobody sees, is NaN.
+    v = jnp.where(seen.mask.any(axis=(1, 2))[:, :, None, None], v, 0)
     return attend(q, k, v, kernel, seen.mask)
 
 

@@ -14,6 +14,7 @@ from jax_stepcache.checkpoints.layers import (
     put_together,
     taken_apart,
 )
+from jax_stepcache.meshes.varying import scan
 
 from ...layers.attention import KeysValues
 from ...layers.stack import for_each, shape_of_one
@@ -258,7 +259,11 @@ def append(
 
     # Slice by slice: what selects among all of the cache copies it.
     kv = KeysValues(cache.k, cache.v)
-    kv = write(0, kv) if robots == 1 else jax.lax.fori_loop(0, robots, write, kv)
+    if robots == 1:
+        kv = write(0, kv)
+    else:
+        each = jnp.arange(robots)
+        kv, _ = scan(lambda kv, robot: (write(robot, kv), None), kv, each, robots)
     slot = jnp.arange(room, dtype=jnp.int32)[None]
     broken = cache.broken
     for frame in range(frames):
