@@ -314,6 +314,7 @@ OTHERS = {
     "measure.summary.plot:draw(path)",
     "models.dreamzero.training:finetune(data)",
     "models.dreamzero.training:finetune(out)",
+    "models.prompts.tokenizer:load_tokenizer(path)",
     "models.training.loop:fit(folder)",
     "models.tabletop.train:train(folder)",
     "models.dit.train:train(folder)",
@@ -361,6 +362,13 @@ def test_every_function_that_writes_and_reads(home, tools):
         assert (home / name).exists(), where
     for name, call in READS.values():
         call(tools, Path("~", name))
+
+
+def test_a_tokenizer_is_looked_for_at_home(home):
+    """Its libraries are optional, so that none is read here."""
+    (home / "x").mkdir()
+    with pytest.raises(FileNotFoundError, match=f"no tokenizer in {home / 'x'}"):
+        _of("models.prompts").load_tokenizer("~/x")
 
 
 def test_functions_that_are_slower_to_call(home, params, monkeypatch):

@@ -207,7 +207,9 @@ def test_published_sizes_have_names(capsys):
         load_params("sit-xl/2")
     with pytest.raises(FileNotFoundError, match=r"Did you mean 'sit-xl/2'"):
         load_params("sit-xl2")
-    with pytest.raises(FileNotFoundError, match=r"\['dit', 'droid-14b'"):
+    with pytest.raises(
+        FileNotFoundError, match=r"\['clip-vit-h-14', 'dit', 'droid-14b'"
+    ):
         load_params("nothing-like-it")
     with pytest.raises(ValueError, match="unknown DiT configuration"):
         dit.named_model("sit-xxl/2")
