@@ -284,11 +284,10 @@ def admission_for(
         beside = sharding_beside(weights)
         if context_mesh() is not None:
             weights = moved_beside(beside, weights)
-    if not isinstance(first.program.model, FunctionModel):
+    model = first.program.model
+    if not isinstance(model, FunctionModel):
         return Admission(plan, weights, beside)
-    axes = own_axes(
-        first.program.model, first.weights, first.inputs.condition, first.noise
-    )
+    axes = own_axes(model, first.weights, first.inputs.condition, first.noise)
     leaves = jax.tree.leaves(first.inputs.condition)
     kept = tuple(
         x if axis is None else None for x, axis in zip(leaves, axes, strict=True)

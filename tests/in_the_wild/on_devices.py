@@ -95,6 +95,21 @@ def in_shard_map(kind: str, cache: str | None, guided: bool, decide: str) -> Non
     same(jax.jit(apart)(rows), jnp.concatenate(wanted))
 
 
+def bundled_in_shard_map(name: str) -> None:
+    """Scans over a bundled model's blocks have carries of one type there, too."""
+    params, mesh = load_params(name), mesh_of("auto", (2, 2))
+    asked = {"cache": "step_cache", "num_inference_steps": 3}
+
+    def run(shown: Any) -> Any:
+        return sample(params, observation=shown, **asked).sample
+
+    shown = params.model.example(jax.random.key(0), ROWS)
+    apart = jax.shard_map(run, mesh=mesh, in_specs=P("data"), out_specs=P("data"))
+    halves = [jax.tree.map(lambda x, i=i: x[i : i + 2], shown) for i in (0, 2)]
+    wanted = jax.tree.map(lambda *x: jnp.concatenate(x), *map(run, halves))
+    same(jax.jit(apart)(spread(mesh, shown, "data")), wanted)
+
+
 def tensor_parallel() -> None:
     """The network sums over devices: what comes of it is known to be alike on them."""
     mesh = mesh_of("auto", (2, 2))
@@ -398,6 +413,10 @@ CASES: dict[str, Any] = {
     **{f"context {kind}": functools.partial(in_context, kind) for kind in KINDS},
     **{f"session {kind}": functools.partial(session, kind) for kind in KINDS},
     **{name: functools.partial(bundled, name) for name in ("tabletop", "dit")},
+    **{
+        f"shard_map {name}": functools.partial(bundled_in_shard_map, name)
+        for name in ("tabletop", "dit")
+    },
 }
 for _what, _run, _kinds in (
     ("mesh", on_mesh, ON_MESH),

@@ -225,6 +225,7 @@ def refused() -> None:
     elsewhere = place_params(dit, mesh=tensor, rules="tensor")
     elsewhere = Params(dit.weights, elsewhere.model)
     shown = dit.model.example(jax.random.key(0), 3)
+    one = dit.model.example(jax.random.key(0), 1)
 
     def placing(mesh: Any, rules: Any, params: Any = dit) -> Any:
         return lambda: place_params(params, mesh=mesh, rules=rules)
@@ -243,6 +244,9 @@ def refused() -> None:
         placing(None, "tensor"): "rules= needs mesh=",
         lambda: DreamZeroPipeline(dreamzero, mesh=tensor): "mesh= needs rules=",
         lambda: sample(elsewhere, observation=shown): (
+            "weight 'blocks.attn.* is not on the mesh"
+        ),
+        lambda: sample_many(elsewhere, [{"observation": one}]): (
             "weight 'blocks.attn.* is not on the mesh"
         ),
         lambda: sample(

@@ -95,6 +95,21 @@ def test_window_is_the_only_past_that_counts(weights, one, length, visible_slots
         assert _differs(base, after) == (slot in visible_slots), slot
 
 
+@pytest.mark.parametrize("length", [0, 1, 3])
+def test_what_nobody_wrote_may_be_nan(weights, one, length):
+    """What lies in places that no frame was written to reaches no result."""
+    cache = random_cache(SMALL, [length])
+    base = velocities(SMALL, weights, one, cache)
+    tokens = length * SMALL.frame_seqlen
+    stale = [x.at[:, :, tokens:].set(jnp.nan) for x in (cache.k, cache.v)]
+    found = velocities(SMALL, weights, one, cache._replace(k=stale[0], v=stale[1]))
+    _assert_close(found, base, tolerance=0)
+    written, _ = prefill(SMALL, weights, one, cache._replace(k=stale[0], v=stale[1]))
+    _assert_close(written.length, cache.length + 2)
+    after = velocities(SMALL, weights, one, written)
+    assert all(np.isfinite(x).all() for x in after.values())
+
+
 def test_ring_holds_what_a_growing_cache_would(weights):
     """After more frames than fit, the ring is the last frames in rotated order."""
     cache = random_cache(SMALL, [1])
