@@ -13,7 +13,7 @@ def gpu_program_table(result: dict[str, Any]) -> str:
     """The large models on one GPU."""
     rows = [row for row in _robots(result) if row["devices"] == 1]
     lines = [
-        "One GPU, bfloat16, guided:",
+        "One H100, or H200 where it says so, bfloat16, guided:",
         "",
         "| program | calls | floor | over a window | peak memory | "
         "kernels a layer | predicates that the host reads |",
