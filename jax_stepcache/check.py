@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jax_stepcache.meshes.processes import gathered
+from jax_stepcache.processes import gathered
 
 
 def structs_of(tree: Any) -> Any:

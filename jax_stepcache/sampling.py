@@ -22,7 +22,6 @@ from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.spread import check_spread
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import under_automatic_axes
-from jax_stepcache.meshes.processes import whole_everywhere
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.options import (
     ELSEWHERE,
@@ -32,6 +31,7 @@ from jax_stepcache.options import (
     resolve,
 )
 from jax_stepcache.policy.policy import Policy
+from jax_stepcache.processes import whole_everywhere
 from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.schedule import AnySchedule
 

@@ -32,6 +32,7 @@ FLOORS = (
     ("paths", "", "policy"),
     ("", "meshes", ""),
     ("errors", "kept", "check"),
+    ("", "processes", ""),
 )
 # Files that are doors of other rooms: `python -m jax_stepcache` is the command, and the
 # public names are the entrance.

@@ -24,8 +24,8 @@ from jax.sharding import Mesh
 from jax_stepcache.checkpoints.weights import differences, flat, nested, require_fit
 from jax_stepcache.meshes.by_name import PlacedByName
 from jax_stepcache.meshes.explicit import no_context
-from jax_stepcache.meshes.processes import are_several, by_main
 from jax_stepcache.paths import as_path
+from jax_stepcache.processes import are_several, by_main
 
 from .checksums import Checksums, checksums, of_text, require_intact
 from .placement import is_stacked, placed_struct

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from jax_stepcache.checkpoints.weights import differences, nested, require_fit
 from jax_stepcache.meshes.by_name import PlacedByName
-from jax_stepcache.meshes.processes import put
+from jax_stepcache.processes import put
 
 from .placement import is_stacked, placement, weight_sharding
 from .shards import Shards

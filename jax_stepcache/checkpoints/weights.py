@@ -16,8 +16,8 @@ from safetensors.numpy import save
 
 from jax_stepcache.checkpoints.checksums import of_array, of_text
 from jax_stepcache.checkpoints.layers import is_apart, put_together
-from jax_stepcache.meshes.processes import by_main, gathered
 from jax_stepcache.paths import as_path
+from jax_stepcache.processes import by_main, gathered
 
 # The header's entry with checksums; a name that nobody else gives one.
 CHECKSUMS = "jax_stepcache.checksums"

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from jax_stepcache.meshes.beside import all_over_the_mesh
-from jax_stepcache.meshes.processes import put
+from jax_stepcache.processes import put
 
 _GUARD = "jax_transfer_guard_host_to_device"
 

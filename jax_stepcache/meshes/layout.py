@@ -15,8 +15,8 @@ import jax
 from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jax_stepcache import processes
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.meshes import processes
 from jax_stepcache.meshes.beside import told
 from jax_stepcache.meshes.explicit import automatic_mesh
 from jax_stepcache.meshes.presets import LOGICAL_AXES, Rule, Rules, preset_rules

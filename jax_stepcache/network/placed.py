@@ -8,9 +8,9 @@ from jax.sharding import Mesh
 
 from jax_stepcache.meshes.layout import layout_of
 from jax_stepcache.meshes.presets import PRESETS
-from jax_stepcache.meshes.processes import put_all
 from jax_stepcache.network.offered import in_layout, placed_by_name
 from jax_stepcache.network.params import Params
+from jax_stepcache.processes import put_all
 
 
 def place_params(params: Params, *, mesh: Mesh | None, rules: Any) -> Params:

@@ -18,8 +18,8 @@ from jax_stepcache.errors import naming_arguments
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import as_in_context, automatic_context
-from jax_stepcache.meshes.processes import whole_everywhere
 from jax_stepcache.options import Request
+from jax_stepcache.processes import whole_everywhere
 from jax_stepcache.requests.admission import (
     Admission,
     admission_for,

@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 
 from jax_stepcache.checkpoints.checksums import checksums, require_intact
 from jax_stepcache.meshes.beside import all_over_the_mesh
-from jax_stepcache.meshes.processes import by_main
+from jax_stepcache.processes import by_main
 
 from .export import write_json_here
 from .step import TrainState, all_finite

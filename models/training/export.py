@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from jax_stepcache.checkpoints.weights import save_weights
-from jax_stepcache.meshes.processes import by_main
 from jax_stepcache.paths import as_path
+from jax_stepcache.processes import by_main
 
 from .step import TrainState
 

@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax_stepcache.checkpoints.placement import STACKED, split_axis
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.meshes.explicit import automatic_mesh
-from jax_stepcache.meshes.processes import put_all
+from jax_stepcache.processes import put_all
 
 from ..layers.spread import Spread
 

@@ -14,14 +14,14 @@ import optax
 import orbax.checkpoint as ocp
 
 from jax_stepcache.loop.transfers import sent
-from jax_stepcache.meshes.processes import (
+from jax_stepcache.paths import as_path
+from jax_stepcache.processes import (
     are_several,
     gathered,
     is_main,
     put,
     put_all,
 )
-from jax_stepcache.paths import as_path
 
 from .checkpoints import finish_saves, restore_state, save_state
 from .fully_sharded import FullySharded

@@ -26,7 +26,6 @@ from jax_stepcache import (
     save_params,
     serve,
 )
-from jax_stepcache.meshes.processes import by_main, gathered, is_main
 from jax_stepcache.models.dreamzero import DreamZeroPipeline
 from jax_stepcache.models.dreamzero.training import (
     FinetuneSettings,
@@ -36,6 +35,7 @@ from jax_stepcache.models.dreamzero.training import (
 from jax_stepcache.models.dreamzero.training.finetune import step_of
 from jax_stepcache.models.training.loader import Loader, Order
 from jax_stepcache.models.training.step import init_state, train_step
+from jax_stepcache.processes import by_main, gathered, is_main
 
 from ..models.dreamzero.robots import PARAMS, observation, prompts
 from ..models.dreamzero.small import SMALL, random_weights

@@ -13,7 +13,7 @@ import numpy as np
 from jax_stepcache.check import check_arrays
 from jax_stepcache.checkpoints.layers import are_apart, put_together, taken_apart
 from jax_stepcache.checkpoints.weights import load_weights, save_weights
-from jax_stepcache.meshes.processes import gathered
+from jax_stepcache.processes import gathered
 
 from ..network.kv_cache import KVCache
 from ..network.published import Size

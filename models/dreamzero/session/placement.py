@@ -8,7 +8,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jax_stepcache.meshes.layout import Layout
-from jax_stepcache.meshes.processes import put_all
+from jax_stepcache.processes import put_all
 
 from ..network.logical_axes import condition_axes
 from .session import Session

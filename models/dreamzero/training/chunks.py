@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_stepcache.meshes.processes import by_main
 from jax_stepcache.paths import as_path
+from jax_stepcache.processes import by_main
 
 from ...training.data import Seen, look_through
 from ..model import DreamZeroModel
