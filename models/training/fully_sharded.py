@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax_stepcache.checkpoints.placement import STACKED, split_axis
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.meshes.explicit import automatic_mesh
-from jax_stepcache.processes import put_all
+from jax_stepcache.processes import are_several, put_all
 
 from ..layers.spread import Spread
 
@@ -127,8 +127,10 @@ def fully_sharded(mesh: Mesh | None, rows: int = 0) -> FullySharded | None:
 
     Raises:
         TypeError: if ``mesh`` is no mesh.
-        ValueError: for an axis of another name, or rows that cannot be spread.
+        ValueError: for an axis of another name, or rows that cannot be spread; and
+            see `check_together`.
     """
+    check_together(mesh)
     if mesh is None:
         return None
     if not isinstance(mesh, Mesh):
@@ -146,6 +148,16 @@ def fully_sharded(mesh: Mesh | None, rows: int = 0) -> FullySharded | None:
             "number of parts that it is accumulated from, or a smaller mesh"
         )
     return FullySharded(automatic_mesh(mesh))
+
+
+def check_together(mesh: Mesh | FullySharded | None) -> None:
+    """Raises a ValueError where several processes would each train for itself."""
+    if mesh is None and are_several():
+        raise ValueError(
+            f"{jax.process_count()} processes train together on a mesh of all their "
+            "devices: give mesh=, such as jax.make_mesh((jax.device_count(),), "
+            "('fsdp',))"
+        )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))

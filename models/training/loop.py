@@ -16,7 +16,6 @@ import orbax.checkpoint as ocp
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.paths import as_path
 from jax_stepcache.processes import (
-    are_several,
     gathered,
     is_main,
     put,
@@ -24,7 +23,7 @@ from jax_stepcache.processes import (
 )
 
 from .checkpoints import finish_saves, restore_state, save_state
-from .fully_sharded import FullySharded
+from .fully_sharded import FullySharded, check_together
 from .settings import check_run, keep_settings, require_same
 from .step import Loss, Soundness, TrainState, all_finite, init_state, train_step
 from .stopped import stopped
@@ -88,7 +87,7 @@ def fit(
         TrainingStopped: a FloatingPointError, at the first number that is not finite.
     """
     check_run(settings)
-    _check_together(layout)
+    check_together(layout)
     folder = as_path(folder, "folder")
     if not all_finite(trained):
         raise ValueError("the weights to begin from are not finite")
@@ -156,15 +155,6 @@ def fit(
                 save_state(manager, done, state)
         finish_saves(manager)
     return state
-
-
-def _check_together(layout: FullySharded | None) -> None:
-    if layout is None and are_several():
-        raise ValueError(
-            f"{jax.process_count()} processes train together on a mesh of all their "
-            "devices: give mesh=, such as jax.make_mesh((jax.device_count(),), "
-            "('fsdp',))"
-        )
 
 
 def _given(batch: Any, state: TrainState, layout: FullySharded | None) -> Any:

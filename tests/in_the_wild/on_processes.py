@@ -212,7 +212,8 @@ def refused() -> None:
     """What lies on the devices of one process is told in both, before compiling."""
     params = load_params("dit", mesh=mesh_of(data=4, tensor=2), rules="tensor")
     here = jax.local_devices()[1]
-    shown = jax.device_put(params.model.example(jax.random.key(0), 8), here)
+    rows = params.model.example(jax.random.key(0), 8)
+    shown = jax.device_put(rows, here)
     row = jax.device_put(params.model.example(jax.random.key(0), 1), here)
     pipe = DreamZeroPipeline(
         PARAMS, mesh=mesh_of(branch=2, data=2, tensor=2), rules="branches"
@@ -223,7 +224,7 @@ def refused() -> None:
     calls: dict[str, Callable[[], Any]] = {
         "observation": lambda: sample(params, observation=shown, **ASKED),
         "observation ": lambda: sample_many(params, [{"observation": row}], **ASKED),
-        "key": lambda: sample(params, key=key, **ASKED),
+        "key": lambda: sample(params, observation=rows, key=key, **ASKED),
         r"observation\['state'\]": lambda: pipe(begun, seen),
         "text": lambda: pipe.start(*jax.device_put(prompts(2), here)),
     }
