@@ -50,7 +50,7 @@ def write_state(path: str | os.PathLike[str], state: Progressed, spaces: Any) ->
     leaves = jax.device_get(jax.tree.leaves(state))
     arrays = {f"leaf{i}": np.asarray(x) for i, x in enumerate(leaves)}
     with temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{_WHOSE: _mark(spaces)}, **arrays)
+        np.savez(file, **{_WHOSE: _mark(spaces)}, **arrays)
     os.replace(temporary, target)
 
 

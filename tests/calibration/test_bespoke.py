@@ -121,6 +121,7 @@ def test_a_fit_goes_on_from_its_file(tmp_path, found):
         run(samples(), target=TARGET, fit={**FIT, "resume": file})
 
 
+@pytest.mark.slow
 def test_the_fewest_calls_that_reach_a_psnr(tmp_path):
     """From two calls upwards; where none does, the nearest that was found."""
     fit = {"steps": 1, "seconds": None, "batch": 8, "resume": tmp_path / "fit"}

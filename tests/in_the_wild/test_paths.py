@@ -133,6 +133,9 @@ class _Tools:
         self.calibration = jax_stepcache.Calibration(
             "static", {}, {}, True, 1, {}, {}, ()
         )
+        self.threshold = jax_stepcache.Calibration(
+            "tea_cache", {"rel_l1_thresh": 0.2}, {}, True, 1, {}, {"num_steps": 4}, ()
+        )
 
 
 @pytest.fixture(scope="module")
@@ -148,12 +151,26 @@ def _settings(module):
     return _of(module).Settings(steps=1, batch=2, warmup=0)
 
 
+def _stood():
+    """Where a fit stands that has only begun."""
+    zero = np.zeros(1, np.float32)
+    return _of("calibration.table_state").Progressed(0, zero, zero, zero, 0.0, 0)
+
+
 # By where it is and what its parameter is called: a call with a path. The first kind
 # writes, the second reads what the first has written under that name.
 WRITES = {
     "calibration.result:Calibration.save(path)": (
         "found.json",
         lambda x, path: x.calibration.save(path),
+    ),
+    "calibration.settings:save_settings(path)": (
+        "settings.json",
+        lambda x, path: jax_stepcache.save_settings(path, x.threshold),
+    ),
+    "calibration.table_state:write_state(path)": (
+        "fit.npz",
+        lambda x, path: _of("calibration.table_state").write_state(path, _stood(), 0),
     ),
     "checkpoints.weights:save_weights(path)": (
         "some.safetensors",
@@ -220,6 +237,14 @@ WRITES = {
     ),
 }
 READS = {
+    "calibration.settings:load_settings(path)": (
+        "settings.json",
+        lambda x, path: jax_stepcache.load_settings(path),
+    ),
+    "calibration.table_state:read_state(path)": (
+        "fit.npz",
+        lambda x, path: _of("calibration.table_state").read_state(path, _stood(), 0),
+    ),
     "checkpoints.weights:load_weights(path)": (
         "some.safetensors",
         lambda x, path: _of("checkpoints.weights").load_weights(path),

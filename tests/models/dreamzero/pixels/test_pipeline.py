@@ -19,6 +19,7 @@ def _step(pipeline, session, donate=False, **changed):
     return pipeline(session, message(**changed), donate=donate, **STEPS)
 
 
+@pytest.mark.slow
 def test_a_session_goes_on():
     """Position, frames and reply after each step; a reset forgets frames and film."""
     pipeline = tiny()
