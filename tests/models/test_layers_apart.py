@@ -67,7 +67,11 @@ def test_back_and_forth() -> None:
 
 @pytest.mark.parametrize(
     ("model", "cache"),
-    [("dit", "tea_cache"), ("tabletop", "cache_dit"), ("tabletop", None)],
+    [
+        ("dit", "tea_cache"),
+        pytest.param("tabletop", "cache_dit", marks=pytest.mark.slow),
+        pytest.param("tabletop", None, marks=pytest.mark.slow),
+    ],
 )
 def test_bundled_models_sample_the_same(model: str, cache: str | None) -> None:
     """Rule: decisions and samples do not hang on it, inside the network or around."""
@@ -107,6 +111,7 @@ def test_a_robot_walks_the_same() -> None:
     np.testing.assert_array_equal(steps[0].stats.computed, steps[1].stats.computed)
 
 
+@pytest.mark.slow
 def test_sessions_side_by_side() -> None:
     """Rule: put together and taken apart, rows are rows."""
     pipe = pipeline(APART)

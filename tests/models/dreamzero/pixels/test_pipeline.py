@@ -51,6 +51,7 @@ def test_what_is_imagined_is_a_film():
     np.testing.assert_array_equal(film[:9], step.film())
 
 
+@pytest.mark.slow
 def test_another_session_id_resets():
     """Frames of another episode are not shown: a window begins with the new one."""
     pipeline = tiny()
