@@ -82,6 +82,9 @@ WEIGHTS, NOISE = _arrays(1, BLOCKS, 4, 4), _arrays(2, 2, 3, 4)
 TEXT, OTHER = _arrays(3, 2, 4), _arrays(4, 2, 4)
 OWN = {"model": MODEL, "num_inference_steps": STEPS}
 
+# Made once, before any switch is turned.
+TABLE = jax_stepcache.as_table("unipc", jax_stepcache.flow_schedule(3))
+
 CONFIGS: dict[str, Any] = {
     "step_cache": {"velocity_sim_thresholds": [0.5], "velocity_skip_countdowns": [2]},
     "tea_cache": {"rel_l1_thresh": 0.3},
@@ -138,6 +141,12 @@ def _wide(dtype: str, **options: Any) -> Any:
 def _cached(cache: str | None, **options: Any) -> Any:
     config = CONFIGS.get(cache or "")
     return _own(cache=cache, cache_config=config, **options)
+
+
+def _tabled(**options: Any) -> Any:
+    """By a table, which says how many steps there are."""
+    given = {"noise": NOISE, "condition": TEXT, "model": MODEL} | options
+    return sample(WEIGHTS, cache="bespoke", cache_config={"table": TABLE}, **given)
 
 
 GUIDED = {"negative_condition": OTHER, "guidance_scale": 2.0}
@@ -355,7 +364,15 @@ REST: dict[str, Callable[[], Any]] = {
         f"{cache} {decide}{' guided' * bool(guided)}": functools.partial(
             _cached, cache, decide=decide, **guided
         )
-        for cache in (None, *(name for name in _BACKENDS if name != "tuned"))
+        for cache in (None, *_BACKENDS)
+        if cache not in ("tuned", "bespoke")
+        for decide in DECIDE
+        for guided in ({}, GUIDED)
+    },
+    **{
+        f"bespoke {decide}{' guided' * bool(guided)}": functools.partial(
+            _tabled, decide=decide, **guided
+        )
         for decide in DECIDE
         for guided in ({}, GUIDED)
     },
