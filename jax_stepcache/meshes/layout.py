@@ -15,11 +15,11 @@ import jax
 from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jax_stepcache import processes
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.meshes.beside import told
 from jax_stepcache.meshes.explicit import automatic_mesh
 from jax_stepcache.meshes.presets import LOGICAL_AXES, Rule, Rules, preset_rules
+from jax_stepcache.processes import put as put_there
 
 # The axes of an array: a name each, several where they are merged into one (the first
 # varies slowest), None where there is nothing to cut.
@@ -194,7 +194,7 @@ class Layout:
             where = self.sharding(axes(name, x), x.shape, name or "the array")
             if isinstance(x, jax.ShapeDtypeStruct):
                 return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
-            return processes.put(x, where)
+            return put_there(x, where)
 
         return jax.tree_util.tree_map_with_path(put, tree)
 
