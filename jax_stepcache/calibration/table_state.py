@@ -48,9 +48,10 @@ def write_state(path: str | os.PathLike[str], state: Progressed, spaces: Any) ->
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     leaves = jax.device_get(jax.tree.leaves(state))
-    arrays = {f"leaf{i}": np.asarray(x) for i, x in enumerate(leaves)}
+    arrays: dict[str, Any] = {f"leaf{i}": np.asarray(x) for i, x in enumerate(leaves)}
+    arrays[_WHOSE] = _mark(spaces)
     with temporary.open("wb") as file:
-        np.savez(file, **{_WHOSE: _mark(spaces)}, **arrays)
+        np.savez(file, **arrays)
     os.replace(temporary, target)
 
 

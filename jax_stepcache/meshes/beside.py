@@ -27,15 +27,8 @@ def sharding_beside(weights: Any) -> Sharding:
         that some of them are spread over, else of the device that the first of them is
         on, else of the one that JAX would take.
     """
-    mesh = context_mesh()
-    if mesh is not None:
-        return NamedSharding(mesh, PartitionSpec())
-    alone = (x.sharding for x in jax.tree.leaves(weights) if _is_placed(x))
-    return (
-        all_over_the_mesh(weights)
-        or next(alone, None)
-        or SingleDeviceSharding(jax.local_devices()[0])
-    )
+    home = _home(weights, for_good=False)
+    return home or SingleDeviceSharding(jax.local_devices()[0])
 
 
 def all_over_the_mesh(tree: Any) -> NamedSharding | None:
@@ -116,7 +109,7 @@ def check_near(weights: Any, **given: Any) -> None:
     """
     if not any(_is_placed(x) and x.committed for x in jax.tree.leaves(given)):
         return
-    home = _home(weights)
+    home = _home(weights, for_good=True)
     if home is None:
         return
     several = not home.is_fully_addressable
@@ -153,13 +146,15 @@ def told(where: Sharding) -> str:
     return ", ".join(map(str, devices[:4])) + more
 
 
-def _home(weights: Any) -> Sharding | None:
-    """Where weights are for good; None where JAX may choose."""
+def _home(weights: Any, *, for_good: bool) -> Sharding | None:
+    """Where weights are, perhaps only those that JAX may not move; None if nowhere."""
     mesh = context_mesh()
     if mesh is not None:
         return NamedSharding(mesh, PartitionSpec())
     alone = (
-        x.sharding for x in jax.tree.leaves(weights) if _is_placed(x) and x.committed
+        x.sharding
+        for x in jax.tree.leaves(weights)
+        if _is_placed(x) and (x.committed or not for_good)
     )
     return all_over_the_mesh(weights) or next(alone, None)
 

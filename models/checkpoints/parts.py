@@ -28,6 +28,23 @@ def prefix_of(
     return next((one for one in prefixes if one + telling in known), None)
 
 
+def under(headers: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """A network's own tensors.
+
+    Args:
+        headers: of all tensors, by name.
+        prefix: of the network's names.
+
+    Returns:
+        Those of its own, by their names without the prefix.
+    """
+    return {
+        name.removeprefix(prefix): header
+        for name, header in headers.items()
+        if name.startswith(prefix)
+    }
+
+
 def passed_over(names: Iterable[str], prefix: str) -> tuple[str, ...]:
     """Beginnings of the names of DreamZero's other networks.
 

@@ -18,6 +18,7 @@ from ...checkpoints.parts import (
     options_beside,
     passed_over,
     prefix_of,
+    under,
 )
 from ...checkpoints.released import activations, has_tensors
 from ..model import CLIPVisionModel
@@ -81,11 +82,7 @@ def open_part(path: Path) -> StreamedCheckpoint | None:
     if prefix is None:
         return None
     options = options_beside(path, PART)
-    ours = {
-        name.removeprefix(prefix): header
-        for name, header in names.items()
-        if name.startswith(prefix)
-    }
+    ours = under(names, prefix)
     try:
         read = config_of_options if transformers else config_of_tensors
         config = read(options.get("vision_config", options), ours)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from jax_stepcache.errors import unknown_name
 
 from ...sizes.counts import DTYPES, require_count
+from ...sizes.options import require_known
 
 _COUNTS = ("image_size", "patch_size", "dim", "num_heads", "num_layers", "out_dim")
 
@@ -98,8 +99,5 @@ class CLIPVisionConfig:
         Raises:
             ValueError: for a name that is not known, or sizes that do not fit.
         """
-        names = {field.name for field in fields(cls)}
-        for name in options:
-            if name not in names:
-                raise ValueError(unknown_name("option of CLIP", name, names))
+        require_known(cls, options, "CLIP")
         return cls(**options)

@@ -17,6 +17,7 @@ from ...checkpoints.parts import (
     options_beside,
     passed_over,
     prefix_of,
+    under,
 )
 from ...checkpoints.released import activations, has_tensors
 from ..model import UMT5Model
@@ -84,7 +85,7 @@ def open_part(path: Path) -> StreamedCheckpoint | None:
     prefix = prefix_of(shards.headers, _ORIGINAL, PREFIXES)
     options = options_beside(path, PART)
     if prefix is not None:
-        ours = _without(shards.headers, prefix)
+        ours = under(shards.headers, prefix)
         config = config_of_tensors(ours, path)
         others = passed_over(shards.headers, prefix)
         return _checkpoint(shards, config, ours, plan(config, prefix), others)
@@ -183,13 +184,3 @@ def config_of_options(options: Mapping[str, Any]) -> UMT5Config:
         )
     given = {ours: options[theirs] for theirs, ours in _OPTIONS.items()}
     return UMT5Config(dim_attn=options["d_kv"] * given["num_heads"], **given)
-
-
-def _without(
-    headers: Mapping[str, TensorHeader], prefix: str
-) -> dict[str, TensorHeader]:
-    return {
-        name.removeprefix(prefix): header
-        for name, header in headers.items()
-        if name.startswith(prefix)
-    }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from jax_stepcache.errors import unknown_name
 
 from ...sizes.counts import DTYPES, require_count
+from ...sizes.options import require_known
 
 _COUNTS = (
     "vocab",
@@ -93,8 +94,5 @@ class UMT5Config:
         Raises:
             ValueError: for a name that is not known, or sizes that do not fit.
         """
-        names = {field.name for field in fields(cls)}
-        for name in options:
-            if name not in names:
-                raise ValueError(unknown_name("option of UMT5", name, names))
+        require_known(cls, options, "UMT5")
         return cls(**options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from jax_stepcache.checkpoints.shards import Shards, TensorHeader
 from jax_stepcache.checkpoints.streaming import StreamedCheckpoint
 from jax_stepcache.paths import as_path
 
+from ...checkpoints.parts import options_beside, under
 from ...checkpoints.released import activations, has_tensors
 from ..model import WanVAEModel, with_dtype
 from ..network.config import WanVAEConfig
@@ -79,7 +79,7 @@ def open_part(path: Path) -> StreamedCheckpoint | None:
     """
     path = as_path(path)
     file = path / "config.json" if path.is_dir() else path.with_name("config.json")
-    options = _options(file)
+    options = _of_a_vae(options_beside(path, "vae"))
     if options is None and not has_tensors(path):
         return None
     shards = Shards(path)
@@ -94,11 +94,7 @@ def open_part(path: Path) -> StreamedCheckpoint | None:
 
 def _original(shards: Shards, prefix: str) -> StreamedCheckpoint:
     """A VAE under the original's names, whose tensors tell its sizes."""
-    ours = {
-        name.removeprefix(prefix): header
-        for name, header in shards.headers.items()
-        if name.startswith(prefix)
-    }
+    ours = under(shards.headers, prefix)
     config = config_of_tensors({name: x.shape for name, x in ours.items()}, shards.path)
     others = OTHERS if prefix == PREFIXES[0] else ()
     return _checkpoint(shards, config, "original", prefix, others, ours)
@@ -174,16 +170,9 @@ def config_of_options(options: Mapping[str, Any]) -> WanVAEConfig:
     return config
 
 
-def _options(file: Path) -> Mapping[str, Any] | None:
-    """Diffusers' configuration of a VAE; None if there is no such thing."""
-    if not file.is_file():
-        return None
-    try:
-        options = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not JSON: {error}") from error
-    ours = isinstance(options, dict) and options.get("_class_name") == _CLASS
-    return options if ours else None
+def _of_a_vae(options: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Diffusers' configuration of a VAE; None if it is of something else."""
+    return options if options.get("_class_name") == _CLASS else None
 
 
 def _published(shapes: Mapping[str, tuple[int, ...]]) -> WanVAEConfig | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from jax_stepcache.errors import unknown_name
 
 from ...sizes.counts import DTYPES, require_count
+from ...sizes.options import require_known
 
 PIECE = 4
 """Pixel frames that the encoder takes at a time, after the first one."""
@@ -137,10 +138,7 @@ class WanVAEConfig:
         Raises:
             ValueError: for a name that is not known, or an impossible value.
         """
-        names = {field.name for field in fields(cls)}
-        for name in options:
-            if name not in names:
-                raise ValueError(unknown_name("option of a Wan VAE", name, names))
+        require_known(cls, options, "a Wan VAE")
         given: dict[str, Any] = dict(options)
         given |= {name: tuple(given[name]) for name in _ROWS if name in given}
         return cls(**given)
