@@ -36,6 +36,7 @@ def greedy(work, slots):
     return max(busy)
 
 
+@pytest.mark.slow
 def test_it_counts_calls_and_writes_them(batching, monkeypatch, tmp_path, capsys):
     """The counts are those that follow from what each request takes alone."""
     file = tmp_path / "batching.json"

@@ -16,7 +16,6 @@ from tests.docs.pages import PAGES, ROOT, blocks, name, text
 
 # README says in short what the others say at length; these compile least.
 _QUICK = {
-    "README.md",
     *(f"docs/{page}.md" for page in ("index", "quickstart", "own-model", "caches")),
     *(f"docs/{page}.md" for page in ("costs", "errors", "options", "policies")),
 }

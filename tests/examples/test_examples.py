@@ -71,6 +71,7 @@ def test_compose_a_policy(printed):
     assert "····" not in mine
 
 
+@pytest.mark.slow
 def test_many_requests(printed):
     """Requests differ in steps and in calls; slots serve several in a network call."""
     text = printed("many_requests")
@@ -92,6 +93,7 @@ def test_server_for_threads(printed):
     assert "refused: observation['label'] has 11" in text
 
 
+@pytest.mark.slow
 def test_checkpoints(printed):
     """What was written is what is read; another precision is near."""
     text = printed("checkpoints")
@@ -101,6 +103,7 @@ def test_checkpoints(printed):
     assert 0 < float(off) < 0.05
 
 
+@pytest.mark.slow
 def test_sweep_thresholds(printed):
     """One trace serves all thresholds; a higher one computes more, and is nearer."""
     text = printed("sweep_thresholds")

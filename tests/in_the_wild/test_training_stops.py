@@ -416,6 +416,7 @@ def test_what_changes_no_number_may_differ(tmp_path):
     np.testing.assert_array_equal(resumed.trained["w"], whole.trained["w"])
 
 
+@pytest.mark.slow
 def test_the_weights_that_a_tabletop_run_began_from(tmp_path, monkeypatch):
     """`--init` of another file, or none, is another run."""
     _keeps_settings_only(monkeypatch)

@@ -49,6 +49,7 @@ def network(weights, x, t, condition):
     return {"action": jnp.sin(x["action"] + 3 * action) + bent[:, :3], "video": bent}
 
 
+@pytest.mark.slow
 @given(
     solver=st.sampled_from([Euler(), UniPC()]),
     shift=st.floats(0.7, 6),

@@ -86,6 +86,7 @@ def test_bundled_models_sample_the_same(model: str, cache: str | None) -> None:
     np.testing.assert_array_equal(one.stats.computed, other.stats.computed)
 
 
+@pytest.mark.slow
 def test_requests_sample_the_same() -> None:
     """Rule: likewise in slots."""
     requests = [{"key": jax.random.key(i)} for i in range(3)]

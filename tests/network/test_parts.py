@@ -33,6 +33,7 @@ def test_a_part_of_a_released_folder(released, capsys):
     assert "wan_vae" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_part_in_a_folder_of_its_own(tmp_path, released):
     """As diffusers' pipelines have it, and as this library writes it."""
     write(tmp_path / "vae" / "model.safetensors", tensors_of(OF_21))

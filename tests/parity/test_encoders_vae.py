@@ -71,6 +71,7 @@ def test_whole_matches_original(file: Path, case: str) -> None:
     assert_close("frames", frames, arrays[f"{case}/decoded_unclamped"], TOLERANCE)
 
 
+@pytest.mark.slow
 def test_inside_matches_original(file: Path, case: str) -> None:
     """So is what every part gives on the way, pieces joined in time."""
     recorded = load(file)

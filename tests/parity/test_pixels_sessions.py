@@ -132,6 +132,7 @@ def test_steps_from_the_canvas(session: Recorded) -> None:
         close("reply", reply, call["reply"], LATENTS)
 
 
+@pytest.mark.slow
 def test_encoders_give_the_originals_numbers(session: Recorded) -> None:
     """Prompts, features of the frame that begins a window, latents of a canvas."""
     encoders = session.encoders()

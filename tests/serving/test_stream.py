@@ -54,7 +54,9 @@ def poisoned(seed: int) -> dict[str, Any]:
     return request | {"noise": noise}
 
 
-@pytest.mark.parametrize("cache", ["step_cache", "cache_dit"])
+@pytest.mark.parametrize(
+    "cache", ["step_cache", pytest.param("cache_dit", marks=pytest.mark.slow)]
+)
 def test_a_stream_answers_as_sample_does(cache: str) -> None:
     """Requests come while others run; each gets what it would get alone."""
     stream, left = opened(cache), iter(range(3, 40))

@@ -53,6 +53,7 @@ def drawn(seed: int, queries: int, keys: int, cached: Any, own: Any) -> Any:
     return window_attention._Given(q, new, old, seen)
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 99),
     shape=st.sampled_from([(4, 5), (1, 9)]),

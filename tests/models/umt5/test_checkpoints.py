@@ -113,6 +113,7 @@ def test_all_faults_are_told_at_once(tmp_path):
             assert re.search(words, str(told.value))
 
 
+@pytest.mark.slow
 def test_out_of_a_folder_of_dreamzero_to_orbax_and_back(tmp_path):
     """Loaded, saved and converted; what it says of a prompt is the same."""
     tensors = tensors_of(SMALL, dtype=ml_dtypes.bfloat16)

@@ -186,6 +186,7 @@ def test_all_faults_are_told_at_once(tmp_path):
         assert words in str(told.value)
 
 
+@pytest.mark.slow
 def test_to_orbax_and_back(tmp_path):
     """Weights, sizes and dtype; the command does the same."""
     tensors = tensors_of(OF_22, "diffusers", ml_dtypes.bfloat16)

@@ -76,7 +76,7 @@ SLOW = pytest.mark.slow
 
 @pytest.mark.parametrize(
     ("config", "frames"),
-    [(OF_PICTURES, 1), pytest.param(OF_22, 2, marks=SLOW)],
+    [pytest.param(OF_PICTURES, 1, marks=SLOW), pytest.param(OF_22, 2, marks=SLOW)],
     ids=["2.1", "2.2"],
 )
 def test_tiles_of_latents_are_those_of_the_rule(config, frames):

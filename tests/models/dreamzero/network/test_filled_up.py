@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from jax_stepcache.checkpoints.layers import taken_apart
-from jax_stepcache.models.dreamzero import KVCache, bind
+from jax_stepcache.models.dreamzero import KVCache
 from jax_stepcache.models.dreamzero.network.kv_cache import attended
-from jax_stepcache.models.dreamzero.network.tokens import filled_up
+from jax_stepcache.models.dreamzero.network.tokens import Embedded, filled_up
+from jax_stepcache.models.layers.rotary import Rotation
 
 from ..small import SMALL, inputs, random_cache, random_weights, velocities
 
@@ -19,21 +20,21 @@ TOKENS = 13  # two frames of 4, 4 actions and a state
 def test_rows_by_eights() -> None:
     """Rule: the tokens that are there stay as they are, and the last row's timestep is
     that of what fills up."""
-    given = inputs(SMALL, batch=2)
-    dit = bind(SMALL, random_weights(SMALL))
-    embedded = dit.embed(
-        jnp.asarray(given["video"]),
-        jnp.full(2, 700.0),
-        action=jnp.asarray(given["action"]),
-        state=jnp.asarray(given["state"]),
-        t_action=jnp.full(2, 300.0),
-        start_frame=1,
+    rng = np.random.default_rng(0)
+    x, e = rng.normal(size=(2, TOKENS, 6)), rng.normal(size=(2, 2, 6))
+    angles = rng.normal(size=(2, TOKENS, 3))
+    embedded = Embedded(
+        jnp.asarray(x),
+        jnp.asarray(e),
+        jnp.zeros((2, 2, 6, 6)),
+        Rotation(jnp.asarray(angles), jnp.asarray(angles)),
+        (2, 2, 2),
+        ((1, 8), (1, 5)),
     )
     filled = filled_up(embedded)
     assert filled.x.shape[1] == filled.rotation.cos.shape[1] == 16
     np.testing.assert_array_equal(filled.x[:, :TOKENS], embedded.x)
     np.testing.assert_array_equal(filled.x[:, TOKENS:], 0)
-    assert embedded.spans == ((1, 8), (1, 5))
     assert filled.spans == ((1, 8), (1, 8))
     assert filled_up(filled) is filled
 
