@@ -137,17 +137,31 @@ class QueueFeed:
         Returns:
             The slot, without its leading axis, and the rows of its condition.
         """
-        condition, model = entry.inputs.condition, self.network.model
-        if entry.inputs.observation is not None:
-            condition = model.prepare(
-                self.network.weights, entry.inputs.observation, self.network.guided
-            )
-        elif entry.inputs.negative is not None:
-            condition = stack_rows(condition, entry.inputs.negative, self.axes)
+        condition = condition_of(self.network, self.axes, entry.inputs)
         cache = self.forward.init(entry.settings, entry.sample, condition)
         trace = empty_trace(self.max_steps, self.traced_branches)
         slot = begun(place, entry.sample, self.network.solver, cache, trace)
         return slot, condition
+
+
+def condition_of(network: Network, axes: RowAxes, inputs: Inputs) -> Any:
+    """What the network is told of one request, prepared.
+
+    Args:
+        network: the network.
+        axes: the rows of the condition's arrays.
+        inputs: the request's.
+
+    Returns:
+        The condition, its rows those of the branches.
+    """
+    if inputs.observation is not None:
+        return network.model.prepare(
+            network.weights, inputs.observation, network.guided
+        )
+    if inputs.negative is not None:
+        return stack_rows(inputs.condition, inputs.negative, axes)
+    return inputs.condition
 
 
 def at_rest(settings: Settings) -> Settings:
