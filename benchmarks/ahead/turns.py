@@ -49,17 +49,13 @@ def running(
             if one.op == "while":
                 condition, body = one.runs
                 depth, taken, inside = open_loops(body), share, gated
-                over_calls = one.trips is None and depth + 1 == deepest
                 if one.trips is not None:
                     count = float(one.trips)
-                elif over_calls:
+                elif depth + 1 == deepest:  # Over network calls.
                     count, inside = float(counted), True
-                elif gated:  # Requests are taken before.
-                    count, taken, inside = 0.0, 0.0, False
-                elif depth == 0 and turns == 1.0 and deepest > 2:
-                    count, taken = float(rows), 1.0
                 else:
-                    count = float(deepest > 2)
+                    taken, inside = (0.0 if gated else 1.0), False
+                    count = 0.0 if gated or deepest < 3 else float(rows ** (depth == 0))
                 todo.append((body, times * count, count, taken, inside))
                 if one.trips is None:  # Otherwise it is counted, and not asked.
                     todo.append((condition, times * (count + 1), count, taken, False))

@@ -46,10 +46,10 @@ class SlotsAround:
 
         def ask(settings: Settings, slot: Slots) -> None:
             view = view_of(settings, slot.step, slot.sample)
-            said.append(settings.policy.decide(slot.cache, view).run)
+            said.append(settings.policy.decide(slot.cache, view).run is True)
 
         jax.eval_shape(jax.vmap(ask), settings, slots)
-        return all(run is True for run in said)
+        return all(said)
 
     def call(self, settings: Settings, slots: Slots, condition: Any) -> Slots:
         """See `SlotForward.call`."""

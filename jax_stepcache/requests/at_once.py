@@ -16,6 +16,7 @@ from jax_stepcache.batching.loop import FixedBatch, Running, run_slots
 from jax_stepcache.batching.per_sample import forward_for
 from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots, Trace, begun, empty_trace
+from jax_stepcache.check import structs_of
 from jax_stepcache.loop.placeholders import as_numbers
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.beside import sharding_beside
@@ -56,7 +57,15 @@ class Done(NamedTuple):
     calls: jax.Array
 
 
-def batch_of(plan: Plan, weights: Any, entries: Sequence[Entry]) -> Batch:
+def axes_of(plan: Plan, weights: Any, entry: Entry) -> RowAxes:
+    """The rows of the condition's arrays, of which one request tells."""
+    inputs, sample = structs_of((entry.inputs, entry.sample))
+    return condition_axes(plan.model, weights, inputs, sample, plan.guided)
+
+
+def batch_of(
+    plan: Plan, weights: Any, axes: RowAxes, entries: Sequence[Entry]
+) -> Batch:
     """Brings requests together, where the weights are.
 
     What they bring is copied once. A device's memory holds it twice then, as the
@@ -65,34 +74,37 @@ def batch_of(plan: Plan, weights: Any, entries: Sequence[Entry]) -> Batch:
     Args:
         plan: the static part.
         weights: the model's.
+        axes: see `axes_of`.
         entries: at most as many as slots; the last one stands in for those that lack.
 
     Returns:
         The batch. Its arrays are committed to their devices, so that a request's,
         wherever they come from, never make another program of it.
     """
-    entries = [entry._replace(asked=()) for entry in entries]
-    (group,) = groups(entries, plan.slots)
-    structure = jax.tree.structure(entries[0])
-    columns = tuple(structure.flatten_up_to(put_together(group.items)))
-    batch = brought_together(plan, structure, *sent((weights, columns), weights))
+    structure, columns = columns_of(plan, entries)
+    batch = brought_together(axes, structure, sent(columns, weights))
     beside = sharding_beside(weights)
     return jax.tree.map(
         lambda x: x if x.committed else jax.device_put(x, beside), batch
     )
 
 
-@functools.partial(jax.jit, static_argnames=("plan", "structure"))
-def brought_together(
-    plan: Plan, structure: Any, weights: Any, columns: tuple[Any, ...]
-) -> Batch:
+def columns_of(plan: Plan, entries: Sequence[Entry]) -> tuple[Any, tuple[Any, ...]]:
+    """The structure of an entry, and for each of its arrays those of all entries."""
+    entries = [entry._replace(asked=()) for entry in entries]
+    (group,) = groups(entries, plan.slots)
+    structure = jax.tree.structure(entries[0])
+    return structure, tuple(structure.flatten_up_to(put_together(group.items)))
+
+
+@functools.partial(jax.jit, static_argnames=("axes", "structure"))
+def brought_together(axes: RowAxes, structure: Any, columns: tuple[Any, ...]) -> Batch:
     """Makes a batch of requests.
 
     Args:
-        plan: the static part.
-        structure: of an entry.
-        weights: the model's; only their shapes matter.
-        columns: for each of its arrays those of all entries, see `put_together`.
+        axes: see `axes_of`.
+        structure: see `columns_of`.
+        columns: likewise.
 
     Returns:
         The batch.
@@ -101,34 +113,42 @@ def brought_together(
     entries: Entry = jax.tree.map(
         lambda _, each: jnp.stack(each), one, jax.tree.unflatten(structure, columns)
     )
-    settings, inputs = at_rest(entries.settings), one.inputs
+    settings, inputs = at_rest(entries.settings), entries.inputs
     if inputs.observation is not None or inputs.negative is not None:
-        return Batch(settings, entries.sample, entries.inputs, None)
-    axes = condition_axes(plan.model, weights, inputs, one.sample, plan.guided)
-    condition = rows_side_by_side(entries.inputs.condition, axes)
+        return Batch(settings, entries.sample, inputs, None)
+    condition = rows_side_by_side(inputs.condition, axes)
     return Batch(settings, entries.sample, None, condition)
 
 
-@functools.partial(jax.jit, static_argnames=("plan", "alike"))
+@functools.partial(jax.jit, static_argnames=("plan", "axes", "alike"))
 def sampled_at_once(
-    plan: Plan, weights: Any, batch: Batch, count: jax.Array, alike: bool
+    plan: Plan,
+    axes: RowAxes,
+    alike: bool,
+    weights: Any,
+    batch: Batch,
+    count: jax.Array,
 ) -> Done:
     """Samples a batch of requests; each decides for itself.
 
     Args:
         plan: the static part.
+        axes: see `axes_of`.
+        alike: whether all wait at each step, and have as many of them; then the number
+            of calls is known.
         weights: the model's.
         batch: the requests.
         count: int32 scalar, how many of the slots have one.
-        alike: whether all wait at each step, and have as many of them; then the number
-            of calls is known.
 
     Returns:
         What has been made of it.
     """
     network = Network(plan.model, weights, plan.solver, plan.guided)
     settings = as_numbers(batch.settings)
-    condition, axes = _condition(network, batch)
+    condition = batch.condition
+    if batch.inputs is not None:  # One after the other, as if each were alone.
+        prepare = functools.partial(condition_of, network, axes)
+        condition = rows_side_by_side(jax.lax.map(prepare, batch.inputs), axes)
     forward = forward_for(network, plan.span, axes)
     first = take_rows(condition, axes, jnp.arange(network.branches) * plan.slots)
 
@@ -158,20 +178,3 @@ def are_alike(plan: Plan, entries: Sequence[Entry]) -> bool:
     """Whether the number of calls is known; see `sampled_at_once`."""
     steps = np.asarray([entry.settings.num_steps for entry in entries])
     return plan.span is not None and bool(np.all(steps == plan.max_steps))
-
-
-def _condition(network: Network, batch: Batch) -> tuple[Any, RowAxes]:
-    """The rows of all slots and branches, and where they are."""
-    sample = jax.tree.map(lambda x: x[0], batch.sample)
-    if batch.inputs is None:
-        given = Inputs(None, batch.condition)
-    else:
-        given = jax.tree.map(lambda x: x[0], batch.inputs)
-    axes = condition_axes(network.model, network.weights, given, sample, network.guided)
-    if batch.inputs is None:
-        return batch.condition, axes
-    # One after the other, as if each were alone.
-    prepared = jax.lax.map(
-        lambda inputs: condition_of(network, axes, inputs), batch.inputs
-    )
-    return rows_side_by_side(prepared, axes), axes

@@ -22,7 +22,12 @@ from jax_stepcache.requests.admission import (
     check_shared,
     resolve_request,
 )
-from jax_stepcache.requests.at_once import are_alike, batch_of, sampled_at_once
+from jax_stepcache.requests.at_once import (
+    are_alike,
+    axes_of,
+    batch_of,
+    sampled_at_once,
+)
 from jax_stepcache.requests.compiled import (
     Report,
     State,
@@ -180,9 +185,10 @@ def run_many(checked: Checked, places: int) -> list[SampleResult]:
 def _run_at_once(checked: Checked) -> list[SampleResult]:
     plan, weights = checked.admission.plan, checked.admission.weights
     entries = checked.entries
-    batch = batch_of(plan, weights, entries)
+    axes, alike = axes_of(plan, weights, entries[0]), are_alike(plan, entries)
+    batch = batch_of(plan, weights, axes, entries)
     count = sent(np.int32(len(entries)), weights)
-    done = sampled_at_once(plan, weights, batch, count, are_alike(plan, entries))
+    done = sampled_at_once(plan, axes, alike, weights, batch, count)
     return _finished(checked, done.samples, done.calls, done.trace)
 
 
@@ -230,7 +236,11 @@ def _finished(
     inside = checked.admission.plan.span is not None
     return [
         finished_result(
-            samples[i], jax.tree.map(lambda x, at=i: x[at], traces), entry, calls, inside
+            samples[i],
+            jax.tree.map(lambda x, at=i: x[at], traces),
+            entry,
+            calls,
+            inside,
         )
         for i, entry in enumerate(checked.entries)
     ]

@@ -14,7 +14,7 @@ from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots, Trace, begun, empty_trace
 from jax_stepcache.loop.placeholders import as_bits, as_numbers
 from jax_stepcache.network.inputs import Inputs
-from jax_stepcache.network.rows import RowAxes, put_rows, stack_rows, take_rows
+from jax_stepcache.network.rows import RowAxes, put_rows, stack_rows
 from jax_stepcache.policy.asked import Asked
 
 
@@ -114,15 +114,23 @@ class QueueFeed:
         at = queue.order[queue.taken]
         settings, inputs, sample = (
             jax.tree.map(lambda x: x[at], tree)
-            for tree in (queue.places.settings, queue.places.inputs, queue.places.sample)
+            for tree in (
+                queue.places.settings,
+                queue.places.inputs,
+                queue.places.sample,
+            )
         )
         new, condition = self.load(Entry(as_numbers(settings), inputs, sample), at)
         trace = new.trace._replace(slot=free)
         new = new._replace(clock=slots.clock[free], trace=trace)
         each = jnp.arange(self.network.branches, dtype=free.dtype)
         rows = free + len(slots.place) * each
+
+        def put(there: jax.Array, one: jax.Array) -> jax.Array:
+            return there.at[free].set(one.astype(there.dtype))
+
         return Running(
-            jax.tree.map(lambda x, one: x.at[free].set(one), slots, new),
+            jax.tree.map(put, slots, new),
             put_rows(running.condition, self.axes, rows, condition),
             queue._replace(taken=queue.taken + 1),
         )
