@@ -48,14 +48,14 @@ def running(
             yield name, one, times, gated
             if one.op == "while":
                 condition, body = one.runs
-                depth, taken, inside = open_loops(body), share, gated
+                level = deepest - 1 - open_loops(body)
                 if one.trips is not None:
-                    count = float(one.trips)
-                elif depth + 1 == deepest:  # Over network calls.
-                    count, inside = float(counted), True
+                    count, taken, inside = float(one.trips), share, gated
+                elif not level:  # Over network calls.
+                    count, taken, inside = float(counted), share, True
                 else:
-                    taken, inside = (0.0 if gated else 1.0), False
-                    count = 0.0 if gated or deepest < 3 else float(rows ** (depth == 0))
+                    walks = 0 if gated or deepest < 3 else (1, rows)[level - 1]
+                    count, taken, inside = float(walks), float(not gated), False
                 todo.append((body, times * count, count, taken, inside))
                 if one.trips is None:  # Otherwise it is counted, and not asked.
                     todo.append((condition, times * (count + 1), count, taken, False))
