@@ -247,6 +247,17 @@ def test_what_does_not_fit_is_a_row(tmp_path: Path) -> None:
     assert "floor_ms" not in found
 
 
+@pytest.mark.skipif(
+    not _plugin(),
+    reason="no CUDA 12 plugin of JAX: make gpu-program-small has one",
+)
+def test_slots_ask_no_more_than_sampling(tmp_path: Path) -> None:
+    """Rule: at most a predicate a step, where there are as many requests as slots."""
+    found = _compiled(tmp_path, "dit", "1", "--program", "slots", "--rows", "2")
+    assert found["host_reads_a_generation"] <= 16
+    assert found["conditionals"] == found["callbacks"] == 0
+
+
 def _compiled(folder: Path, model: str, devices: str, *more: str) -> dict[str, Any]:
     out = folder / "out.json"
     command = [sys.executable, str(FOLDER / "gpu_program.py"), "--json", str(out)]
