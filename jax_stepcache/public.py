@@ -101,7 +101,10 @@ from jax_stepcache.requests.many import sample_many
 from jax_stepcache.sampling import sample
 from jax_stepcache.serving import DeadlineExceeded, Outcome, Server, Stream, serve
 from jax_stepcache.solvers import (
+    IPNDM,
+    RES,
     Bespoke,
+    DPMSolver,
     Euler,
     Solver,
     SolverTable,
@@ -114,6 +117,8 @@ __all__ = [
     "CUSTOM_STEPCACHE_ENABLERS",
     "DIFFUSION_CACHE_BACKEND",
     "DREAMZERO_SCHEDULES",
+    "IPNDM",
+    "RES",
     "TEACACHE_COEFFICIENTS",
     "Accumulate",
     "Always",
@@ -125,6 +130,7 @@ __all__ = [
     "Calibration",
     "Composed",
     "Cosine",
+    "DPMSolver",
     "DeadlineExceeded",
     "DiffusionCacheConfig",
     "Euler",

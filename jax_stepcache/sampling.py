@@ -96,7 +96,8 @@ def sample(
             ``"linear_x0"``, ``"taylor"``, ``"newton"``, a `Forecast`, or a mapping with
             one for each output. None for the cache's own.
         num_inference_steps: solver steps; None for the model's default, 16.
-        solver: ``"unipc"``, ``"euler"`` or a `Solver`; None for the model's default.
+        solver: the name of one, such as ``"unipc"`` or ``"dpm++_2m"``, or a `Solver`;
+            None for the model's default.
         shift: the schedule's timestep shift; None for the model's default (5 for
             DreamZero, 1 for your own).
         final_noise: sigma at which the schedule stops, in [0, 1), for all outputs or by

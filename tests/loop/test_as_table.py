@@ -17,7 +17,6 @@ from jax_stepcache import (
     Newton,
     SolverTable,
     Taylor,
-    UniPC,
     as_table,
     compose,
     flow_schedule,
@@ -26,6 +25,7 @@ from jax_stepcache import (
     static_schedule,
     step_cache,
 )
+from jax_stepcache.solvers.named import SOLVERS
 
 STEPS = 7
 NOISE = {
@@ -51,7 +51,7 @@ def network(weights, x, t, condition):
 
 @pytest.mark.slow
 @given(
-    solver=st.sampled_from([Euler(), UniPC()]),
+    solver=st.sampled_from(list(SOLVERS)),
     shift=st.floats(0.7, 6),
     final_noise=st.none() | st.floats(0, 0.8),
     rest=st.sets(st.integers(1, STEPS - 1)),

@@ -1,0 +1,72 @@
+"""Solvers step as diffusers' do, along recorded trajectories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_stepcache import DPMSolver, get_solver
+from jax_stepcache.solvers.base import row_of
+from jax_stepcache.solvers.named import SOLVERS
+
+from .cases import parametrize, solvers_files
+
+TOLERANCE = 1e-4  # absolute, float32
+
+_MADE: dict[str, Any] = {"dpm++_2m_heun": DPMSolver(2, "heun")}
+
+
+class Case(NamedTuple):
+    """A solver and a number of steps in a file."""
+
+    file: Path
+    solver: str
+    steps: str
+
+    def array(self, part: str) -> np.ndarray:
+        with np.load(self.file) as arrays:
+            return arrays[f"{self.solver}/{self.steps}/{part}"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    cases = []
+    for file in solvers_files(metafunc.config):
+        with np.load(file) as recorded:
+            names = [name.split("/") for name in recorded.files]
+        cases += sorted(
+            {
+                Case(file, *name[:2])
+                for name in names
+                if len(name) == 3 and (name[0] in SOLVERS or name[0] in _MADE)
+            }
+        )
+    ids = [f"{case.file.stem}-{case.solver}-{case.steps}" for case in cases]
+    parametrize(metafunc, "case", cases, ids)
+
+
+def test_samples_are_the_originals(case: Case) -> None:
+    """Fed the original's velocities and noises, every sample on the way is its own."""
+    solver = _MADE.get(case.solver) or get_solver(case.solver)
+    sigmas, velocities, wanted = (case.array(part) for part in ("sigmas", "v", "x"))
+    tables = solver.tables(sigmas.astype(np.float64).tolist())
+
+    @jax.jit
+    def run(first: jax.Array, velocities: jax.Array) -> jax.Array:
+        def step(carry, i):
+            sample, state = carry
+            row = row_of(tables, i)
+            sample, state = solver.step(row, state, sample, velocities[i])
+            return (sample, state), sample
+
+        start = (first, solver.init(first))
+        return jax.lax.scan(step, start, jnp.arange(len(velocities)))[1]
+
+    given = np.asarray(run(jnp.asarray(wanted[0]), jnp.asarray(velocities)))
+    assert given.shape == wanted[1:].shape
+    error = np.abs(given - wanted[1:]).max()
+    assert error <= TOLERANCE, f"max error {error:.2e}"
