@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from os import PathLike
@@ -24,7 +23,7 @@ from jax_stepcache.check import (
 from jax_stepcache.errors import naming_fields, unknown_name, warn
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation, program_of, tables_of
-from jax_stepcache.loop.progress import Progress, TqdmProgress, tqdm_progress
+from jax_stepcache.loop.progress import Progress, as_progress
 from jax_stepcache.network.inputs import check_inputs, default_key, schedules_of
 from jax_stepcache.network.own import own_model
 from jax_stepcache.network.params import Params
@@ -34,6 +33,7 @@ from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.named import Uncached
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers import Bespoke, Solver, SolverTable, get_solver
+from jax_stepcache.solvers.named_schedules import has_names, without_names
 from jax_stepcache.solvers.schedule import is_schedule, num_steps_of
 from jax_stepcache.solvers.table import checked_table
 
@@ -87,7 +87,7 @@ class Request:
         shift: timestep shift.
         final_noise: sigma at which the schedule stops.
         schedule: a schedule, instead of ``num_inference_steps``, ``shift`` and
-            ``final_noise``.
+            ``final_noise``; or the name of one, which goes with the first of these.
         guidance_scale: classifier-free guidance.
     """
 
@@ -200,7 +200,7 @@ def resolve(params: Any, options: Options) -> Generation:
         solver = get_solver(_or(options.solver, model.defaults.solver))
     else:
         solver = _table_solver(options.solver, tables)
-    progress = _progress(options.progress)
+    progress = as_progress(options.progress)
     asked = asked_of(policy, num_steps_of(schedule), 2 if guided else 1)
     _warn_of_no_reuse(options.cache, num_steps_of(schedule), asked)
     return Generation(
@@ -248,32 +248,6 @@ def check_params(params: Any, model: Any) -> None:
             "encoder or a VAE"
         )
     check_leaves(params, "params")
-
-
-def _progress(given: Any) -> Any:
-    if given is True:
-        return tqdm_progress()
-    if not given and isinstance(given, bool | None):
-        return None
-    if isinstance(given, TqdmProgress):
-        return given
-    if not callable(given) or isinstance(given, type) or not _takes_steps(given):
-        raise TypeError(
-            f"progress is {given!r:.80}; give True, False, or a function that takes "
-            "(step, computed, num_steps=)"
-        )
-    return given
-
-
-def _takes_steps(progress: Any) -> bool:
-    """Whether it can be called as it will be: from inside the loop, it is too late."""
-    try:
-        inspect.signature(progress).bind(0, True, num_steps=1)
-    except TypeError:
-        return False
-    except ValueError:  # One in C may not tell.
-        return True
-    return True
 
 
 def _scale(given: Any) -> Any:
@@ -332,12 +306,21 @@ def _schedule(options: Options, model: Any) -> Any:
             _or(options.shift, model.defaults.shift),
             options.final_noise,
         )
-    if any(given is not None for given in steps):
+    given = options.schedule
+    if has_names(given):
+        if any(one is not None for one in steps[1:]):
+            raise ValueError(
+                f"schedule is {given!r:.80}, whose levels are its own; shift and "
+                "final_noise are those of the usual one, so leave them out"
+            )
+        count = _or(options.num_inference_steps, model.defaults.num_inference_steps)
+        given = without_names(given, count)
+    elif any(one is not None for one in steps):
         raise ValueError(
             "a schedule fixes the steps; give either it or num_inference_steps, shift "
             "and final_noise"
         )
-    schedule = _checked_tables(options.schedule)
+    schedule = _checked_tables(given)
     if is_schedule(schedule) and model.outputs is not None:
         return dict.fromkeys(model.outputs, schedule)
     return schedule

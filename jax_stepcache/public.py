@@ -111,7 +111,15 @@ from jax_stepcache.solvers import (
     UniPC,
     get_solver,
 )
+from jax_stepcache.solvers.ays import ays_schedule
 from jax_stepcache.solvers.schedule import Schedule, explicit_schedule, flow_schedule
+from jax_stepcache.solvers.spacings import (
+    beta_schedule,
+    exponential_schedule,
+    karras_schedule,
+    linear_schedule,
+)
+from jax_stepcache.solvers.token_shift import shift_for_tokens
 
 __all__ = [
     "CUSTOM_STEPCACHE_ENABLERS",
@@ -195,15 +203,20 @@ __all__ = [
     "View",
     "WarmUp",
     "as_table",
+    "ays_schedule",
+    "beta_schedule",
     "calibrate",
     "compose",
     "db_cache",
     "denoise",
     "explicit_schedule",
+    "exponential_schedule",
     "first_block_cache",
     "flow_schedule",
     "get_cache_backend",
     "get_solver",
+    "karras_schedule",
+    "linear_schedule",
     "load_model",
     "load_params",
     "load_settings",
@@ -217,6 +230,7 @@ __all__ = [
     "save_settings",
     "sea_cache",
     "serve",
+    "shift_for_tokens",
     "static_schedule",
     "step_cache",
     "steps_mask",

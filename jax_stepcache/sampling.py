@@ -56,7 +56,7 @@ def sample(
     solver: str | Solver | None = None,
     shift: float | None = None,
     final_noise: float | Mapping[str, float] | None = None,
-    schedule: AnySchedule | Mapping[str, AnySchedule] | None = None,
+    schedule: AnySchedule | str | Mapping[str, AnySchedule | str] | None = None,
     guidance_scale: float | Sequence[float] | jax.Array | None = None,
     progress: bool | Progress = False,
     decide: str = "batch",
@@ -104,7 +104,9 @@ def sample(
             name (``{"video": 0.8}``, DreamZero's decoupled inference).
         schedule: a schedule or `SolverTable` of your own, or one for each output by
             name, instead of step count, shift and final noise; a table is instead of
-            ``solver``, too.
+            ``solver``, too. Or ``"linear"``, ``"karras"``, ``"exponential"``,
+            ``"beta"``, ``"ays_sd"``, ``"ays_sdxl"`` or ``"ays_svd"``, for the step
+            count.
         guidance_scale: classifier-free guidance; 1 runs the conditional branch alone.
             One number, or one for each sample; None for the model's default.
         progress: True shows a tqdm bar from inside the compiled loop; False compiles no

@@ -25,7 +25,7 @@ from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.own_rows import own_axes
 from jax_stepcache.network.rows import RowAxes
-from jax_stepcache.options import ELSEWHERE, Options, Request, resolve
+from jax_stepcache.options import ELSEWHERE, Options
 from jax_stepcache.policy.span import Span
 from jax_stepcache.requests.compiled import Plan
 from jax_stepcache.requests.places import Entry
@@ -34,14 +34,6 @@ from jax_stepcache.solvers import Bespoke
 
 # What makes no sense for many requests: each decides, and is somewhere of its own.
 _NOT_SHARED = ("decide", "progress")
-
-
-_STEPS = ("num_inference_steps", "shift", "final_noise")
-_INSTEAD_OF = {
-    "schedule": _STEPS,
-    **dict.fromkeys(_STEPS, ("schedule",)),
-    "cache": ("cache_config", "budget", "forecast"),
-}
 
 
 @dataclass(frozen=True)
@@ -212,34 +204,6 @@ class Admission:
                     f"condition has an array of shape {given}; of a request it has "
                     f"{rows} rows, {'both branches' if rows > 1 else 'a batch of one'}"
                 )
-
-
-def resolve_request(
-    params: Any, shared: Mapping[str, Any], request: Request
-) -> Generation:
-    """Checks a request as `sample` does; what it leaves open is shared.
-
-    Args:
-        params: see `sample`.
-        shared: options of `sample`.
-        request: the request.
-
-    Returns:
-        The generation.
-
-    Raises:
-        ValueError: see `sample`.
-        TypeError: likewise.
-    """
-    own = request.options()
-    left = dict(shared)
-    # What a request says takes the place of whatever says the same.
-    for name in own:
-        for other in _INSTEAD_OF.get(name, ()):
-            left.pop(other, None)
-    if np.array_equal(own.get("guidance_scale", 0), 1):
-        left.pop("negative_condition", None)
-    return resolve(params, Options(**{**left, **own}))
 
 
 def admission_for(

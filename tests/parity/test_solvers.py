@@ -10,14 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_stepcache import DPMSolver, get_solver
+from jax_stepcache import DPMSolver, ays_schedule, get_solver, shift_for_tokens
 from jax_stepcache.solvers.base import row_of
 from jax_stepcache.solvers.named import SOLVERS
+from jax_stepcache.solvers.named_schedules import get_schedule
 
 from .cases import parametrize, solvers_files
 
 TOLERANCE = 1e-4  # absolute, float32
 
+_AYS = {
+    "StableDiffusion": "sd",
+    "StableDiffusionXL": "sdxl",
+    "StableDiffusionVideo": "svd",
+}
 _MADE: dict[str, Any] = {"dpm++_2m_heun": DPMSolver(2, "heun")}
 
 
@@ -34,10 +40,11 @@ class Case(NamedTuple):
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    cases = []
+    cases, levels = [], []
     for file in solvers_files(metafunc.config):
         with np.load(file) as recorded:
             names = [name.split("/") for name in recorded.files]
+        levels += [(file, name[1]) for name in names if name[0] == "schedule"]
         cases += sorted(
             {
                 Case(file, *name[:2])
@@ -45,6 +52,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                 if len(name) == 3 and (name[0] in SOLVERS or name[0] in _MADE)
             }
         )
+    if "levels" in metafunc.fixturenames:
+        ids = [f"{file.stem}-{name}" for file, name in levels]
+        parametrize(metafunc, ("file", "levels"), levels, ids)
+        return
     ids = [f"{case.file.stem}-{case.solver}-{case.steps}" for case in cases]
     parametrize(metafunc, "case", cases, ids)
 
@@ -70,3 +81,20 @@ def test_samples_are_the_originals(case: Case) -> None:
     assert given.shape == wanted[1:].shape
     error = np.abs(given - wanted[1:]).max()
     assert error <= TOLERANCE, f"max error {error:.2e}"
+
+
+def test_levels_are_the_originals(file: Path, levels: str) -> None:
+    """Named schedules have the noise levels of diffusers'."""
+    with np.load(file) as arrays:
+        wanted = arrays[f"schedule/{levels}"]
+    kind, _, detail = levels.partition("_")
+    if kind == "ays":
+        given = ays_schedule(10, _AYS[detail.removesuffix("Sigmas")]).sigmas
+        wanted = wanted / (1 + wanted)
+    elif kind == "tokens":
+        # The original's even levels have other ends.
+        even, shift = np.linspace(1, 0, 7), shift_for_tokens(int(detail))
+        given = shift * even / (1 + (shift - 1) * even)
+    else:
+        given = get_schedule(kind, int(detail)).sigmas
+    np.testing.assert_allclose(given, wanted, atol=1e-6)

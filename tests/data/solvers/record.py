@@ -171,7 +171,8 @@ def schedules() -> dict[str, np.ndarray]:
         made.set_timesteps(sigmas=np.linspace(1, 1 / 6, 6), mu=calculate_shift(tokens))
         found[f"tokens_{tokens}"] = made.sigmas.numpy()
     for name, numbers in AysSchedules.items():
-        found[f"ays_{name}"] = np.asarray(numbers, np.float32)
+        if name.endswith("Sigmas"):
+            found[f"ays_{name}"] = np.asarray(numbers, np.float32)
     return {f"schedule/{name}": array for name, array in found.items()}
 
 
