@@ -33,8 +33,10 @@ from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.named import Uncached
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers import Bespoke, Solver, SolverTable, get_solver
+from jax_stepcache.solvers.base import calls_of
 from jax_stepcache.solvers.named_schedules import has_names, without_names
 from jax_stepcache.solvers.schedule import is_schedule, num_steps_of
+from jax_stepcache.solvers.stochastic import draws_noise
 from jax_stepcache.solvers.table import checked_table
 
 _DECIDE = ("batch", "sample")
@@ -77,7 +79,7 @@ class Request:
         condition: what a model of one's own is told.
         negative_condition: what it is told in the unconditional branch.
         noise: the sample at the first sigma.
-        key: draws the noise where none is given.
+        key: draws the noise where none is given, and that of steps.
         cache: a backend, a policy, or a name; all requests have the same parts in it,
             with other numbers.
         cache_config: the cache's settings.
@@ -190,16 +192,16 @@ def resolve(params: Any, options: Options) -> Generation:
         guided,
     )
     _check_scale_of_each(scale, options.noise, inputs.observation)
+    tables = tables_of(schedule)
+    if tables is None:
+        solver = _solver(options, model)
+    else:
+        solver = _table_solver(options.solver, tables)
     key = options.key
     if key is not None:
         check_key(key)
-    elif options.noise is None:
+    elif options.noise is None or draws_noise(solver):
         key = default_key()
-    tables = tables_of(schedule)
-    if tables is None:
-        solver = get_solver(_or(options.solver, model.defaults.solver))
-    else:
-        solver = _table_solver(options.solver, tables)
     progress = as_progress(options.progress)
     asked = asked_of(policy, num_steps_of(schedule), 2 if guided else 1)
     _warn_of_no_reuse(options.cache, num_steps_of(schedule), asked)
@@ -331,11 +333,11 @@ def _schedule_and_policy(
 ) -> tuple[Any, Policy]:
     """Which steps there are, and what a cache makes of them."""
     if not isinstance(cache, CacheBackend):
-        return _schedule(options, model), cache
+        return calls_of(_solver(options, model), _schedule(options, model)), cache
     tables = _brought(cache, model, options)
     if tables is not None:
         return tables, Uncached()
-    schedule = _schedule(options, model)
+    schedule = calls_of(_solver(options, model), _schedule(options, model))
     return schedule, cache.policy(model, num_steps_of(schedule))
 
 
@@ -365,6 +367,10 @@ def _checked_tables(schedule: Any) -> Any:
         schedule,
         is_leaf=is_schedule,
     )
+
+
+def _solver(options: Options, model: Any) -> Solver:
+    return get_solver(_or(options.solver, model.defaults.solver))
 
 
 def _table_solver(given: Any, tables: tuple[SolverTable, ...]) -> Bespoke:

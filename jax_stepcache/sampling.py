@@ -86,8 +86,9 @@ def sample(
             are stacked; what all rows share is the same object in both.
         noise: the sample at the first sigma, a pytree of floating [batch, ...] arrays;
             required with ``model``. The result has its structure and dtypes.
-        key: draws the noise, where none is given; None for ``jax.random.key(0)``, the
-            same noise at every call, as the original DreamZero does.
+        key: draws the noise, where none is given, and the noise of a stochastic
+            solver's steps; None for ``jax.random.key(0)``, the same noise at every
+            call, as the original DreamZero does.
         cache: a backend's name (see `get_cache_backend`), a backend, a policy, or None
             to run the network at every step.
         cache_config: the backend's settings, by vLLM-Omni's names.

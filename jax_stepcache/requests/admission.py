@@ -31,6 +31,7 @@ from jax_stepcache.requests.compiled import Plan
 from jax_stepcache.requests.places import Entry
 from jax_stepcache.requests.together import group_size, groups
 from jax_stepcache.solvers import Bespoke
+from jax_stepcache.solvers.stochastic import draws_noise, seeds_of
 
 # What makes no sense for many requests: each decides, and is somewhere of its own.
 _NOT_SHARED = ("decide", "progress")
@@ -131,6 +132,7 @@ class Admission:
             request.scale.reshape(()),
             noise,
             plan.max_steps,
+            _seeds(request),
         )
         entry = Entry(settings, self._inputs(request), noise, request.asked)
         entry = self._beside(entry)
@@ -356,6 +358,20 @@ def _another(part: str, given: Any, wanted: Any) -> str:
         f"requests: {names[0]}, not {names[1]}. Thresholds, masks, steps and other "
         "numbers may differ; the parts of the cache are one program"
     ).replace("Ellipsis", "...")
+
+
+def _seeds(request: Generation) -> Any:
+    """Seeds of a batch of one; structs where there are structs in place of a key."""
+    if not draws_noise(request.program.solver):
+        return None
+    if isinstance(request.key, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct((1, 2), np.uint32)
+    return _seeds_of_one(request.key)
+
+
+@jax.jit
+def _seeds_of_one(key: jax.Array) -> jax.Array:
+    return seeds_of(key, 1)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -155,7 +155,8 @@ class QueueFeed:
             condition = stack_rows(condition, entry.inputs.negative, self.axes)
         cache = self.forward.init(entry.settings, entry.sample, condition)
         trace = empty_trace(self.max_steps, self.traced_branches)
-        slot = begun(place, entry.sample, self.network.solver, cache, trace)
+        solver, seeds = self.network.solver, entry.settings.seeds
+        slot = begun(place, entry.sample, solver, cache, trace, seeds)
         return slot, condition
 
     def _pending(self, running: Running) -> jax.Array:

@@ -21,6 +21,10 @@ _INSTEAD_OF = {
 }
 
 
+# What all requests share.
+_COMPILED = ("model", "solver")
+
+
 def as_request(given: Request | Mapping[str, Any]) -> Request:
     """Makes a `Request` of a mapping with the same names.
 
@@ -36,6 +40,11 @@ def as_request(given: Request | Mapping[str, Any]) -> Request:
         )
     known = [field.name for field in dataclasses.fields(Request)]
     for name in given:
+        if name in _COMPILED:
+            raise ValueError(
+                f"{name} is no field of a request: it is compiled into the program, "
+                "so it is shared by all and given beside them"
+            )
         if name not in known:
             kind = "field of a request"
             raise ValueError(unknown_name(kind, name, known, ELSEWHERE))

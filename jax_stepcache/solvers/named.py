@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from jax_stepcache.errors import unknown_name
+from jax_stepcache.solvers.ancestral import EulerAncestral
 from jax_stepcache.solvers.base import Solver
 from jax_stepcache.solvers.dpm import DPMSolver
+from jax_stepcache.solvers.dpm_sde import DPMSolverSDE
 from jax_stepcache.solvers.euler import Euler
+from jax_stepcache.solvers.heun import Heun
 from jax_stepcache.solvers.ipndm import IPNDM
+from jax_stepcache.solvers.lcm import LCM
 from jax_stepcache.solvers.res import RES
 from jax_stepcache.solvers.unipc import UniPC
 
@@ -23,8 +27,13 @@ SOLVERS: Mapping[str, Callable[[], Solver]] = MappingProxyType(
         "dpm++_1": lambda: DPMSolver(1),
         "dpm++_2m": DPMSolver,
         "dpm++_3m": lambda: DPMSolver(3),
+        "heun": Heun,
         "ipndm": IPNDM,
         "res": RES,
+        "euler_ancestral": EulerAncestral,
+        "dpm++_sde": lambda: DPMSolverSDE(1),
+        "dpm++_2m_sde": DPMSolverSDE,
+        "lcm": LCM,
     }
 )
 """What makes the solver of each name."""
@@ -40,6 +49,10 @@ _ELSEWHERE: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("unipcmultistep", "flowunipc", "unipcbh2"), "unipc"),
         **dict.fromkeys(("resmultistep", "res2m", "res2ab", "exponential"), "res"),
         **dict.fromkeys(("flowmatcheuler", "flowmatcheulerdiscrete"), "euler"),
+        **dict.fromkeys(("dpmpp2msde", "sdedpmsolver++", "dpmppsde"), "dpm++_2m_sde"),
+        **dict.fromkeys(("eulera", "ancestral", "eulerancestralrf"), "euler_ancestral"),
+        **dict.fromkeys(("lcmscheduler", "flowmatchlcm"), "lcm"),
+        "flowmatchheun": "heun",
         "ipndm4": "ipndm",
         "ddim": "euler",
     }

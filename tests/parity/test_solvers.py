@@ -10,10 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_stepcache import DPMSolver, ays_schedule, get_solver, shift_for_tokens
-from jax_stepcache.solvers.base import row_of
-from jax_stepcache.solvers.named import SOLVERS
+from jax_stepcache import (
+    DPMSolver,
+    DPMSolverSDE,
+    EulerAncestral,
+    ays_schedule,
+    get_solver,
+    shift_for_tokens,
+)
+from jax_stepcache.solvers.base import begin_outputs, row_of
 from jax_stepcache.solvers.named_schedules import get_schedule
+from jax_stepcache.solvers.stochastic import Stochastic
 
 from .cases import parametrize, solvers_files
 
@@ -24,7 +31,11 @@ _AYS = {
     "StableDiffusionXL": "sdxl",
     "StableDiffusionVideo": "svd",
 }
-_MADE: dict[str, Any] = {"dpm++_2m_heun": DPMSolver(2, "heun")}
+_MADE: dict[str, Any] = {
+    "dpm++_2m_heun": DPMSolver(2, "heun"),
+    "dpm++_2m_sde_heun": DPMSolverSDE(2, "heun"),
+    "euler_ancestral_half": EulerAncestral(0.5),
+}
 
 
 class Case(NamedTuple):
@@ -38,6 +49,12 @@ class Case(NamedTuple):
         with np.load(self.file) as arrays:
             return arrays[f"{self.solver}/{self.steps}/{part}"]
 
+    @property
+    def noises(self) -> np.ndarray:
+        with np.load(self.file) as arrays:
+            name = f"{self.solver}/{self.steps}/z"
+            return arrays[name] if name in arrays.files else np.zeros(0)
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     cases, levels = [], []
@@ -45,13 +62,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         with np.load(file) as recorded:
             names = [name.split("/") for name in recorded.files]
         levels += [(file, name[1]) for name in names if name[0] == "schedule"]
-        cases += sorted(
-            {
-                Case(file, *name[:2])
-                for name in names
-                if len(name) == 3 and (name[0] in SOLVERS or name[0] in _MADE)
-            }
-        )
+        cases += sorted({Case(file, *name[:2]) for name in names if len(name) == 3})
     if "levels" in metafunc.fixturenames:
         ids = [f"{file.stem}-{name}" for file, name in levels]
         parametrize(metafunc, ("file", "levels"), levels, ids)
@@ -64,6 +75,7 @@ def test_samples_are_the_originals(case: Case) -> None:
     """Fed the original's velocities and noises, every sample on the way is its own."""
     solver = _MADE.get(case.solver) or get_solver(case.solver)
     sigmas, velocities, wanted = (case.array(part) for part in ("sigmas", "v", "x"))
+    noises = jnp.asarray(case.noises)
     tables = solver.tables(sigmas.astype(np.float64).tolist())
 
     @jax.jit
@@ -71,10 +83,14 @@ def test_samples_are_the_originals(case: Case) -> None:
         def step(carry, i):
             sample, state = carry
             row = row_of(tables, i)
-            sample, state = solver.step(row, state, sample, velocities[i])
+            given = row, state, sample, velocities[i]
+            if isinstance(solver, Stochastic):
+                sample, state = solver.step_with(*given, noises[i])
+            else:
+                sample, state = solver.step(*given)
             return (sample, state), sample
 
-        start = (first, solver.init(first))
+        start = (first, *begin_outputs(solver, [first], jnp.zeros((1, 2), jnp.uint32)))
         return jax.lax.scan(step, start, jnp.arange(len(velocities)))[1]
 
     given = np.asarray(run(jnp.asarray(wanted[0]), jnp.asarray(velocities)))

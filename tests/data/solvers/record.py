@@ -111,7 +111,9 @@ SOLVERS: dict[str, Callable[[int, float], Any]] = {
     "heun": heun,
     "dpm++_sde": sde(1),
     "dpm++_2m_sde": sde(2),
-    "dpm++_3m_sde": sde(3),
+    "dpm++_2m_sde_heun": lambda n, s: dpm(
+        n, s, algorithm_type="sde-dpmsolver++", solver_type="heun"
+    ),
     "euler_ancestral": lambda n, s: of_sigmas(LTXEulerAncestralRFScheduler(), n, s),
     "euler_ancestral_half": lambda n, s: of_sigmas(
         LTXEulerAncestralRFScheduler(eta=0.5), n, s
@@ -144,7 +146,7 @@ def run(name: str, steps: int, shift: float) -> dict[str, np.ndarray]:
         if name == "ipndm":
             # What it adds of the sample, for its own parametrisation.
             given = v - x * made.betas[i]
-        if name.endswith("_sde"):
+        if "_sde" in name:
             options["variance_noise"] = drawn()
         stepped = made.step(given, made.timesteps[i], x, return_dict=False, **options)
         x = stepped[0]
