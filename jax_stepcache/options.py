@@ -15,6 +15,7 @@ from jax.core import Tracer
 from jax_stepcache.backends import CacheBackend, resolve_cache
 from jax_stepcache.check import (
     batch_size,
+    check_flag,
     check_key,
     check_leaves,
     check_numbers,
@@ -135,12 +136,14 @@ class Options(Request):
         solver: the solver.
         progress: where to report each step.
         decide: who decides in a batch.
+        differentiable: whether a derivative will be asked for.
     """
 
     model: Denoiser | None = None
     solver: str | Solver | None = None
     progress: bool | Progress = False
     decide: str = "batch"
+    differentiable: bool = False
 
 
 def options_of(**given: Any) -> Options:
@@ -173,6 +176,7 @@ def resolve(params: Any, options: Options) -> Generation:
     """
     options = options.kept()
     _check_who_decides(options)
+    differentiable = _check_differentiable(options)
     weights, model = _weights_and_model(params, options)
     scale = _scale(_or(options.guidance_scale, model.defaults.guidance_scale))
     guided = isinstance(scale, Tracer) or bool((np.asarray(fetched(scale)) != 1).any())
@@ -206,7 +210,7 @@ def resolve(params: Any, options: Options) -> Generation:
     asked = asked_of(policy, num_steps_of(schedule), 2 if guided else 1)
     _warn_of_no_reuse(options.cache, num_steps_of(schedule), asked)
     return Generation(
-        program=program_of(model, schedule, solver, guided, progress),
+        program=program_of(model, schedule, solver, guided, progress, differentiable),
         weights=weights,
         policy=policy,
         inputs=inputs,
@@ -285,6 +289,16 @@ def _check_who_decides(options: Options) -> None:
             "progress reports the step of a whole batch; with decide='sample' each "
             "sample is at a step of its own"
         )
+
+
+def _check_differentiable(options: Options) -> bool:
+    check_flag("differentiable", options.differentiable)
+    if options.differentiable and options.progress:
+        raise ValueError(
+            "progress reports from inside the loop, and what reports has no "
+            "derivative; leave out progress or differentiable"
+        )
+    return bool(options.differentiable)
 
 
 def _weights_and_model(params: Any, options: Options) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from jax_stepcache.batching.per_sample import sampled_each, walked_each
 from jax_stepcache.errors import naming_arguments
 from jax_stepcache.kept import better_waited_for, kept
 from jax_stepcache.loop.generation import Generation, run_together
-from jax_stepcache.loop.gradient import walked, with_derivatives_of
+from jax_stepcache.loop.gradient import walked, with_derivatives_of, without_derivatives
 from jax_stepcache.loop.program import sampled
 from jax_stepcache.loop.progress import Progress
 from jax_stepcache.loop.result import SampleResult
@@ -36,6 +36,10 @@ from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.schedule import AnySchedule
 
 _EVERYWHERE: Any = PartitionSpec()
+_NO_BAR = (
+    "progress reports from inside the loop, and what reports has no derivative; leave "
+    "out progress where one is asked for"
+)
 
 
 @naming_arguments(ELSEWHERE)
@@ -60,6 +64,7 @@ def sample(
     guidance_scale: float | Sequence[float] | jax.Array | None = None,
     progress: bool | Progress = False,
     decide: str = "batch",
+    differentiable: bool = False,
 ) -> SampleResult:
     """Samples a flow-matching model, skipping model calls as the cache decides.
 
@@ -116,6 +121,10 @@ def sample(
             the samples' signals say, as the originals do; or ``"sample"``, each for
             itself, with the decisions and the output it would get alone. Arrays in the
             statistics have a leading axis of the batch then.
+        differentiable: says that a derivative will be asked for: the way back keeps
+            the sample and the cache of every step, and takes each step again rather
+            than keep what the network computed in it. Decisions are constants in a
+            derivative. False keeps all, which is faster where there is room.
 
     Returns:
         The sample and its statistics.
@@ -160,6 +169,7 @@ def check_sampling(params: Any, **options: Any) -> None:
 def _run(decide: str, generation: Generation) -> SampleResult:
     if generation.program.progress is not None:
         # JAX takes no callback into what has derivatives of its own.
+        generation = without_derivatives(generation, _NO_BAR)
         run = sampled
     else:
         run = _sampled_each if decide == "sample" else _sampled

@@ -96,6 +96,7 @@ def walked_each(generation: Generation) -> SampleResult:
             solver=program.solver,
             policy=generation.policy,
             seeds=None if seeds is None else seeds[i][None],
+            remat=program.differentiable,
         )
         return jax.tree.map(lambda x: x[0], result.sample)
 

@@ -114,6 +114,7 @@ def walk(
     progress: Progress | TqdmProgress | None = None,
     seeds: jax.Array | None = None,
     keep: Callable[[Any], Any] = lambda cache: None,
+    remat: bool = False,
 ) -> tuple[SampleResult, Step]:
     """Samples as `denoise` does, and keeps what every step saw.
 
@@ -126,6 +127,8 @@ def walk(
         progress: likewise.
         seeds: likewise.
         keep: picks what is to be kept of the policy's state.
+        remat: whether a derivative takes each step again rather than keep what the
+            network computed in it.
 
     Returns:
         The result, and all steps, their arrays with a leading axis of num_steps.
@@ -136,7 +139,9 @@ def walk(
         after, velocity = advance(loop)
         return after, Step(loop.sample, velocity, keep(after.cache))
 
-    end, steps = scan(step, start, None, length=num_steps_of(schedule))
+    # In a scan nothing could be shared between the two.
+    taken = jax.checkpoint(step, prevent_cse=False) if remat else step
+    end, steps = scan(taken, start, None, length=num_steps_of(schedule))
     return _result(end), steps
 
 

@@ -42,6 +42,7 @@ class Program(NamedTuple):
     solver: Solver
     guided: bool
     progress: Progress | TqdmProgress | None
+    differentiable: bool = False
 
     @property
     def schedule(self) -> Any:
@@ -60,12 +61,15 @@ def program_of(
     solver: Solver,
     guided: bool,
     progress: Progress | TqdmProgress | None,
+    differentiable: bool = False,
 ) -> Program:
     """Makes a program of a schedule, or of a tree of them, which has no hash."""
     num_steps = num_steps_of(schedule)
     schedules, structure = jax.tree.flatten(schedule, is_leaf=is_schedule)
     static = (Calls(num_steps) if isinstance(s, SolverTable) else s for s in schedules)
-    return Program(model, tuple(static), structure, solver, guided, progress)
+    return Program(
+        model, tuple(static), structure, solver, guided, progress, differentiable
+    )
 
 
 def tables_of(schedule: Any) -> tuple[SolverTable, ...] | None:

@@ -34,7 +34,7 @@ from jax_stepcache.solvers import Bespoke
 from jax_stepcache.solvers.stochastic import draws_noise, seeds_of
 
 # What makes no sense for many requests: each decides, and is somewhere of its own.
-_NOT_SHARED = ("decide", "progress")
+_NOT_SHARED = ("decide", "progress", "differentiable")
 
 
 @dataclass(frozen=True)
@@ -279,6 +279,12 @@ def check_shared(
             requests that should decide together.
     """
     known = [one.name for one in fields(Options) if one.name not in _NOT_SHARED]
+    if shared.get("differentiable"):
+        raise ValueError(
+            "differentiable: the host puts requests into slots, so their samples have "
+            'no derivative; sample(..., differentiable=True, decide="sample") takes a '
+            "batch"
+        )
     if "decide" in shared:
         if shared["decide"] != "sample":
             raise ValueError(
