@@ -38,6 +38,11 @@ from jax_stepcache.measure.summary import Summary, summary
 from jax_stepcache.measure.summary.timeline import Timeline, timeline
 from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.own import FunctionModel
+from jax_stepcache.network.parametrisation import (
+    EDMDiffusion,
+    FlowMatching,
+    VPDiffusion,
+)
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.placed import place_params
 from jax_stepcache.network.protocol import Model, Part, SamplingDefaults
@@ -147,11 +152,13 @@ __all__ = [
     "DPMSolverSDE",
     "DeadlineExceeded",
     "DiffusionCacheConfig",
+    "EDMDiffusion",
     "Euler",
     "EulerAncestral",
     "FirstBlockCacheBackend",
     "FirstBlockCacheConfig",
     "FirstBlocks",
+    "FlowMatching",
     "ForcedSteps",
     "Forecast",
     "FunctionModel",
@@ -208,6 +215,7 @@ __all__ = [
     "TunedBackend",
     "Uncached",
     "UniPC",
+    "VPDiffusion",
     "View",
     "WarmUp",
     "as_table",

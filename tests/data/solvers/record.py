@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from diffusers import (
     DPMSolverMultistepScheduler,
+    EDMDPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     FlowMatchHeunDiscreteScheduler,
     FlowMatchLCMScheduler,
@@ -160,6 +161,77 @@ def run(name: str, steps: int, shift: float) -> dict[str, np.ndarray]:
     return {name: array.numpy().astype(np.float32) for name, array in said.items()}
 
 
+def clean(x: torch.Tensor, alpha: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+    """The mean of `velocity`'s data where ``alpha * x0 + s * noise`` is x."""
+    means = torch.tensor([-1.0, 1.0])
+    variance = (0.3 * alpha) ** 2 + s**2
+    apart = x[..., None] - alpha * means
+    chance = torch.softmax(-(apart**2) / (2 * variance), dim=-1)
+    return (chance * (means + alpha * 0.09 * apart / variance)).sum(-1)
+
+
+def preserving(predicts: str, spacing: str, betas: str) -> dict[str, np.ndarray]:
+    """DPM-Solver++ 2M where the network says something else than a velocity."""
+    made = DPMSolverMultistepScheduler(
+        beta_schedule=betas,
+        beta_start=0.00085,
+        beta_end=0.012,
+        prediction_type=predicts,
+        timestep_spacing=spacing,
+    )
+    made.set_timesteps(8)
+    x = torch.randn(1, 6, generator=torch.Generator().manual_seed(0))
+    samples = [x]
+    for t in made.timesteps:
+        kept = made.alphas_cumprod[t]
+        alpha, s = kept.sqrt(), (1 - kept).sqrt()
+        x0 = clean(x, alpha, s)
+        noise = (x - alpha * x0) / s
+        said = {
+            "epsilon": noise,
+            "sample": x0,
+            "v_prediction": alpha * noise - s * x0,
+        }[predicts]
+        x = made.step(said, t, x, return_dict=False)[0]
+        samples.append(x)
+    return {"x": torch.stack(samples).numpy(), "t": made.timesteps.numpy()}
+
+
+def preconditioned() -> dict[str, np.ndarray]:
+    """DPM-Solver++ 2M of EDM's preconditioned network."""
+    made = EDMDPMSolverMultistepScheduler(sigma_min=0.002, sigma_max=80.0)
+    made.set_timesteps(8)
+    x = torch.randn(1, 6, generator=torch.Generator().manual_seed(0))
+    x = x * made.init_noise_sigma
+    samples = [x]
+    for i, t in enumerate(made.timesteps):
+        sigma = made.sigmas[i]
+        whole = sigma**2 + 0.25
+        skipped = 0.25 / whole * x
+        said = (clean(x, torch.tensor(1.0), sigma) - skipped) / (
+            sigma * 0.5 / whole.sqrt()
+        )
+        x = made.step(said, t, x, return_dict=False)[0]
+        samples.append(x)
+    return {"x": torch.stack(samples).numpy(), "t": made.sigmas[:-1].numpy()}
+
+
+def parametrisations() -> dict[str, np.ndarray]:
+    """Whole runs, in the coordinates that their networks have."""
+    runs = {"edm": preconditioned()}
+    for predicts, spacing, betas in (
+        ("epsilon", "linspace", "scaled_linear"),
+        ("sample", "trailing", "linear"),
+        ("v_prediction", "trailing", "squaredcos_cap_v2"),
+    ):
+        runs[f"{predicts}-{spacing}-{betas}"] = preserving(predicts, spacing, betas)
+    return {
+        f"network/{name}/{part}/8": array.astype(np.float32)
+        for name, one in runs.items()
+        for part, array in one.items()
+    }
+
+
 def schedules() -> dict[str, np.ndarray]:
     """Noise levels and what networks are told."""
     found = {}
@@ -183,7 +255,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     out = parser.parse_args().out
-    arrays = schedules()
+    arrays = {**schedules(), **parametrisations()}
     for name in SOLVERS:
         for steps, shift in COUNTS:
             for part, array in run(name, steps, shift).items():
