@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ahead.asks import BUNDLED, ROBOTS, Ask
+from ahead.asks import BUNDLED, MANY, ROBOTS, Ask
 from ahead.cases import CACHES, GPUS, Case, cases
 from ahead.device import PLUGIN, compiled, has_plugin, mesh_of, prepare
 
@@ -92,7 +92,7 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
         help="programs whose names have all these words; the others' figures stay",
     )
     one = parser.add_argument_group("one program, in place of the list of them")
-    one.add_argument("--program", choices=("sample", "slots", "observe"))
+    one.add_argument("--program", choices=("sample", *MANY, "observe"))
     one.add_argument("--gpu", choices=GPUS, default="h100")
     one.add_argument("--attention", choices=("cudnn", "xla"), default="cudnn")
     one.add_argument("--layers", choices=("apart", "stacked"), default="apart")

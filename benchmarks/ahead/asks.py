@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+# Programs in which requests have slots.
+MANY = ("slots", "queue")
 BUNDLED, ROBOTS = ("tabletop", "dit"), ("wan22-5b", "droid-14b")
 
 
@@ -12,8 +14,9 @@ class Ask(NamedTuple):
 
     Attributes:
         model: one of `BUNDLED` and `ROBOTS`.
-        program: ``"sample"``; ``"slots"``, what `sample_many`, `serve` and `step_many`
-            run; or, of robots, ``"observe"``.
+        program: ``"sample"``; ``"slots"``, what `sample_many` and `step_many` run for
+            as many requests as slots; ``"queue"``, what they run for more, and `serve`;
+            or, of robots, ``"observe"``.
         cache: a cache's name, or ``"none"``.
         decide: ``"batch"`` or ``"sample"``.
         attention: of robots: ``"cudnn"`` or ``"xla"``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .asks import ROBOTS, Ask
+from .asks import MANY, ROBOTS, Ask
 
 GPUS = ("h100", "h200")
 CACHES = (
@@ -89,7 +89,7 @@ def _alone(model: str, caches: list[str]) -> Iterator[Case]:
     first = caches[0]
     yield Case(Ask(model, cache=first, layers="stacked"))
     yield Case(Ask(model, cache=first, decide="sample", rows=2))
-    yield Case(Ask(model, "slots", first, rows=2))
+    yield from (Case(Ask(model, many, first, rows=2)) for many in MANY)
     if robots:
         yield Case(Ask(model, "observe", "none", attention="xla"))
         yield Case(Ask(model, cache=first, attention="xla"))
