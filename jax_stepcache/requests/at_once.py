@@ -157,7 +157,7 @@ def sampled_at_once(
         trace = empty_trace(plan.max_steps, plan.traced_branches)
         place = jnp.where(slot < count, slot, -1)
         trace = trace._replace(slot=slot)
-        return begun(place, sample, network.solver, cache, trace)
+        return begun(place, sample, network.solver, cache, trace, settings.seeds)
 
     each = jnp.arange(plan.slots, dtype=jnp.int32)
     slots = jax.vmap(start)(each, settings, batch.sample)

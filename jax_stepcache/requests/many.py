@@ -20,7 +20,6 @@ from jax_stepcache.requests.admission import (
     Admission,
     admission_for,
     check_shared,
-    resolve_request,
 )
 from jax_stepcache.requests.at_once import (
     are_alike,
@@ -38,7 +37,7 @@ from jax_stepcache.requests.compiled import (
 )
 from jax_stepcache.requests.finished import finished_result
 from jax_stepcache.requests.places import Entry
-from jax_stepcache.requests.request import as_request
+from jax_stepcache.requests.request import as_request, resolve_request
 from jax_stepcache.requests.together import MOST, groups, put_together
 
 NO_LIMIT = np.int32(np.iinfo(np.int32).max)

@@ -148,7 +148,8 @@ class QueueFeed:
         condition = condition_of(self.network, self.axes, entry.inputs)
         cache = self.forward.init(entry.settings, entry.sample, condition)
         trace = empty_trace(self.max_steps, self.traced_branches)
-        slot = begun(place, entry.sample, self.network.solver, cache, trace)
+        solver, seeds = self.network.solver, entry.settings.seeds
+        slot = begun(place, entry.sample, solver, cache, trace, seeds)
         return slot, condition
 
 
