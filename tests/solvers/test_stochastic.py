@@ -120,7 +120,14 @@ def test_a_key_is_a_sample():
     assert np.abs(made[0]["a"] - made[0]["b"]).max() > 0.1
 
 
-@pytest.mark.parametrize("kind", ["threefry2x32", "rbg", "unsafe_rbg"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "rbg",
+        pytest.param("threefry2x32", marks=pytest.mark.slow),
+        pytest.param("unsafe_rbg", marks=pytest.mark.slow),
+    ],
+)
 def test_every_kind_of_key_has_seeds(kind):
     """Seeds are alike in a batch and alone, whatever the key is made of."""
     key = jax.random.key(3, impl=kind)
@@ -131,7 +138,14 @@ def test_every_kind_of_key_has_seeds(kind):
     assert len({tuple(row) for row in np.asarray(several).tolist()}) == 4
 
 
-@pytest.mark.parametrize("solver", [name for name in DRAWING if name != "lcm"])
+@pytest.mark.parametrize(
+    "solver",
+    [
+        "dpm++_2m_sde",
+        pytest.param("dpm++_sde", marks=pytest.mark.slow),
+        pytest.param("euler_ancestral", marks=pytest.mark.slow),
+    ],
+)
 def test_the_spread_of_normal_data_is_kept(solver):
     """Noise makes up for what is taken away: data's mean and spread come out."""
     mean, spread, rows = 0.7, 0.4, 20_000
@@ -182,6 +196,7 @@ def test_a_schedule_may_begin_at_pure_noise_and_stop_early():
             assert all(np.isfinite(row).all() for row in rows)
 
 
+@pytest.mark.slow
 def test_gradients_go_through_drawn_noise():
     """Noise is a constant in them: reverse mode is what a difference says."""
     options = {"model": network, "solver": "euler_ancestral", "num_inference_steps": 3}
