@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ahead.asks import BUNDLED, ROBOTS, Ask
+from ahead.asks import BUNDLED, ENCODERS, ROBOTS, Ask
 from ahead.cases import CACHES, GPUS, Case, cases
 from ahead.device import PLUGIN, compiled, has_plugin, mesh_of, prepare
 
@@ -80,7 +80,7 @@ def _row_of(case: Case, lowered: Any, read: Any) -> dict[str, Any]:
 
 def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    models = [*BUNDLED, *ROBOTS]
+    models = [*BUNDLED, *ROBOTS, *ENCODERS]
     parser.add_argument("--models", nargs="+", default=models, choices=models)
     parser.add_argument("--caches", nargs="+", default=list(CACHES), metavar="NAME")
     parser.add_argument(

@@ -5,15 +5,23 @@ from __future__ import annotations
 from typing import NamedTuple
 
 BUNDLED, ROBOTS = ("tabletop", "dit"), ("wan22-5b", "droid-14b")
+# Around the robots' models, and the programs that they are asked for: a prompt; a
+# picture; the frames since the last step, a window's first frame, a window's film.
+ENCODERS = {
+    "umt5-xxl": ("encode",),
+    "clip-vit-h-14": ("encode",),
+    "wan-vae-2.1": ("encode", "begin", "decode"),
+    "wan-vae-2.2": ("encode", "begin", "decode"),
+}
 
 
 class Ask(NamedTuple):
     """What to compile.
 
     Attributes:
-        model: one of `BUNDLED` and `ROBOTS`.
+        model: one of `BUNDLED`, `ROBOTS` and `ENCODERS`.
         program: ``"sample"``; ``"slots"``, what `sample_many`, `serve` and `step_many`
-            run; or, of robots, ``"observe"``.
+            run; of robots, ``"observe"``; of encoders, see there.
         cache: a cache's name, or ``"none"``.
         decide: ``"batch"`` or ``"sample"``.
         attention: of robots: ``"cudnn"`` or ``"xla"``.
