@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -227,7 +226,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=path_option, help="where to write the figures")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        whole = given.folder or write_tiny(Path(folder) / "DreamZero-tiny")
+        whole = given.folder or write_tiny(f"{folder}/DreamZero-tiny")
         pipeline = DreamZeroPipeline.from_folder(
             whole, dtype=given.dtype, cache_backend="step_cache", cache_config=CACHE
         )
