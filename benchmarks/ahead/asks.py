@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 BUNDLED, ROBOTS = ("tabletop", "dit"), ("wan22-5b", "droid-14b")
+OF_MODELS = ("sample", "slots", "observe")
 # Around the robots' models, and the programs that they are asked for: a prompt; a
 # picture; the frames since the last step, a window's first frame, a window's film.
 ENCODERS = {

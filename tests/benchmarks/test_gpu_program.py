@@ -262,10 +262,34 @@ def test_what_does_not_fit_is_a_row(tmp_path: Path) -> None:
     assert "floor_ms" not in found
 
 
-def _compiled(folder: Path, model: str, devices: str, *more: str) -> dict[str, Any]:
+@pytest.mark.skipif(
+    not _plugin(),
+    reason="no CUDA 12 plugin of JAX: make gpu-program-small has one",
+)
+def test_an_encoder_compiles_for_an_h100(tmp_path: Path) -> None:
+    """Rule: one program at its released size, of which the host has nothing to do."""
+    found = _compiled(tmp_path, "clip-vit-h-14", "1", program="encode")
+    assert found["memory_gib"]["arguments"] > 1  # 0.6 G parameters in bfloat16.
+    assert found["conditionals"] == found["host_reads_a_generation"] == 0
+    assert 0.3 < found["tflop"] < 0.4  # 324 GFLOP of products, by `info`.
+    assert found["floor_ms"] > 0
+
+
+def test_a_program_that_a_model_has_not(ahead: Any, capsys: Any) -> None:
+    """Rule: an encoder is not sampled, a model not decoded."""
+    program = importlib.import_module("gpu_program")
+    for model, asked in (("umt5-xxl", "sample"), ("dit", "decode")):
+        with pytest.raises(SystemExit):
+            program.main(["--models", model, "--program", asked])
+        assert f"--program {asked} is none of ['{model}']" in capsys.readouterr().err
+
+
+def _compiled(
+    folder: Path, model: str, devices: str, *more: str, program: str = "sample"
+) -> dict[str, Any]:
     out = folder / "out.json"
     command = [sys.executable, str(FOLDER / "gpu_program.py"), "--json", str(out)]
-    command += ["--program", "sample", "--models", model, "--caches", "step_cache"]
+    command += ["--program", program, "--models", model, "--caches", "step_cache"]
     subprocess.run([*command, "--devices", devices, *more], check=True, cwd=folder)
     (found,) = json.loads(out.read_text())["programs"].values()
     return found
