@@ -1,0 +1,152 @@
+"""A server on a port: uvicorn, stopped without losing a request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+
+from jax_stepcache.serving.robots.app import application
+from jax_stepcache.serving.robots.policy import Policy
+from jax_stepcache.serving.robots.service import Service
+from jax_stepcache.serving.robots.settings import ServerSettings
+
+
+class PolicyServer:
+    """A policy behind a websocket.
+
+    ``policy_server(pipeline).run(port=8000)`` serves until the process is told to stop;
+    ``with policy_server(pipeline).background() as url: ...`` serves from a thread.
+
+    Attributes:
+        service: what is behind the socket: the sessions, the worker, what is counted.
+        app: the ASGI application, for whoever runs it otherwise. It serves once.
+    """
+
+    def __init__(self, policy: Policy, settings: ServerSettings) -> None:
+        """Makes a server that does not run yet.
+
+        Args:
+            policy: what is served.
+            settings: how.
+        """
+        self.service = Service(policy, settings)
+        self.app: Starlette = application(self.service)
+
+    def run(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        *,
+        certificate: Path | None = None,
+        key: Path | None = None,
+    ) -> None:
+        """Serves until SIGTERM or SIGINT, which drain; a second one does not wait.
+
+        Args:
+            host: the address to listen at; ``"0.0.0.0"`` for all of this machine.
+            port: likewise; 0 for any that is free.
+            certificate: file of a TLS certificate chain; None for no TLS.
+            key: file of its key.
+
+        Raises:
+            OSError: if the port is taken.
+            RuntimeError: if the policy cannot be compiled.
+        """
+        server = self._uvicorn(ssl_certfile=certificate, ssl_keyfile=key)
+        with contextlib.closing(_listening(host, port)) as at:
+            server.run(sockets=[at])
+        if self.service.failure is not None:
+            raise RuntimeError("the policy cannot be served") from self.service.failure
+
+    @contextlib.contextmanager
+    def background(
+        self, host: str = "127.0.0.1", port: int = 0, **tls: Any
+    ) -> Iterator[str]:
+        """Serves from a thread while the block runs; drains at its end.
+
+        Args:
+            host: see `run`.
+            port: likewise.
+            **tls: likewise.
+
+        Yields:
+            The URL, ``ws://127.0.0.1:12345``.
+        """
+        server = self._uvicorn(
+            ssl_certfile=tls.get("certificate"), ssl_keyfile=tls.get("key")
+        )
+        with contextlib.closing(_listening(host, port)) as at:
+            thread = threading.Thread(target=server.run, args=([at],), daemon=True)
+            thread.start()
+            try:
+                scheme = "wss" if tls.get("certificate") else "ws"
+                yield f"{scheme}://{host}:{at.getsockname()[1]}"
+            finally:
+                server.should_drain = True
+                thread.join()
+
+    def _uvicorn(self, **tls: Any) -> _Draining:
+        settings = self.service.settings
+        config = uvicorn.Config(
+            self.app,
+            ws="websockets-sansio",
+            ws_max_size=settings.max_message,
+            ws_max_queue=2,
+            ws_per_message_deflate=False,
+            limit_concurrency=2 * settings.max_connections + 16,
+            timeout_graceful_shutdown=5,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            **{name: path for name, path in tls.items() if path is not None},
+        )
+        return _Draining(config, self.service)
+
+
+class _Draining(uvicorn.Server):
+    """Ends the requests that are under way before it closes their connections."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+        self.should_drain = False
+        self._drained: asyncio.Task | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Signals that uvicorn knows of are raised again at the end, and the exit code
+        # would not be 0.
+        if self.should_drain:
+            self.should_exit = self.force_exit = True
+        self.should_drain = True
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._service.failure is not None:
+            return True
+        if self.should_drain and self._drained is None:
+            self._drained = asyncio.create_task(self._service.drain())
+        if self._drained is not None and self._drained.done():
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    at = socket.socket(family, socket.SOCK_STREAM)
+    at.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        at.bind((host, port))
+        at.listen(128)
+    except OSError as error:
+        at.close()
+        raise OSError(f"cannot listen at {host}:{port}: {error}") from error
+    return at
