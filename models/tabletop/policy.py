@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.checkpoints.weights import load_weights, save_weights
-from jax_stepcache.network.params import Params
+from jax_stepcache.network.registry import load_params
 from jax_stepcache.serving.robots.policy import Reply
 
 from ..dreamzero import LatentPipeline, Session
@@ -101,14 +102,15 @@ class TabletopPolicy:
         each = [self._quality.asked(one) for one in options]
         frames = [_frames(one, now) for one, now in zip(sessions, seen, strict=True)]
         latents = [self._prompted(*one) for one in zip(sessions, seen, strict=True)]
+        states = np.asarray(normalised_state(jnp.stack([now.state for now in seen])))
         encoded = np.asarray(_encoded(jnp.asarray(np.stack(frames))))
         shown = [
             {
-                "state": np.asarray(normalised_state(now.state[None]))[:, None],
+                "state": state[None, None],
                 "latents": pictures[None],
                 "first": pictures[None, :, -1:],
             }
-            for now, pictures in zip(seen, encoded, strict=True)
+            for state, pictures in zip(states, encoded, strict=True)
         ]
         steps = self._pipeline.step_many(
             latents,
@@ -198,19 +200,19 @@ def policy_of(pipeline: LatentPipeline) -> TabletopPolicy:
 
 
 def load_policy(
-    params: Params, most_steps: int | None = None, **settings: Any
+    source: str | os.PathLike[str], most_steps: int | None = None, **settings: Any
 ) -> TabletopPolicy:
-    """What ``jax-stepcache serve`` serves params as.
+    """What ``jax-stepcache serve`` serves the tabletop as.
 
     Args:
-        params: the tabletop's.
+        source: see `jax_stepcache.load_params`.
         most_steps: see `TabletopPolicy`.
         **settings: of `LatentPipeline`.
 
     Returns:
         The policy.
     """
-    return TabletopPolicy(LatentPipeline(params, **settings), most_steps)
+    return TabletopPolicy(LatentPipeline(load_params(source), **settings), most_steps)
 
 
 def _frames(session: TableSession, seen: Seen) -> np.ndarray:

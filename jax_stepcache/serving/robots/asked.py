@@ -81,12 +81,11 @@ def asked(
             raise ValueError(unknown_name("option", name, known))
     own = {name: value for name, value in options.items() if name in allowed}
     for key, value in rest.items():
-        if isinstance(value, np.ndarray) and value.ndim > 3:
-            if len(value) > settings.max_frames:
-                raise ValueError(
-                    f"{key!r} has {len(value)} frames; at most "
-                    f"{settings.max_frames} are taken"
-                )
+        count = len(value) if getattr(value, "ndim", 0) > 3 else 0
+        if count > settings.max_frames:
+            raise ValueError(
+                f"{key!r} has {count} frames; at most {settings.max_frames} are taken"
+            )
     return Asked(
         rest,
         endpoint,

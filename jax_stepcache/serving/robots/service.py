@@ -145,7 +145,7 @@ class Service:
             await asyncio.wrap_future(self.worker.call(lambda: self._reset(held)))
 
     async def film(self, session: str) -> np.ndarray | None:
-        """What a robot has imagined lately, uint8 (F, H, W, 3); None without a session."""
+        """What a robot imagined lately, uint8 (F, H, W, 3); None without a session."""
         held = self.sessions.find(session)
         if held is None:
             return None
@@ -159,7 +159,7 @@ class Service:
         return None if held.session is None else self.policy.film(held.session)
 
     def check_open(self) -> None:
-        """Raises `Refused` before programs are compiled, and while the server drains."""
+        """Raises `Refused` while programs are compiled, and while the server drains."""
         if self.draining:
             raise Refused(
                 "draining", "the server is stopping; another may be there soon", 1.0

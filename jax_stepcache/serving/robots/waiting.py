@@ -1,4 +1,4 @@
-"""Requests that wait for a place in a step: a bounded queue, first come, first served."""
+"""Requests that wait for their step: a bounded queue, first come, first served."""
 
 from __future__ import annotations
 

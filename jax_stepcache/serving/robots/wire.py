@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 import numpy as np
@@ -36,7 +36,7 @@ def pack(message: Any) -> bytes:
     Raises:
         TypeError: for what has no encoding, such as arrays of objects.
     """
-    return msgpack.packb(message, default=_encoded)
+    return cast("bytes", msgpack.packb(message, default=_encoded))
 
 
 def unpack(data: bytes) -> dict[str, Any]:
@@ -124,14 +124,15 @@ def _array(held: dict[Any, Any]) -> np.ndarray:
     array = (
         np.frombuffer(data, dtype).reshape(shape) if data else np.zeros(shape, dtype)
     )
-    if dtype.kind == "U":
-        try:
-            array.tolist()
-        except ValueError as error:
-            raise _Bad(
-                f"an array of text has characters that are none: {error}"
-            ) from error
+    if dtype.kind == "U" and not _is_text(data, dtype.byteorder):
+        raise _Bad("an array of text has characters that are none")
     return array
+
+
+def _is_text(data: bytes, byteorder: str) -> bool:
+    codes = np.frombuffer(data, np.dtype("u4").newbyteorder(byteorder))
+    surrogate = (codes >= 0xD800) & (codes < 0xE000)
+    return not ((codes > 0x10FFFF) | surrogate).any()
 
 
 def _scalar(held: dict[Any, Any]) -> Any:

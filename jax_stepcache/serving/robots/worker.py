@@ -72,7 +72,7 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread, after the step that is under way; those who wait are told."""
+        """Ends the thread after the step that is under way; those who wait are told."""
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
