@@ -108,6 +108,13 @@ class Conversation:
 
     async def _answer(self, frame: Any, begun: float) -> bool:
         """Answers a frame, and says whether the connection goes on."""
+        self._service.answering += 1
+        try:
+            return await self._answered(frame, begun)
+        finally:
+            self._service.answering -= 1
+
+    async def _answered(self, frame: Any, begun: float) -> bool:
         name = secrets.token_hex(6)
         try:
             request = self._read(frame)

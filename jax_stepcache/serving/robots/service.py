@@ -35,6 +35,7 @@ class Service:
         sessions: of all robots.
         worker: the thread that runs the policy.
         connections: how many there are.
+        answering: how many of them have a request that is not answered yet.
         ready: whether all programs are compiled.
         draining: whether no new request is taken any more.
         failure: why it will never be ready, or None.
@@ -59,7 +60,7 @@ class Service:
         self.sessions = Sessions(
             settings.max_sessions, settings.session_ttl, time.monotonic, 1.0
         )
-        self.connections = 0
+        self.connections = self.answering = 0
         self.ready = self.draining = False
         self.failure: BaseException | None = None
         self._tasks: list[asyncio.Task] = []
@@ -84,8 +85,11 @@ class Service:
         """Takes no new request, and waits for those that are under way."""
         self.draining = True
         until = time.monotonic() + self.settings.drain
-        while not self.worker.idle() and time.monotonic() < until:
+        while self._busy() and time.monotonic() < until:
             await asyncio.sleep(0.01)
+
+    def _busy(self) -> bool:
+        return self.answering > 0 or not self.worker.idle()
 
     async def end(self) -> None:
         """Drains, saves sessions, and stops the worker."""

@@ -15,8 +15,9 @@ _ARRAYS = st.sampled_from(_DTYPES).flatmap(
 )
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text() | _ARRAYS,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -110,13 +111,18 @@ def test_what_is_no_message_is_refused(case):
         unpack(msgpack.packb(message))
 
 
+def _decodes_or_refuses(data):
+    try:
+        message = unpack(data)
+    except ValueError:
+        return
+    assert isinstance(message, dict)
+
+
 @given(st.binary(max_size=64))
 def test_any_bytes_are_a_message_or_a_value_error(data):
     """Nothing else is raised, and nothing else comes out."""
-    try:
-        assert isinstance(unpack(data), dict)
-    except ValueError as error:
-        assert str(error)
+    _decodes_or_refuses(data)
 
 
 @given(st.data())
@@ -124,11 +130,10 @@ def test_a_message_with_bytes_changed_is_one_or_a_value_error(data):
     """Near messages is where a decoder breaks."""
     frame = bytearray(pack({"x": np.zeros((2, 3), np.float32), "s": "t", "n": [1, {}]}))
     for _ in range(data.draw(st.integers(1, 4))):
-        frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        assert isinstance(unpack(bytes(frame)), dict)
-    except ValueError as error:
-        assert str(error)
+        frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(
+            st.integers(0, 255)
+        )
+    _decodes_or_refuses(bytes(frame))
 
 
 @pytest.mark.parametrize("what", [np.array([None]), np.zeros(2, "c8"), object()])

@@ -35,7 +35,9 @@ class Counting:
     """
 
     metadata: dict[str, Any] = field(default_factory=lambda: {"policy": "counting"})
-    options: dict[str, str] = field(default_factory=lambda: {"num_inference_steps": "1 to 9"})
+    options: dict[str, str] = field(
+        default_factory=lambda: {"num_inference_steps": "1 to 9"}
+    )
     seconds: float = 0.0
     batches: list[int] = field(default_factory=list)
     hold: threading.Event = field(default_factory=threading.Event)
@@ -111,7 +113,9 @@ def until_ready(url, seconds=20):
 
 def got(url, path, **headers):
     """Status and body of a page."""
-    request = urllib.request.Request(url.replace("ws", "http", 1) + path, headers=headers)
+    request = urllib.request.Request(
+        url.replace("ws", "http", 1) + path, headers=headers
+    )
     try:
         with urllib.request.urlopen(request, timeout=20) as answer:
             return answer.status, answer.read()
@@ -126,12 +130,14 @@ def port_of(url):
 class Robot:
     """RoboArena's client, written from its messages; or openpi's without endpoints."""
 
-    def __init__(self, url, **headers):
+    def __init__(self, url, options=None, **headers):
         import websockets.sync.client
 
-        self.socket = websockets.sync.client.connect(
-            url, compression=None, max_size=None, additional_headers=headers
+        options = {} if options is None else options
+        self._opened = websockets.sync.client.connect(
+            url, compression=None, max_size=None, additional_headers=headers, **options
         )
+        self.socket = self._opened.__enter__()
         self.metadata = self._decoded(self.socket.recv(20))
 
     def ask(self, **message):
