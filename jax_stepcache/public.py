@@ -99,7 +99,15 @@ from jax_stepcache.policy.span import Span
 from jax_stepcache.policy.view import View
 from jax_stepcache.requests.many import sample_many
 from jax_stepcache.sampling import sample
-from jax_stepcache.serving import DeadlineExceeded, Outcome, Server, Stream, serve
+from jax_stepcache.serving import (
+    DeadlineExceeded,
+    Outcome,
+    Server,
+    ServerSettings,
+    Stream,
+    policy_server,
+    serve,
+)
 from jax_stepcache.solvers import (
     Bespoke,
     Euler,
@@ -162,6 +170,7 @@ __all__ = [
     "Schedule",
     "SeaCacheBackend",
     "Server",
+    "ServerSettings",
     "Signal",
     "Solver",
     "SolverTable",
@@ -204,6 +213,7 @@ __all__ = [
     "mag_cache",
     "mask_of_steps",
     "place_params",
+    "policy_server",
     "restarting",
     "sample",
     "sample_many",

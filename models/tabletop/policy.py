@@ -17,7 +17,7 @@ from jax_stepcache.checkpoints.weights import load_weights, save_weights
 from jax_stepcache.network.registry import load_params
 from jax_stepcache.serving.robots.policy import Reply
 
-from ..dreamzero import LatentPipeline, Session
+from ..dreamzero import DreamZeroPipeline, LatentPipeline, Session
 from ..dreamzero.control.quality import Quality
 from . import latent
 from .message import IMAGE, PROMPT, STATE, Seen, read
@@ -207,12 +207,13 @@ def load_policy(
     Args:
         source: see `jax_stepcache.load_params`.
         most_steps: see `TabletopPolicy`.
-        **settings: of `LatentPipeline`.
+        **settings: of `DreamZeroPipeline`.
 
     Returns:
         The policy.
     """
-    return TabletopPolicy(LatentPipeline(load_params(source), **settings), most_steps)
+    pipeline = DreamZeroPipeline(load_params(source), **settings)
+    return TabletopPolicy(pipeline, most_steps)
 
 
 def _frames(session: TableSession, seen: Seen) -> np.ndarray:

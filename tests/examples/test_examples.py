@@ -126,6 +126,18 @@ def test_control_loop(printed):
 
 
 @pytest.mark.slow
+def test_tabletop_client(printed):
+    """The robot arrives, through the socket; the server counts what was skipped."""
+    pytest.importorskip("starlette")
+    text = printed("tabletop_client")
+    assert "'policy': 'tabletop'" in text
+    assert all(ran <= 5 for ran, _ in calls(text))
+    assert "the block is within reach" in text
+    (skipped,) = re.findall(r"robots_network_calls_skipped_total ([\d.]+)", text)
+    assert float(skipped) == sum(steps - ran for ran, steps in calls(text))
+
+
+@pytest.mark.slow
 def test_calibrate_a_threshold(printed):
     """The target is met, and the setting is ahead of as many plain steps."""
     text = printed("calibrate_a_threshold")

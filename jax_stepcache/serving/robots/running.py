@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -93,6 +94,26 @@ class PolicyServer:
             finally:
                 server.should_drain = True
                 thread.join()
+
+    def wait_until_ready(self, timeout: float = 600.0) -> None:
+        """Waits until all programs are compiled; `background` does not.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Raises:
+            TimeoutError: if that is not enough.
+            RuntimeError: if the policy cannot be compiled.
+        """
+        until = time.monotonic() + timeout
+        while not self.service.ready:
+            if self.service.failure is not None:
+                raise RuntimeError("the policy cannot be served") from (
+                    self.service.failure
+                )
+            if time.monotonic() > until:
+                raise TimeoutError(f"not ready after {timeout:g} s")
+            time.sleep(0.01)
 
     def _uvicorn(self, **tls: Any) -> _Draining:
         settings = self.service.settings

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from jax_stepcache.serving.context import context_here
 from jax_stepcache.serving.robots.metrics import Metrics
 from jax_stepcache.serving.robots.policy import Policy, Reply
 from jax_stepcache.serving.robots.refused import Refused
@@ -60,6 +61,7 @@ class Worker:
         self._usual = 0.0
         self._answered: dict[int, float] = {}
         # JAX's switches are those of whoever made the worker.
+        self._context = context_here()
         self._thread = threading.Thread(
             target=contextvars.copy_context().run,
             args=(self._run,),
@@ -122,6 +124,10 @@ class Worker:
         return max(rounds * self._usual, 0.01)
 
     def _run(self) -> None:
+        with self._context.entered():
+            self._serve()
+
+    def _serve(self) -> None:
         while True:
             with self._wake:
                 self._wake.wait_for(

@@ -6,19 +6,41 @@ wait for a compiler.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import numpy as np
 
-from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig, TunedBackend
+from jax_stepcache.backends import (
+    CacheBackend,
+    CacheDiTBackend,
+    DiffusionCacheConfig,
+    FirstBlockCacheBackend,
+    MagCacheBackend,
+    SeaCacheBackend,
+    StepCacheBackend,
+    TeaCacheBackend,
+    TunedBackend,
+)
 from jax_stepcache.check import check_count, check_numbers
 from jax_stepcache.errors import brief, unknown_name
 
 from .pipeline import LatentPipeline
 
-_THRESHOLDS = ("thresh", "threshold", "thresholds", "countdowns")
+# What a cache compares with, which is data of its program, by backend.
+_THRESHOLDS: Mapping[type[CacheBackend], tuple[str, ...]] = MappingProxyType(
+    {
+        StepCacheBackend: ("velocity_sim_thresholds", "velocity_skip_countdowns"),
+        TeaCacheBackend: ("rel_l1_thresh",),
+        CacheDiTBackend: ("residual_diff_threshold",),
+        FirstBlockCacheBackend: ("threshold",),
+        MagCacheBackend: ("mag_threshold",),
+        SeaCacheBackend: ("sea_threshold",),
+    }
+)
 
 
 class Quality:
@@ -42,17 +64,17 @@ class Quality:
         self.most_steps = own if most_steps is None else most_steps
         check_count("most_steps", self.most_steps, own)
         backend = pipeline.cache_backend
-        # Whether the cache brings its own steps: a table, or a mask made for a number.
-        budgeted = isinstance(backend, TunedBackend)
+        self._thresholds = _THRESHOLDS.get(type(backend), ()) if backend else ()
         self.options: dict[str, str] = {}
-        if not budgeted:
+        # Other caches bring steps of their own, or a mask that is made for a number.
+        if backend is None or self._thresholds:
             self.options["num_inference_steps"] = f"1 to {self.most_steps}"
-        self._thresholds = _thresholds(backend)
         if self._thresholds:
-            names = ", ".join(sorted(self._thresholds))
+            names = ", ".join(self._thresholds)
             self.options["cache_config"] = f"a map with {names}"
-        if budgeted:
-            self.options["budget"] = "network calls, of a schedule that the model has"
+        if isinstance(backend, TunedBackend):
+            budgets = ", ".join(map(str, self._budgets()))
+            self.options["budget"] = f"network calls, one of {budgets}"
         if pipeline.guided:
             self.options["guidance_scale"] = "a number other than 1"
 
@@ -82,43 +104,51 @@ class Quality:
         scale = given.get("guidance_scale")
         if scale is not None:
             check_numbers("guidance_scale", scale)
+            if scale == 1:
+                raise ValueError("guidance_scale is 1; sessions here are guided")
             given["guidance_scale"] = float(scale)
         if "cache_config" in given:
-            given["cache"] = self._backend(given.pop("cache_config"), steps)
+            config = given.pop("cache_config")
+            if not isinstance(config, Mapping):
+                raise TypeError(f"cache_config is {brief(config)}; send a map")
+            for name in config:
+                if name not in self._thresholds:
+                    raise ValueError(unknown_name("threshold", name, self._thresholds))
+            given["cache"] = self._backend(config, steps)
+        if "budget" in given:
+            check_count("budget", given["budget"], 1)
+            given["cache"] = self._backend({"budget": int(given.pop("budget"))}, None)
         return given
 
-    def _backend(self, config: Any, steps: int | None) -> CacheBackend:
-        """The pipeline's backend with other thresholds."""
+    def _budgets(self) -> list[int]:
+        """Those that may stand in place of the pipeline's own."""
+        found = []
+        for budget in range(1, self.most_steps + 1):
+            with contextlib.suppress(ValueError):
+                self._backend({"budget": budget}, None)
+                found.append(budget)
+        return found
+
+    def _backend(self, config: Mapping[str, Any], steps: int | None) -> CacheBackend:
+        """The pipeline's backend with other numbers."""
         backend = self._pipeline.cache_backend
         assert backend is not None  # or there would be no such option
-        if not isinstance(config, Mapping):
-            raise TypeError(f"cache_config is {brief(config)}; send a map")
-        for name in config:
-            if name not in self._thresholds:
-                raise ValueError(
-                    unknown_name("threshold", name, sorted(self._thresholds))
-                )
         other = type(backend)(
             DiffusionCacheConfig.from_dict({**vars(backend.config), **config})
         )
         model = self._pipeline.model
         steps = model.defaults.num_inference_steps if steps is None else steps
-        ours, theirs = backend.policy(model, steps), other.policy(model, steps)
-        if _structure(ours) != _structure(theirs):
+        ours, theirs = (
+            _structure((one.tables(model, {}), one.policy(model, steps)))
+            for one in (backend, other)
+        )
+        if ours != theirs:
+            own = {name: getattr(backend.config, name) for name in config}
             raise ValueError(
-                f"cache_config is {brief(dict(config))}; other numbers are taken, and "
-                "no more or fewer of them than the server's own: "
-                f"{brief({name: getattr(backend.config, name) for name in config})}"
+                f"{brief(dict(config))[1:-1]} would be another program than the "
+                f"server's {brief(own)[1:-1]}; give other numbers, and as many"
             )
         return other
-
-
-def _thresholds(backend: CacheBackend | None) -> frozenset[str]:
-    if backend is None or isinstance(backend, TunedBackend):
-        return frozenset()
-    return frozenset(
-        name for name in vars(backend.config) if name.split("_")[-1] in _THRESHOLDS
-    )
 
 
 def _structure(policy: Any) -> Any:

@@ -40,7 +40,7 @@ def test_the_page_shows_sessions_latencies_and_a_film():
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
         )
         page, troubles = browser.new_page(), []
-        page.on("pageerror", lambda trouble: troubles.append(trouble))
+        page.on("pageerror", lambda x: troubles.append(str(x)))
         page.goto(url.replace("ws", "http"))
         page.get_by_label("Token").fill("open sesame")
         page.get_by_role("button", name="show").click()
