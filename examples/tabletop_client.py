@@ -40,7 +40,7 @@ def drive(socket):
             "options": {"stats": True},
         }
         socket.send(pack(message))
-        reply = unpack(socket.recv())
+        reply = unpack(socket.recv(decode=False))
         there = False
         for half in np.split(reply["actions"], 2):
             world, near = act(world, half)
@@ -60,7 +60,7 @@ server = jax_stepcache.policy_server(pipeline, slots=1)
 with server.background() as url:
     server.wait_until_ready()
     with connect(url) as socket:
-        print(unpack(socket.recv()))
+        print(unpack(socket.recv(decode=False)))
         drive(socket)
     metrics = urllib.request.urlopen(f"http{url[2:]}/metrics").read().decode()
     print(*[line for line in metrics.splitlines() if line.startswith("robots_network")])

@@ -61,22 +61,16 @@ def unpack(data: bytes) -> dict[str, Any]:
             max_map_len=_ITEMS,
             max_ext_len=0,
         )
-    except _Bad:
-        raise
-    # What msgpack raises is not all under one roof; deep nesting is its StackError.
+    # What msgpack raises is not all under one roof.
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         reason = str(error) or type(error).__name__
-        raise ValueError(f"the frame is no msgpack message: {reason:.200}") from error
+        raise ValueError(f"the frame is no message: {reason:.200}") from error
     if not isinstance(message, dict):
         raise ValueError(
             f"the message is a {type(message).__name__}; send a map with text keys"
         )
     _check(message, "the message", _DEPTH)
     return message
-
-
-class _Bad(ValueError):
-    """In words of ours already."""
 
 
 class _Count:
@@ -101,23 +95,23 @@ class _Count:
         # One more for the container itself: empty ones are many objects as well.
         self.left -= 1 + items
         if self.left < 0:
-            raise _Bad(
+            raise ValueError(
                 f"the message has more than {_ITEMS} entries; arrays are for that"
             )
 
 
 def _array(held: dict[Any, Any]) -> np.ndarray:
     if held.keys() != _ARRAY_KEYS:
-        raise _Bad("an array needs the keys __ndarray__, data, dtype and shape")
+        raise ValueError("an array needs the keys __ndarray__, data, dtype and shape")
     dtype, data, shape = _dtype(held[b"dtype"]), held[b"data"], held[b"shape"]
     fits = isinstance(shape, list) and len(shape) <= _DIMENSIONS
     if not fits or not all(type(n) is int and n >= 0 for n in shape):
-        raise _Bad(f"an array says its shape is {shape!r:.80}")
+        raise ValueError(f"an array says its shape is {shape!r:.80}")
     if not isinstance(data, bytes):
-        raise _Bad(f"an array's data is a {type(data).__name__}; send bytes")
+        raise ValueError(f"an array's data is a {type(data).__name__}; send bytes")
     # In Python's numbers: those that a message names may be beyond any other.
     if math.prod(shape) * dtype.itemsize != len(data):
-        raise _Bad(
+        raise ValueError(
             f"an array of {dtype.str} says its shape is {shape!r:.80} and has "
             f"{len(data)} bytes"
         )
@@ -125,33 +119,35 @@ def _array(held: dict[Any, Any]) -> np.ndarray:
         np.frombuffer(data, dtype).reshape(shape) if data else np.zeros(shape, dtype)
     )
     if dtype.kind == "U" and not _is_text(data, dtype.byteorder):
-        raise _Bad("an array of text has characters that are none")
+        raise ValueError("an array of text has characters that are none")
     return array
 
 
 def _is_text(data: bytes, byteorder: str) -> bool:
-    codes = np.frombuffer(data, np.dtype("u4").newbyteorder(byteorder))
+    codes = np.frombuffer(data, np.dtype(f"{byteorder}u4"))
     surrogate = (codes >= 0xD800) & (codes < 0xE000)
     return not ((codes > 0x10FFFF) | surrogate).any()
 
 
 def _scalar(held: dict[Any, Any]) -> Any:
     if held.keys() != _SCALAR_KEYS:
-        raise _Bad("a scalar needs the keys __npgeneric__, data and dtype")
+        raise ValueError("a scalar needs the keys __npgeneric__, data and dtype")
     dtype, data = _dtype(held[b"dtype"]), held[b"data"]
     if not isinstance(data, bool | int | float | str):
-        raise _Bad(f"a scalar's data is a {type(data).__name__}")
+        raise ValueError(f"a scalar's data is a {type(data).__name__}")
     if isinstance(data, str) != (dtype.kind == "U"):
-        raise _Bad(f"a scalar of {dtype.str} has the value {data!r:.80}")
+        raise ValueError(f"a scalar of {dtype.str} has the value {data!r:.80}")
     try:
         return dtype.type(data)
     except (ValueError, OverflowError) as error:
-        raise _Bad(f"a scalar of {dtype.str} has the value {data!r:.80}") from error
+        raise ValueError(
+            f"a scalar of {dtype.str} has the value {data!r:.80}"
+        ) from error
 
 
 def _dtype(name: Any) -> np.dtype:
     if not isinstance(name, str) or not _DTYPE.fullmatch(name):
-        raise _Bad(
+        raise ValueError(
             f"dtype {name!r:.80} is not sent: booleans, integers, floats and text are"
         )
     return np.dtype(name)
