@@ -15,6 +15,9 @@ def run(parsed: argparse.Namespace) -> None:
     # What could be wrong on the command line is told before weights are loaded.
     server_settings(parsed)
     _check_tls(parsed)
+    if parsed.replicas is not None:
+        _run_replicas(parsed)
+        return
     policy = policy_from(parsed.params, **policy_settings(parsed))
     server = policy_server(policy, **server_settings(parsed))
     from jax_stepcache.serving.robots.logs import log_to_stderr
@@ -28,6 +31,28 @@ def run(parsed: argparse.Namespace) -> None:
         certificate=parsed.tls_certificate,
         key=parsed.tls_key,
     )
+
+
+def _run_replicas(parsed: argparse.Namespace) -> None:
+    if parsed.tls_certificate is not None:
+        raise ValueError(
+            "--tls-certificate is for one server; replicas are behind Ray's proxy: put "
+            "TLS in front of it"
+        )
+    from jax_stepcache.serving.robots.on_ray import (
+        gpus_each,
+        ray_application,
+        run_on_ray,
+    )
+
+    source, policy = parsed.params, policy_settings(parsed)
+    application = ray_application(
+        lambda: policy_from(source, **policy),
+        replicas=parsed.replicas,
+        gpus=gpus_each(),
+        **server_settings(parsed),
+    )
+    run_on_ray(application, parsed.host, parsed.port)
 
 
 def policy_settings(parsed: argparse.Namespace) -> dict[str, Any]:

@@ -61,6 +61,13 @@ def add_serve(commands: Any) -> None:
         help="where sessions are saved at the end, and restored from at the start",
     )
     parser.add_argument(
+        "--replicas",
+        type=int,
+        metavar="N",
+        help="so many, by Ray Serve, each with a GPU where there are any; limits hold "
+        "for each",
+    )
+    parser.add_argument(
         "--token-file",
         type=path_option,
         metavar="FILE",

@@ -46,6 +46,11 @@ def ray_application(
     """
     check_count("replicas", replicas, 1)
     checked = ServerSettings(**settings)
+    if checked.sessions is not None:
+        raise ValueError(
+            "sessions= is a folder of one server; replicas would write over each "
+            "other's"
+        )
     serve = _serve()
     count: dict[str, Any] = {"num_replicas": replicas}
     if most_replicas is not None:
@@ -112,6 +117,19 @@ def run_on_ray(application: Any, host: str, port: int) -> None:
     serve.run(application, name="robots", route_prefix="/")
     stop.wait()
     serve.shutdown()
+
+
+def gpus_each() -> float:
+    """How many GPUs a replica is given here: one, where there are any.
+
+    Raises:
+        ImportError: without the extra ``ray``.
+    """
+    _serve()
+    import ray
+
+    ray.init(ignore_reinit_error=True)
+    return 1.0 if ray.cluster_resources().get("GPU") else 0.0
 
 
 def _serve() -> Any:

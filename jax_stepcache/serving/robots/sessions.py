@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ class Held:
         calls: network calls that they took.
         skipped: calls that the cache saved.
         own: whether it belongs to one connection, and ends with it.
+        answered: when its last request was answered.
+        gap: seconds from an answer to the next request, the last time.
     """
 
     name: str
@@ -36,6 +39,8 @@ class Held:
     steps: int = 0
     calls: int = 0
     skipped: int = 0
+    answered: float = math.inf
+    gap: float = 0.0
 
 
 class Sessions:

@@ -108,6 +108,10 @@ class Waiting:
         """How many could be stepped together: one of each session."""
         return len({id(one.held) for one in self._tickets})
 
+    def has(self, held: Held) -> bool:
+        """Whether a request of that session waits."""
+        return any(one.held is held for one in self._tickets)
+
     def take(self, slots: int) -> list[Ticket]:
         """Takes out those that are stepped next.
 

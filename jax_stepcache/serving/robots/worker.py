@@ -15,6 +15,7 @@ from jax_stepcache.serving.context import context_here
 from jax_stepcache.serving.robots.metrics import Metrics
 from jax_stepcache.serving.robots.policy import Policy, Reply
 from jax_stepcache.serving.robots.refused import Refused
+from jax_stepcache.serving.robots.sessions import Held
 from jax_stepcache.serving.robots.waiting import Answered, Ticket, Waiting
 
 _log = logging.getLogger("jax_stepcache.robots")
@@ -57,9 +58,9 @@ class Worker:
         self._wake = threading.Condition()
         self._stopping = False
         self.running = 0
-        # Seconds that steps took lately, and when each robot was answered last.
+        # Seconds that steps took lately, and who was answered by the last one.
         self._usual = 0.0
-        self._answered: dict[int, float] = {}
+        self._answered: list[Held] = []
         # JAX's switches are those of whoever made the worker.
         self._context = context_here()
         self._thread = threading.Thread(
@@ -91,6 +92,7 @@ class Worker:
             if self._stopping:
                 raise Refused("draining", "the server is stopping")
             self._waiting.put(ticket, self.retry_after())
+            ticket.held.gap = self._clock() - ticket.held.answered
             self._wake.notify_all()
 
     def cancel(self, ticket: Ticket) -> None:
@@ -160,21 +162,26 @@ class Worker:
         """Waits a moment for robots that were answered a moment ago; under the lock.
 
         Robots that are stepped together ask together again. Without this the first of
-        them would be stepped alone, and the others would wait for that.
+        them would be stepped alone, and the others would wait for that. One that took
+        longer the last time is not awaited.
         """
-        if not len(self._waiting) or not self._gather:
-            return
-        now = self._clock()
         window = min(self._gather, self._usual / 2)
-        lately = {
-            robot: then
-            for robot, then in self._answered.items()
-            if now - then < self._usual + window
-        }
-        self._answered = lately
-        wanted = min(len(lately), self._slots)
+        until = self._clock() + window
+        coming = [
+            held
+            for held in self._answered
+            if held.gap <= window and held.answered + window > self._clock()
+        ]
+        self._answered = []
+        if not len(self._waiting):
+            return
         self._wake.wait_for(
-            lambda: self._waiting.ready() >= wanted or self._stopping, timeout=window
+            lambda: (
+                self._waiting.ready() >= self._slots
+                or all(map(self._waiting.has, coming))
+                or self._stopping
+            ),
+            timeout=max(until - self._clock(), 0),
         )
 
     def _step(self, batch: list[Ticket]) -> None:
@@ -245,7 +252,8 @@ class Worker:
         held.calls += ran
         held.skipped += len(reply.computed) - ran
         self._metrics.calls(ran, len(reply.computed) - ran)
-        self._answered[id(held)] = now
+        held.answered = now
+        self._answered.append(held)
         waited = begun - ticket.came
         answer = Answered(reply.actions, reply.computed, now - begun, waited, together)
         _end(ticket, answer)

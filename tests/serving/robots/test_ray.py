@@ -1,4 +1,4 @@
-"""Two replicas on this machine: one is killed, the robots of the other notice nothing."""
+"""Two replicas here: one is killed, the robots of the other notice nothing."""
 
 from __future__ import annotations
 
