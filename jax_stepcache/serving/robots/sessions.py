@@ -21,7 +21,7 @@ class Held:
             was lost with a failed step.
         used: when it was last asked for.
         pending: requests that wait for it or run.
-        gone: whether it ends with the last of them.
+        gone: whether it has ended, or ends with the last of them.
         steps: control steps taken.
         calls: network calls that they took.
         skipped: calls that the cache saved.
@@ -139,6 +139,7 @@ class Sessions:
                 self._drop(held)
 
     def _drop(self, held: Held) -> None:
+        held.gone = True
         if self._held.get(held.name) is held:
             del self._held[held.name]
         held.session = None

@@ -130,26 +130,8 @@ class Worker:
             self._serve()
 
     def _serve(self) -> None:
-        while True:
-            with self._wake:
-                self._wake.wait_for(
-                    lambda: self._jobs or len(self._waiting) or self._stopping
-                )
-                if self._stopping:
-                    break
-                jobs, self._jobs = self._jobs, collections.deque()
-                self._wait_for_others()
-                late = self._waiting.late(self._clock())
-                batch = self._waiting.take(self._slots)
-                self.running = len(batch)
-            for ticket in late:
-                _end(ticket, Refused("deadline", "the deadline passed before its step"))
-            for job, future in jobs:
-                _do(job, future)
-            if batch:
-                self._step(batch)
-            with self._wake:
-                self.running = 0
+        while self._turn():
+            pass
         with self._wake:
             left, jobs = self._waiting.all(), list(self._jobs)
         stopping = Refused("draining", "the server is stopping")
@@ -157,6 +139,33 @@ class Worker:
             _end(ticket, stopping)
         for _, future in jobs:
             future.set_exception(stopping)
+
+    def _turn(self) -> bool:
+        """Does what there is to do. A method: a thread that waits holds nothing then.
+
+        Returns:
+            Whether there may be more.
+        """
+        with self._wake:
+            self._wake.wait_for(
+                lambda: self._jobs or len(self._waiting) or self._stopping
+            )
+            if self._stopping:
+                return False
+            jobs, self._jobs = self._jobs, collections.deque()
+            self._wait_for_others()
+            late = self._waiting.late(self._clock())
+            batch = self._waiting.take(self._slots)
+            self.running = len(batch)
+        for ticket in late:
+            _end(ticket, Refused("deadline", "the deadline passed before its step"))
+        for job, future in jobs:
+            _do(job, future)
+        if batch:
+            self._step(batch)
+        with self._wake:
+            self.running = 0
+        return True
 
     def _wait_for_others(self) -> None:
         """Waits a moment for robots that were answered a moment ago; under the lock.
@@ -248,6 +257,8 @@ class Worker:
     ) -> None:
         held, ran = ticket.held, int(reply.computed.sum())
         held.session = reply.session
+        if held.gone:  # meanwhile: its memory is not kept
+            held.session = None
         held.steps += 1
         held.calls += ran
         held.skipped += len(reply.computed) - ran

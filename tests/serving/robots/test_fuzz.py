@@ -129,6 +129,7 @@ def _raw(url):
     return at
 
 
+@pytest.mark.slow
 def test_half_frames_and_slow_writers_keep_nobody_waiting():
     """A frame that never ends, one that comes byte by byte, a header of a huge one,
     frames without a mask, a handshake that stops: the others are served."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -97,6 +99,50 @@ def test_a_deadline_ends_a_request_that_waits(robots):
         assert second.ask(x=1.0)["actions"][0, 0] == 1
 
 
+def test_a_deadline_ends_a_request_whose_step_takes_too_long(robots):
+    """The robot is told in time, once; its session has moved on."""
+    policy = Counting()
+    with serving(policy) as (_, url):
+        (robot,) = robots(url, 1)
+        asked = {"x": 1.0, "options": {"deadline": 0.05}}
+        assert robot.ask(do="wait", **asked)["error"] == "deadline"
+        assert policy.held.is_set()
+        policy.hold.set()
+        assert robot.ask(x=1.0)["actions"][0, 0] == 2
+
+
+@pytest.mark.slow
+def test_memory_of_those_who_have_gone_is_given_back(robots):
+    """Also where a session ends in the midst of its step: nobody holds on to it."""
+
+    class Session:
+        pass
+
+    class Remembering(Counting):
+        def open(self):
+            return Session()
+
+        def step_many(self, sessions, messages, options):
+            replies = super().step_many([0] * len(sessions), messages, options)
+            replies = [reply._replace(session=Session()) for reply in replies]
+            alive.extend(weakref.ref(reply.session) for reply in replies)
+            return replies
+
+    alive: list[weakref.ref] = []
+    policy = Remembering()
+    with serving(policy, session_ttl=0.3) as (server, url):
+        first, second = robots(url, 2)
+        first.ask(x=1.0, session_id="idle")
+        second.send(x=1.0, do="wait")
+        assert policy.held.wait(20)
+        second.close()
+        until(lambda: server.service.connections == 1)
+        policy.hold.set()
+        until(server.service.worker.idle)
+        until(lambda: len(server.service.sessions) == 0)
+        until(lambda: gc.collect() is not None and not any(one() for one in alive))
+
+
 def test_whoever_goes_away_waits_no_more(robots):
     """A closed connection takes its request out of the queue, and its session away."""
     policy = Counting()
@@ -161,6 +207,7 @@ def test_a_frame_that_is_too_large_closes_its_connection_only(robots):
         assert good.ask(x=1.0)["actions"][0, 0] == 1
 
 
+@pytest.mark.slow
 def test_robots_that_come_back_together_are_awaited(robots):
     """After a step of four the next is of four again, not of one and three."""
     policy = Counting(seconds=0.2)

@@ -68,6 +68,7 @@ def test_sessions_are_there_again_after_a_restart(tmp_path):
         assert robot.ask(x=1.0, session_id="ä")["actions"][0, 0] == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_never_was_ready_leaves_saved_sessions_alone(tmp_path):
     """Stopped while it compiles, it has restored none, and must not save none."""
     with serving(sessions=tmp_path) as (_, url), Robot(url) as robot:
@@ -122,6 +123,7 @@ def _answers(url):
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 def test_tls(tmp_path):
     """wss:// and https:// with files; a client that does not know the certificate
