@@ -23,8 +23,6 @@ def run(parsed: argparse.Namespace) -> None:
     from jax_stepcache.serving.robots.logs import log_to_stderr
 
     log_to_stderr()
-    scheme = "wss" if parsed.tls_certificate else "ws"
-    print(f"{parsed.params} at {scheme}://{parsed.host}:{parsed.port}", flush=True)
     server.run(
         parsed.host,
         parsed.port,
@@ -61,6 +59,7 @@ def policy_settings(parsed: argparse.Namespace) -> dict[str, Any]:
         "cache_config": parsed.cache_config,
         "guidance_scale": parsed.guidance_scale,
         "most_steps": parsed.most_steps,
+        "embodiment": parsed.embodiment,
     }
     given = {name: value for name, value in given.items() if value is not None}
     return {"cache_backend": parsed.cache, **given}

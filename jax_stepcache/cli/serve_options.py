@@ -52,6 +52,11 @@ def add_serve(commands: Any) -> None:
         type=int,
         help="solver steps that a request may ask for (default: the model's own)",
     )
+    parser.add_argument(
+        "--embodiment",
+        metavar="NAME",
+        help="the robot, of a model that knows several: oxe_droid, agibot or yam",
+    )
     for name, kind, default, text in LIMITS:
         parser.add_argument(f"--{name}", type=kind, help=f"{text} (default: {default})")
     parser.add_argument(

@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 
-_FIELDS = ("request", "session", "kind", "seconds", "sessions", "place")
+_FIELDS = ("request", "session", "kind", "seconds", "sessions", "place", "at")
 
 
 class JsonLines(logging.Formatter):

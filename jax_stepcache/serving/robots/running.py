@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -19,6 +20,8 @@ from jax_stepcache.serving.robots.app import application
 from jax_stepcache.serving.robots.policy import Policy
 from jax_stepcache.serving.robots.service import Service
 from jax_stepcache.serving.robots.settings import ServerSettings
+
+_log = logging.getLogger("jax_stepcache.robots")
 
 
 class PolicyServer:
@@ -64,6 +67,7 @@ class PolicyServer:
         """
         server = self._uvicorn(ssl_certfile=certificate, ssl_keyfile=key)
         with contextlib.closing(_listening(host, port)) as at:
+            _log.info("listening", extra={"at": _url(at, certificate is not None)})
             server.run(sockets=[at])
         if self.service.failure is not None:
             raise RuntimeError("the policy cannot be served") from self.service.failure
@@ -89,8 +93,7 @@ class PolicyServer:
             thread = threading.Thread(target=server.run, args=([at],), daemon=True)
             thread.start()
             try:
-                scheme = "wss" if tls.get("certificate") else "ws"
-                yield f"{scheme}://{host}:{at.getsockname()[1]}"
+                yield _url(at, tls.get("certificate") is not None)
             finally:
                 server.should_drain = True
                 thread.join()
@@ -158,6 +161,12 @@ class _Draining(uvicorn.Server):
         if self._drained is not None and self._drained.done():
             self.should_exit = True
         return await super().on_tick(counter)
+
+
+def _url(at: socket.socket, secure: bool) -> str:
+    host, port, *_ = at.getsockname()
+    host = f"[{host}]" if ":" in host else host
+    return f"{'wss' if secure else 'ws'}://{host}:{port}"
 
 
 def _listening(host: str, port: int) -> socket.socket:

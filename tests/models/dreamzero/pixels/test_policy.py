@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jax_stepcache.models.dreamzero import DreamZeroPipeline, policy_of
-from jax_stepcache.models.dreamzero.pixels.policy import load_policy
+from jax_stepcache.serving.robots.opening import policy_from
 
 from .messages import message
 from .whole import tiny, tiny_folder
@@ -34,7 +34,7 @@ def test_a_pipeline_without_encoders_is_not_served():
     """And a robot of another kind says which keys it has."""
     with pytest.raises(ValueError, match="has no encoders"):
         policy_of(DreamZeroPipeline(tiny().params))
-    policy = load_policy(tiny_folder(), embodiment="agibot")
+    policy = policy_from(tiny_folder(), embodiment="agibot", cache_backend="none")
     assert "observation/top_head" in policy.metadata["keys"]
 
 
