@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_tables import gpu_meshes_table, gpu_program_table, gpu_training_table
+from server_tables import server_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -347,6 +348,7 @@ def tables() -> dict[str, str]:
         "host": host_table(*read("host")),
         "import-time": import_table(*read("import_time")),
         "peers": peers_table(*read("peers")),
+        "policy-server": server_table(*read("policy_server")),
         "skipped": skipped_table(*read("skipped")),
         "overhead": overhead_table(*read("overhead")),
     }
