@@ -88,13 +88,14 @@ gpu: .venv-gpu/stamp
 			--json benchmarks/results/gpu/$$config.json || failed="$$failed $$config"; done; \
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
-benchmarks: .venv-plot/stamp
+benchmarks: .venv-plot/stamp .venv-pixels/stamp
 	.venv-plot/bin/python benchmarks/overhead.py --json benchmarks/results/overhead.json
 	.venv-plot/bin/python benchmarks/host.py --json benchmarks/results/host.json
 	.venv-plot/bin/python benchmarks/skipped.py --json benchmarks/results/skipped.json
 	.venv-plot/bin/python benchmarks/frontier.py --json benchmarks/results/frontier.json
 	.venv-plot/bin/python benchmarks/batching.py --json benchmarks/results/batching.json
 	.venv-plot/bin/python benchmarks/dreamzero.py --config small --json benchmarks/results/dreamzero.json
+	.venv-pixels/bin/python benchmarks/pixels.py --json benchmarks/results/pixels.json
 	.venv-plot/bin/python benchmarks/compile_time.py --json benchmarks/results/compile_time.json
 	.venv-plot/bin/python benchmarks/import_time.py --json benchmarks/results/import_time.json
 	$(MAKE) .venv-robot/stamp

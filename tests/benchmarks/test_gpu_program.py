@@ -271,6 +271,25 @@ def _compiled(folder: Path, model: str, devices: str, *more: str) -> dict[str, A
     return found
 
 
+def test_encoding_what_is_observed_is_a_small_part_of_a_control_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rule: what the encoders do at a message, also where a window begins, is at most
+    15 % of the control step's floor, by the committed figures."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    tables = importlib.import_module("gpu_tables")
+    result = json.loads((FOLDER / "results" / "gpu_program.json").read_text())
+
+    def floor(name: str) -> float:
+        return result["programs"][f"{name} on 1 h100"]["floor_ms"]
+
+    clip = floor("clip-vit-h-14 encode")
+    for robot, vae in (("droid-14b", "2.1"), ("wan22-5b", "2.2")):
+        step = tables.control_step_ms(result, robot)
+        assert floor(f"wan-vae-{vae} encode") <= 0.15 * step
+        assert floor(f"wan-vae-{vae} begin") + clip <= 0.15 * step
+
+
 def test_times_beside_floors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rule: a time of each program, on whatever device there is, under its name."""
     monkeypatch.syspath_prepend(str(FOLDER))

@@ -17,7 +17,12 @@ import pytest
 import jax_stepcache
 from jax_stepcache import Params, load_params, save_params
 from jax_stepcache.cli import parser as cli
-from jax_stepcache.models.dreamzero import DreamZeroPipeline
+from jax_stepcache.models.dreamzero import (
+    DreamZeroPipeline,
+    LatentPipeline,
+    RobotSession,
+)
+from jax_stepcache.models.dreamzero.session.session import session_struct
 from jax_stepcache.models.dreamzero.training import FinetuneSettings
 from jax_stepcache.models.dreamzero.training.chunks import chunks_struct
 from jax_stepcache.models.tabletop import TabletopModel, tabletop_config, weights_struct
@@ -206,7 +211,17 @@ WRITES = {
     ),
     "models.dreamzero.control.pipeline:LatentPipeline.save_session(path)": (
         "session2",
+        lambda x, path: LatentPipeline.save_session(x.pipeline, path, x.session),
+    ),
+    "models.dreamzero.pixels.pipeline:DreamZeroPipeline.save_session(path)": (
+        "session3",
         lambda x, path: x.pipeline.save_session(path, x.session),
+    ),
+    "models.dreamzero.pixels.file:save_any_session(path)": (
+        "robot",
+        lambda x, path: _of("models.dreamzero.pixels.file").save_any_session(
+            path, RobotSession()
+        ),
     ),
     "models.training.export:write_json(path)": (
         "some.json",
@@ -293,7 +308,24 @@ READS = {
     ),
     "models.dreamzero.control.pipeline:LatentPipeline.load_session(path)": (
         "session2",
+        lambda x, path: LatentPipeline.load_session(x.pipeline, path),
+    ),
+    "models.dreamzero.pixels.pipeline:DreamZeroPipeline.load_session(path)": (
+        "session3",
         lambda x, path: x.pipeline.load_session(path),
+    ),
+    "models.dreamzero.pixels.file:is_of_robot(path)": (
+        "robot",
+        lambda x, path: _of("models.dreamzero.pixels.file").is_of_robot(path),
+    ),
+    "models.dreamzero.pixels.file:load_robot_session(path)": (
+        "robot",
+        lambda x, path: _of("models.dreamzero.pixels.file").load_robot_session(
+            path,
+            session_struct(MODEL.size, 1, False),
+            _of("models.dreamzero.pixels.views").get_views("droid"),
+            False,
+        ),
     ),
     "models.dreamzero.pixels.folder:load_folder(folder)": (
         "DreamZero-tiny",
@@ -335,6 +367,7 @@ OTHERS = {
     "checkpoints.folder:FolderWriter.__init__(path)",
     "checkpoints.weights:checked_metadata(path)",  # in the words of an error
     "checkpoints.weights:require_checksum(path)",
+    "models.dreamzero.session.file:session_of(path)",  # likewise
     "measure.summary:Summary.plot(path)",
     "measure.summary.plot:draw(path)",
     "models.dreamzero.training:finetune(data)",
