@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import threading
 import time
@@ -16,6 +17,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
+from jax_stepcache.paths import as_path
 from jax_stepcache.serving.robots.app import application
 from jax_stepcache.serving.robots.policy import Policy
 from jax_stepcache.serving.robots.service import Service
@@ -50,8 +52,8 @@ class PolicyServer:
         host: str = "127.0.0.1",
         port: int = 8000,
         *,
-        certificate: Path | None = None,
-        key: Path | None = None,
+        certificate: str | os.PathLike[str] | None = None,
+        key: str | os.PathLike[str] | None = None,
     ) -> None:
         """Serves until SIGTERM or SIGINT, which drain; a second one does not wait.
 
@@ -62,10 +64,11 @@ class PolicyServer:
             key: file of its key.
 
         Raises:
+            FileNotFoundError: if there is no such file.
             OSError: if the port is taken.
             RuntimeError: if the policy cannot be compiled.
         """
-        server = self._uvicorn(ssl_certfile=certificate, ssl_keyfile=key)
+        server = self._uvicorn(certificate, key)
         with contextlib.closing(_listening(host, port)) as at:
             _log.info("listening", extra={"at": _url(at, certificate is not None)})
             server.run(sockets=[at])
@@ -86,9 +89,7 @@ class PolicyServer:
         Yields:
             The URL, ``ws://127.0.0.1:12345``.
         """
-        server = self._uvicorn(
-            ssl_certfile=tls.get("certificate"), ssl_keyfile=tls.get("key")
-        )
+        server = self._uvicorn(tls.get("certificate"), tls.get("key"))
         with contextlib.closing(_listening(host, port)) as at:
             thread = threading.Thread(target=server.run, args=([at],), daemon=True)
             thread.start()
@@ -118,7 +119,15 @@ class PolicyServer:
                 raise TimeoutError(f"not ready after {timeout:g} s")
             time.sleep(0.01)
 
-    def _uvicorn(self, **tls: Any) -> _Draining:
+    def _uvicorn(
+        self,
+        certificate: str | os.PathLike[str] | None,
+        key: str | os.PathLike[str] | None,
+    ) -> _Draining:
+        given = {"ssl_certfile": certificate, "ssl_keyfile": key}
+        tls: dict[str, Any] = {
+            name: _file(path) for name, path in given.items() if path is not None
+        }
         settings = self.service.settings
         config = uvicorn.Config(
             self.app,
@@ -132,7 +141,7 @@ class PolicyServer:
             log_config=None,
             access_log=False,
             server_header=False,
-            **{name: path for name, path in tls.items() if path is not None},
+            **tls,
         )
         return _Draining(config, self.service)
 
@@ -161,6 +170,13 @@ class _Draining(uvicorn.Server):
         if self._drained is not None and self._drained.done():
             self.should_exit = True
         return await super().on_tick(counter)
+
+
+def _file(given: str | os.PathLike[str]) -> Path:
+    path = as_path(given)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    return path
 
 
 def _url(at: socket.socket, secure: bool) -> str:

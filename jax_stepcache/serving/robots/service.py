@@ -98,7 +98,7 @@ class Service:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        folder = self.settings.sessions
+        folder = self.settings.folder
         # Before all are restored, what is there would be replaced by less.
         if folder is not None and self.ready:
             job = self.worker.call(lambda: save(folder, self.policy, self.sessions))
@@ -183,7 +183,7 @@ class Service:
 
     async def _compile_and_restore(self) -> None:
         await asyncio.wrap_future(self.worker.call(self._compile))
-        folder = self.settings.sessions
+        folder = self.settings.folder
         if folder is not None:
             job = self.worker.call(lambda: restore(folder, self.policy, self.sessions))
             restored = await asyncio.wrap_future(job)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from jax_stepcache.check import check_count, check_flag, check_numbers
 from jax_stepcache.errors import naming_fields
+from jax_stepcache.paths import as_path
 
 
 @naming_fields()
@@ -46,7 +48,7 @@ class ServerSettings:
     drain: float = 30.0
     token: str | None = None
     debug: bool = False
-    sessions: Path | None = None
+    sessions: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         for name in ("slots", "max_sessions", "max_connections", "max_frames"):
@@ -59,10 +61,17 @@ class ServerSettings:
         for name in ("gather", "drain"):
             check_numbers(name, getattr(self, name), least=0)
         check_flag("debug", self.debug)
+        if self.sessions is not None:  # told at once if it is no path
+            as_path(self.sessions, "sessions")
         if self.token is not None and len(self.token) < 8:
             raise ValueError(
                 "token has fewer than 8 characters; anybody would guess it"
             )
+
+    @property
+    def folder(self) -> Path | None:
+        """Where sessions are saved, or None."""
+        return None if self.sessions is None else as_path(self.sessions, "sessions")
 
     @property
     def places(self) -> int:
