@@ -23,6 +23,7 @@ from gpu_tables import (
     gpu_training_table,
 )
 from robot_tables import dreamzero_table, pixels_table
+from server_tables import server_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -334,6 +335,7 @@ def tables() -> dict[str, str]:
         "import-time": import_table(*read("import_time")),
         "pixels": pixels_table(*read("pixels")),
         "peers": peers_table(*read("peers")),
+        "policy-server": server_table(*read("policy_server")),
         "skipped": skipped_table(*read("skipped")),
         "overhead": overhead_table(*read("overhead")),
     }

@@ -327,6 +327,18 @@ READS = {
             False,
         ),
     ),
+    "serving.robots.opening:policy_from(source)": (
+        "mine",
+        lambda x, path: _of("serving.robots.opening").policy_from(path),
+    ),
+    "models.tabletop.policy:load_policy(source)": (
+        "mine",
+        lambda x, path: _of("models.tabletop").load_policy(path),
+    ),
+    "models.dreamzero.pixels.policy:load_policy(source)": (
+        "DreamZero-tiny",
+        lambda x, path: _of("models.dreamzero").load_policy(path),
+    ),
     "models.dreamzero.pixels.folder:load_folder(folder)": (
         "DreamZero-tiny",
         lambda x, path: _of("models.dreamzero.pixels.folder").load_folder(
@@ -375,6 +387,8 @@ OTHERS = {
     "models.prompts.tokenizer:load_tokenizer(path)",
     "models.training.loop:fit(folder)",
     "models.tabletop.train:train(folder)",
+    "serving.robots.running:PolicyServer.run(certificate)",
+    "serving.robots.running:PolicyServer.run(key)",
     "models.dit.train:train(folder)",
 }
 
@@ -490,6 +504,17 @@ def test_settings_beside_weights(home):
         TunedFile("~/tuned.json").schedule(4)
 
 
+def test_files_of_a_server(home):
+    """Its certificate, and the folder of its sessions."""
+    pytest.importorskip("starlette")
+    from tests.serving.robots.toy import Counting
+
+    server = jax_stepcache.policy_server(Counting(), sessions="~/sessions")
+    assert server.service.settings.folder == home / "sessions"
+    with pytest.raises(FileNotFoundError, match=f"no file {home / 'cert.pem'}"):
+        server.run(port=0, certificate="~/cert.pem", key="~/key.pem")
+
+
 # --- every option that takes a path -----------------------------------------------
 
 LINES = {
@@ -499,6 +524,10 @@ LINES = {
     "convert": ["SRC", "~/x"],
     "info": ["NAME"],
     "finetune": ["--data=~/x", "--out=~/x"],
+    "serve": [
+        *("--sessions=~/x", "--token-file=~/x"),
+        *("--tls-certificate=~/x", "--tls-key=~/x"),
+    ],
 }
 
 

@@ -248,6 +248,7 @@ class DreamZeroPipeline(LatentPipeline):
         keys: Sequence[jax.Array | None] | None = None,
         each: Sequence[Mapping[str, Any]] | None = None,
         slots: int = 8,
+        max_inference_steps: int | None = None,
         donate: bool = True,
         **options: Any,
     ) -> Any:
@@ -264,6 +265,7 @@ class DreamZeroPipeline(LatentPipeline):
             keys: each one's key, or None.
             each: each one's own options.
             slots: robots side by side.
+            max_inference_steps: see `jax_stepcache.sample_many`.
             donate: see `__call__`.
             **options: options that all share; see `__call__`.
 
@@ -275,14 +277,8 @@ class DreamZeroPipeline(LatentPipeline):
                 unchanged then.
             TypeError: for arguments of the wrong kind; likewise.
         """
-        rest: dict[str, Any] = {
-            "noises": noises,
-            "keys": keys,
-            "each": each,
-            "slots": slots,
-            "donate": donate,
-            **options,
-        }
+        rest = {"noises": noises, "keys": keys, "each": each, "slots": slots, **options}
+        rest |= {"donate": donate, "max_inference_steps": max_inference_steps}
         of_messages = isinstance(sessions, Sequence) and any(
             isinstance(session, RobotSession) for session in sessions
         )
