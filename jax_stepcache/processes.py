@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
@@ -162,7 +163,7 @@ def _kind(error: Exception) -> type[Exception]:
 def _is_key(x: Any) -> bool:
     """Whether an array holds PRNG keys with a type, as `jax.random.key` makes them."""
     dtype = getattr(x, "dtype", None)
-    return dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
 def _is_spread(x: Any) -> bool:
