@@ -20,11 +20,15 @@ help:
 	@echo "make gpu-program what XLA makes of our programs for a GPU, without one"
 	@echo "make gpu         on a machine with a GPU: tests, benchmarks, and times beside their floors"
 
-# An environment is ready when its stamp is newer than pyproject.toml. An own folder for
+# An environment is ready when its stamp is newer than pyproject.toml. openpi's client
+# asks for a NumPy below 2 and works with later ones, so no extra can name it. An own folder for
 # each purpose keeps `make sample` light: it needs no test or lint tools.
 .venv-%/stamp: pyproject.toml
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --editable ".[$*]"
+	case "$*" in test|dev) \
+		.venv-$*/bin/python -m pip install --quiet --no-deps "openpi-client>=0.1.1" \
+			|| echo "tests with openpi's client will be skipped" ;; esac
 	@touch $@
 
 sample: .venv-plot/stamp
@@ -84,15 +88,18 @@ gpu: .venv-gpu/stamp
 			--json benchmarks/results/gpu/$$config.json || failed="$$failed $$config"; done; \
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
-benchmarks: .venv-plot/stamp
+benchmarks: .venv-plot/stamp .venv-pixels/stamp
 	.venv-plot/bin/python benchmarks/overhead.py --json benchmarks/results/overhead.json
 	.venv-plot/bin/python benchmarks/host.py --json benchmarks/results/host.json
 	.venv-plot/bin/python benchmarks/skipped.py --json benchmarks/results/skipped.json
 	.venv-plot/bin/python benchmarks/frontier.py --json benchmarks/results/frontier.json
 	.venv-plot/bin/python benchmarks/batching.py --json benchmarks/results/batching.json
 	.venv-plot/bin/python benchmarks/dreamzero.py --config small --json benchmarks/results/dreamzero.json
+	.venv-pixels/bin/python benchmarks/pixels.py --json benchmarks/results/pixels.json
 	.venv-plot/bin/python benchmarks/compile_time.py --json benchmarks/results/compile_time.json
 	.venv-plot/bin/python benchmarks/import_time.py --json benchmarks/results/import_time.json
+	$(MAKE) .venv-robot/stamp
+	.venv-robot/bin/python benchmarks/policy_server.py --json benchmarks/results/policy_server.json
 
 # Each package by itself: what cannot be had here is left out, and `peers` says so.
 .venv-peers/stamp: pyproject.toml benchmarks/peers/requirements.txt

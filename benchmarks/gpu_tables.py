@@ -7,6 +7,18 @@ from typing import Any
 
 Row = dict[str, Any]
 ROBOTS = ("wan22-5b", "droid-14b")
+ENCODERS = ("umt5-xxl", "clip-vit-h-14", "wan-vae-2.1", "wan-vae-2.2")
+# What each program is, and how often a robot asks for it.
+_ENCODING = {
+    ("umt5-xxl", "encode"): ("a prompt of 512 tokens", "a new prompt"),
+    ("clip-vit-h-14", "encode"): ("a canvas of 352 x 640", "a window begins"),
+    ("wan-vae-2.1", "encode"): ("4 frames of 352 x 640", "a message"),
+    ("wan-vae-2.1", "begin"): ("33 frames of 352 x 640", "a window begins"),
+    ("wan-vae-2.1", "decode"): ("a film of 33 frames", "it is asked for"),
+    ("wan-vae-2.2", "encode"): ("4 frames of 160 x 320", "a message"),
+    ("wan-vae-2.2", "begin"): ("1 frame of 160 x 320", "a window begins"),
+    ("wan-vae-2.2", "decode"): ("a film of 33 frames", "it is asked for"),
+}
 
 
 def gpu_program_table(result: dict[str, Any]) -> str:
@@ -55,6 +67,44 @@ def gpu_meshes_table(result: dict[str, Any]) -> str:
             f"{collective:.1f} ms | {sent:.2f} GiB | {_peak(peak)} |"
         )
     return "\n".join(lines)
+
+
+def gpu_encoders_table(result: dict[str, Any]) -> str:
+    """The encoders around the large models, beside a control step of these."""
+    lines = [
+        "One H100, bfloat16; the control step is one guided robot's, StepCache at 4 of "
+        "16 calls:",
+        "",
+        "| encoder | | when | floor | of the control step's | peak memory |",
+        "|---|---|---|--:|--:|--:|",
+    ]
+    for row in result["programs"].values():
+        ask = row["ask"]
+        if ask["model"] not in ENCODERS or "floor_ms" not in row:
+            continue
+        what, when = _ENCODING[ask["model"], ask["program"]]
+        robot = "wan22-5b" if ask["model"] == "wan-vae-2.2" else "droid-14b"
+        share = row["floor_ms"] / control_step_ms(result, robot)
+        lines.append(
+            f"| `{ask['model']}` | {what} | {when} | {row['floor_ms']:.1f} ms | "
+            f"{share:.1%} | {_peak(row)} |"
+        )
+    return "\n".join(lines)
+
+
+def control_step_ms(result: dict[str, Any], robot: str) -> float:
+    """The floor of a robot's control step on one H100: observing and sampling.
+
+    Args:
+        result: what `gpu_program.py` has written.
+        robot: the model.
+
+    Returns:
+        Milliseconds, of a full window.
+    """
+    programs = result["programs"]
+    names = "observe cudnn", "sample step_cache cudnn"
+    return sum(programs[f"{robot} {name} on 1 h100"]["floor_ms"] for name in names)
 
 
 def gpu_training_table(result: dict[str, Any]) -> str:

@@ -16,7 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gpu_tables import gpu_meshes_table, gpu_program_table, gpu_training_table
+from gpu_tables import (
+    gpu_encoders_table,
+    gpu_meshes_table,
+    gpu_program_table,
+    gpu_training_table,
+)
+from robot_tables import dreamzero_table, pixels_table
+from server_tables import server_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -285,27 +292,6 @@ def batching_table(result: dict[str, Any], device: str) -> str:
     return "\n".join(lines)
 
 
-def dreamzero_table(result: dict[str, Any], device: str) -> str:
-    """A control step of a DreamZero, as Markdown."""
-    run = result["run"]
-    lines = [
-        f"`{run['config']}`, {run['layers']} layers, {run['parameters'] / 1e6:.1f} M "
-        f"parameters, {run['dtype']}, attention `{run['attention']}`, on {device}, "
-        f"peak memory {run['peak_memory_bytes'] / 1e6:.0f} MB:",
-        "",
-        "| | time | floor | share of the floor's rate | speed-up |",
-        "|---|--:|--:|--:|--:|",
-    ]
-    for name, row in result["rows"].items():
-        speedup = row["speedup"] and f"{row['speedup']:.2f}x"
-        lines.append(
-            f"| {name} | {row['seconds'] * 1e3:.1f} ms | "
-            f"{row['floor_seconds'] * 1e3:.1f} ms | {row['utilisation']:.0%} | "
-            f"{speedup or '-'} |"
-        )
-    return "\n".join(lines)
-
-
 def compile_table(rows: dict[str, Row], device: str) -> str:
     """What compiling a deep model takes beside a shallow one, as Markdown."""
     lines = [
@@ -341,12 +327,15 @@ def tables() -> dict[str, str]:
         "dreamzero": dreamzero_table(*read("dreamzero")),
         "frontier": frontier_tables(frontier),
         "frontier-whole": frontier_tables(frontier, lambda rows: rows),
+        "gpu-encoders": gpu_encoders_table(read("gpu_program")[0]),
         "gpu-program": gpu_program_table(read("gpu_program")[0]),
         "gpu-meshes": gpu_meshes_table(read("gpu_program")[0]),
         "gpu-training": gpu_training_table(read("gpu_training")[0]),
         "host": host_table(*read("host")),
         "import-time": import_table(*read("import_time")),
+        "pixels": pixels_table(*read("pixels")),
         "peers": peers_table(*read("peers")),
+        "policy-server": server_table(*read("policy_server")),
         "skipped": skipped_table(*read("skipped")),
         "overhead": overhead_table(*read("overhead")),
     }

@@ -104,7 +104,15 @@ from jax_stepcache.policy.span import Span
 from jax_stepcache.policy.view import View
 from jax_stepcache.requests.many import sample_many
 from jax_stepcache.sampling import sample
-from jax_stepcache.serving import DeadlineExceeded, Outcome, Server, Stream, serve
+from jax_stepcache.serving import (
+    DeadlineExceeded,
+    Outcome,
+    Server,
+    ServerSettings,
+    Stream,
+    policy_server,
+    serve,
+)
 from jax_stepcache.solvers import (
     IPNDM,
     LCM,
@@ -191,6 +199,7 @@ __all__ = [
     "Schedule",
     "SeaCacheBackend",
     "Server",
+    "ServerSettings",
     "Signal",
     "Solver",
     "SolverTable",
@@ -239,6 +248,7 @@ __all__ = [
     "mag_cache",
     "mask_of_steps",
     "place_params",
+    "policy_server",
     "restarting",
     "sample",
     "sample_many",

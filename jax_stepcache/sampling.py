@@ -19,7 +19,7 @@ from jax_stepcache.loop.gradient import walked, with_derivatives_of, without_der
 from jax_stepcache.loop.program import sampled
 from jax_stepcache.loop.progress import Progress
 from jax_stepcache.loop.result import SampleResult
-from jax_stepcache.loop.spread import check_spread
+from jax_stepcache.loop.spread import check_spread, rows_spec
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import under_automatic_axes
 from jax_stepcache.network.protocol import Denoiser
@@ -170,11 +170,13 @@ def _run(decide: str, generation: Generation) -> SampleResult:
         run = sampled
     else:
         run = _sampled_each if decide == "sample" else _sampled
-    # A sample is spread as its noise is; statistics are the same everywhere.
+    # A sample is spread as its noise is, which may still be drawn; statistics are the
+    # same everywhere.
+    drawn = rows_spec(generation)
     return under_automatic_axes(
         run,
         generation,
-        lambda specs: SampleResult(specs.noise or _EVERYWHERE, _EVERYWHERE),
+        lambda specs: SampleResult(specs.noise or drawn, _EVERYWHERE),
     )
 
 

@@ -7,16 +7,25 @@ from typing import NamedTuple
 # Programs in which requests have slots.
 MANY = ("slots", "queue")
 BUNDLED, ROBOTS = ("tabletop", "dit"), ("wan22-5b", "droid-14b")
+OF_MODELS = ("sample", *MANY, "observe")
+# Around the robots' models, and the programs that they are asked for: a prompt; a
+# picture; the frames since the last step, a window's first frame, a window's film.
+ENCODERS = {
+    "umt5-xxl": ("encode",),
+    "clip-vit-h-14": ("encode",),
+    "wan-vae-2.1": ("encode", "begin", "decode"),
+    "wan-vae-2.2": ("encode", "begin", "decode"),
+}
 
 
 class Ask(NamedTuple):
     """What to compile.
 
     Attributes:
-        model: one of `BUNDLED` and `ROBOTS`.
+        model: one of `BUNDLED`, `ROBOTS` and `ENCODERS`.
         program: ``"sample"``; ``"slots"``, what `sample_many` and `step_many` run for
             as many requests as slots; ``"queue"``, what they run for more, and `serve`;
-            or, of robots, ``"observe"``.
+            of robots, ``"observe"``; of encoders, see there.
         cache: a cache's name, or ``"none"``.
         decide: ``"batch"`` or ``"sample"``.
         attention: of robots: ``"cudnn"`` or ``"xla"``.

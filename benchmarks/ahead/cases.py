@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .asks import MANY, ROBOTS, Ask
+from .asks import ENCODERS, MANY, ROBOTS, Ask
 
 GPUS = ("h100", "h200")
 CACHES = (
@@ -40,7 +40,8 @@ class Case(NamedTuple):
         """Everything that tells it from others, in words."""
         ask = self.ask
         words = [ask.model, ask.program]
-        words += [] if ask.program == "observe" else [ask.cache]
+        samples = ask.program in ("sample", *MANY)
+        words += [ask.cache] if samples else []
         words += ["each for itself"] if ask.decide == "sample" else []
         words += [ask.attention] if ask.model in ROBOTS else []
         words += ["stacked"] if ask.layers == "stacked" else []
@@ -61,7 +62,7 @@ class Case(NamedTuple):
     @property
     def calls(self) -> float | None:
         """Network calls; observing has a conditional, for those who begin a window."""
-        if self.ask.program == "observe":
+        if self.ask.program not in ("sample", *MANY):
             return 0.0
         return None if self.ask.cache == "none" else CALLS
 
@@ -72,9 +73,14 @@ def cases(models: list[str], devices: list[int], caches: list[str]) -> Iterator[
     Every cache, both kinds of attention, slots and samples that decide each for itself
     on one H100; the cache of StepCache on meshes, of the large models by guidance
     branches and by heads, wan22-5b on the fewest GPUs and the most; and droid-14b on
-    one H200.
+    one H200. What encoders are asked for, on one H100.
     """
     for model in models:
+        if model in ENCODERS:
+            if 1 in devices:
+                asks = (Ask(model, each, "none") for each in ENCODERS[model])
+                yield from map(Case, asks)
+            continue
         if 1 in devices:
             yield from _alone(model, caches)
         for count in (n for n in devices if n > 1):

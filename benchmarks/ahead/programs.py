@@ -5,9 +5,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -34,36 +33,10 @@ from jax_stepcache.requests.many import NO_LIMIT, Checked, check_many
 from jax_stepcache.requests.together import put_together
 from jax_stepcache.sampling import _run
 
-from .asks import BUNDLED, MANY, Ask
+from .asks import BUNDLED, ENCODERS, MANY, Ask
 from .device import placed
-
-
-class Lowered(NamedTuple):
-    """A jitted function and its arguments, and what of these is worth a name.
-
-    Attributes:
-        function: the function.
-        arguments: structs, with shardings.
-        depth: blocks of the network.
-        is_gated: whether the network stands behind the gate.
-        stacked: shapes of the blocks' weights on a device, without a layer axis.
-        cached: shapes of the KV cache's arrays, on a device.
-        scores: queries and keys of a self-attention over all there is to see; None if
-            that is not told.
-        seen: see `kernels`: of the cached keys, the mean share that is seen from the
-            places of a window; empty without a cache.
-        slots: requests that are taken into slots; 1 where there are none.
-    """
-
-    function: Any
-    arguments: tuple[Any, ...]
-    depth: int
-    is_gated: bool
-    stacked: frozenset[tuple[int, ...]]
-    cached: frozenset[tuple[int, ...]]
-    scores: tuple[int, int] | None
-    seen: Mapping[int, float]
-    slots: int
+from .encoders import encoder
+from .lowered import Lowered
 
 
 def lowered(ask: Ask, mesh: Any) -> Lowered:
@@ -81,6 +54,8 @@ def lowered(ask: Ask, mesh: Any) -> Lowered:
     Raises:
         ValueError: what the library says of a size that does not fit.
     """
+    if ask.model in ENCODERS:
+        return encoder(ask, mesh)
     return (_bundled if ask.model in BUNDLED else _robot)(ask, mesh)
 
 
@@ -153,7 +128,8 @@ def _robot(ask: Ask, mesh: Any) -> Lowered:
         function, arguments = program(ask, mesh, params, given)
     slotted = ask.program in MANY
     # Slots hold rows of their own beside those of the requests.
-    held = arguments[2].condition.cache if slotted else session.cache
+    places = (x.condition.cache for x in arguments if hasattr(x, "condition"))
+    held = next(places) if slotted else session.cache
     cached = set(map(_on_a_device, jax.tree.leaves((session.cache[:2], held[:2]))))
     if ask.layers == "stacked":  # What a scan over layers slices.
         cached |= {shape[1:] for shape in cached}

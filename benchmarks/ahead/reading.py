@@ -11,7 +11,7 @@ from typing import Any
 from .device import Compiled
 from .hlo import Instruction, Module, dimensions, parse
 from .kernels import IN_PLACE, PEAKS, Kernel, is_collective, kernels
-from .programs import Lowered
+from .lowered import Lowered
 from .turns import STEPS, host_reads
 
 GIB = 1 << 30

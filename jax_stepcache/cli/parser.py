@@ -19,6 +19,7 @@ from jax_stepcache.cli.options import (
     json_object,
     seed,
 )
+from jax_stepcache.cli.serve_options import add_serve
 from jax_stepcache.errors import nearest
 from jax_stepcache.paths import path_option
 
@@ -73,6 +74,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     _add_convert(commands)
     _add_info(commands)
     _add_finetune(commands)
+    add_serve(commands)
     try:
         parsed, unknown = parser.parse_known_args(arguments)
         if unknown:

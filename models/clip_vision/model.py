@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from jax_stepcache.errors import unknown_name
-from jax_stepcache.meshes.layout import Layout
-
+from ..checkpoints.part import PartModel, config_of, published, with_dtype
 from .network.config import CLIPVisionConfig
 from .network.parameters import weight_shapes
 from .network.published import CONFIGS
 
+__all__ = [
+    "CLIPVisionModel",
+    "axis_sizes",
+    "config_of",
+    "model_from_config",
+    "named_model",
+    "weights_struct",
+    "with_dtype",
+]
 
-@dataclass(frozen=True)
-class CLIPVisionModel:
-    """What `Params` of a image encoder know of it, a `Part`. Hashable and static.
 
-    Attributes:
-        config: the sizes, which `encode` takes.
-        layout: where rows, heads and so on lie on a mesh, or None.
-    """
-
-    config: CLIPVisionConfig
-    layout: Layout | None = None
+class CLIPVisionModel(PartModel[CLIPVisionConfig]):
+    """What `Params` of an image encoder know of it; see `PartModel`."""
 
     name = "clip_vision"
 
@@ -36,11 +34,6 @@ def model_from_config(config: Mapping[str, Any]) -> CLIPVisionModel:
         ValueError: if the description is not of this model.
     """
     return CLIPVisionModel(CLIPVisionConfig.from_dict(config))
-
-
-def config_of(model: CLIPVisionModel) -> dict[str, Any]:
-    """What `model_from_config` takes; JSON."""
-    return asdict(model.config)
 
 
 def weights_struct(model: CLIPVisionModel) -> Any:
@@ -65,19 +58,4 @@ def named_model(name: str) -> CLIPVisionModel:
     Raises:
         ValueError: for an unknown name.
     """
-    if name not in CONFIGS:
-        raise ValueError(unknown_name("CLIP", name, CONFIGS))
-    return CLIPVisionModel(CONFIGS[name])
-
-
-def with_dtype(model: CLIPVisionModel, dtype: str) -> CLIPVisionModel:
-    """The model with activations of another dtype.
-
-    Args:
-        model: the model.
-        dtype: the dtype's name.
-
-    Returns:
-        The model.
-    """
-    return replace(model, config=replace(model.config, dtype=dtype))
+    return CLIPVisionModel(published("CLIP", name, CONFIGS))

@@ -32,6 +32,7 @@ from .pixels.canvas import PictureSizes
 from .pixels.encoders import Encoders
 from .pixels.film import save_film
 from .pixels.pipeline import DreamZeroPipeline
+from .pixels.policy import DreamZeroPolicy, load_policy, policy_of
 from .pixels.session import RobotSession
 from .pixels.step import RobotStep
 from .robot.embodiments import EMBODIMENTS, Embodiment, get_embodiment
@@ -51,6 +52,7 @@ __all__ = [
     "DreamZeroConfig",
     "DreamZeroModel",
     "DreamZeroPipeline",
+    "DreamZeroPolicy",
     "Embodiment",
     "Encoders",
     "KVCache",
@@ -73,12 +75,14 @@ __all__ = [
     "get_embodiment",
     "import_state_dict",
     "init_weights",
+    "load_policy",
     "load_statistics",
     "memory",
     "model_from_config",
     "named_model",
     "normalise_state",
     "open_checkpoint",
+    "policy_of",
     "robot_to_actions",
     "save_film",
     "split_sessions",

@@ -5,6 +5,7 @@ from pathlib import Path
 from ..dreamzero import weights_struct
 from .drive import Drive, drive
 from .model import TabletopModel, config_of, model_from_config, tabletop_config
+from .policy import TabletopPolicy, load_policy, policy_of
 from .rollout import Rollout, film, rollout, success_rate
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
@@ -14,10 +15,13 @@ __all__ = [
     "Drive",
     "Rollout",
     "TabletopModel",
+    "TabletopPolicy",
     "config_of",
     "drive",
     "film",
+    "load_policy",
     "model_from_config",
+    "policy_of",
     "rollout",
     "success_rate",
     "tabletop_config",

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from jax_stepcache.errors import unknown_name
-from jax_stepcache.meshes.layout import Layout
-
+from ..checkpoints.part import PartModel, config_of, published, with_dtype
 from .network.config import WanVAEConfig
 from .network.parameters import weight_shapes
 from .network.published import CONFIGS
 
+__all__ = [
+    "WanVAEModel",
+    "axis_sizes",
+    "config_of",
+    "model_from_config",
+    "named_model",
+    "weights_struct",
+    "with_dtype",
+]
 
-@dataclass(frozen=True)
-class WanVAEModel:
-    """What `Params` of a VAE know of it. Hashable and static.
 
-    Attributes:
-        config: the sizes, which `encode` and its siblings take.
-        layout: where rows lie on a mesh, or None.
-    """
-
-    config: WanVAEConfig
-    layout: Layout | None = None
+class WanVAEModel(PartModel[WanVAEConfig]):
+    """What `Params` of a VAE know of it; see `PartModel`."""
 
     name = "wan_vae"
 
@@ -36,12 +34,6 @@ def model_from_config(config: Mapping[str, Any]) -> WanVAEModel:
         ValueError: if the description is not of this model.
     """
     return WanVAEModel(WanVAEConfig.from_dict(config))
-
-
-def config_of(model: WanVAEModel) -> dict[str, Any]:
-    """What `model_from_config` takes; JSON."""
-    sizes = asdict(model.config)
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in sizes.items()}
 
 
 def weights_struct(model: WanVAEModel) -> Any:
@@ -67,19 +59,4 @@ def named_model(name: str) -> WanVAEModel:
     Raises:
         ValueError: for an unknown name.
     """
-    if name not in CONFIGS:
-        raise ValueError(unknown_name("Wan VAE", name, CONFIGS))
-    return WanVAEModel(CONFIGS[name])
-
-
-def with_dtype(model: WanVAEModel, dtype: str) -> WanVAEModel:
-    """The model with activations of another dtype.
-
-    Args:
-        model: the model.
-        dtype: the dtype's name.
-
-    Returns:
-        The model.
-    """
-    return replace(model, config=replace(model.config, dtype=dtype))
+    return WanVAEModel(published("Wan VAE", name, CONFIGS))

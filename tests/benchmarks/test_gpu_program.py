@@ -247,13 +247,67 @@ def test_what_does_not_fit_is_a_row(tmp_path: Path) -> None:
     assert "floor_ms" not in found
 
 
-def _compiled(folder: Path, model: str, devices: str, *more: str) -> dict[str, Any]:
+@pytest.mark.skipif(
+    not _plugin(),
+    reason="no CUDA 12 plugin of JAX: make gpu-program-small has one",
+)
+def test_slots_ask_no_more_than_sampling(tmp_path: Path) -> None:
+    """Rule: at most a predicate a step, where there are as many requests as slots."""
+    found = _compiled(tmp_path, "dit", "1", "--rows", "2", program="slots")
+    assert found["host_reads_a_generation"] <= 16
+    assert found["conditionals"] == found["callbacks"] == 0
+
+
+@pytest.mark.skipif(
+    not _plugin(),
+    reason="no CUDA 12 plugin of JAX: make gpu-program-small has one",
+)
+def test_an_encoder_compiles_for_an_h100(tmp_path: Path) -> None:
+    """Rule: one program at its released size, of which the host has nothing to do."""
+    found = _compiled(tmp_path, "clip-vit-h-14", "1", program="encode")
+    assert found["memory_gib"]["arguments"] > 1  # 0.6 G parameters in bfloat16.
+    assert found["conditionals"] == found["host_reads_a_generation"] == 0
+    assert 0.3 < found["tflop"] < 0.4  # 324 GFLOP of products, by `info`.
+    assert found["floor_ms"] > 0
+
+
+def test_a_program_that_a_model_has_not(ahead: Any, capsys: Any) -> None:
+    """Rule: an encoder is not sampled, a model not decoded."""
+    program = importlib.import_module("gpu_program")
+    for model, asked in (("umt5-xxl", "sample"), ("dit", "decode")):
+        with pytest.raises(SystemExit):
+            program.main(["--models", model, "--program", asked])
+        assert f"--program {asked} is none of ['{model}']" in capsys.readouterr().err
+
+
+def _compiled(
+    folder: Path, model: str, devices: str, *more: str, program: str = "sample"
+) -> dict[str, Any]:
     out = folder / "out.json"
     command = [sys.executable, str(FOLDER / "gpu_program.py"), "--json", str(out)]
-    command += ["--program", "sample", "--models", model, "--caches", "step_cache"]
+    command += ["--program", program, "--models", model, "--caches", "step_cache"]
     subprocess.run([*command, "--devices", devices, *more], check=True, cwd=folder)
     (found,) = json.loads(out.read_text())["programs"].values()
     return found
+
+
+def test_encoding_what_is_observed_is_a_small_part_of_a_control_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rule: what the encoders do at a message, also where a window begins, is at most
+    15 % of the control step's floor, by the committed figures."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    tables = importlib.import_module("gpu_tables")
+    result = json.loads((FOLDER / "results" / "gpu_program.json").read_text())
+
+    def floor(name: str) -> float:
+        return result["programs"][f"{name} on 1 h100"]["floor_ms"]
+
+    clip = floor("clip-vit-h-14 encode")
+    for robot, vae in (("droid-14b", "2.1"), ("wan22-5b", "2.2")):
+        step = tables.control_step_ms(result, robot)
+        assert floor(f"wan-vae-{vae} encode") <= 0.15 * step
+        assert floor(f"wan-vae-{vae} begin") + clip <= 0.15 * step
 
 
 def test_times_beside_floors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,39 @@ def test_control_loop(printed):
 
 
 @pytest.mark.slow
+def test_tabletop_client(printed):
+    """The robot arrives, through the socket; the server counts what was skipped."""
+    pytest.importorskip("starlette")
+    text = printed("tabletop_client")
+    assert "'policy': 'tabletop'" in text
+    assert all(ran <= 5 for ran, _ in calls(text))
+    assert "the block is within reach" in text
+    (skipped,) = re.findall(r"robots_network_calls_skipped_total ([\d.]+)", text)
+    assert float(skipped) == sum(steps - ran for ran, steps in calls(text))
+
+
+@pytest.mark.slow
+def test_ray_batch(printed, tmp_path, monkeypatch):
+    """What is written is not sampled again; what is missing is, the same as before."""
+    pytest.importorskip("ray.data", reason="needs the extra ray")
+    pytest.importorskip("pyarrow", reason="needs the extra ray")
+    monkeypatch.setattr(
+        "sys.argv", ["ray_batch", "--out", str(tmp_path), "--count", "12"]
+    )
+    text = printed("ray_batch")
+    assert "12 of 12 are not written yet" in text
+    assert "12 written by 2 actors" in text
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == [f"{i:06}.npy" for i in range(12)]
+    first = files[5].read_bytes()
+    files[5].unlink()
+    assert "1 of 12 are not written yet" in (text := printed("ray_batch"))
+    assert "1 written by 2 actors" in text
+    assert files[5].read_bytes() == first
+    assert printed("ray_batch") == "0 of 12 are not written yet\n"
+
+
+@pytest.mark.slow
 def test_calibrate_a_threshold(printed):
     """The target is met, and the setting is ahead of as many plain steps."""
     text = printed("calibrate_a_threshold")

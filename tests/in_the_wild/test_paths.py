@@ -17,7 +17,12 @@ import pytest
 import jax_stepcache
 from jax_stepcache import Params, load_params, save_params
 from jax_stepcache.cli import parser as cli
-from jax_stepcache.models.dreamzero import DreamZeroPipeline
+from jax_stepcache.models.dreamzero import (
+    DreamZeroPipeline,
+    LatentPipeline,
+    RobotSession,
+)
+from jax_stepcache.models.dreamzero.session.session import session_struct
 from jax_stepcache.models.dreamzero.training import FinetuneSettings
 from jax_stepcache.models.dreamzero.training.chunks import chunks_struct
 from jax_stepcache.models.tabletop import TabletopModel, tabletop_config, weights_struct
@@ -206,7 +211,17 @@ WRITES = {
     ),
     "models.dreamzero.control.pipeline:LatentPipeline.save_session(path)": (
         "session2",
+        lambda x, path: LatentPipeline.save_session(x.pipeline, path, x.session),
+    ),
+    "models.dreamzero.pixels.pipeline:DreamZeroPipeline.save_session(path)": (
+        "session3",
         lambda x, path: x.pipeline.save_session(path, x.session),
+    ),
+    "models.dreamzero.pixels.file:save_any_session(path)": (
+        "robot",
+        lambda x, path: _of("models.dreamzero.pixels.file").save_any_session(
+            path, RobotSession()
+        ),
     ),
     "models.training.export:write_json(path)": (
         "some.json",
@@ -293,7 +308,36 @@ READS = {
     ),
     "models.dreamzero.control.pipeline:LatentPipeline.load_session(path)": (
         "session2",
+        lambda x, path: LatentPipeline.load_session(x.pipeline, path),
+    ),
+    "models.dreamzero.pixels.pipeline:DreamZeroPipeline.load_session(path)": (
+        "session3",
         lambda x, path: x.pipeline.load_session(path),
+    ),
+    "models.dreamzero.pixels.file:is_of_robot(path)": (
+        "robot",
+        lambda x, path: _of("models.dreamzero.pixels.file").is_of_robot(path),
+    ),
+    "models.dreamzero.pixels.file:load_robot_session(path)": (
+        "robot",
+        lambda x, path: _of("models.dreamzero.pixels.file").load_robot_session(
+            path,
+            session_struct(MODEL.size, 1, False),
+            _of("models.dreamzero.pixels.views").get_views("droid"),
+            False,
+        ),
+    ),
+    "serving.robots.opening:policy_from(source)": (
+        "mine",
+        lambda x, path: _of("serving.robots.opening").policy_from(path),
+    ),
+    "models.tabletop.policy:load_policy(source)": (
+        "mine",
+        lambda x, path: _of("models.tabletop").load_policy(path),
+    ),
+    "models.dreamzero.pixels.policy:load_policy(source)": (
+        "DreamZero-tiny",
+        lambda x, path: _of("models.dreamzero").load_policy(path),
     ),
     "models.dreamzero.pixels.folder:load_folder(folder)": (
         "DreamZero-tiny",
@@ -335,6 +379,7 @@ OTHERS = {
     "checkpoints.folder:FolderWriter.__init__(path)",
     "checkpoints.weights:checked_metadata(path)",  # in the words of an error
     "checkpoints.weights:require_checksum(path)",
+    "models.dreamzero.session.file:session_of(path)",  # likewise
     "measure.summary:Summary.plot(path)",
     "measure.summary.plot:draw(path)",
     "models.dreamzero.training:finetune(data)",
@@ -342,6 +387,8 @@ OTHERS = {
     "models.prompts.tokenizer:load_tokenizer(path)",
     "models.training.loop:fit(folder)",
     "models.tabletop.train:train(folder)",
+    "serving.robots.running:PolicyServer.run(certificate)",
+    "serving.robots.running:PolicyServer.run(key)",
     "models.dit.train:train(folder)",
 }
 
@@ -457,6 +504,17 @@ def test_settings_beside_weights(home):
         TunedFile("~/tuned.json").schedule(4)
 
 
+def test_files_of_a_server(home):
+    """Its certificate, and the folder of its sessions."""
+    pytest.importorskip("starlette")
+    from tests.serving.robots.toy import Counting
+
+    server = jax_stepcache.policy_server(Counting(), sessions="~/sessions")
+    assert server.service.settings.folder == home / "sessions"
+    with pytest.raises(FileNotFoundError, match=f"no file {home / 'cert.pem'}"):
+        server.run(port=0, certificate="~/cert.pem", key="~/key.pem")
+
+
 # --- every option that takes a path -----------------------------------------------
 
 LINES = {
@@ -466,6 +524,10 @@ LINES = {
     "convert": ["SRC", "~/x"],
     "info": ["NAME"],
     "finetune": ["--data=~/x", "--out=~/x"],
+    "serve": [
+        *("--sessions=~/x", "--token-file=~/x"),
+        *("--tls-certificate=~/x", "--tls-key=~/x"),
+    ],
 }
 
 

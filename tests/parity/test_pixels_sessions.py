@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jax_stepcache.models.dreamzero import DreamZeroPipeline, actions_to_robot
-from jax_stepcache.models.dreamzero.pixels.encoders import begin_window, go_on
+from jax_stepcache.models.dreamzero.pixels.programs import begin_window, go_on
 from jax_stepcache.models.dreamzero.pixels.windows import conditioning
 
 from . import recorded_pixels as pixels
@@ -114,7 +114,9 @@ def test_steps_from_the_canvas(session: Recorded) -> None:
             else:
                 latents = pipeline.prompt(latents, *prompts)
             ids = call["ids"]
-        shown = senses.shown(jnp.asarray(call["canvas"]), "ys" in call, message.state)
+        begins = "ys" in call
+        shown = senses.encoded(jnp.asarray(call["canvas"]), begins)
+        shown |= {"state": message.state, "restart": np.full(1, begins)}
         prefill = call["dit0/noisy_input"]
         if "ys" in call:
             first = shown["first"] if "first" in shown else shown["y"][:, 4:, :1]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_stepcache.check import check_arrays
+from jax_stepcache.check import check_arrays, check_numbers
 from jax_stepcache.checkpoints.layers import are_apart
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.transfers import sent
@@ -94,10 +94,14 @@ def checked_options(
         TypeError: for what is no option here.
         ValueError: for what does not fit.
     """
-    if "guidance_scale" in options:
+    own = options.get("guidance_scale")
+    own = guidance_scale if own is None else own
+    check_numbers("guidance_scale", own)
+    if is_guided(float(own)) != is_guided(guidance_scale):
         raise TypeError(
-            "the guidance scale is the pipeline's, for sessions have rows for it; "
-            "give guidance_scale= where the pipeline is made"
+            f"guidance_scale is {own}, and the pipeline's {guidance_scale}: sessions "
+            "have rows for a scale other than 1, or have none; give guidance_scale= "
+            "where the pipeline is made"
         )
     for name in ("condition", "negative_condition", "observation", "model"):
         if name in options:
@@ -105,7 +109,7 @@ def checked_options(
     for name in ("noise", "key"):
         if name in options:
             raise TypeError(f"{name}= is each robot's own: give {name}s=[...]")
-    options = {**options, "guidance_scale": guidance_scale}
+    options = {**options, "guidance_scale": own}
     check_sampling(
         params,
         condition=(),

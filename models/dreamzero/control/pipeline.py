@@ -238,6 +238,7 @@ class LatentPipeline(CachedSampler):
         keys: Sequence[jax.Array | None] | None = None,
         each: Sequence[Mapping[str, Any]] | None = None,
         slots: int = 8,
+        max_inference_steps: int | None = None,
         donate: bool = True,
         **options: Any,
     ) -> list[ControlStep]:
@@ -245,10 +246,11 @@ class LatentPipeline(CachedSampler):
 
         Each has its own KV cache and stands anywhere in its window; each one's cache
         decides for itself. See `jax_stepcache.sample_many`: ``slots`` robots are
-        denoised side by side, and whoever is done makes room for the next. For robots
-        that always step together, one session of them all (`stack_sessions`) and
-        ``pipeline(session, observation, decide="sample")`` saves the copies of their KV
-        caches: here the requests hold one, and the slots another.
+        denoised side by side, and whoever is done makes room for the next. As many
+        robots as slots have their KV caches laid side by side, one copy; with more,
+        the requests hold one and the slots another. For robots that always step
+        together, one session of them all (`stack_sessions`) and
+        ``pipeline(session, observation, decide="sample")`` copies nothing.
 
         Args:
             sessions: one of each robot.
@@ -259,6 +261,7 @@ class LatentPipeline(CachedSampler):
                 ``num_inference_steps``; or ``cache_config``, with a ``cache=`` given
                 here by name, for the pipeline's backend has its own settings.
             slots: robots side by side.
+            max_inference_steps: see `jax_stepcache.sample_many`.
             donate: see `__call__`.
             **options: options that all share; see `__call__`.
 
@@ -294,16 +297,15 @@ class LatentPipeline(CachedSampler):
                     check_apart(session, sessions[:i])
                 as_request(each[i])
                 self._checked_options({**options, **each[i]}, 1)
-        shared = {**self._preset, **options, "guidance_scale": self.guidance_scale}
+        shared = {**self._preset, "guidance_scale": self.guidance_scale, **options}
+        shared |= {"slots": slots, "max_inference_steps": max_inference_steps}
 
         def requests(conditions: Iterable[Any], drawn: Iterable[Any]) -> Checked:
             given = [
                 {**own, "condition": condition, "noise": noise}
                 for own, condition, noise in zip(each, conditions, drawn, strict=True)
             ]
-            return check_many(
-                self.params, given, slots=slots, what="sessions", **shared
-            )
+            return check_many(self.params, given, what="sessions", **shared)
 
         # All that could be wrong is told before any session is taken over.
         requests(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from jax_stepcache.network.registry import load_model, load_params
 from jax_stepcache.paths import as_path
 
 from ...prompts import load_tokenizer
+from ...wan_vae import Tiles
 from ..model import DreamZeroModel
 from ..robot.quantiles import mapping
 from ..robot.statistics import METADATA, Statistics, load_statistics
@@ -43,7 +44,8 @@ def load_folder(
     embodiment: str,
     tokenizer: Tokenizer | str | os.PathLike[str] | None = None,
     *,
-    offload: bool = False,
+    offload: bool | str | Sequence[str] = False,
+    tiles: Tiles | None = None,
     **loading: Any,
 ) -> Loaded:
     """Loads a released folder: transformer, encoders, statistics.
@@ -54,7 +56,8 @@ def load_folder(
         embodiment: the robot, such as ``"oxe_droid"``.
         tokenizer: the text encoder's, or where it lies (see `load_tokenizer`); in the
             folder unless given. Prompts that are too long for the model are refused.
-        offload: whether the text encoder's weights wait on the host.
+        offload: what waits on the host, see `Encoders.offloaded`.
+        tiles: how pictures are cut that do not fit, see `Encoders`.
         **loading: of `jax_stepcache.load_params`: ``dtype``, ``mesh``, ``rules``,
             ``layers``.
 
@@ -78,9 +81,7 @@ def load_folder(
         load_params(folder, part=part, **loading)
         for part in ("text_encoder", "image_encoder", "vae")
     )
-    encoders = Encoders(tokenizer, text, image, vae)
-    if offload:
-        encoders = encoders.offloaded()
+    encoders = Encoders(tokenizer, text, image, vae, tiles).offloaded(offload)
     params = load_params(folder, **loading)
     model: Any = params.model
     file = folder / METADATA

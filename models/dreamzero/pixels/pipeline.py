@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Self, cast, overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.check import check_arrays
+from jax_stepcache.checkpoints.layers import are_apart
 from jax_stepcache.errors import naming, naming_arguments
 from jax_stepcache.meshes.explicit import in_automatic_context
 from jax_stepcache.network.params import Params
 
+from ...wan_vae import Tiles
 from ..control.pipeline import LatentPipeline
 from ..control.step import ControlStep
 from ..robot.statistics import Statistics
-from ..session.session import Session
+from ..session.session import Session, session_struct
 from .canvas import PictureSizes
 from .encoders import Encoders, Tokenizer
+from .file import is_of_robot, load_robot_session, save_any_session
 from .folder import load_folder
-from .senses import Senses, check_robot_session, check_robots, senses_of
+from .senses import Seen, Senses, check_robot_session, check_robots, senses_of
 from .session import Heard, RobotSession, after_reset
 from .step import RobotStep
+from .turn import robot_step, sensed
 
 
 class DreamZeroPipeline(LatentPipeline):
@@ -105,7 +107,8 @@ class DreamZeroPipeline(LatentPipeline):
         *,
         embodiment: str = "oxe_droid",
         tokenizer: Tokenizer | str | os.PathLike[str] | None = None,
-        offload: bool = False,
+        offload: bool | str | Sequence[str] = False,
+        tiles: Tiles | None = None,
         dtype: DTypeLike | None = None,
         layers: str | None = None,
         cache_backend: str | CacheBackend | None = None,
@@ -121,7 +124,8 @@ class DreamZeroPipeline(LatentPipeline):
             folder: such as ``DreamZero-DROID``, downloaded.
             embodiment: the robot.
             tokenizer: the text encoder's, or where it lies; in the folder unless given.
-            offload: see `Encoders.offloaded`.
+            offload: what waits on the host, or True; see `Encoders.offloaded`.
+            tiles: how pictures are cut that do not fit; see `Encoders`.
             dtype: see `jax_stepcache.load_params`; so is ``layers``.
             layers: likewise.
             cache_backend: see `DreamZeroPipeline`; so are the following.
@@ -138,7 +142,9 @@ class DreamZeroPipeline(LatentPipeline):
             FileNotFoundError: as `load_folder`; likewise ImportError and ValueError.
         """
         loading = {"dtype": dtype, "mesh": mesh, "rules": rules, "layers": layers}
-        loaded = load_folder(folder, embodiment, tokenizer, offload=offload, **loading)
+        loaded = load_folder(
+            folder, embodiment, tokenizer, offload=offload, tiles=tiles, **loading
+        )
         return cls(
             loaded.params,
             cache_backend=cache_backend,
@@ -219,12 +225,11 @@ class DreamZeroPipeline(LatentPipeline):
                 session, observation, noise=noise, key=key, donate=donate, **options
             )
         message = self._heard(session, observation, noise, options)
-        canvases, shown = self._shown(message)
-        latents = self._prompted(message, donate)
+        ((latents, seen),) = self._sensed([message], 1, donate=donate)
         step = super().__call__(
-            latents, shown, noise=noise, key=key, donate=donate, **options
+            latents, seen.shown, noise=noise, key=key, donate=donate, **options
         )
-        return self._robot_step(message, canvases, step)
+        return robot_step(self._sensing(), message, seen, step, self.film)
 
     @overload
     def step_many(
@@ -243,13 +248,15 @@ class DreamZeroPipeline(LatentPipeline):
         keys: Sequence[jax.Array | None] | None = None,
         each: Sequence[Mapping[str, Any]] | None = None,
         slots: int = 8,
+        max_inference_steps: int | None = None,
         donate: bool = True,
         **options: Any,
     ) -> Any:
         """Takes a control step with many robots, each as if it were alone.
 
         See `LatentPipeline.step_many`; with robots' sessions, ``observations`` are
-        their messages, and each robot has frames, prompt and film of its own.
+        their messages, and each robot has frames, prompt and film of its own. Pictures
+        of up to ``slots`` robots are encoded in a call, and so are prompts.
 
         Args:
             sessions: one of each robot, all of messages or all of latents.
@@ -258,6 +265,7 @@ class DreamZeroPipeline(LatentPipeline):
             keys: each one's key, or None.
             each: each one's own options.
             slots: robots side by side.
+            max_inference_steps: see `jax_stepcache.sample_many`.
             donate: see `__call__`.
             **options: options that all share; see `__call__`.
 
@@ -269,36 +277,28 @@ class DreamZeroPipeline(LatentPipeline):
                 unchanged then.
             TypeError: for arguments of the wrong kind; likewise.
         """
-        rest: dict[str, Any] = {
-            "noises": noises,
-            "keys": keys,
-            "each": each,
-            "slots": slots,
-            "donate": donate,
-            **options,
-        }
+        rest = {"noises": noises, "keys": keys, "each": each, "slots": slots, **options}
+        rest |= {"donate": donate, "max_inference_steps": max_inference_steps}
         of_messages = isinstance(sessions, Sequence) and any(
             isinstance(session, RobotSession) for session in sessions
         )
         if not of_messages:
             return super().step_many(sessions, observations, **rest)
-        check_robots(sessions, observations, noises)
+        check_robots(sessions, observations, noises, each, slots)
         messages = []
-        for i, (session, message) in enumerate(
-            zip(sessions, observations, strict=True)
-        ):
+        for i, session in enumerate(sessions):
             noise = None if noises is None else noises[i]
             own = {} if each is None else each[i]
             with naming("sessions", i):
-                messages.append(
-                    self._heard(session, message, noise, {**options, **own})
-                )
-        seen = [self._shown(message) for message in messages]
-        latents = [self._prompted(message, False) for message in messages]
-        steps = super().step_many(latents, [shown for _, shown in seen], **rest)
+                asked = {**options, **own}
+                heard = self._heard(session, observations[i], noise, asked)
+                messages.append(heard)
+        sensed = self._sensed(messages, slots, donate=False)
+        shown = [seen.shown for _, seen in sensed]
+        steps = super().step_many([latents for latents, _ in sensed], shown, **rest)
         return [
-            self._robot_step(message, canvases, step)
-            for message, (canvases, _), step in zip(messages, seen, steps, strict=True)
+            robot_step(self._sensing(), message, seen, step, self.film)
+            for message, (_, seen), step in zip(messages, sensed, steps, strict=True)
         ]
 
     def reset(self, session: RobotSession) -> RobotSession:
@@ -331,6 +331,39 @@ class DreamZeroPipeline(LatentPipeline):
         check_robot_session(session)
         return senses.film(session)
 
+    def save_session(
+        self, path: str | os.PathLike[str], session: Session | RobotSession
+    ) -> None:
+        """Writes a robot's session, or sessions of latents, to a safetensors file.
+
+        Args:
+            path: the file; it has another name until it is whole.
+            session: with a robot's go its frames, prompt and film.
+        """
+        latents = session.latents if isinstance(session, RobotSession) else session
+        if latents is not None:
+            self._check_session(latents)
+        return save_any_session(path, session)
+
+    def load_session(self, path: str | os.PathLike[str]) -> Any:
+        """Reads a session that `save_session` has written, bit for bit.
+
+        Args:
+            path: the file.
+
+        Returns:
+            A `RobotSession` or a `Session`, whatever was written.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is cut short, or of another model, robot or guidance.
+        """
+        if not is_of_robot(path):
+            return super().load_session(path)
+        wanted = session_struct(self.model.size, 1, self.guided)
+        where = are_apart(self.params.weights), self._mesh
+        return load_robot_session(path, wanted, self._sensing().views, *where)
+
     def _sensing(self) -> Senses:
         if self.senses is None:
             raise ValueError(
@@ -356,45 +389,8 @@ class DreamZeroPipeline(LatentPipeline):
         return senses.heard(session, message)
 
     @in_automatic_context
-    def _shown(self, message: Heard) -> tuple[jax.Array, dict[str, Any]]:
-        """The canvas, and what a step of latents is shown of it."""
-        senses = self._sensing()
-        canvases = senses.canvas(message.frames)
-        return canvases, senses.shown(canvases, message.begins, message.state)
-
-    def _prompted(self, message: Heard, donate: bool) -> Session:
-        """The session of latents with the message's prompt, encoded if it is new."""
-        session = message.session.latents
-        if message.words is None:
-            assert session is not None
-            return session
-        ids, mask = message.words
-        if not self.guided:
-            ids, mask = ids[:1], mask[:1]
-        encoded = self._sensing().encoders.prompts(ids, mask)
-        negative = None
-        if self.guided:
-            negative = encoded[1:] if session is None else session.text[1:]
-        # Kept sessions must not be written into; otherwise a new one is begun.
-        if session is None or not donate:
-            return super().start(encoded[:1], negative)
-        return self.prompt(session, encoded[:1], negative)
-
-    def _robot_step(
-        self, message: Heard, canvases: jax.Array, step: ControlStep
-    ) -> RobotStep:
-        before, block = message.session, self.model.dit.num_frame_per_block
-        seen = step.video[0]
-        if message.begins:
-            seen = jnp.concatenate([step.first[0], seen], axis=1)
-        # Those of steps before this one have long been computed: on the host, a long
-        # film takes none of the devices' memory.
-        film = tuple(np.asarray(latents) for latents in before.film)
-        session = replace(
-            before,
-            csf=(1 if message.begins else before.csf) + block,
-            latents=step.session,
-            film=(*film, seen),
-        )
-        keys = self._sensing().statistics.embodiment.action_keys
-        return RobotStep(session, step, canvases, message.begins, keys, self.film)
+    def _sensed(
+        self, messages: Sequence[Heard], most: int, *, donate: bool
+    ) -> list[tuple[Session, Seen]]:
+        """What the transformer is given; see `sensed`."""
+        return sensed(self, self._sensing(), messages, most, donate=donate)

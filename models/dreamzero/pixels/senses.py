@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.errors import brief, naming
 from jax_stepcache.loop.transfers import sent
 
+from ...sizes.counts import require_count
 from ..model import DreamZeroModel
 from ..robot.statistics import Statistics
+from .alike import calls, rows, stacked
 from .canvas import PictureSizes, canvas
-from .encoders import (
-    Encoders,
-    begin_window,
-    check_encoders,
-    default_sizes,
-    film_of,
-    go_on,
-)
+from .encoders import Encoders, check_encoders, default_sizes
 from .session import Heard, RobotSession, heard
 from .views import Views, get_views
 from .windows import conditioning
+
+
+class Seen(NamedTuple):
+    """What a robot's frames became.
+
+    Attributes:
+        canvas: uint8 (1, T, 2 h, 2 w, 3).
+        shown: what a control step of latents is shown of it.
+    """
+
+    canvas: jax.Array
+    shown: dict[str, Any]
+
+
+class Said(NamedTuple):
+    """A new prompt, encoded: float32 (1, text_len, text_dim) each.
+
+    Attributes:
+        text: the robot's.
+        negative: the negative one, where a session has not begun; None otherwise.
+    """
+
+    text: jax.Array
+    negative: jax.Array | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,46 +94,91 @@ class Senses:
         there = sent(dict(frames), self.encoders.vae.weights)
         return canvas(self.sizes, self.views, there)
 
-    def shown(
-        self, canvases: jax.Array, begins: bool, state: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def seen(self, messages: Sequence[Heard], most: int = 1) -> list[Seen]:
+        """Puts frames of messages on their canvases, and encodes them.
+
+        Args:
+            messages: of the robots.
+            most: robots in a call, where their cameras are alike and all begin a
+                window, or none does.
+
+        Returns:
+            What each robot is shown.
+        """
+        found: dict[int, Seen] = {}
+        kinds = [
+            (message.begins, *(x.shape for x in message.frames.values()))
+            for message in messages
+        ]
+        for indices in calls(kinds, most):
+            some = [messages[i] for i in indices]
+            canvases = self.canvas(stacked([dict(one.frames) for one in some]))
+            encoded = self.encoded(canvases, some[0].begins)
+            apart = rows((canvases, encoded), len(some))
+            for i, message, (own, made) in zip(indices, some, apart, strict=True):
+                begins = np.full(1, message.begins)
+                told = {"state": dict(message.state), "restart": begins}
+                found[i] = Seen(own, told | made)
+        return [found[i] for i in range(len(messages))]
+
+    def encoded(self, canvases: jax.Array, begins: bool) -> dict[str, jax.Array]:
         """Encodes canvases, all of robots that begin a window or all of others.
 
         Args:
             canvases: uint8 (B, T, H, W, 3).
             begins: whether windows begin.
-            state: (B, n) by the state's keys.
 
         Returns:
-            What a control step of latents is shown.
+            What a control step is shown: ``latents``; or ``y``, ``image``, ``first``.
         """
-        vae, config = self.encoders.vae.weights, self.encoders.vae_config
         dit = self.model.dit
-        restart = np.full(canvases.shape[0], begins)
-        observation: dict[str, Any] = {"state": dict(state), "restart": restart}
         if not begins:
-            latents = go_on(config, self.sizes, vae, canvases)
-            return observation | {"latents": latents[:, :, -dit.num_frame_per_block :]}
+            latents = self.encoders.later(self.sizes, canvases)
+            return {"latents": latents[:, :, -dit.num_frame_per_block :]}
         # Only the 14B model looks at the latents of the frames to come.
         conditioned = dit.concat_first_frame_latent
         count = 4 * (dit.window - 1) + 1 if conditioned else 1
-        first, latents = begin_window(config, self.sizes, count, vae, canvases)
-        if conditioned:
-            observation["y"] = conditioning(latents)
-        else:
-            observation["first"] = latents
+        first, latents = self.encoders.first(self.sizes, count, canvases)
+        made = {"y": conditioning(latents)} if conditioned else {"first": latents}
         if dit.image_dim is not None:
-            observation["image"] = self.encoders.features(first)
-        return observation
+            made["image"] = self.encoders.features(first)
+        return made
+
+    def said(self, messages: Sequence[Heard], guided: bool) -> list[Said | None]:
+        """Encodes the new prompts of messages, each text once.
+
+        Args:
+            messages: of the robots.
+            guided: whether negative prompts are wanted.
+
+        Returns:
+            Each robot's; None where its prompt is an old one.
+        """
+        tokens: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
+        asked: list[list[bytes]] = []
+        for message in messages:
+            words = () if message.words is None else zip(*message.words, strict=True)
+            own = [(ids.tobytes() + mask.tobytes(), (ids, mask)) for ids, mask in words]
+            own = own if guided else own[:1]
+            tokens |= dict(own)
+            asked.append([name for name, _ in own])
+        if not tokens:
+            return [None] * len(messages)
+        ids, mask = (np.stack(x) for x in zip(*tokens.values(), strict=True))
+        each = rows(self.encoders.prompts(ids, mask), len(ids))
+        encoded = dict(zip(tokens, each, strict=True))
+        return [
+            Said(encoded[own[0]], encoded[own[1]] if own[1:] else None) if own else None
+            for own in asked
+        ]
 
     def film(self, session: RobotSession) -> np.ndarray:
         """Decodes a session's film; see `DreamZeroPipeline.film`."""
         if not session.film:
             return np.zeros((0, *self.sizes.encoded, 3), np.uint8)
-        vae = self.encoders.vae.weights
-        latents = jnp.concatenate([jnp.asarray(x) for x in session.film], axis=1)
-        config = self.encoders.vae_config
-        return np.asarray(film_of(config, vae, sent(latents[None], vae))[0])
+        # Its last piece may lie on other devices than the VAE.
+        latents = np.concatenate([np.asarray(x) for x in session.film], axis=1)
+        return np.asarray(self.encoders.film(latents[None])[0])
 
 
 def senses_of(
@@ -166,14 +229,18 @@ def check_robot_session(session: Any) -> None:
         )
 
 
-def check_robots(sessions: Any, observations: Any, noises: Any) -> None:
+def check_robots(
+    sessions: Any, observations: Any, noises: Any, each: Any, slots: Any
+) -> None:
     """Checks that there is a message for each robot, all of them sessions of messages.
 
     Raises:
         TypeError: if a session is of another kind.
         ValueError: if lists differ in length.
     """
-    for name, given in (("observations", observations), ("noises", noises)):
+    require_count("slots", slots)
+    lists = {"observations": observations, "noises": noises, "each": each}
+    for name, given in lists.items():
         if given is not None and len(given) != len(sessions):
             raise ValueError(
                 f"{name} has {len(given)} entries for {len(sessions)} robots"

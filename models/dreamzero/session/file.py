@@ -28,8 +28,19 @@ def save_session(path: str | os.PathLike[str], session: Session) -> None:
         session: the session, of one robot or several.
     """
     metadata = {"kind": "session", "robots": json.dumps(session.batch)}
-    stacked = put_together(gathered(session)) if are_apart(session) else session
-    save_weights(path, _named(stacked), metadata)
+    save_weights(path, arrays_of(session), metadata)
+
+
+def arrays_of(session: Session) -> dict[str, Any]:
+    """The arrays of a session by name, as files have them.
+
+    Args:
+        session: the session.
+
+    Returns:
+        What `session_of` takes.
+    """
+    return _named(put_together(gathered(session)) if are_apart(session) else session)
 
 
 def load_session(
@@ -59,7 +70,26 @@ def load_session(
         raise ValueError(f"{path} does not say of how many robots it is") from error
     if type(robots) is not int or robots < 1:
         raise ValueError(f"{path} says that it is of {robots!r:.80} robots")
-    wanted = session_struct(size, robots, guided)
+    return session_of(path, arrays, session_struct(size, robots, guided), apart)
+
+
+def session_of(
+    path: str | os.PathLike[str], arrays: dict[str, Any], wanted: Session, apart: bool
+) -> Session:
+    """Makes a session of a file's arrays.
+
+    Args:
+        path: the file, for errors.
+        arrays: as from `arrays_of`, read again.
+        wanted: the structure, with layers stacked.
+        apart: whether each layer is to have keys and values of its own.
+
+    Returns:
+        The session, on the default device.
+
+    Raises:
+        ValueError: if it is one of another model.
+    """
     # Files from before it was noted; nothing that they hold was looked at.
     broken = wanted.cache.broken
     arrays.setdefault("cache/broken", np.zeros(broken.shape, broken.dtype))

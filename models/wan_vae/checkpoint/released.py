@@ -10,7 +10,7 @@ from jax_stepcache.checkpoints.shards import Shards, TensorHeader
 from jax_stepcache.checkpoints.streaming import StreamedCheckpoint
 from jax_stepcache.paths import as_path
 
-from ...checkpoints.parts import options_beside, under
+from ...checkpoints.parts import has_others, options_beside, passed_over, under
 from ...checkpoints.released import activations, has_tensors
 from ..model import WanVAEModel, with_dtype
 from ..network.config import WanVAEConfig
@@ -21,12 +21,6 @@ from .sizes import config_of_tensors
 # What the original's names begin with: in DreamZero's checkpoint, in a state dict of
 # its wrapper, and in the files that Wan releases.
 PREFIXES = ("action_head.vae.model.", "model.", "")
-# Networks that travel in DreamZero's files, beside the VAE.
-OTHERS = (
-    "action_head.model.",
-    "action_head.text_encoder.",
-    "action_head.image_encoder.",
-)
 _ORIGINAL = ("encoder.conv1.weight", "decoder.head.2.weight")
 _DIFFUSERS = ("encoder.conv_in.weight", "post_quant_conv.weight")
 _CLASS = "AutoencoderKLWan"
@@ -58,9 +52,7 @@ def open_checkpoint(path: Path) -> StreamedCheckpoint | None:
         ValueError: if a file is cut short, or if the sizes are unknown or impossible.
     """
     found = open_part(path)
-    others = found is not None and any(
-        name.startswith(OTHERS) for name in found.shards.headers
-    )
+    others = found is not None and has_others(found.shards.headers, "vae")
     return None if others else found
 
 
@@ -96,7 +88,7 @@ def _original(shards: Shards, prefix: str) -> StreamedCheckpoint:
     """A VAE under the original's names, whose tensors tell its sizes."""
     ours = under(shards.headers, prefix)
     config = config_of_tensors({name: x.shape for name, x in ours.items()}, shards.path)
-    others = OTHERS if prefix == PREFIXES[0] else ()
+    others = passed_over(shards.headers, prefix)
     return _checkpoint(shards, config, "original", prefix, others, ours)
 
 

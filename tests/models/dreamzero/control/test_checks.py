@@ -204,12 +204,12 @@ def test_latents_must_fit_the_transformer() -> None:
         replace(MODEL, prediction="velocit")
 
 
-def test_the_guidance_scale_is_the_pipelines() -> None:
-    """A session has rows for it, so a step cannot choose another."""
+def test_a_step_may_not_want_guidance_without_rows_for_it() -> None:
+    """A session has rows for it or has none, so a step cannot do otherwise."""
     pipe = pipeline()
     session = pipe.start(*prompts(1))
-    with pytest.raises(TypeError, match="guidance scale is the pipeline's"):
-        pipe(session, observation(1, 0), guidance_scale=2.0)
+    with pytest.raises(TypeError, match=r"guidance_scale is 1\.0, and the pipeline's"):
+        pipe(session, observation(1, 0), guidance_scale=1.0)
     with pytest.raises(TypeError, match="condition= is no option here"):
         pipe(session, observation(1, 0), condition=())
     with pytest.raises(TypeError, match="noise is a ndarray"):

@@ -1,5 +1,7 @@
 """Control steps from messages: what a session remembers, and what it survives."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from jax_stepcache.models.dreamzero import (
     PictureSizes,
     Session,
 )
+from jax_stepcache.models.wan_vae import Tiles
 
 from .messages import STATISTICS, message
 from .whole import STEPS, tiny, tiny_folder
@@ -130,15 +133,18 @@ def test_after_a_bad_message_the_session_goes_on(changed, options, words):
 
 
 @pytest.mark.slow
-def test_many_robots_are_each_as_if_alone():
-    """Own frames, prompts and places in the window; errors with the robot's index."""
+def test_many_robots_are_each_as_if_alone(monkeypatch):
+    """Own frames, prompts and places in the window; those that are alike are encoded in
+    one call, each text once; errors have the robot's index."""
     pipeline = tiny(cache_backend="step_cache")
-    sessions = [_step(pipeline, pipeline.start(), seed=i).session for i in range(2)]
-    sessions.append(pipeline.start())
+    sessions = [_step(pipeline, pipeline.start(), seed=i).session for i in range(3)]
+    sessions += [pipeline.start(), pipeline.start()]
     messages = [
         message(frames=4, seed=3),
         message(frames=4, seed=4, prompt="Open the drawer"),
+        message(frames=4, seed=6),
         message(seed=5, size=(24, 40)),
+        message(seed=7),
     ]
     alone = [
         pipeline(session, one, donate=False, num_inference_steps=3)
@@ -147,15 +153,38 @@ def test_many_robots_are_each_as_if_alone():
     with pytest.raises(ValueError, match=r"sessions\[1\].*'prompt' is empty"):
         pipeline.step_many(
             sessions,
-            [messages[0], message(prompt=""), messages[2]],
+            [messages[0], message(prompt=""), *messages[2:]],
             num_inference_steps=3,
         )
+    encoded = []
+    for name in ("prompts", "later", "first"):
+        monkeypatch.setattr(Encoders, name, _told(encoded, name))
     together = pipeline.step_many(sessions, messages, slots=2, num_inference_steps=3)
-    assert [step.begins for step in together] == [False, True, True]
+    # The first and the third go on; of five prompts three texts are new.
+    assert sorted(encoded) == [
+        ("first", 1),
+        ("first", 1),
+        ("first", 1),
+        ("later", 2),
+        ("prompts", 3),
+    ]
+    assert [step.begins for step in together] == [False, True, False, True, True]
     for one, step in zip(alone, together, strict=True):
         np.testing.assert_allclose(step.reply, one.reply, atol=1e-4)
         assert step.session.csf == one.session.csf
         np.testing.assert_array_equal(step.canvas, one.canvas)
+
+
+def _told(encoded, name):
+    """An encoder that writes down how many rows it was given."""
+    run = getattr(Encoders, name)
+
+    def told(self, *given):
+        rows = given[0] if name == "prompts" else given[-1]
+        encoded.append((name, len(rows)))
+        return run(self, *given)
+
+    return told
 
 
 @pytest.mark.slow
@@ -172,14 +201,73 @@ def test_the_5b_kind_resets_whole_and_runs_without_conditioning_latents():
 
 
 @pytest.mark.slow
-def test_an_offloaded_text_encoder_says_the_same():
-    """Its weights wait on the host as NumPy arrays."""
-    offloaded = tiny(offload=True)
-    weights = jax.tree.leaves(offloaded.senses.encoders.text.weights)
-    assert all(isinstance(x, np.ndarray) for x in weights)
-    ours = _step(offloaded, offloaded.start()).reply
-    wanted = _step(tiny(), tiny().start()).reply
-    np.testing.assert_array_equal(ours, wanted)
+def test_offloaded_encoders_say_the_same():
+    """Their weights wait on the host as NumPy arrays, those of the VAE's encoder do
+    not."""
+    offloaded = tiny(offload=("text_encoder", "image_encoder", "decoder"))
+    encoders = offloaded.senses.encoders
+    vae = encoders.vae.weights
+    waiting = encoders.text.weights, encoders.image.weights, vae["decoder"]
+    assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(waiting))
+    assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(vae["encoder"]))
+    step = _step(offloaded, offloaded.start())
+    wanted = _step(tiny(), tiny().start())
+    np.testing.assert_array_equal(step.reply, wanted.reply)
+    np.testing.assert_array_equal(step.film(), wanted.film())
+
+
+def test_what_cannot_be_offloaded_is_named():
+    """With the nearest that can."""
+    encoders = tiny().senses.encoders
+    assert encoders.offloaded(False).waiting == {}
+    assert set(encoders.offloaded(True).waiting) == {"text_encoder"}
+    with pytest.raises(ValueError, match=r"part to offload 'text'.*'text_encoder'"):
+        encoders.offloaded("text")
+    with pytest.raises(TypeError, match=r"tiles is 3; give wan_vae\.Tiles"):
+        replace(encoders, tiles=3)
+
+
+@pytest.mark.slow
+def test_pictures_that_do_not_fit_go_through_the_vae_in_tiles():
+    """Both ways, where a window begins as well; one tile over all changes nothing."""
+    senses = tiny().senses
+    canvases = senses.canvas(
+        {
+            camera: message(frames=4)[key][None]
+            for camera, key in zip(senses.views.cameras, senses.views.keys, strict=True)
+        }
+    )
+
+    def made(tiles):
+        encoders = replace(senses.encoders, tiles=tiles)
+        latents = encoders.later(senses.sizes, canvases)
+        begun = encoders.first(senses.sizes, 1, canvases)[1]
+        return [np.asarray(x, np.float32) for x in (latents, begun)] + [
+            encoders.film(latents).astype(np.float32)
+        ]
+
+    whole, one, cut = made(None), made(Tiles()), made(Tiles(2, 4, 1, 2))
+    for a, b, c in zip(whole, one, cut, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 if a.ndim == 5 else 1)
+        assert c.shape == a.shape
+        assert np.abs(a - c).max() > 1e-3
+    assert tiny(tiles=Tiles()).senses.encoders.tiles == Tiles()
+
+
+@pytest.mark.slow
+def test_bfloat16_says_nearly_the_same():
+    """All networks in it, what robots are told in float32."""
+    pipeline = tiny(dtype="bfloat16")
+    encoders = pipeline.senses.encoders
+    for params in (pipeline.params, encoders.text, encoders.image, encoders.vae):
+        dtypes = {str(x.dtype) for x in jax.tree.leaves(params.weights)}
+        assert dtypes == {"bfloat16"}
+    step, wanted = (_step(one, one.start()) for one in (pipeline, tiny()))
+    np.testing.assert_array_equal(step.canvas, wanted.canvas)
+    assert step.reply.dtype == np.float32
+    assert 0 < np.abs(step.reply - wanted.reply).max() < 0.1
+    film, theirs = (x.film().astype(int) for x in (step, wanted))
+    assert np.abs(film - theirs).mean() < 5
 
 
 def test_latents_may_be_given_beside_messages():

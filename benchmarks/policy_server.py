@@ -1,0 +1,222 @@
+"""A policy server under load: what the socket costs, and what many robots share.
+
+Tabletop robots in a process of their own ask a server without pause: one, then 8, then
+32 of them, as many control steps in each mix. Beside it `step_many` itself, called with
+1 and with 8 robots in the server's process, in the same minutes: parts of each are run
+in turn. A request's overhead is what its robot waited beyond the policy's step that
+served it: the socket, both encoders, checks and threads; and, with several robots,
+nothing of the queue. At last a mix with faults: robots are killed while they wait,
+frames are cut, robots come late; every request must end exactly once.
+
+    python benchmarks/policy_server.py --json benchmarks/results/policy_server.json
+"""
+
+# In a checkout pyright does not find jax_stepcache.models, which is the folder models/.
+# pyright: reportMissingImports=false
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from jax_stepcache.paths import path_option
+from jax_stepcache.serving.robots.wire import pack, unpack
+
+SLOTS = 8
+MIXES = (1, 8, 32)
+PARTS = 4
+
+
+def message(robot: int, **options: Any) -> bytes:
+    """What a robot sends: two pictures, its gripper, words."""
+    rng = np.random.default_rng(robot)
+    return pack(
+        {
+            "observation/image": rng.integers(0, 256, (2, 32, 32, 3), np.uint8),
+            "observation/state": rng.uniform(0, 1, 2).astype(np.float32),
+            "prompt": "reach the red block",
+            "options": {"stats": True, **options},
+        }
+    )
+
+
+async def robot(url: str, number: int, steps: int) -> list[dict[str, float]]:
+    """Asks without pause; seconds of each request, and of what it waited for."""
+    from websockets.asyncio.client import connect
+
+    asked, seen = message(number), []
+    async with connect(url, compression=None, max_size=None) as socket:
+        await socket.recv()
+        for _ in range(steps):
+            begun = time.perf_counter()
+            await socket.send(asked)
+            reply = unpack(await socket.recv(decode=False))
+            took = time.perf_counter() - begun
+            infer = reply["server_timing"]["infer_ms"] / 1e3
+            queue = reply["stats"]["queue_ms"] / 1e3
+            together = reply["stats"]["together"]
+            seen.append(
+                {"took": took, "over": took - infer - queue, "together": together}
+            )
+    return seen
+
+
+async def faulty(url: str, number: int, steps: int) -> dict[str, int]:
+    """As `robot`, but killed, cut off or late at times; counts how requests ended."""
+    from websockets.asyncio.client import connect
+
+    rng, asked = random.Random(number), message(number)
+    count = {"sent": 0, "answered": 0, "refused": 0, "left": 0}
+    await asyncio.sleep(rng.random())
+    while count["sent"] < steps:
+        async with connect(url, compression=None, max_size=None) as socket:
+            await socket.recv()
+            for _ in range(rng.randrange(1, 40)):
+                fault = rng.random()
+                if fault < 0.02:  # a frame that is cut, in a connection that ends
+                    socket.transport.write(b"\x82\xfe\x10\x00mask" + asked[:50])
+                    socket.transport.abort()
+                    break
+                await socket.send(asked)
+                count["sent"] += 1
+                if fault < 0.04:  # killed while it waits
+                    socket.transport.abort()
+                    count["left"] += 1
+                    break
+                said = await socket.recv()
+                count["refused" if isinstance(said, str) else "answered"] += 1
+                # Whatever came twice would come now.
+                try:
+                    await asyncio.wait_for(socket.recv(), 0.001)
+                except TimeoutError:
+                    continue
+                raise AssertionError("a request was answered twice")
+    return count
+
+
+async def clients(kind: str, url: str, robots: int, steps: int) -> list[Any]:
+    """Robots side by side."""
+    act = {"robot": robot, "faulty": faulty}[kind]
+    return await asyncio.gather(*[act(url, i, steps) for i in range(robots)])
+
+
+def in_a_process(kind: str, url: str, robots: int, steps: int) -> tuple[list, float]:
+    """What robots of a process of their own have seen, and in how many seconds."""
+    command = [sys.executable, __file__, "--clients", kind, url, str(robots)]
+    done = subprocess.run(
+        [*command, str(steps)], check=True, capture_output=True, text=True
+    )
+    told = json.loads(done.stdout)
+    return told["seen"], told["seconds"]
+
+
+def directly(policy: Any, robots: int, rounds: int) -> list[float]:
+    """Seconds of each `step_many`, called with whole messages by nobody's way."""
+    asked = [unpack(message(i)) for i in range(robots)]
+    for one in asked:
+        del one["options"]
+    sessions, seconds = [policy.open() for _ in range(robots)], []
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        replies = policy.step_many(sessions, asked, [{}] * robots)
+        seconds.append(time.perf_counter() - begun)
+        sessions = [reply.session for reply in replies]
+    return seconds
+
+
+def _quantiles(seconds: list[float]) -> dict[str, float]:
+    return {f"p{q}_ms": 1e3 * float(np.quantile(seconds, q / 100)) for q in (50, 99)}
+
+
+def measure(steps: int) -> dict[str, Any]:
+    """All mixes; see the file's docstring.
+
+    Args:
+        steps: control steps of each mix, of all its robots together.
+
+    Returns:
+        Rows by name.
+    """
+    from jax_stepcache.models.tabletop.policy import load_policy
+    from jax_stepcache.serving import policy_server
+
+    policy = load_policy("tabletop", cache_backend="step_cache")
+    server = policy_server(policy, slots=SLOTS, max_sessions=128, capacity=64)
+    direct: dict[int, list[float]] = {1: [], SLOTS: []}
+    seen: dict[int, list[Any]] = {robots: [] for robots in MIXES}
+    spent: dict[int, float] = dict.fromkeys(MIXES, 0.0)
+    with server.background() as url:
+        server.wait_until_ready()
+        worker = server.service.worker
+        for _ in range(PARTS):
+            for robots in direct:
+                rounds = steps // PARTS // robots
+                # In the worker's thread, between its steps: nobody asks meanwhile.
+                done = worker.call(lambda n=robots, r=rounds: directly(policy, n, r))
+                direct[robots] += done.result()
+            for robots in MIXES:
+                each = max(steps // PARTS // robots, 1)
+                some, seconds = in_a_process("robot", url, robots, each)
+                seen[robots] += [request for one in some for request in one]
+                spent[robots] += seconds
+        counts, _ = in_a_process("faulty", url, SLOTS, steps // SLOTS)
+        idle = worker.idle()
+    rows: dict[str, Any] = {}
+    for robots, seconds in direct.items():
+        rows[f"step_many, {robots}"] = {
+            "robots": robots,
+            "steps": robots * len(seconds),
+            "steps_per_second": robots * len(seconds) / sum(seconds),
+            **_quantiles(seconds),
+        }
+    for robots, requests in seen.items():
+        beside = rows[f"step_many, {min(robots, SLOTS)}"]["steps_per_second"]
+        rate = len(requests) / spent[robots]
+        rows[f"server, {robots}"] = {
+            "robots": robots,
+            "steps": len(requests),
+            "steps_per_second": rate,
+            **_quantiles([request["took"] for request in requests]),
+            "overhead_p50_ms": 1e3
+            * float(np.median([request["over"] for request in requests])),
+            "of_step_many": rate / beside,
+            "together": float(np.mean([request["together"] for request in requests])),
+        }
+    total = {name: sum(one[name] for one in counts) for name in counts[0]}
+    ended = total["answered"] + total["refused"] + total["left"]
+    rows["faults"] = {**total, "once_each": ended == total["sent"], "idle_after": idle}
+    return rows
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description="A policy server under load.")
+    parser.add_argument("--steps", type=int, default=2000, help="of each mix")
+    parser.add_argument("--json", type=path_option, help="where to write the figures")
+    parser.add_argument("--clients", nargs=4, help="what the benchmark itself runs")
+    args = parser.parse_args()
+    if args.clients:
+        kind, url, robots, steps = args.clients
+        begun = time.perf_counter()
+        seen = asyncio.run(clients(kind, url, int(robots), int(steps)))
+        seconds = time.perf_counter() - begun
+        print(json.dumps({"seen": seen, "seconds": seconds}))
+        return
+    from report import write_json
+
+    rows = measure(args.steps)
+    print(json.dumps(rows, indent=2))
+    if args.json:
+        write_json(args.json, rows)
+
+
+if __name__ == "__main__":
+    main()

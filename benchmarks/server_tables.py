@@ -1,0 +1,41 @@
+"""The table of a policy server under load."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def server_table(rows: dict[str, dict[str, Any]], device: str) -> str:
+    """What the socket costs, and what many robots share, as Markdown.
+
+    Args:
+        rows: what `policy_server.py` has written.
+        device: what it was measured on.
+
+    Returns:
+        The table, and what became of the requests in the mix with faults.
+    """
+    lines = [
+        f"Measured on {device}, robots and server on the same:",
+        "",
+        "| | control steps a second | median | 99 % within | overhead of the server "
+        "| of `step_many`'s throughput |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for name, row in rows.items():
+        if name == "faults":
+            continue
+        over, share = row.get("overhead_p50_ms"), row.get("of_step_many")
+        lines.append(
+            f"| {name} | {row['steps_per_second']:.1f} | {row['p50_ms']:.1f} ms | "
+            f"{row['p99_ms']:.1f} ms | {'' if over is None else f'{over:.1f} ms'} | "
+            f"{'' if share is None else f'{100 * share:.0f} %'} |"
+        )
+    faults = rows["faults"]
+    lines += [
+        "",
+        f"With faults injected, {faults['sent']} requests were sent: "
+        f"{faults['answered']} were answered once, {faults['refused']} refused, and "
+        f"{faults['left']} ended with their robot.",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,97 @@
+"""``jax-stepcache serve``: a policy behind a websocket."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from jax_stepcache.cli.serve_options import LIMITS
+from jax_stepcache.serving.robots.opening import policy_from, policy_server
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Runs the command."""
+    # What could be wrong on the command line is told before weights are loaded.
+    server_settings(parsed)
+    _check_tls(parsed)
+    if parsed.replicas is not None:
+        _run_replicas(parsed)
+        return
+    policy = policy_from(parsed.params, **policy_settings(parsed))
+    server = policy_server(policy, **server_settings(parsed))
+    from jax_stepcache.serving.robots.logs import log_to_stderr
+
+    log_to_stderr()
+    server.run(
+        parsed.host,
+        parsed.port,
+        certificate=parsed.tls_certificate,
+        key=parsed.tls_key,
+    )
+
+
+def _run_replicas(parsed: argparse.Namespace) -> None:
+    if parsed.tls_certificate is not None:
+        raise ValueError(
+            "--tls-certificate is for one server; replicas are behind Ray's proxy: put "
+            "TLS in front of it"
+        )
+    from jax_stepcache.serving.robots.on_ray import (
+        gpus_each,
+        ray_application,
+        run_on_ray,
+    )
+
+    source, policy = parsed.params, policy_settings(parsed)
+    application = ray_application(
+        lambda: policy_from(source, **policy),
+        replicas=parsed.replicas,
+        gpus=gpus_each(),
+        **server_settings(parsed),
+    )
+    run_on_ray(application, parsed.host, parsed.port)
+
+
+def policy_settings(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Which policy, and how it samples."""
+    given = {
+        "cache_config": parsed.cache_config,
+        "guidance_scale": parsed.guidance_scale,
+        "most_steps": parsed.most_steps,
+        "embodiment": parsed.embodiment,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    return {"cache_backend": parsed.cache, **given}
+
+
+def server_settings(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Fields of `ServerSettings` that were given."""
+    names = [name.replace("-", "_") for name, *_ in LIMITS]
+    given: dict[str, Any] = {
+        name: value
+        for name in [*names, "sessions"]
+        if (value := getattr(parsed, name)) is not None
+    }
+    given["debug"] = parsed.debug
+    if parsed.token_file is not None:
+        given["token"] = _token(parsed.token_file)
+    from jax_stepcache.serving.robots.settings import ServerSettings
+
+    ServerSettings(**given)
+    return given
+
+
+def _token(file: Path) -> str:
+    token = file.read_text(encoding="utf-8").strip()
+    if not token:
+        raise ValueError(f"--token-file {file} is empty")
+    return token
+
+
+def _check_tls(parsed: argparse.Namespace) -> None:
+    if (parsed.tls_certificate is None) != (parsed.tls_key is None):
+        raise ValueError("--tls-certificate and --tls-key go together")
+    for file in (parsed.tls_certificate, parsed.tls_key):
+        if file is not None and not file.is_file():
+            raise FileNotFoundError(f"there is no file {file}")

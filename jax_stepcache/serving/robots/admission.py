@@ -1,0 +1,35 @@
+"""Who may come in: a token, compared in constant time, and no pages of other sites."""
+
+from __future__ import annotations
+
+import hmac
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+
+_SCHEMES = ("bearer", "api-key")  # the second is openpi's
+
+
+def knows_token(connection: HTTPConnection, token: str | None) -> bool:
+    """Whether a client shows the token; there may be none to show.
+
+    Args:
+        connection: the client's request.
+        token: the server's, or None.
+    """
+    if token is None:
+        return True
+    scheme, _, shown = connection.headers.get("authorization", "").partition(" ")
+    # Compared whatever the scheme is, and as bytes: text must be ASCII.
+    same = hmac.compare_digest(shown.strip().encode(), token.encode())
+    return same and scheme.lower() in _SCHEMES
+
+
+def is_same_site(connection: HTTPConnection) -> bool:
+    """Whether a browser's page, if it is one, came from this server.
+
+    A page from anywhere may open a websocket to 127.0.0.1; its browser says where the
+    page is from. Robots say nothing.
+    """
+    origin = connection.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == connection.headers.get("host")

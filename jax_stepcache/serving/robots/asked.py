@@ -1,0 +1,128 @@
+"""What a robot asks for: the server's part of its message, and the policy's."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from jax_stepcache.errors import brief, unknown_name
+from jax_stepcache.serving.robots.settings import ServerSettings
+
+ENDPOINTS = ("infer", "reset")
+_OWN = {
+    "deadline": "seconds, fewer than the server's",
+    "stats": "true for what the step has cost, beside the actions",
+}
+_LONGEST = 128
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A message, taken apart.
+
+    Attributes:
+        message: what the policy sees.
+        endpoint: of RoboArena's and DreamZero's robots ``infer`` or ``reset``; None of
+            openpi's.
+        session: the id that it names, or None.
+        options: what it asks of the policy.
+        deadline: seconds.
+        stats: whether it wants to know what the step has cost.
+        name: an id of the request.
+    """
+
+    message: Mapping[str, Any]
+    endpoint: str | None
+    session: str | None
+    options: Mapping[str, Any]
+    deadline: float
+    stats: bool
+    name: str = field(default_factory=lambda: secrets.token_hex(6))
+
+
+def options_allowed(policy: Mapping[str, str]) -> dict[str, str]:
+    """What a request may ask for under ``options``: the policy's, and the server's."""
+    return {**policy, **_OWN}
+
+
+def asked(
+    message: Mapping[str, Any], settings: ServerSettings, allowed: Mapping[str, str]
+) -> Asked:
+    """Takes a message apart.
+
+    Args:
+        message: as decoded.
+        settings: the server's limits.
+        allowed: the policy's options.
+
+    Returns:
+        What is asked.
+
+    Raises:
+        ValueError: for what does not fit, naming its key.
+        TypeError: likewise.
+    """
+    rest = dict(message)
+    endpoint = rest.pop("endpoint", None)
+    if endpoint is not None and endpoint not in ENDPOINTS:
+        raise ValueError(unknown_name("endpoint", endpoint, ENDPOINTS))
+    options = rest.pop("options", None)
+    options = {} if options is None else options
+    if not isinstance(options, dict):
+        raise TypeError(f"'options' is {brief(options)}; send a map")
+    known = options_allowed(allowed)
+    for name in options:
+        if name not in known:
+            raise ValueError(unknown_name("option", name, known))
+    own = {name: value for name, value in options.items() if name in allowed}
+    for key, value in rest.items():
+        count = len(value) if getattr(value, "ndim", 0) > 3 else 0
+        if count > settings.max_frames:
+            raise ValueError(
+                f"{key!r} has {count} frames; at most {settings.max_frames} are taken"
+            )
+    return Asked(
+        rest,
+        endpoint,
+        _session(rest.get("session_id")),
+        own,
+        _deadline(options.get("deadline"), settings.deadline),
+        _flag(options.get("stats")),
+    )
+
+
+def _session(given: Any) -> str | None:
+    if isinstance(given, np.ndarray) and given.size == 1:
+        given = given.item()
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, str | int | np.integer):
+        raise TypeError(f"'session_id' is {brief(given)}; send text")
+    name = str(given)
+    if not 1 <= len(name) <= _LONGEST or not name.isprintable():
+        raise ValueError(
+            f"'session_id' is {brief(name)}; send 1 to {_LONGEST} printable characters"
+        )
+    return name
+
+
+def _deadline(given: Any, most: float) -> float:
+    if given is None:
+        return most
+    number = isinstance(given, int | float | np.number) and not isinstance(given, bool)
+    if not number or not math.isfinite(given) or given <= 0:
+        raise ValueError(f"'deadline' is {brief(given)}; send seconds above 0")
+    return min(float(given), most)
+
+
+def _flag(given: Any) -> bool:
+    if given is None:
+        return False
+    if not isinstance(given, bool | np.bool_):
+        raise ValueError(f"'stats' is {brief(given)}; send true or false")
+    return bool(given)

@@ -1,0 +1,45 @@
+"""Logs of a server: one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+
+_FIELDS = ("request", "session", "kind", "seconds", "sessions", "place", "at")
+
+
+class JsonLines(logging.Formatter):
+    """Makes a line of JSON of a record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter.format`."""
+        said: dict[str, object] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        said |= {
+            name: getattr(record, name) for name in _FIELDS if hasattr(record, name)
+        }
+        if record.exc_info:
+            said["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(said, default=str)
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Sends what the server and uvicorn log to standard error, as JSON.
+
+    Args:
+        level: the least that is shown.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    for name in ("jax_stepcache.robots", "uvicorn"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False

@@ -1,0 +1,90 @@
+"""`policy_server`: a pipeline on a port."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from jax_stepcache.errors import brief
+from jax_stepcache.network.offered import offered
+from jax_stepcache.network.registry import open_checkpoint
+from jax_stepcache.serving.robots.policy import Policy
+from jax_stepcache.serving.robots.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from jax_stepcache.serving.robots.running import PolicyServer
+
+
+def policy_server(pipeline: Any, **settings: Any) -> PolicyServer:
+    """Makes a server for robots, with openpi's and DreamZero's messages.
+
+    Args:
+        pipeline: a pipeline whose model says how robots are served by it, such as
+            `DreamZeroPipeline.from_folder(...)`; or a `Policy` of your own.
+        **settings: fields of `ServerSettings`.
+
+    Returns:
+        The server; it does not run yet.
+
+    Raises:
+        TypeError: for what cannot be served, or settings that there are not.
+        ValueError: for settings that do not fit.
+        ImportError: without the extra ``robot``.
+    """
+    policy = as_policy(pipeline)
+    checked = ServerSettings(**settings)
+    try:
+        from jax_stepcache.serving.robots.running import PolicyServer
+    except ImportError as error:
+        raise ImportError(
+            f"serving robots needs more: pip install 'jax-stepcache[robot]' ({error})"
+        ) from error
+    return PolicyServer(policy, checked)
+
+
+def policy_from(source: str | os.PathLike[str], **settings: Any) -> Policy:
+    """Loads a model to be served to robots.
+
+    Args:
+        source: a bundled model's name, or a checkpoint, as of `load_params`.
+        **settings: of the model's ``load_policy``: ``most_steps``, and those of its
+            pipeline, such as ``cache_backend``.
+
+    Returns:
+        The policy.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+        ValueError: for a model that no robot is served by, or settings that do not fit.
+    """
+    model = open_checkpoint(source).model
+    load = offered(model, "load_policy")
+    if load is None:
+        raise ValueError(
+            f"{model.name} acts for no robot; 'tabletop' does, and DreamZero's folders"
+        )
+    return load(source, **settings)
+
+
+def as_policy(given: Any) -> Policy:
+    """The policy that a pipeline is served as.
+
+    Args:
+        given: a pipeline, or a policy already.
+
+    Returns:
+        The policy.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    if isinstance(given, Policy):
+        return given
+    model = getattr(given, "model", None)
+    serve = None if model is None else offered(model, "policy_of")
+    if serve is None:
+        raise TypeError(
+            f"{brief(given)} cannot be served to robots: give a DreamZeroPipeline, or "
+            "a Policy of your own"
+        )
+    return serve(given)

@@ -1,0 +1,105 @@
+"""What a policy offers so that robots can be served: sessions, stepped together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+
+class Reply(NamedTuple):
+    """What a control step gives one robot.
+
+    Attributes:
+        session: to go on with; the one before it may have been given away.
+        actions: float32 (A, n), one row for each control step of the robot.
+        computed: bool (steps,), which steps of the sampler ran the network.
+    """
+
+    session: Any
+    actions: np.ndarray
+    computed: np.ndarray
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A policy that robots are served by. One thread at a time calls it.
+
+    Sessions are the policy's own: the server holds them, and looks into none.
+
+    Attributes:
+        metadata: what a robot is told when it connects; msgpack's types.
+        options: what a request may ask for under ``options``: of each name in words
+            what is allowed.
+    """
+
+    metadata: Mapping[str, Any]
+    options: Mapping[str, str]
+
+    def open(self) -> Any:
+        """Begins a robot's session. Quick: nothing is computed."""
+        ...
+
+    def check(
+        self, session: Any, message: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> None:
+        """Looks at a request, and computes nothing.
+
+        Args:
+            session: where the robot stands.
+            message: what it sent.
+            options: what it asks for; names of `options` only.
+
+        Raises:
+            ValueError: for what does not fit, naming its key.
+            TypeError: for what is of another kind; likewise.
+        """
+        ...
+
+    def step_many(
+        self,
+        sessions: Sequence[Any],
+        messages: Sequence[Mapping[str, Any]],
+        options: Sequence[Mapping[str, Any]],
+    ) -> list[Reply]:
+        """Takes a control step with each of several robots, each as if it were alone.
+
+        Args:
+            sessions: all different.
+            messages: one of each.
+            options: likewise.
+
+        Returns:
+            The replies, in the same order, with their arrays on the host.
+
+        Raises:
+            ValueError: before anything is computed; all sessions are unchanged then.
+            TypeError: likewise.
+        """
+        ...
+
+    def reset(self, session: Any) -> Any:
+        """The session after the robot has begun another episode."""
+        ...
+
+    def film(self, session: Any) -> np.ndarray:
+        """What the robot has imagined lately, uint8 (F, H, W, 3), F may be 0."""
+        ...
+
+    def save(self, folder: Path, session: Any) -> None:
+        """Writes a session into an empty folder."""
+        ...
+
+    def load(self, folder: Path) -> Any:
+        """Reads a session, bit for bit.
+
+        Raises:
+            ValueError: if it is damaged, or of another policy.
+        """
+        ...
+
+    def example(self, step: int) -> Mapping[str, Any]:
+        """A message, to compile for: of a session's first step (0) or a later one."""
+        ...

@@ -1,0 +1,206 @@
+"""A policy, its worker, and the sessions: what the connections of a server share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jax_stepcache.serving.robots.asked import Asked
+from jax_stepcache.serving.robots.metrics import Metrics
+from jax_stepcache.serving.robots.policy import Policy
+from jax_stepcache.serving.robots.refused import Refused
+from jax_stepcache.serving.robots.saved import restore, save
+from jax_stepcache.serving.robots.sessions import Held, Sessions
+from jax_stepcache.serving.robots.settings import ServerSettings
+from jax_stepcache.serving.robots.waiting import Answered, Ticket, sizes
+from jax_stepcache.serving.robots.worker import Worker
+
+_log = logging.getLogger("jax_stepcache.robots")
+_TICK = 1.0  # seconds between looks for idle sessions
+
+
+class Service:
+    """What is behind the socket.
+
+    Attributes:
+        policy: what is served.
+        settings: how.
+        metrics: what is counted.
+        sessions: of all robots.
+        worker: the thread that runs the policy.
+        connections: how many there are.
+        answering: how many of them have a request that is not answered yet.
+        ready: whether all programs are compiled.
+        draining: whether no new request is taken any more.
+        failure: why it will never be ready, or None.
+    """
+
+    def __init__(self, policy: Policy, settings: ServerSettings) -> None:
+        """Makes one that has not begun.
+
+        Args:
+            policy: what is served; nobody else may use it any more.
+            settings: how.
+        """
+        self.policy, self.settings = policy, settings
+        self.metrics = Metrics()
+        self.worker = Worker(
+            policy,
+            slots=settings.slots,
+            places=settings.places,
+            gather=settings.gather,
+            metrics=self.metrics,
+        )
+        self.sessions = Sessions(
+            settings.max_sessions, settings.session_ttl, time.monotonic, 1.0
+        )
+        self.connections = self.answering = 0
+        self.ready = self.draining = False
+        self.failure: BaseException | None = None
+        self._tasks: list[asyncio.Task] = []
+        watched = {
+            "queue_length": ("Requests that wait", self.worker.waiting),
+            "slots_in_use": ("Robots being stepped", lambda: self.worker.running),
+            "sessions": ("Sessions", lambda: len(self.sessions)),
+            "connections": ("Connections", lambda: self.connections),
+        }
+        for name, (said, ask) in watched.items():
+            self.metrics.watch(name, said, ask)
+
+    async def begin(self) -> None:
+        """Starts the worker, which compiles and restores before it serves."""
+        self.worker.start()
+        self._tasks = [
+            asyncio.create_task(self._prepare()),
+            asyncio.create_task(self._forget_idle()),
+        ]
+
+    async def drain(self) -> None:
+        """Takes no new request, and waits for those that are under way."""
+        self.draining = True
+        until = time.monotonic() + self.settings.drain
+        while self._busy() and time.monotonic() < until:
+            await asyncio.sleep(0.01)
+
+    def _busy(self) -> bool:
+        return self.answering > 0 or not self.worker.idle()
+
+    async def end(self) -> None:
+        """Drains, saves sessions, and stops the worker."""
+        await self.drain()
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        folder = self.settings.folder
+        # Before all are restored, what is there would be replaced by less.
+        if folder is not None and self.ready:
+            job = self.worker.call(lambda: save(folder, self.policy, self.sessions))
+            saved = await asyncio.wrap_future(job)
+            _log.info("sessions saved", extra={"sessions": saved})
+        await asyncio.to_thread(self.worker.stop)
+
+    async def ask(self, asked: Asked, session: str, own: bool) -> Answered:
+        """Takes a control step for a robot.
+
+        Args:
+            asked: what it wants.
+            session: the id of its session.
+            own: whether a session that begins now ends with the connection.
+
+        Returns:
+            The answer.
+
+        Raises:
+            Refused: if there is none; whatever is raised, the request has ended.
+        """
+        self.check_open()
+        held = self.sessions.get(session, self.policy.open, own)
+        now = time.monotonic()
+        ticket = Ticket(
+            held, asked.message, asked.options, now, now + asked.deadline, asked.name
+        )
+        try:
+            self.worker.submit(ticket)
+            answer = asyncio.wrap_future(ticket.future)
+            return await asyncio.wait_for(answer, asked.deadline)
+        except TimeoutError:
+            raise Refused(
+                "deadline",
+                f"no answer within {asked.deadline:g} s",
+                self.worker.retry_after(),
+            ) from None
+        finally:
+            # For whoever waits no more: a request that has ended is in no queue.
+            self.worker.cancel(ticket)
+            self.sessions.done(held)
+
+    async def reset(self, session: str) -> None:
+        """Resets a robot's session, if there is one."""
+        self.check_open()
+        held = self.sessions.find(session)
+        if held is not None:
+            await asyncio.wrap_future(self.worker.call(lambda: self._reset(held)))
+
+    async def film(self, session: str) -> np.ndarray | None:
+        """What a robot imagined lately, uint8 (F, H, W, 3); None without a session."""
+        held = self.sessions.find(session)
+        if held is None:
+            return None
+        return await asyncio.wrap_future(self.worker.call(lambda: self._film(held)))
+
+    def _reset(self, held: Held) -> None:
+        if held.session is not None:
+            held.session = self.policy.reset(held.session)
+
+    def _film(self, held: Held) -> np.ndarray | None:
+        return None if held.session is None else self.policy.film(held.session)
+
+    def check_open(self) -> None:
+        """Raises `Refused` while programs are compiled, and while the server drains."""
+        if self.draining:
+            raise Refused(
+                "draining", "the server is stopping; another may be there soon", 1.0
+            )
+        if not self.ready:
+            raise Refused("overloaded", "the server is compiling", 1.0)
+
+    async def _prepare(self) -> None:
+        try:
+            await self._compile_and_restore()
+        except Exception as error:
+            _log.exception("the policy cannot be served")
+            self.failure = error
+        else:
+            self.ready = True
+            _log.info("ready")
+
+    async def _compile_and_restore(self) -> None:
+        await asyncio.wrap_future(self.worker.call(self._compile))
+        folder = self.settings.folder
+        if folder is not None:
+            job = self.worker.call(lambda: restore(folder, self.policy, self.sessions))
+            restored = await asyncio.wrap_future(job)
+            _log.info("sessions restored", extra={"sessions": restored})
+
+    def _compile(self) -> None:
+        """Runs each number of robots that may be stepped together."""
+        for robots in sizes(self.settings.slots):
+            sessions: list[Any] = [self.policy.open() for _ in range(robots)]
+            for step in range(2):
+                message: Mapping[str, Any] = self.policy.example(step)
+                replies = self.policy.step_many(
+                    sessions, [message] * robots, [{}] * robots
+                )
+                sessions = [reply.session for reply in replies]
+
+    async def _forget_idle(self) -> None:
+        while True:
+            await asyncio.sleep(min(_TICK, self.settings.session_ttl / 2))
+            self.sessions.forget_idle()

@@ -1,0 +1,145 @@
+"""The sessions of all robots: who has one, who was here lately, who is forgotten."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from jax_stepcache.serving.robots.refused import Refused
+
+
+@dataclass(eq=False)
+class Held:
+    """A session in the server's hands.
+
+    Attributes:
+        name: its id.
+        session: the policy's own; only the worker's thread replaces it. None where it
+            was lost with a failed step.
+        used: when it was last asked for.
+        pending: requests that wait for it or run.
+        gone: whether it has ended, or ends with the last of them.
+        steps: control steps taken.
+        calls: network calls that they took.
+        skipped: calls that the cache saved.
+        own: whether it belongs to one connection, and ends with it.
+        answered: when its last request was answered.
+        gap: seconds from an answer to the next request, the last time.
+    """
+
+    name: str
+    session: Any
+    used: float
+    own: bool
+    pending: int = 0
+    gone: bool = False
+    steps: int = 0
+    calls: int = 0
+    skipped: int = 0
+    answered: float = math.inf
+    gap: float = 0.0
+
+
+class Sessions:
+    """Sessions by id. Any thread may ask."""
+
+    def __init__(
+        self, most: int, ttl: float, clock: Callable[[], float], retry_after: float
+    ) -> None:
+        """Holds none.
+
+        Args:
+            most: how many there may be.
+            ttl: seconds without a request after which one is forgotten.
+            clock: tells seconds.
+            retry_after: what is told where there is no room.
+        """
+        self._most, self._ttl, self._clock = most, ttl, clock
+        self._retry_after = retry_after
+        self._held: dict[str, Held] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._held)
+
+    def __iter__(self) -> Iterator[Held]:
+        """All of them, those that were asked for lately last."""
+        with self._lock:
+            held = list(self._held.values())
+        return iter(sorted(held, key=lambda one: one.used))
+
+    def find(self, name: str) -> Held | None:
+        """The session of an id, if there is one."""
+        return self._held.get(name)
+
+    def get(self, name: str, begin: Callable[[], Any], own: bool = False) -> Held:
+        """The session of an id, begun if there is none; a request for it is pending.
+
+        Args:
+            name: the id.
+            begin: makes a session.
+            own: whether a new one belongs to one connection.
+
+        Returns:
+            The session; `done` says when the request has ended.
+
+        Raises:
+            Refused: if there is no room for another.
+        """
+        with self._lock:
+            self._forget_idle()
+            held = self._held.get(name)
+            if held is None:
+                if len(self._held) >= self._most:
+                    raise Refused(
+                        "overloaded",
+                        f"there are {self._most} sessions, and none has been idle for "
+                        f"{self._ttl:g} s",
+                        self._retry_after,
+                    )
+                held = Held(name, begin(), self._clock(), own)
+                self._held[name] = held
+            held.pending += 1
+            held.used = self._clock()
+            return held
+
+    def done(self, held: Held) -> None:
+        """A request for a session has ended."""
+        with self._lock:
+            held.pending -= 1
+            held.used = self._clock()
+            if (held.gone or held.session is None) and not held.pending:
+                self._drop(held)
+
+    def drop(self, held: Held) -> None:
+        """Forgets a session, at once or when its last request has ended."""
+        with self._lock:
+            held.gone = True
+            if not held.pending:
+                self._drop(held)
+
+    def put(self, name: str, session: Any) -> None:
+        """Takes a session that was saved."""
+        with self._lock:
+            self._held[name] = Held(name, session, self._clock(), own=False)
+
+    def forget_idle(self) -> None:
+        """Forgets who has not been here for long."""
+        with self._lock:
+            self._forget_idle()
+
+    def _forget_idle(self) -> None:
+        before = self._clock() - self._ttl
+        for held in [one for one in self._held.values() if one.used < before]:
+            if not held.pending:
+                self._drop(held)
+
+    def _drop(self, held: Held) -> None:
+        held.gone = True
+        if self._held.get(held.name) is held:
+            del self._held[held.name]
+        held.session = None

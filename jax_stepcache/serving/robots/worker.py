@@ -1,0 +1,289 @@
+"""The one thread that runs the policy: gathers requests that wait, and steps them."""
+
+from __future__ import annotations
+
+import collections
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from jax_stepcache.serving.context import context_here
+from jax_stepcache.serving.robots.metrics import Metrics
+from jax_stepcache.serving.robots.policy import Policy, Reply
+from jax_stepcache.serving.robots.refused import Refused
+from jax_stepcache.serving.robots.sessions import Held
+from jax_stepcache.serving.robots.waiting import Answered, Ticket, Waiting
+
+_log = logging.getLogger("jax_stepcache.robots")
+_Result = TypeVar("_Result")
+
+
+class Worker:
+    """Runs a policy in a thread of its own; other threads submit.
+
+    Attributes:
+        running: how many robots are being stepped.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        slots: int,
+        places: int,
+        gather: float,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Makes one that has not begun.
+
+        Args:
+            policy: nobody else may call it from now on.
+            slots: see `ServerSettings`; so are the next two.
+            places: likewise.
+            gather: likewise.
+            metrics: told of each step.
+            clock: tells seconds.
+        """
+        self._policy, self._slots, self._gather = policy, slots, gather
+        self._metrics, self._clock = metrics, clock
+        self._waiting = Waiting(places)
+        self._jobs: collections.deque[tuple[Callable[[], Any], Future]] = (
+            collections.deque()
+        )
+        self._wake = threading.Condition()
+        self._stopping = False
+        self.running = 0
+        # Seconds that steps took lately, and who was answered by the last one.
+        self._usual = 0.0
+        self._answered: list[Held] = []
+        # JAX's switches are those of whoever made the worker.
+        self._context = context_here()
+        self._thread = threading.Thread(
+            target=contextvars.copy_context().run,
+            args=(self._run,),
+            name="jax-stepcache-robots",
+            daemon=True,
+        )
+
+    def start(self) -> None:
+        """Begins."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread after the step that is under way; those who wait are told."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def submit(self, ticket: Ticket) -> None:
+        """Lets a request wait for its step.
+
+        Raises:
+            Refused: if too many wait already, or the worker has stopped.
+        """
+        with self._wake:
+            if self._stopping:
+                raise Refused("draining", "the server is stopping")
+            self._waiting.put(ticket, self.retry_after())
+            ticket.held.gap = self._clock() - ticket.held.answered
+            self._wake.notify_all()
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Takes a request out, if it still waits; its future is not ended."""
+        with self._wake:
+            self._waiting.remove(ticket)
+
+    def call(self, job: Callable[[], _Result]) -> Future[_Result]:
+        """Runs something between two steps, where the policy may be used."""
+        future: Future[_Result] = Future()
+        with self._wake:
+            if self._stopping:
+                future.set_exception(Refused("draining", "the server is stopping"))
+                return future
+            self._jobs.append((job, future))
+            self._wake.notify_all()
+        return future
+
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return len(self._waiting)
+
+    def idle(self) -> bool:
+        """Whether nothing waits or runs."""
+        with self._wake:
+            return not (len(self._waiting) or self.running or self._jobs)
+
+    def retry_after(self) -> float:
+        """Seconds until those who wait now will have been served."""
+        rounds = -(-max(len(self._waiting), 1) // self._slots)
+        return max(rounds * self._usual, 0.01)
+
+    def _run(self) -> None:
+        with self._context.entered():
+            self._serve()
+
+    def _serve(self) -> None:
+        while self._turn():
+            pass
+        with self._wake:
+            left, jobs = self._waiting.all(), list(self._jobs)
+        stopping = Refused("draining", "the server is stopping")
+        for ticket in left:
+            _end(ticket, stopping)
+        for _, future in jobs:
+            future.set_exception(stopping)
+
+    def _turn(self) -> bool:
+        """Does what there is to do. A method: a thread that waits holds nothing then.
+
+        Returns:
+            Whether there may be more.
+        """
+        with self._wake:
+            self._wake.wait_for(
+                lambda: self._jobs or len(self._waiting) or self._stopping
+            )
+            if self._stopping:
+                return False
+            jobs, self._jobs = self._jobs, collections.deque()
+            self._wait_for_others()
+            late = self._waiting.late(self._clock())
+            batch = self._waiting.take(self._slots)
+            self.running = len(batch)
+        for ticket in late:
+            _end(ticket, Refused("deadline", "the deadline passed before its step"))
+        for job, future in jobs:
+            _do(job, future)
+        if batch:
+            self._step(batch)
+        with self._wake:
+            self.running = 0
+        return True
+
+    def _wait_for_others(self) -> None:
+        """Waits a moment for robots that were answered a moment ago; under the lock.
+
+        Robots that are stepped together ask together again. Without this the first of
+        them would be stepped alone, and the others would wait for that. One that took
+        longer the last time is not awaited.
+        """
+        window = min(self._gather, self._usual / 2)
+        until = self._clock() + window
+        coming = [
+            held
+            for held in self._answered
+            if held.gap <= window and held.answered + window > self._clock()
+        ]
+        self._answered = []
+        if not len(self._waiting):
+            return
+        self._wake.wait_for(
+            lambda: (
+                self._waiting.ready() >= self._slots
+                or all(map(self._waiting.has, coming))
+                or self._stopping
+            ),
+            timeout=max(until - self._clock(), 0),
+        )
+
+    def _step(self, batch: list[Ticket]) -> None:
+        # As they are now: a session may be forgotten meanwhile.
+        sessions = [(ticket, ticket.held.session) for ticket in batch]
+        fit = [one for one in sessions if self._fits(*one)]
+        # One bad request fewer may be no power of two: then the rest goes in two steps.
+        while fit:
+            some = fit[: 1 << (len(fit).bit_length() - 1)]
+            fit = fit[len(some) :]
+            self._step_together(some)
+
+    def _fits(self, ticket: Ticket, session: Any) -> bool:
+        if session is None:
+            lost = "the session was lost with a step that failed; ask again for another"
+            _end(ticket, Refused("internal", lost))
+            return False
+        try:
+            self._policy.check(session, ticket.message, ticket.options)
+        except (ValueError, TypeError) as error:
+            _end(ticket, Refused("bad_request", str(error)))
+            return False
+        except Exception as error:
+            _log.exception("check failed", extra={"request": ticket.name})
+            _end(ticket, error)
+            return False
+        return True
+
+    def _step_together(self, some: list[tuple[Ticket, Any]]) -> None:
+        begun = self._clock()
+        tickets = [ticket for ticket, _ in some]
+        try:
+            replies = self._policy.step_many(
+                [session for _, session in some],
+                [ticket.message for ticket in tickets],
+                [ticket.options for ticket in tickets],
+            )
+        except (ValueError, TypeError) as error:
+            # Nothing was computed, so each can still be stepped by itself.
+            if len(tickets) > 1:
+                for one in some:
+                    self._step_together([one])
+            else:
+                _end(tickets[0], Refused("bad_request", str(error)))
+            return
+        except Exception as error:
+            _log.exception("step failed", extra={"request": tickets[0].name})
+            for ticket in tickets:
+                ticket.held.session = None
+                _end(ticket, error)
+            return
+        now = self._clock()
+        self._usual = (
+            now - begun
+            if not self._usual
+            else (0.8 * self._usual + 0.2 * (now - begun))
+        )
+        self._metrics.step(len(tickets), now - begun)
+        for ticket, reply in zip(tickets, replies, strict=True):
+            self._answer(ticket, reply, begun, now, len(tickets))
+
+    def _answer(
+        self, ticket: Ticket, reply: Reply, begun: float, now: float, together: int
+    ) -> None:
+        held, ran = ticket.held, int(reply.computed.sum())
+        held.session = reply.session
+        if held.gone:  # meanwhile: its memory is not kept
+            held.session = None
+        held.steps += 1
+        held.calls += ran
+        held.skipped += len(reply.computed) - ran
+        self._metrics.calls(ran, len(reply.computed) - ran)
+        held.answered = now
+        self._answered.append(held)
+        waited = begun - ticket.came
+        answer = Answered(reply.actions, reply.computed, now - begun, waited, together)
+        _end(ticket, answer)
+
+
+def _end(ticket: Ticket, outcome: Answered | BaseException) -> None:
+    """Gives a request its one outcome, unless whoever asked has gone."""
+    if not ticket.future.set_running_or_notify_cancel():
+        return
+    if isinstance(outcome, BaseException):
+        ticket.future.set_exception(outcome)
+    else:
+        ticket.future.set_result(outcome)
+
+
+def _do(job: Callable[[], Any], future: Future) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(job())
+    except BaseException as error:
+        future.set_exception(error)

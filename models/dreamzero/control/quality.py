@@ -1,0 +1,156 @@
+"""What a robot may ask of its control step: steps, thresholds, budget, guidance.
+
+Only numbers that the compiled program takes as data, so that no request makes others
+wait for a compiler.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import numpy as np
+
+from jax_stepcache.backends import (
+    CacheBackend,
+    CacheDiTBackend,
+    DiffusionCacheConfig,
+    FirstBlockCacheBackend,
+    MagCacheBackend,
+    SeaCacheBackend,
+    StepCacheBackend,
+    TeaCacheBackend,
+    TunedBackend,
+)
+from jax_stepcache.check import check_count, check_numbers
+from jax_stepcache.errors import brief, unknown_name
+
+from .pipeline import LatentPipeline
+
+# What a cache compares with, which is data of its program, by backend.
+_THRESHOLDS: Mapping[type[CacheBackend], tuple[str, ...]] = MappingProxyType(
+    {
+        StepCacheBackend: ("velocity_sim_thresholds", "velocity_skip_countdowns"),
+        TeaCacheBackend: ("rel_l1_thresh",),
+        CacheDiTBackend: ("residual_diff_threshold",),
+        FirstBlockCacheBackend: ("threshold",),
+        MagCacheBackend: ("mag_threshold",),
+        SeaCacheBackend: ("sea_threshold",),
+    }
+)
+
+
+class Quality:
+    """What is allowed, and what becomes of it.
+
+    Attributes:
+        options: of each name in words what is allowed.
+        most_steps: solver steps that a request may ask for.
+    """
+
+    def __init__(self, pipeline: LatentPipeline, most_steps: int | None = None) -> None:
+        """Looks at a pipeline.
+
+        Args:
+            pipeline: whose steps are taken.
+            most_steps: solver steps that a request may ask for; None for the model's
+                own number.
+        """
+        self._pipeline = pipeline
+        own = pipeline.model.defaults.num_inference_steps
+        self.most_steps = own if most_steps is None else most_steps
+        check_count("most_steps", self.most_steps, own)
+        backend = pipeline.cache_backend
+        self._thresholds = _THRESHOLDS.get(type(backend), ()) if backend else ()
+        self.options: dict[str, str] = {}
+        # Other caches bring steps of their own, or a mask that is made for a number.
+        if backend is None or self._thresholds:
+            self.options["num_inference_steps"] = f"1 to {self.most_steps}"
+        if self._thresholds:
+            names = ", ".join(self._thresholds)
+            self.options["cache_config"] = f"a map with {names}"
+        if isinstance(backend, TunedBackend):
+            budgets = ", ".join(map(str, self._budgets()))
+            self.options["budget"] = f"network calls, one of {budgets}"
+        if pipeline.guided:
+            self.options["guidance_scale"] = "a number other than 1"
+
+    def asked(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Makes options of `LatentPipeline.step_many` of what a robot asks for.
+
+        Args:
+            options: names of `options` only.
+
+        Returns:
+            The options of this robot.
+
+        Raises:
+            ValueError: for what is not allowed, naming it.
+            TypeError: likewise.
+        """
+        given = dict(options)
+        steps = given.get("num_inference_steps")
+        if steps is not None:
+            check_count("num_inference_steps", steps, 1)
+            if int(steps) > self.most_steps:
+                raise ValueError(
+                    f"num_inference_steps is {steps}; at most {self.most_steps} are "
+                    "taken here"
+                )
+            given["num_inference_steps"] = int(steps)
+        scale = given.get("guidance_scale")
+        if scale is not None:
+            check_numbers("guidance_scale", scale)
+            if scale == 1:
+                raise ValueError("guidance_scale is 1; sessions here are guided")
+            given["guidance_scale"] = float(scale)
+        if "cache_config" in given:
+            config = given.pop("cache_config")
+            if not isinstance(config, Mapping):
+                raise TypeError(f"cache_config is {brief(config)}; send a map")
+            for name in config:
+                if name not in self._thresholds:
+                    raise ValueError(unknown_name("threshold", name, self._thresholds))
+            given["cache"] = self._backend(config, steps)
+        if "budget" in given:
+            check_count("budget", given["budget"], 1)
+            given["cache"] = self._backend({"budget": int(given.pop("budget"))}, None)
+        return given
+
+    def _budgets(self) -> list[int]:
+        """Those that may stand in place of the pipeline's own."""
+        found = []
+        for budget in range(1, self.most_steps + 1):
+            with contextlib.suppress(ValueError):
+                self._backend({"budget": budget}, None)
+                found.append(budget)
+        return found
+
+    def _backend(self, config: Mapping[str, Any], steps: int | None) -> CacheBackend:
+        """The pipeline's backend with other numbers."""
+        backend = self._pipeline.cache_backend
+        assert backend is not None  # or there would be no such option
+        other = type(backend)(
+            DiffusionCacheConfig.from_dict({**vars(backend.config), **config})
+        )
+        model = self._pipeline.model
+        steps = model.defaults.num_inference_steps if steps is None else steps
+        ours, theirs = (
+            _structure((one.tables(model, {}), one.policy(model, steps)))
+            for one in (backend, other)
+        )
+        if ours != theirs:
+            own = {name: getattr(backend.config, name) for name in config}
+            raise ValueError(
+                f"{brief(dict(config))[1:-1]} would be another program than the "
+                f"server's {brief(own)[1:-1]}; give other numbers, and as many"
+            )
+        return other
+
+
+def _structure(policy: Any) -> Any:
+    leaves, tree = jax.tree.flatten(policy)
+    return tree, [(np.shape(x), np.result_type(x)) for x in leaves]

@@ -1,0 +1,82 @@
+"""DreamZero behind a socket, with the original's messages."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jax_stepcache.models.dreamzero import DreamZeroPipeline, policy_of
+from jax_stepcache.serving.robots.opening import policy_from
+
+from .messages import message
+from .whole import tiny, tiny_folder
+
+ROBOARENA = {
+    "needs_wrist_camera": True,
+    "n_external_cameras": 2,
+    "needs_stereo_camera": False,
+    "needs_session_id": True,
+    "action_space": "joint_position",
+}
+
+
+@pytest.mark.slow
+def test_the_metadata_is_the_originals():
+    """RoboArena's client makes an object of exactly these."""
+    policy = policy_of(tiny())
+    said = dict(policy.metadata)
+    assert len(said.pop("image_resolution")) == 2
+    assert said == ROBOARENA
+
+
+@pytest.mark.slow
+def test_a_pipeline_without_encoders_is_not_served():
+    """And a robot of another kind says which keys it has."""
+    with pytest.raises(ValueError, match="has no encoders"):
+        policy_of(DreamZeroPipeline(tiny().params))
+    policy = policy_from(tiny_folder(), embodiment="agibot", cache_backend="none")
+    assert "observation/top_head" in policy.metadata["keys"]
+
+
+@pytest.mark.slow
+def test_a_robot_is_served():
+    """Packed (24, 8) as the pipeline gives it by itself, reset, errors by key, film."""
+    from tests.serving.robots.toy import Robot, serving
+
+    pipeline = tiny()
+    two = {"num_inference_steps": 2}
+    with serving(policy_of(pipeline), slots=1) as (_, url), Robot(url) as robot:
+        assert robot.metadata["needs_session_id"] is True
+        asked = {"endpoint": "infer", "options": two}
+        first = robot.ask(**message(), **asked)
+        later = robot.ask(**message(frames=4, seed=1), **asked)
+        told = robot.ask(**message(frames=4, wrist_image_left=None), **asked)
+        assert "'observation/wrist_image_left'" in told["message"]
+        again = robot.ask(**message(frames=4, seed=1), **asked)
+        assert robot.ask(endpoint="reset") == "reset successful"
+        anew = robot.ask(**message(), **asked)
+    assert (first.shape, first.dtype) == ((24, 8), np.float32)
+    step = pipeline(pipeline.start(), message(), donate=False, **two)
+    np.testing.assert_allclose(first, step.reply, atol=1e-4)
+    step = pipeline(step.session, message(frames=4, seed=1), donate=False, **two)
+    np.testing.assert_allclose(later, step.reply, atol=1e-4)
+    step = pipeline(step.session, message(frames=4, seed=1), donate=False, **two)
+    np.testing.assert_allclose(again, step.reply, atol=1e-4)
+    np.testing.assert_allclose(anew, first, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_session_is_saved_and_its_film_is_bounded(tmp_path):
+    """A robot that is never reset would fill the host's memory with latents."""
+    policy = policy_of(tiny())
+    session, own = policy.open(), {"num_inference_steps": 1}
+    for i in range(10):
+        (reply,) = policy.step_many([session], [message(seed=i)], [own])
+        session = reply.session
+    assert len(session.film) == 8
+    assert policy.film(session).shape[0] > 8
+    policy.save(tmp_path, session)
+    again = policy.load(tmp_path)
+    ours = policy.step_many([again], [message(seed=99)], [own])[0].actions
+    wanted = policy.step_many([session], [message(seed=99)], [own])[0].actions
+    np.testing.assert_array_equal(ours, wanted)

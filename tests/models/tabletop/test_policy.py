@@ -1,0 +1,176 @@
+"""The tabletop served: each robot as if alone, sessions on disk, requests as data."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from jax_stepcache.models.tabletop import policy_of
+from jax_stepcache.models.tabletop.message import read
+from jax_stepcache.models.tabletop.policy import load_policy
+from jax_stepcache.serving.robots.policy import Policy
+
+CONFIG = {"velocity_sim_thresholds": [0.97], "velocity_skip_countdowns": [3]}
+
+
+def message(seed=0, frames=2, **changed):
+    rng = np.random.default_rng(seed)
+    sent = {
+        "observation/image": rng.integers(0, 256, (frames, 32, 32, 3), np.uint8),
+        "observation/state": rng.uniform(0, 1, 2).astype(np.float32),
+        "prompt": "Reach the green block.",
+    }
+    sent |= {
+        key if key == "prompt" else f"observation/{key}": x
+        for key, x in changed.items()
+    }
+    return {key: value for key, value in sent.items() if value is not None}
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return load_policy("tabletop", cache_backend="step_cache", cache_config=CONFIG)
+
+
+def _walk(policy, seeds):
+    session = policy.open()
+    for seed in seeds:
+        (reply,) = policy.step_many([session], [message(seed)], [{}])
+        session = reply.session
+    return session
+
+
+def _copies(policy, session, folder, count):
+    """Through a file: a step gives its session away."""
+    folder.mkdir()
+    policy.save(folder, session)
+    return [policy.load(folder) for _ in range(count)]
+
+
+@pytest.mark.slow
+def test_robots_together_are_each_as_if_alone(policy, tmp_path):
+    """Own place in the window, prompt and options; and a saved session goes on as the
+    one that was saved."""
+    walks = [_walk(policy, range(n)) for n in (0, 2)]
+    pairs = [
+        _copies(policy, walk, tmp_path / str(i), 2) for i, walk in enumerate(walks)
+    ]
+    seen = [message(7), message(8, prompt="go to RED")]
+    asked = [
+        {"num_inference_steps": 9},
+        {"cache_config": {"velocity_sim_thresholds": [-1.0]}, "guidance_scale": 1.5},
+    ]
+    alone = [
+        policy.step_many([pair[0]], [one], [own])[0]
+        for pair, one, own in zip(pairs, seen, asked, strict=True)
+    ]
+    together = policy.step_many([pair[1] for pair in pairs], seen, asked)
+    for ours, wanted in zip(together, alone, strict=True):
+        assert ours.computed.tolist() == wanted.computed.tolist()
+        np.testing.assert_allclose(ours.actions, wanted.actions, atol=1e-5)
+        assert ours.session.steps == wanted.session.steps
+    assert [len(one.computed) for one in together] == [9, 16]
+    assert policy.film(together[1].session).shape == (2, 32, 32, 3)
+    direct = policy.step_many(walks[1:], seen[1:], asked[1:])[0]
+    np.testing.assert_array_equal(direct.actions, alone[1].actions)
+
+
+@pytest.mark.slow
+def test_no_request_compiles(policy):
+    """Whatever it may ask for is data of the program that serves all."""
+    session = _walk(policy, range(3))
+    compiled = []
+
+    def listen(event, seconds, **_):
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    for own in (
+        {"num_inference_steps": 3},
+        {"cache_config": {"velocity_skip_countdowns": [5]}},
+        {"guidance_scale": 7.0, "num_inference_steps": 16},
+    ):
+        (reply,) = policy.step_many([session], [message(1, frames=1)], [own])
+        session = reply.session
+    assert not compiled
+    jax.jit(lambda x: x + 41)(1.0)
+    assert compiled  # or nothing was listened to
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_it_is_a_policy(policy):
+    """And says in words what a request may ask for."""
+    assert isinstance(policy, Policy)
+    assert policy.options.keys() == {
+        "num_inference_steps",
+        "cache_config",
+        "guidance_scale",
+    }
+    tuned = load_policy("tabletop", cache_backend="tuned", cache_config={"budget": 5})
+    assert "one of 4, 5, 6" in tuned.options["budget"]
+    assert "num_inference_steps" not in tuned.options
+    assert policy_of(policy._pipeline).options == policy.options
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"num_inference_steps": 17}, "at most 16"),
+        ({"num_inference_steps": 0}, "num_inference_steps is 0"),
+        ({"num_inference_steps": 2.5}, "num_inference_steps is 2.5"),
+        ({"guidance_scale": 1.0}, "guidance_scale is 1"),
+        ({"guidance_scale": np.inf}, "guidance_scale is inf"),
+        ({"cache_config": {"velocity_sim_threshold": [0.9]}}, "Did you mean"),
+        ({"cache_config": {"rel_l1_thresh": 0.9}}, "unknown threshold"),
+        (
+            {
+                "cache_config": {
+                    "velocity_sim_thresholds": [0.9, 0.8],
+                    "velocity_skip_countdowns": [3, 2],
+                }
+            },
+            "would be another program",
+        ),
+        ({"cache_config": {"velocity_sim_thresholds": [np.nan]}}, "velocity_sim_thr"),
+    ],
+)
+def test_what_a_request_may_not_ask_is_named(policy, options, words):
+    """Above all what would compile: no robot makes others wait for that."""
+    with pytest.raises(ValueError, match=words):
+        policy.check(policy.open(), message(), options)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"image": None}, "lacks 'observation/image'"),
+        ({"image": np.zeros((32, 32), np.uint8)}, "'observation/image' has shape"),
+        ({"image": np.zeros((0, 32, 32, 3), np.uint8)}, "'observation/image' has sha"),
+        ({"image": np.zeros((32, 32, 3), int)}, "'observation/image' has dtype"),
+        ({"image": np.full((32, 32, 3), np.nan)}, "'observation/image' has floats"),
+        ({"image": np.full((32, 32, 3), 255.0)}, "'observation/image' has floats"),
+        ({"state": np.zeros(3)}, "'observation/state'"),
+        ({"state": np.array([0.1, np.inf])}, "'observation/state'"),
+        ({"state": np.array(["a", "b"])}, "'observation/state'"),
+        ({"prompt": "go there"}, "'prompt' is 'go there'"),
+        ({"prompt": "red or green"}, "'prompt' is 'red or green'"),
+        ({"prompt": "colored"}, "'prompt' is 'colored'"),
+    ],
+)
+def test_what_is_wrong_with_a_message_is_named(changed, words):
+    with pytest.raises(ValueError, match=words):
+        read(message(**changed))
+
+
+def test_a_message_may_hold_one_picture_or_several():
+    """As floats or as bytes, the same."""
+    whole = read(message(frames=3))
+    assert whole.frames.shape == (3, 32, 32, 3)
+    assert whole.colour == 1
+    one = message()["observation/image"][0]
+    same = [read(message(image=x)).frames for x in (one, one / np.float32(255))]
+    np.testing.assert_allclose(same[0], same[1], atol=1e-7)
+    with pytest.raises(TypeError, match="'prompt' is 3"):
+        read(message(prompt=3))

@@ -1,0 +1,142 @@
+"""What a server tells: whether it lives, what it counts, what it logs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+
+import numpy as np
+import pytest
+
+from jax_stepcache.serving import policy_server
+from jax_stepcache.serving.robots.logs import JsonLines
+from tests.serving.robots.toy import Counting, Robot, got, serving, until
+
+
+class Slow(Counting):
+    """Compiles until it is let go."""
+
+    def example(self, step):
+        return {"x": 0.0, "do": "wait"}
+
+
+def test_it_is_alive_at_once_and_ready_after_compiling():
+    """A balancer sends nobody before; whoever comes is told to wait."""
+    policy = Slow()
+    with policy_server(policy).background() as url:
+        assert got(url, "/healthz") == (200, b"OK\n")
+        assert policy.held.wait(20)
+        assert got(url, "/readyz") == (503, b"compiling\n")
+        with Robot(url) as robot:
+            told = robot.ask(x=1.0)
+            assert (told["error"], told["retry_after"]) == ("overloaded", 1.0)
+            policy.hold.set()
+            until(lambda: got(url, "/readyz")[0] == 200)
+            assert robot.ask(x=1.0)["actions"][0, 0] == 1
+        # Each number of robots that may be stepped together, twice; then the robot.
+        assert policy.batches == [1, 1, 2, 2, 4, 4, 8, 8, 1]
+
+
+def test_a_policy_that_cannot_be_compiled_ends_the_server():
+    """And says why, rather than never to be ready."""
+
+    class Broken(Counting):
+        def example(self, step):
+            raise RuntimeError("no memory")
+
+    server = policy_server(Broken())
+    with pytest.raises(RuntimeError, match="cannot be served") as caught:
+        server.run(port=0)
+    assert "no memory" in str(caught.value.__cause__)
+
+
+def _metrics(url):
+    text = got(url, "/metrics")[1].decode()
+    lines = re.findall(r"^(robots_\S+) (\S+)$", text, re.MULTILINE)
+    return {name: float(value) for name, value in lines}
+
+
+def test_metrics_count_what_happened():
+    """Requests, steps, calls and calls skipped, sessions, errors by kind."""
+    with serving() as (_, url), Robot(url) as robot:
+        for x in range(3):
+            robot.ask(x=x, session_id="a")
+        robot.ask(x=1.0, options={"num_inference_steps": 5})
+        robot.ask(y=1.0)
+        robot.send_raw(b"\xc1")
+        robot.hear()
+        told = _metrics(url)
+        assert told["robots_request_seconds_count"] == 4
+        assert told["robots_steps_total"] == 4
+        assert told["robots_network_calls_total"] == 3 * 2 + 3
+        assert told["robots_network_calls_skipped_total"] == 3 * 2 + 2
+        assert told["robots_sessions"] == 2
+        assert told["robots_connections"] == 1
+        assert told["robots_queue_length"] == told["robots_slots_in_use"] == 0
+        assert told['robots_errors_total{kind="bad_request"}'] == 1
+        assert told['robots_errors_total{kind="bad_message"}'] == 1
+        assert told['robots_errors_total{kind="internal"}'] == 0
+        buckets = [
+            v for k, v in told.items() if k.startswith("robots_request_seconds_b")
+        ]
+        assert buckets == sorted(buckets)
+        assert buckets[-1] == 4
+
+
+def test_the_status_has_sessions_and_their_films():
+    """What the page shows, as JSON and raw pictures; what a request may ask for."""
+    with serving() as (_, url), Robot(url) as robot:
+        for _ in range(2):
+            robot.ask(x=1.0, session_id="a/b c")
+        told = json.loads(got(url, "/status")[1])
+        (session,) = told["sessions"]
+        assert (session["id"], session["steps"]) == ("a/b c", 2)
+        assert (session["calls"], session["skipped"]) == (4, 4)
+        assert len(told["latencies"]) == 2
+        status, film = got(url, "/film/a%2Fb%20c")
+        assert (status, film) == (200, bytes([2]) * 2 * 4 * 6 * 3)
+        assert got(url, "/film/nobody")[0] == 404
+        said = json.loads(got(url, "/policy")[1])
+        assert said["metadata"] == {"policy": "counting"}
+        assert said["options"].keys() == {"num_inference_steps", "deadline", "stats"}
+        assert got(url, "/")[0] == 200
+
+
+def test_pages_need_the_token_but_for_whether_it_lives():
+    """A balancer knows no token, and the page holds no numbers of its own."""
+    with serving(token="open sesame") as (_, url):
+        for path in ("/healthz", "/readyz", "/"):
+            assert got(url, path)[0] == 200
+        for path in ("/metrics", "/status", "/policy", "/film/x"):
+            assert got(url, path)[0] == 401
+            assert got(url, path, Authorization="Bearer open sesame")[0] in (200, 404)
+
+
+def test_a_page_from_elsewhere_may_not_connect():
+    """Browsers let any page open a websocket to 127.0.0.1; the page's origin tells."""
+    from websockets.exceptions import InvalidStatus
+
+    with serving() as (_, url):
+        with pytest.raises(InvalidStatus, match="403"):
+            Robot(url, Origin="https://elsewhere.example")
+        with Robot(url, Origin=url.replace("ws", "http")) as robot:
+            assert robot.ask(x=1.0)["actions"][0, 0] == 1
+
+
+def test_each_request_is_a_line_of_json(caplog):
+    """With the id that its error has, so that a client's report is found."""
+    with (
+        caplog.at_level(logging.INFO, "jax_stepcache.robots"),
+        serving() as (_, url),
+        Robot(url) as robot,
+    ):
+        robot.ask(x=1.0, session_id="arm")
+        told = robot.ask(y=np.zeros(2), session_id="arm")
+    lines = [json.loads(JsonLines().format(record)) for record in caplog.records]
+    answered = [line for line in lines if line["message"] == "answered"]
+    assert [line["session"] for line in answered] == ["arm"]
+    assert answered[0]["seconds"] > 0
+    (refused,) = [line for line in lines if line.get("kind") == "bad_request"]
+    assert refused["request"] == told["request_id"]
+    assert refused["level"] == "warning"

@@ -1,0 +1,162 @@
+"""A server that shall stop loses no request, and keeps its sessions."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.serving.robots.toy import (
+    Counting,
+    Robot,
+    free_port,
+    got,
+    serving,
+    until,
+    until_ready,
+)
+
+PROGRAM = """
+import sys
+from jax_stepcache.serving import policy_server
+from jax_stepcache.serving.robots.logs import log_to_stderr
+from tests.serving.robots.toy import Counting
+log_to_stderr()
+policy_server(Counting(seconds=0.5), drain=20).run(port=int(sys.argv[1]))
+"""
+
+
+def test_requests_under_way_end_and_new_ones_are_refused():
+    """Each gets its answer or one error; then the connections are closed."""
+    from websockets.exceptions import InvalidStatus
+
+    policy = Counting()
+    with serving(policy) as (server, url), Robot(url) as a, Robot(url) as b:
+        b.ask(x=1.0)
+        a.send(x=1.0, do="wait")
+        assert policy.held.wait(20)
+        service = server.service
+        service.draining = True
+        assert b.ask(x=1.0)["error"] == "draining"
+        assert got(url, "/readyz") == (503, b"stopping\n")
+        assert got(url, "/healthz")[0] == 200
+        with pytest.raises(InvalidStatus, match="503"):
+            Robot(url)
+        policy.hold.set()
+        assert a.hear()["actions"][0, 0] == 1
+
+
+def test_sessions_are_there_again_after_a_restart(tmp_path):
+    """Those with an id; of one that is damaged the log tells, and the others come."""
+    with serving(sessions=tmp_path) as (_, url), Robot(url) as robot:
+        for name in ("a/../b", "ä", "a/../b"):
+            robot.ask(x=1.0, session_id=name)
+        robot.ask(x=1.0)
+    folders = sorted(tmp_path.iterdir())
+    assert len(folders) == 2
+    assert all(folder.parent == tmp_path for folder in folders)
+    broken = next(f for f in folders if json.loads((f / "count.json").read_text()) == 1)
+    (broken / "count.json").write_text("{")
+    with serving(sessions=tmp_path) as (_, url), Robot(url) as robot:
+        assert robot.ask(x=1.0, session_id="a/../b")["actions"][0, 0] == 3
+        assert robot.ask(x=1.0, session_id="ä")["actions"][0, 0] == 1
+
+
+@pytest.mark.slow
+def test_a_server_that_never_was_ready_leaves_saved_sessions_alone(tmp_path):
+    """Stopped while it compiles, it has restored none, and must not save none."""
+    with serving(sessions=tmp_path) as (_, url), Robot(url) as robot:
+        robot.ask(x=1.0, session_id="a")
+
+    class Broken(Counting):
+        def example(self, step):
+            raise RuntimeError("no memory")
+
+    from jax_stepcache.serving import policy_server
+
+    server = policy_server(Broken(), sessions=tmp_path)
+    with pytest.raises(RuntimeError, match="cannot be served"):
+        server.run(port=0)
+    with serving(sessions=tmp_path) as (_, url), Robot(url) as robot:
+        assert robot.ask(x=1.0, session_id="a")["actions"][0, 0] == 2
+
+
+@pytest.mark.slow
+def test_sigterm_drains_and_ends_with_0():
+    """As a process under a supervisor: the reply first, then the end."""
+    port = free_port()
+    url = f"ws://127.0.0.1:{port}"
+    root = Path(__file__).parents[3]
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(port)],
+        cwd=root,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        until(lambda: _answers(url), 60)
+        until_ready(url)
+        with Robot(url) as robot:
+            robot.send(x=1.0)
+            until(lambda: b"robots_slots_in_use 1.0" in got(url, "/metrics")[1])
+            process.send_signal(signal.SIGTERM)
+            assert robot.hear()["actions"][0, 0] == 1
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert "Traceback" not in said
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert "answered" in [line["message"] for line in lines]
+
+
+def _answers(url):
+    try:
+        return got(url, "/healthz")[0] == 200
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_tls(tmp_path):
+    """wss:// and https:// with files; a client that does not know the certificate
+    does not connect."""
+    from jax_stepcache.serving import policy_server
+
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"),
+            *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    server = policy_server(Counting())
+    with server.background(certificate=certificate, key=key) as url:
+        assert url.startswith("wss://")
+        until(lambda: server.service.ready)
+        known = ssl.create_default_context(cafile=str(certificate))
+        with Robot(url, {"ssl": known}) as robot:
+            assert robot.ask(x=1.0)["actions"][0, 0] == 1
+        with pytest.raises(ssl.SSLError):
+            Robot(url)
+
+
+def test_a_port_that_is_taken_is_told():
+    """In the words of the address, before anything is compiled."""
+    from jax_stepcache.serving import policy_server
+
+    with serving() as (_, url):
+        port = int(url.rpartition(":")[2])
+        with pytest.raises(OSError, match=f"cannot listen at 127.0.0.1:{port}"):
+            policy_server(Counting()).run(port=port)
