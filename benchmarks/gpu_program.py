@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ahead.asks import BUNDLED, ENCODERS, ROBOTS, Ask
+from ahead.asks import BUNDLED, ENCODERS, OF_MODELS, ROBOTS, Ask
 from ahead.cases import CACHES, GPUS, Case, cases
 from ahead.device import PLUGIN, compiled, has_plugin, mesh_of, prepare
 
@@ -92,7 +92,7 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
         help="programs whose names have all these words; the others' figures stay",
     )
     one = parser.add_argument_group("one program, in place of the list of them")
-    one.add_argument("--program", choices=("sample", "slots", "observe"))
+    one.add_argument("--program", choices=(*OF_MODELS, "encode", "begin", "decode"))
     one.add_argument("--gpu", choices=GPUS, default="h100")
     one.add_argument("--attention", choices=("cudnn", "xla"), default="cudnn")
     one.add_argument("--layers", choices=("apart", "stacked"), default="apart")
@@ -100,7 +100,13 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     one.add_argument("--rows", type=int, default=1, help="samples, or robots")
     one.add_argument("--rules", help="a preset, on several devices")
     parser.add_argument("--json", type=path_option, help="where to write the figures")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    if given.program is not None:
+        fit = [m for m in given.models if given.program in ENCODERS.get(m, OF_MODELS)]
+        if not fit:
+            parser.error(f"--program {given.program} is none of {given.models}")
+        given.models = fit
+    return given
 
 
 def _cases(given: argparse.Namespace) -> list[Case]:
@@ -112,7 +118,7 @@ def _cases(given: argparse.Namespace) -> list[Case]:
             Case(Ask(model, given.program, cache, *shared), given.gpu, devices)
             for model in given.models
             for devices in given.devices
-            for cache in given.caches
+            for cache in (["none"] if model in ENCODERS else given.caches)
         )
     words = given.only.split()
     return [case for case in listed if all(word in case.name for word in words)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from os import PathLike
@@ -16,6 +15,7 @@ from jax.core import Tracer
 from jax_stepcache.backends import CacheBackend, resolve_cache
 from jax_stepcache.check import (
     batch_size,
+    check_flag,
     check_key,
     check_leaves,
     check_numbers,
@@ -24,7 +24,7 @@ from jax_stepcache.check import (
 from jax_stepcache.errors import naming_fields, unknown_name, warn
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation, program_of, tables_of
-from jax_stepcache.loop.progress import Progress, TqdmProgress, tqdm_progress
+from jax_stepcache.loop.progress import Progress, as_progress
 from jax_stepcache.network.inputs import check_inputs, default_key, schedules_of
 from jax_stepcache.network.own import own_model
 from jax_stepcache.network.params import Params
@@ -34,7 +34,10 @@ from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.named import Uncached
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers import Bespoke, Solver, SolverTable, get_solver
+from jax_stepcache.solvers.base import calls_of
+from jax_stepcache.solvers.named_schedules import has_names, without_names
 from jax_stepcache.solvers.schedule import is_schedule, num_steps_of
+from jax_stepcache.solvers.stochastic import draws_noise
 from jax_stepcache.solvers.table import checked_table
 
 _DECIDE = ("batch", "sample")
@@ -77,7 +80,7 @@ class Request:
         condition: what a model of one's own is told.
         negative_condition: what it is told in the unconditional branch.
         noise: the sample at the first sigma.
-        key: draws the noise where none is given.
+        key: draws the noise where none is given, and that of steps.
         cache: a backend, a policy, or a name; all requests have the same parts in it,
             with other numbers.
         cache_config: the cache's settings.
@@ -87,7 +90,7 @@ class Request:
         shift: timestep shift.
         final_noise: sigma at which the schedule stops.
         schedule: a schedule, instead of ``num_inference_steps``, ``shift`` and
-            ``final_noise``.
+            ``final_noise``; or the name of one, which goes with the first of these.
         guidance_scale: classifier-free guidance.
     """
 
@@ -133,12 +136,14 @@ class Options(Request):
         solver: the solver.
         progress: where to report each step.
         decide: who decides in a batch.
+        differentiable: whether a derivative will be asked for.
     """
 
     model: Denoiser | None = None
     solver: str | Solver | None = None
     progress: bool | Progress = False
     decide: str = "batch"
+    differentiable: bool = False
 
 
 def options_of(**given: Any) -> Options:
@@ -171,6 +176,7 @@ def resolve(params: Any, options: Options) -> Generation:
     """
     options = options.kept()
     _check_who_decides(options)
+    differentiable = _check_differentiable(options)
     weights, model = _weights_and_model(params, options)
     scale = _scale(_or(options.guidance_scale, model.defaults.guidance_scale))
     guided = isinstance(scale, Tracer) or bool((np.asarray(fetched(scale)) != 1).any())
@@ -190,21 +196,21 @@ def resolve(params: Any, options: Options) -> Generation:
         guided,
     )
     _check_scale_of_each(scale, options.noise, inputs.observation)
+    tables = tables_of(schedule)
+    if tables is None:
+        solver = _solver(options, model)
+    else:
+        solver = _table_solver(options.solver, tables)
     key = options.key
     if key is not None:
         check_key(key)
-    elif options.noise is None:
+    elif options.noise is None or draws_noise(solver):
         key = default_key()
-    tables = tables_of(schedule)
-    if tables is None:
-        solver = get_solver(_or(options.solver, model.defaults.solver))
-    else:
-        solver = _table_solver(options.solver, tables)
-    progress = _progress(options.progress)
+    progress = as_progress(options.progress)
     asked = asked_of(policy, num_steps_of(schedule), 2 if guided else 1)
     _warn_of_no_reuse(options.cache, num_steps_of(schedule), asked)
     return Generation(
-        program=program_of(model, schedule, solver, guided, progress),
+        program=program_of(model, schedule, solver, guided, progress, differentiable),
         weights=weights,
         policy=policy,
         inputs=inputs,
@@ -250,32 +256,6 @@ def check_params(params: Any, model: Any) -> None:
     check_leaves(params, "params")
 
 
-def _progress(given: Any) -> Any:
-    if given is True:
-        return tqdm_progress()
-    if not given and isinstance(given, bool | None):
-        return None
-    if isinstance(given, TqdmProgress):
-        return given
-    if not callable(given) or isinstance(given, type) or not _takes_steps(given):
-        raise TypeError(
-            f"progress is {given!r:.80}; give True, False, or a function that takes "
-            "(step, computed, num_steps=)"
-        )
-    return given
-
-
-def _takes_steps(progress: Any) -> bool:
-    """Whether it can be called as it will be: from inside the loop, it is too late."""
-    try:
-        inspect.signature(progress).bind(0, True, num_steps=1)
-    except TypeError:
-        return False
-    except ValueError:  # One in C may not tell.
-        return True
-    return True
-
-
 def _scale(given: Any) -> Any:
     """One number, or one for each sample."""
     if not isinstance(given, Tracer):
@@ -311,6 +291,16 @@ def _check_who_decides(options: Options) -> None:
         )
 
 
+def _check_differentiable(options: Options) -> bool:
+    check_flag("differentiable", options.differentiable)
+    if options.differentiable and options.progress:
+        raise ValueError(
+            "progress reports from inside the loop, and what reports has no "
+            "derivative; leave out progress or differentiable"
+        )
+    return bool(options.differentiable)
+
+
 def _weights_and_model(params: Any, options: Options) -> tuple[Any, Any]:
     if not isinstance(params, Params):
         return params, own_model(options.model, options.noise)
@@ -332,12 +322,21 @@ def _schedule(options: Options, model: Any) -> Any:
             _or(options.shift, model.defaults.shift),
             options.final_noise,
         )
-    if any(given is not None for given in steps):
+    given = options.schedule
+    if has_names(given):
+        if any(one is not None for one in steps[1:]):
+            raise ValueError(
+                f"schedule is {given!r:.80}, whose levels are its own; shift and "
+                "final_noise are those of the usual one, so leave them out"
+            )
+        count = _or(options.num_inference_steps, model.defaults.num_inference_steps)
+        given = without_names(given, count)
+    elif any(one is not None for one in steps):
         raise ValueError(
             "a schedule fixes the steps; give either it or num_inference_steps, shift "
             "and final_noise"
         )
-    schedule = _checked_tables(options.schedule)
+    schedule = _checked_tables(given)
     if is_schedule(schedule) and model.outputs is not None:
         return dict.fromkeys(model.outputs, schedule)
     return schedule
@@ -348,11 +347,11 @@ def _schedule_and_policy(
 ) -> tuple[Any, Policy]:
     """Which steps there are, and what a cache makes of them."""
     if not isinstance(cache, CacheBackend):
-        return _schedule(options, model), cache
+        return calls_of(_solver(options, model), _schedule(options, model)), cache
     tables = _brought(cache, model, options)
     if tables is not None:
         return tables, Uncached()
-    schedule = _schedule(options, model)
+    schedule = calls_of(_solver(options, model), _schedule(options, model))
     return schedule, cache.policy(model, num_steps_of(schedule))
 
 
@@ -382,6 +381,10 @@ def _checked_tables(schedule: Any) -> Any:
         schedule,
         is_leaf=is_schedule,
     )
+
+
+def _solver(options: Options, model: Any) -> Solver:
+    return get_solver(_or(options.solver, model.defaults.solver))
 
 
 def _table_solver(given: Any, tables: tuple[SolverTable, ...]) -> Bespoke:

@@ -38,6 +38,11 @@ from jax_stepcache.measure.summary import Summary, summary
 from jax_stepcache.measure.summary.timeline import Timeline, timeline
 from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.own import FunctionModel
+from jax_stepcache.network.parametrisation import (
+    EDMDiffusion,
+    FlowMatching,
+    VPDiffusion,
+)
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.placed import place_params
 from jax_stepcache.network.protocol import Model, Part, SamplingDefaults
@@ -109,19 +114,37 @@ from jax_stepcache.serving import (
     serve,
 )
 from jax_stepcache.solvers import (
+    IPNDM,
+    LCM,
+    RES,
     Bespoke,
+    DPMSolver,
+    DPMSolverSDE,
     Euler,
+    EulerAncestral,
+    Heun,
     Solver,
     SolverTable,
     UniPC,
     get_solver,
 )
+from jax_stepcache.solvers.ays import ays_schedule
 from jax_stepcache.solvers.schedule import Schedule, explicit_schedule, flow_schedule
+from jax_stepcache.solvers.spacings import (
+    beta_schedule,
+    exponential_schedule,
+    karras_schedule,
+    linear_schedule,
+)
+from jax_stepcache.solvers.token_shift import shift_for_tokens
 
 __all__ = [
     "CUSTOM_STEPCACHE_ENABLERS",
     "DIFFUSION_CACHE_BACKEND",
     "DREAMZERO_SCHEDULES",
+    "IPNDM",
+    "LCM",
+    "RES",
     "TEACACHE_COEFFICIENTS",
     "Accumulate",
     "Always",
@@ -133,16 +156,22 @@ __all__ = [
     "Calibration",
     "Composed",
     "Cosine",
+    "DPMSolver",
+    "DPMSolverSDE",
     "DeadlineExceeded",
     "DiffusionCacheConfig",
+    "EDMDiffusion",
     "Euler",
+    "EulerAncestral",
     "FirstBlockCacheBackend",
     "FirstBlockCacheConfig",
     "FirstBlocks",
+    "FlowMatching",
     "ForcedSteps",
     "Forecast",
     "FunctionModel",
     "Gate",
+    "Heun",
     "Hold",
     "LastStep",
     "Layout",
@@ -195,18 +224,24 @@ __all__ = [
     "TunedBackend",
     "Uncached",
     "UniPC",
+    "VPDiffusion",
     "View",
     "WarmUp",
     "as_table",
+    "ays_schedule",
+    "beta_schedule",
     "calibrate",
     "compose",
     "db_cache",
     "denoise",
     "explicit_schedule",
+    "exponential_schedule",
     "first_block_cache",
     "flow_schedule",
     "get_cache_backend",
     "get_solver",
+    "karras_schedule",
+    "linear_schedule",
     "load_model",
     "load_params",
     "load_settings",
@@ -221,6 +256,7 @@ __all__ = [
     "save_settings",
     "sea_cache",
     "serve",
+    "shift_for_tokens",
     "static_schedule",
     "step_cache",
     "steps_mask",

@@ -15,7 +15,7 @@ from jax_stepcache.batching.per_sample import sampled_each, walked_each
 from jax_stepcache.errors import naming_arguments
 from jax_stepcache.kept import better_waited_for, kept
 from jax_stepcache.loop.generation import Generation, run_together
-from jax_stepcache.loop.gradient import walked, with_derivatives_of
+from jax_stepcache.loop.gradient import walked, with_derivatives_of, without_derivatives
 from jax_stepcache.loop.program import sampled
 from jax_stepcache.loop.progress import Progress
 from jax_stepcache.loop.result import SampleResult
@@ -36,6 +36,10 @@ from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.schedule import AnySchedule
 
 _EVERYWHERE: Any = PartitionSpec()
+_NO_BAR = (
+    "progress reports from inside the loop, and what reports has no derivative; leave "
+    "out progress where one is asked for"
+)
 
 
 @naming_arguments(ELSEWHERE)
@@ -56,10 +60,11 @@ def sample(
     solver: str | Solver | None = None,
     shift: float | None = None,
     final_noise: float | Mapping[str, float] | None = None,
-    schedule: AnySchedule | Mapping[str, AnySchedule] | None = None,
+    schedule: AnySchedule | str | Mapping[str, AnySchedule | str] | None = None,
     guidance_scale: float | Sequence[float] | jax.Array | None = None,
     progress: bool | Progress = False,
     decide: str = "batch",
+    differentiable: bool = False,
 ) -> SampleResult:
     """Samples a flow-matching model, skipping model calls as the cache decides.
 
@@ -86,8 +91,9 @@ def sample(
             are stacked; what all rows share is the same object in both.
         noise: the sample at the first sigma, a pytree of floating [batch, ...] arrays;
             required with ``model``. The result has its structure and dtypes.
-        key: draws the noise, where none is given; None for ``jax.random.key(0)``, the
-            same noise at every call, as the original DreamZero does.
+        key: draws the noise, where none is given, and the noise of a stochastic
+            solver's steps; None for ``jax.random.key(0)``, the same noise at every
+            call, as the original DreamZero does.
         cache: a backend's name (see `get_cache_backend`), a backend, a policy, or None
             to run the network at every step.
         cache_config: the backend's settings, by vLLM-Omni's names.
@@ -96,14 +102,17 @@ def sample(
             ``"linear_x0"``, ``"taylor"``, ``"newton"``, a `Forecast`, or a mapping with
             one for each output. None for the cache's own.
         num_inference_steps: solver steps; None for the model's default, 16.
-        solver: ``"unipc"``, ``"euler"`` or a `Solver`; None for the model's default.
+        solver: the name of one, such as ``"unipc"`` or ``"dpm++_2m"``, or a `Solver`;
+            None for the model's default.
         shift: the schedule's timestep shift; None for the model's default (5 for
             DreamZero, 1 for your own).
         final_noise: sigma at which the schedule stops, in [0, 1), for all outputs or by
             name (``{"video": 0.8}``, DreamZero's decoupled inference).
         schedule: a schedule or `SolverTable` of your own, or one for each output by
             name, instead of step count, shift and final noise; a table is instead of
-            ``solver``, too.
+            ``solver``, too. Or ``"linear"``, ``"karras"``, ``"exponential"``,
+            ``"beta"``, ``"ays_sd"``, ``"ays_sdxl"`` or ``"ays_svd"``, for the step
+            count.
         guidance_scale: classifier-free guidance; 1 runs the conditional branch alone.
             One number, or one for each sample; None for the model's default.
         progress: True shows a tqdm bar from inside the compiled loop; False compiles no
@@ -112,6 +121,10 @@ def sample(
             the samples' signals say, as the originals do; or ``"sample"``, each for
             itself, with the decisions and the output it would get alone. Arrays in the
             statistics have a leading axis of the batch then.
+        differentiable: says that a derivative will be asked for: the way back keeps
+            the sample and the cache of every step, and takes each step again rather
+            than keep what the network computed in it. Decisions are constants in a
+            derivative. False keeps all, which is faster where there is room.
 
     Returns:
         The sample and its statistics.
@@ -156,6 +169,7 @@ def check_sampling(params: Any, **options: Any) -> None:
 def _run(decide: str, generation: Generation) -> SampleResult:
     if generation.program.progress is not None:
         # JAX takes no callback into what has derivatives of its own.
+        generation = without_derivatives(generation, _NO_BAR)
         run = sampled
     else:
         run = _sampled_each if decide == "sample" else _sampled

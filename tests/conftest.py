@@ -13,8 +13,9 @@ from pathlib import Path
 
 import hypothesis
 import jax
-import jaxlib
 import pytest
+
+from .emitters import QUICK
 
 _QUICK = "not slow"  # pyproject.toml says so, too
 
@@ -58,14 +59,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _compile_quickly() -> None:
-    """XLA's older emitters for the CPU: half as long to compile, and slower programs.
+    """Unless the user has flags for XLA: `XLA_FLAGS= pytest` has its usual emitters.
 
-    Unless the user has flags for XLA, or this is another XLA: a flag that it does not
-    know ends the process, and later ones do not know this one. ``XLA_FLAGS= pytest``
-    has XLA's usual emitters, and `make test-all` has them for all that is slow.
+    `make test-all` has them for all that is slow.
     """
-    if "XLA_FLAGS" not in os.environ and jaxlib.__version__.startswith("0.10."):
-        os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+    os.environ.setdefault("XLA_FLAGS", QUICK)
 
 
 def _keep_programs(folder: Path) -> None:

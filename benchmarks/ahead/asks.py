@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+# Programs in which requests have slots.
+MANY = ("slots", "queue")
 BUNDLED, ROBOTS = ("tabletop", "dit"), ("wan22-5b", "droid-14b")
+OF_MODELS = ("sample", *MANY, "observe")
 # Around the robots' models, and the programs that they are asked for: a prompt; a
 # picture; the frames since the last step, a window's first frame, a window's film.
 ENCODERS = {
@@ -20,8 +23,9 @@ class Ask(NamedTuple):
 
     Attributes:
         model: one of `BUNDLED`, `ROBOTS` and `ENCODERS`.
-        program: ``"sample"``; ``"slots"``, what `sample_many`, `serve` and `step_many`
-            run; of robots, ``"observe"``; of encoders, see there.
+        program: ``"sample"``; ``"slots"``, what `sample_many` and `step_many` run for
+            as many requests as slots; ``"queue"``, what they run for more, and `serve`;
+            of robots, ``"observe"``; of encoders, see there.
         cache: a cache's name, or ``"none"``.
         decide: ``"batch"`` or ``"sample"``.
         attention: of robots: ``"cudnn"`` or ``"xla"``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .asks import ENCODERS, ROBOTS, Ask
+from .asks import ENCODERS, MANY, ROBOTS, Ask
 
 GPUS = ("h100", "h200")
 CACHES = (
@@ -40,7 +40,7 @@ class Case(NamedTuple):
         """Everything that tells it from others, in words."""
         ask = self.ask
         words = [ask.model, ask.program]
-        samples = ask.program in ("sample", "slots")
+        samples = ask.program in ("sample", *MANY)
         words += [ask.cache] if samples else []
         words += ["each for itself"] if ask.decide == "sample" else []
         words += [ask.attention] if ask.model in ROBOTS else []
@@ -62,7 +62,7 @@ class Case(NamedTuple):
     @property
     def calls(self) -> float | None:
         """Network calls; observing has a conditional, for those who begin a window."""
-        if self.ask.program not in ("sample", "slots"):
+        if self.ask.program not in ("sample", *MANY):
             return 0.0
         return None if self.ask.cache == "none" else CALLS
 
@@ -95,7 +95,7 @@ def _alone(model: str, caches: list[str]) -> Iterator[Case]:
     first = caches[0]
     yield Case(Ask(model, cache=first, layers="stacked"))
     yield Case(Ask(model, cache=first, decide="sample", rows=2))
-    yield Case(Ask(model, "slots", first, rows=2))
+    yield from (Case(Ask(model, many, first, rows=2)) for many in MANY)
     if robots:
         yield Case(Ask(model, "observe", "none", attention="xla"))
         yield Case(Ask(model, cache=first, attention="xla"))

@@ -27,12 +27,13 @@ from jax_stepcache.models.dreamzero.session.session import observe, session_stru
 from jax_stepcache.network.offered import in_layout, placed_by_name
 from jax_stepcache.network.registry import load_model
 from jax_stepcache.options import Options, resolve
+from jax_stepcache.requests import at_once
 from jax_stepcache.requests import compiled as slots
-from jax_stepcache.requests.many import NO_LIMIT, check_many
+from jax_stepcache.requests.many import NO_LIMIT, Checked, check_many
 from jax_stepcache.requests.together import put_together
 from jax_stepcache.sampling import _run
 
-from .asks import BUNDLED, ENCODERS, Ask
+from .asks import BUNDLED, ENCODERS, MANY, Ask
 from .device import placed
 from .encoders import encoder
 from .lowered import Lowered
@@ -74,9 +75,9 @@ def _bundled(ask: Ask, mesh: Any) -> Lowered:
     params = load_params(ask.model, layers="stacked")
     params = _laid_out(params, ask, mesh)
     model: Any = params.model
-    rows = 1 if ask.program == "slots" else ask.rows
+    rows = 1 if ask.program in MANY else ask.rows
     shown = model.example(jax.random.key(0), rows)
-    program = _slots if ask.program == "slots" else _sample
+    program = _PROGRAMS[ask.program]
     function, arguments = program(ask, mesh, params, {"observation": shown})
     return Lowered(
         function,
@@ -87,7 +88,7 @@ def _bundled(ask: Ask, mesh: Any) -> Lowered:
         frozenset(),
         None,
         {},
-        ask.rows if ask.program == "slots" else 1,
+        ask.rows if ask.program in MANY else 1,
     )
 
 
@@ -99,7 +100,7 @@ def _robot(ask: Ask, mesh: Any) -> Lowered:
     )
     params = _laid_out(Params(weights, replace(model, dit=dit)), ask, mesh)
     weights, model = params.weights, params.model
-    rows = 1 if ask.program == "slots" else ask.rows
+    rows = 1 if ask.program in MANY else ask.rows
     check_batch(model, rows)
     session = session_struct(model.size, rows, True, ask.layers == "apart")
     session = _placed_as(session, session_shardings(session, model.layout or mesh))
@@ -123,9 +124,9 @@ def _robot(ask: Ask, mesh: Any) -> Lowered:
         condition = rest._replace(context=session.context, cache=session.cache)
         own += dit.num_action_per_block + dit.num_state_per_block
         given = {"condition": condition, "noise": model.noise_struct(rows)}
-        program = _slots if ask.program == "slots" else _sample
+        program = _PROGRAMS[ask.program]
         function, arguments = program(ask, mesh, params, given)
-    slotted = ask.program == "slots"
+    slotted = ask.program in MANY
     # Slots hold rows of their own beside those of the requests.
     held = arguments[2].condition.cache if slotted else session.cache
     cached = set(map(_on_a_device, jax.tree.leaves((session.cache[:2], held[:2]))))
@@ -185,13 +186,34 @@ def _sample(
     return _run, (ask.decide, _whole(mesh, generation))
 
 
+def _checked(ask: Ask, params: Params, given: dict[str, Any]) -> Checked:
+    """As many requests as slots."""
+    if "observation" in given:
+        given = {**given, "noise": params.model.noise_struct(1)}
+    return check_many(params, [given] * ask.rows, slots=ask.rows, **_options(ask))
+
+
 def _slots(
     ask: Ask, mesh: Any, params: Params, given: dict[str, Any]
 ) -> tuple[Any, tuple[Any, ...]]:
-    """What `sample_many` compiles for as many requests as slots."""
-    if "observation" in given:
-        given = {**given, "noise": params.model.noise_struct(1)}
-    checked = check_many(params, [given] * ask.rows, slots=ask.rows, **_options(ask))
+    """What `sample_many` and `step_many` compile for as many requests as slots."""
+    checked = _checked(ask, params, given)
+    plan, weights = checked.admission.plan, checked.admission.weights
+    axes = at_once.axes_of(plan, weights, checked.entries[0])
+    structure, columns = at_once.columns_of(plan, checked.entries)
+    together = at_once.brought_together.trace(axes, structure, _whole(mesh, columns))
+    where = together.lower().compile().output_shardings
+    batch = _placed_as(together.out_info, where)
+    alike = at_once.are_alike(plan, checked.entries)
+    count = placed(mesh, np.int32(ask.rows))
+    return at_once.sampled_at_once, (plan, axes, alike, weights, batch, count)
+
+
+def _queue(
+    ask: Ask, mesh: Any, params: Params, given: dict[str, Any]
+) -> tuple[Any, tuple[Any, ...]]:
+    """What `serve` compiles, and `sample_many` where there are more requests."""
+    checked = _checked(ask, params, given)
     plan, weights = checked.admission.plan, checked.admission.weights
     entries = checked.entries
     state = jax.eval_shape(
@@ -208,6 +230,9 @@ def _slots(
     told = np.zeros(ask.rows, np.int32), np.int32(ask.rows)
     told = *told, np.zeros(ask.rows, bool), NO_LIMIT
     return slots.advance, (plan, weights, state, *placed(mesh, told))
+
+
+_PROGRAMS = {"sample": _sample, "slots": _slots, "queue": _queue}
 
 
 def _whole(mesh: Any, tree: Any) -> Any:

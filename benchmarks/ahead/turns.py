@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from .hlo import Instruction, Module
 
@@ -18,10 +18,11 @@ def running(
 ) -> Iterator[tuple[str, Instruction, float, bool]]:
     """Every instruction that runs as such, and how often.
 
-    Where samples, or slots, decide each for itself, no loop's turns are known. The loop
-    with another one in it is that over network calls, and goes round ``calls`` times;
-    in the other each sample walks on to the step of its next call; and in the one
-    before both, slots take their requests, one a turn.
+    Where samples, or slots, decide each for itself, no loop's turns are known. The one
+    with most loops in it is that over network calls, and goes round ``calls`` times. In
+    it, and before it, slots walk on: to their next call without being asked, for that
+    is not far; so the loop that asks goes round once where they take their requests
+    before, in one more loop and one a turn, and else not at all.
 
     Args:
         module: the program.
@@ -34,6 +35,8 @@ def running(
         when the network is called: in a conditional's first branch, or in the loop over
         network calls.
     """
+    open_loops = _open_loops(module)
+    deepest = open_loops(module.entry)
     counted = STEPS if calls is None else calls
     # A computation, how often it runs, turns of the loop around it, the share of these
     # in which a conditional in it takes its first branch, and whether it is gated.
@@ -45,16 +48,14 @@ def running(
             yield name, one, times, gated
             if one.op == "while":
                 condition, body = one.runs
-                over_calls = one.trips is None and _has_open_loop(module, body)
-                taken, inside = share, gated
+                level = deepest - 1 - open_loops(body)
                 if one.trips is not None:
-                    count = float(one.trips)
-                elif over_calls:
-                    count, inside = float(counted), True
-                elif gated:  # Requests are taken before.
-                    count, taken, inside = STEPS / counted, 0.0, False
+                    count, taken, inside = float(one.trips), share, gated
+                elif not level:  # Over network calls.
+                    count, taken, inside = float(counted), share, True
                 else:
-                    count, taken = float(rows), 1.0
+                    walks = 0 if gated or deepest < 3 else (1, rows)[level - 1]
+                    count, taken, inside = float(walks), float(not gated), False
                 todo.append((body, times * count, count, taken, inside))
                 if one.trips is None:  # Otherwise it is counted, and not asked.
                     todo.append((condition, times * (count + 1), count, taken, False))
@@ -90,11 +91,14 @@ def _open(one: Instruction) -> bool:
     return one.op == "while" and one.trips is None
 
 
-def _has_open_loop(module: Module, name: str) -> bool:
+def _open_loops(module: Module) -> Callable[[str], int]:
+    """How many loops of unknown turns are within each other, by computation."""
+
     @functools.cache
-    def has(name: str) -> bool:
-        return any(
-            _open(one) or any(map(has, one.runs)) for one in module.computations[name]
+    def count(name: str) -> int:
+        return max(
+            (_open(one) + max(map(count, one.runs), default=0))
+            for one in module.computations[name]
         )
 
-    return has(name)
+    return count

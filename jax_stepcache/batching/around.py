@@ -40,6 +40,17 @@ class SlotsAround:
         after = jax.vmap(self._decide)(settings, slots)
         return where_slots(walking(settings, slots), after, slots)
 
+    def waits_at_once(self, settings: Settings, slots: Slots) -> bool:
+        """See `SlotForward.waits_at_once`: where a policy says so as a Python bool."""
+        said = []
+
+        def ask(settings: Settings, slot: Slots) -> None:
+            view = view_of(settings, slot.step, slot.sample)
+            said.append(settings.policy.decide(slot.cache, view).run is True)
+
+        jax.eval_shape(jax.vmap(ask), settings, slots)
+        return all(said)
+
     def call(self, settings: Settings, slots: Slots, condition: Any) -> Slots:
         """See `SlotForward.call`."""
         network = self.network.forward(settings, condition, span=None)

@@ -84,6 +84,10 @@ class SlotForward(Protocol):
         """
         ...
 
+    def waits_at_once(self, settings: Settings, slots: Slots) -> bool:
+        """Whether after `walk` all slots wait or are done, whatever there is."""
+        ...
+
     def call(self, settings: Settings, slots: Slots, condition: Any) -> Slots:
         """Calls the network once, and lets all slots that waited take their step."""
         ...

@@ -11,7 +11,11 @@ import jax.numpy as jnp
 from jax_stepcache.batching.forward import SlotForward, walking
 from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots
-from jax_stepcache.meshes.varying import while_loop
+from jax_stepcache.meshes.varying import scan, while_loop
+
+# Steps that a slot decides about before anybody asks whether it has to walk on: those
+# behind a call at a quarter of all steps, a usual share. Whoever waits stands still.
+WALKS = 4
 
 
 class Running(NamedTuple):
@@ -35,12 +39,16 @@ class Feed(Protocol):
         """Those of the requests in the slots, with a leading axis of slots."""
         ...
 
-    def pending(self, running: Running) -> jax.Array:
-        """Whether some slot is to be turned over, bool scalar."""
+    def put_away(self, running: Running) -> Running:
+        """Puts the results of slots that are done away; these are idle then."""
         ...
 
-    def turn(self, running: Running) -> Running:
-        """Turns one slot over: puts a result away, takes the next request."""
+    def pending(self, running: Running) -> jax.Array | None:
+        """Whether an idle slot can take a request, bool scalar; None if none ever."""
+        ...
+
+    def take(self, running: Running) -> Running:
+        """Lets one idle slot take a request, where one is pending."""
         ...
 
 
@@ -59,13 +67,16 @@ class FixedBatch:
         del running
         return self.requests
 
-    def pending(self, running: Running) -> jax.Array:
+    def put_away(self, running: Running) -> Running:
+        """See `Feed.put_away`; results stay where they are."""
+        return running
+
+    def pending(self, running: Running) -> jax.Array | None:
         """See `Feed.pending`."""
         del running
-        return jnp.zeros((), bool)
 
-    def turn(self, running: Running) -> Running:
-        """See `Feed.turn`."""
+    def take(self, running: Running) -> Running:
+        """See `Feed.take`."""
         return running
 
 
@@ -74,6 +85,7 @@ def run_slots(
     feed: Feed,
     running: Running,
     limit: jax.Array | int | None = None,
+    calls: int | None = None,
 ) -> tuple[Running, jax.Array]:
     """Runs until no slot wants the network any more.
 
@@ -83,37 +95,62 @@ def run_slots(
         running: where to begin.
         limit: int32 scalar, network calls to make at most; None for no limit. The slots
             can be run further afterwards.
+        calls: how many network calls there are going to be, where that is known: each
+            slot waits for each of its steps, and all have as many. A GPU's host has
+            nothing to ask then.
 
     Returns:
         Where it ended, and the network calls it made, an int32 scalar.
     """
+    at_once = forward.waits_at_once(feed.settings(running), running.slots)
+
+    def walked(running: Running) -> Running:
+        settings = feed.settings(running)
+
+        def walk(slots: Slots, _: Any) -> tuple[Slots, None]:
+            return forward.walk(settings, slots), None
+
+        slots, _ = scan(walk, running.slots, None, length=1 if at_once else WALKS)
+        return feed.put_away(running._replace(slots=slots))
 
     def unsettled(running: Running) -> jax.Array:
-        walks = walking(feed.settings(running), running.slots)
-        return walks.any() | feed.pending(running)
+        pending = feed.pending(running)
+        walks = walking(feed.settings(running), running.slots).any()
+        return walks if pending is None else walks | pending
 
     def settle(running: Running) -> Running:
-        running = feed.turn(running)
-        slots = forward.walk(feed.settings(running), running.slots)
-        return running._replace(slots=slots)
+        if feed.pending(running) is not None:
+            # A loop of its own: what slots are shown is not touched by those that walk.
+            running = while_loop(feed.pending, feed.take, running)
+        return walked(running)
 
-    def settled(running: Running, calls: jax.Array) -> tuple[Any, Any, Any]:
-        running = while_loop(unsettled, settle, running)
+    def settled(running: Running) -> Running:
+        running = walked(running)
+        if at_once and feed.pending(running) is None:
+            return running
+        return while_loop(unsettled, settle, running)
+
+    def called(running: Running) -> Running:
+        slots = forward.call(feed.settings(running), running.slots, running.condition)
+        slots = slots._replace(clock=slots.clock + 1)
+        return settled(running._replace(slots=slots))
+
+    def asked(running: Running, calls: jax.Array) -> tuple[Any, Any, Any]:
         going = running.slots.waits.any()
         if limit is not None:
             going &= calls < limit
         return running, calls, going
 
-    def body(state: tuple[Running, jax.Array, jax.Array]) -> Any:
-        running, calls, _ = state
-        settings = feed.settings(running)
-        slots = forward.call(settings, running.slots, running.condition)
-        slots = slots._replace(clock=slots.clock + 1)
-        return settled(running._replace(slots=slots), calls + 1)
-
     # What a call computed is walked to its end and put away before the loop is asked
     # whether to go on, so that the loop's own question is whether to call: a GPU's host
-    # waits for no other.
-    start = settled(running, jnp.zeros((), jnp.int32))
-    running, calls, _ = while_loop(lambda state: state[2], body, start)
-    return running, calls
+    # waits for that one and, where steps may be skipped, for whether slots walk on.
+    running = settled(running)
+    if calls is not None:
+        running, _ = scan(lambda now, _: (called(now), None), running, None, calls)
+        return running, jnp.full((), calls, jnp.int32)
+    running, made, _ = while_loop(
+        lambda state: state[2],
+        lambda state: asked(called(state[0]), state[1] + 1),
+        asked(running, jnp.zeros((), jnp.int32)),
+    )
+    return running, made

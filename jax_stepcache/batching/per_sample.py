@@ -60,6 +60,7 @@ def sampled_each(generation: Generation) -> SampleResult:
         schedule=generation.schedule,
         policy=generation.policy,
         scale=generation.scale,
+        seeds=generation.seeds(batch_size(noise, "noise")),
     )
 
 
@@ -83,6 +84,8 @@ def walked_each(generation: Generation) -> SampleResult:
         program.model, generation.weights, generation.inputs, noise, program.guided
     )
 
+    seeds = generation.seeds(batch)
+
     def one(i: jax.Array) -> Any:
         rows = i + jnp.arange(2 if program.guided else 1) * batch
         alone = replace(generation, scale=scales[i])
@@ -92,6 +95,8 @@ def walked_each(generation: Generation) -> SampleResult:
             schedule=generation.schedule,
             solver=program.solver,
             policy=generation.policy,
+            seeds=None if seeds is None else seeds[i][None],
+            remat=program.differentiable,
         )
         return jax.tree.map(lambda x: x[0], result.sample)
 
@@ -108,6 +113,7 @@ def denoise_each(
     schedule: Any,
     policy: Policy,
     scale: ArrayLike,
+    seeds: jax.Array | None = None,
 ) -> SampleResult:
     """Samples a batch in which each sample decides for itself.
 
@@ -119,6 +125,7 @@ def denoise_each(
         schedule: a schedule, or one for each output.
         policy: the cache policy, the same for all.
         scale: the guidance scale, a float32 scalar or float32[batch].
+        seeds: uint32[batch, 2], for a solver that draws noise.
 
     Returns:
         The samples [batch, ...], and the statistics with a leading axis of the batch.
@@ -132,21 +139,22 @@ def denoise_each(
         settings_of(schedule, network.solver, policy, 0.0, noise, num_steps),
     )
     settings = jax.tree.map(lambda x: jnp.broadcast_to(x, (batch, *x.shape)), one)
-    settings = settings._replace(scale=jnp.broadcast_to(scale, (batch,)))
+    each = None if seeds is None else seeds[:, None]
+    settings = settings._replace(scale=jnp.broadcast_to(scale, (batch,)), seeds=each)
     # Static here, so that a mask of another length is told.
     one = one._replace(num_steps=num_steps)
     samples = batches_of_one(noise)
     branches = network.branches if span is not None and network.guided else None
 
-    def start(place: jax.Array, sample: Any, rows: Any) -> Any:
+    def start(place: jax.Array, sample: Any, seeds: Any, rows: Any) -> Any:
         cache = forward.init(one, sample, rows)
         trace = empty_trace(num_steps, branches)._replace(slot=place)
-        return begun(place, sample, network.solver, cache, trace)
+        return begun(place, sample, network.solver, cache, trace, seeds)
 
     rows = jnp.arange(network.branches) * batch
     places = jnp.arange(batch, dtype=jnp.int32)
     first = take_rows(condition, axes, rows)
-    slots = jax.vmap(start, in_axes=(0, 0, None))(places, samples, first)
+    slots = jax.vmap(start, in_axes=(0, 0, 0, None))(places, samples, each, first)
     running, calls = run_slots(
         forward, FixedBatch(settings), Running(slots, condition, ())
     )

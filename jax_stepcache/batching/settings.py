@@ -32,6 +32,7 @@ class Settings(NamedTuple):
         timesteps: the schedule's structure with float32[steps], what the network is
             told.
         tables: for each output the solver's coefficients, float32[steps, ...].
+        seeds: uint32[1, 2], for a solver that draws noise; else None.
     """
 
     num_steps: Any
@@ -40,6 +41,7 @@ class Settings(NamedTuple):
     sigmas: tuple[Any, ...]
     timesteps: Any
     tables: tuple[Any, ...]
+    seeds: Any = None
 
 
 def settings_of(
@@ -49,6 +51,7 @@ def settings_of(
     scale: Any,
     sample: Any,
     max_steps: int,
+    seeds: Any = None,
 ) -> Settings:
     """Makes the settings of one request.
 
@@ -59,6 +62,7 @@ def settings_of(
         scale: the guidance scale.
         sample: pytree of arrays or structs, for its structure.
         max_steps: steps that any request may take.
+        seeds: see `Settings`.
 
     Returns:
         The settings. All but ``policy`` and ``scale`` are NumPy arrays.
@@ -80,6 +84,7 @@ def settings_of(
             is_leaf=is_schedule,
         ),
         tables=tuple(row.tables for row in rows),
+        seeds=seeds,
     )
 
 

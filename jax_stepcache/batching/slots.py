@@ -12,7 +12,7 @@ from jax_stepcache.loop.placeholders import NOTHING, bits
 from jax_stepcache.policy.policy import Decision
 from jax_stepcache.policy.view import View
 from jax_stepcache.solvers import Solver
-from jax_stepcache.solvers.base import step_outputs
+from jax_stepcache.solvers.base import begin_outputs, step_outputs
 
 
 class Trace(NamedTuple):
@@ -63,15 +63,17 @@ class Slots(NamedTuple):
     trace: Trace
 
 
-def begun(place: Any, sample: Any, solver: Solver, cache: Any, trace: Trace) -> Slots:
-    """A slot before its request's first step."""
+def begun(
+    place: Any, sample: Any, solver: Solver, cache: Any, trace: Trace, seeds: Any
+) -> Slots:
+    """A slot before its request's first step; seeds are those of `Settings`."""
     return Slots(
         jnp.asarray(place, jnp.int32),
         jnp.zeros((), jnp.int32),
         jnp.zeros((), bool),
         jnp.zeros((), jnp.int32),
         sample,
-        tuple(solver.init(x) for x in jax.tree.leaves(sample)),
+        begin_outputs(solver, jax.tree.leaves(sample), seeds),
         cache,
         trace,
     )

@@ -67,6 +67,11 @@ class SlotsWithin:
         """See `SlotForward.walk`: what a gate looks at is inside, so all must wait."""
         return slots._replace(waits=slots.waits | walking(settings, slots))
 
+    def waits_at_once(self, settings: Settings, slots: Slots) -> bool:
+        """See `SlotForward.waits_at_once`."""
+        del settings, slots
+        return True
+
     def call(self, settings: Settings, slots: Slots, condition: Any) -> Slots:
         """See `SlotForward.call`."""
         within = self._within(settings, condition)

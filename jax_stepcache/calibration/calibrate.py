@@ -26,8 +26,9 @@ from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.options import check_params, options_of, resolve
-from jax_stepcache.solvers import SolverTable
+from jax_stepcache.solvers import SolverTable, get_solver
 from jax_stepcache.solvers.schedule import is_schedule
+from jax_stepcache.solvers.stochastic import draws_noise
 
 _TARGETS = ("model_calls", "psnr")
 # What is found without a threshold.
@@ -188,6 +189,13 @@ def _check_options(options: Mapping[str, Any]) -> None:
     for name in ("noise", "observation", "condition", "negative_condition"):
         if name in options:
             raise ValueError(f"{name}= goes into samples={{{name!r}: ...}}")
+    solver = get_solver(options.get("solver") or "unipc")
+    if draws_noise(solver) or hasattr(solver, "expanded"):
+        why = "draws noise" if draws_noise(solver) else "calls the network twice"
+        raise ValueError(
+            f"solver is {options['solver']!r:.80}, which {why} at a step; a "
+            "calibration replays steps of one call, which are the same again"
+        )
     given = jax.tree.leaves(options.get("schedule"), is_leaf=is_schedule)
     if any(isinstance(one, SolverTable) for one in given):
         raise ValueError(

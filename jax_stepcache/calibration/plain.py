@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jax_stepcache.solvers.named_schedules import has_names
 from jax_stepcache.solvers.schedule import (
     Schedule,
     explicit_schedule,
@@ -40,8 +41,12 @@ def with_schedule(
         return {**options, "num_inference_steps": num_steps}
     if not callable(given):
         fewer = jax.tree.map(
-            lambda one: fewer_steps(one, num_steps), given, is_leaf=is_schedule
+            lambda one: one if isinstance(one, str) else fewer_steps(one, num_steps),
+            given,
+            is_leaf=is_schedule,
         )
+        if has_names(given):
+            options = {**options, "num_inference_steps": num_steps}
         return {**options, "schedule": fewer}
     left = {k: x for k, x in options.items() if k != "num_inference_steps"}
     asked = options.get("num_inference_steps")

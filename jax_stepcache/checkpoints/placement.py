@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from jax_stepcache.meshes.by_name import PlacedByName
 from jax_stepcache.meshes.explicit import automatic_mesh
@@ -17,7 +17,7 @@ STACKED = "blocks"
 
 
 def placement(
-    mesh: Mesh | None, shape: tuple[int, ...], *, stacked: bool = False
+    mesh: Mesh | AbstractMesh | None, shape: tuple[int, ...], *, stacked: bool = False
 ) -> NamedSharding | None:
     """Splits an array's longest axis over all devices.
 
@@ -130,3 +130,20 @@ def bytes_per_device(weights: Any, devices: int) -> int:
         size = math.prod(x.shape) * np.dtype(x.dtype).itemsize
         total += size if axis is None else size // devices
     return total
+
+
+def part_bytes(tree: Any, shardings: Any) -> int:
+    """What a device holds of some arrays.
+
+    Args:
+        tree: pytree of arrays or structs.
+        shardings: one for each.
+
+    Returns:
+        Bytes.
+    """
+
+    def of(x: Any, where: NamedSharding) -> int:
+        return math.prod(where.shard_shape(x.shape)) * np.dtype(x.dtype).itemsize
+
+    return sum(jax.tree.leaves(jax.tree.map(of, tree, shardings)))

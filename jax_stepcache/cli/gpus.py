@@ -19,6 +19,9 @@ MEMORY: Mapping[str, int] = MappingProxyType(
 )
 """Bytes of a GPU by its name, as its maker says; drivers keep some of it."""
 
+RULES = ("tensor", "branches", "data", "fsdp")
+"""Presets that `info` counts by; `jax_stepcache.meshes.presets` needs JAX."""
+
 RESERVED = 0.75
 """The part that JAX takes of it, unless ``XLA_PYTHON_CLIENT_MEM_FRACTION`` is set."""
 

@@ -9,9 +9,11 @@ from typing import Any
 import jax
 
 from jax_stepcache.check import check_count
-from jax_stepcache.checkpoints.placement import bytes_per_device
+from jax_stepcache.checkpoints.placement import bytes_per_device, part_bytes
 from jax_stepcache.cli.gpus import fits
-from jax_stepcache.network.offered import offered
+from jax_stepcache.meshes.layout import Layout
+from jax_stepcache.meshes.presets import LOGICAL_AXES, shape_for
+from jax_stepcache.network.offered import offered, placed_by_name
 from jax_stepcache.network.registry import load_model
 
 _PREFIXES = ["", "k", "M", "G", "T", "P"]
@@ -30,9 +32,13 @@ def run(parsed: argparse.Namespace) -> None:
     if parsed.gpu:
         check_count("--devices", parsed.devices, 1)
         check_count("--rows", parsed.rows, 1)
+        layout = None
+        if parsed.rules and parsed.devices > 1:
+            mesh = shape_for(parsed.rules, parsed.devices)
+            layout = Layout(mesh, parsed.rules, names=LOGICAL_AXES)
         found = offered(model, "memory") or _weights_alone
-        parts = found(model, parsed.rows, parsed.devices)
-        print(f"memory of a GPU, sampling {parsed.rows} with guidance:")
+        parts = found(model, parsed.rows, parsed.devices, layout)
+        print(f"memory of a GPU, sampling {parsed.rows} with guidance{_cut(parsed)}:")
         print(*fits(parts, parsed.gpu, parsed.devices), sep="\n")
 
 
@@ -52,10 +58,25 @@ def quantity(number: int, unit: str) -> str:
     return f"{number / 1000**power:.1f} {_PREFIXES[power]}{unit}"
 
 
-def _weights_alone(model: Any, rows: int, devices: int) -> dict[str, int]:
+def _cut(parsed: argparse.Namespace) -> str:
+    """How weights are taken to lie, in words."""
+    if parsed.devices == 1:
+        return ""
+    if parsed.rules:
+        shape = dict(shape_for(parsed.rules, parsed.devices).shape)
+        return f", rules={parsed.rules!r} on a mesh of {shape}"
+    return ", each array cut along its longest axis (mesh= without rules=; see --rules)"
+
+
+def _weights_alone(
+    model: Any, rows: int, devices: int, layout: Layout | None
+) -> dict[str, int]:
     """Bytes of weights on each device; of a model that says nothing else."""
-    del rows
     struct = offered(model, "weights_struct")(model)
+    if layout is not None:
+        layout.check("the samples", "batch", rows)
+        where = placed_by_name(model, layout).shardings(struct)
+        return {"weights": part_bytes(struct, where)}
     return {"weights": bytes_per_device(struct, devices)}
 
 

@@ -46,7 +46,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         """'{"video": "linear", "action": "hold"}'""",
     )
     parser.add_argument("--steps", type=int, help="solver steps")
-    parser.add_argument("--solver", help="unipc or euler")
+    parser.add_argument("--solver", help="unipc, euler, dpm++_2m, ...")
     parser.add_argument("--shift", type=float, help="timestep shift")
     parser.add_argument("--guidance-scale", type=float, help="guidance scale")
     parser.add_argument("--seed", type=seed, default=0, help="seed of world and noise")

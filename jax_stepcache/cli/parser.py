@@ -12,7 +12,7 @@ from typing import Any
 
 from jax_stepcache import __version__
 from jax_stepcache.checkpoints.precision import DTYPES
-from jax_stepcache.cli.gpus import MEMORY
+from jax_stepcache.cli.gpus import MEMORY, RULES
 from jax_stepcache.cli.options import (
     add_params_option,
     add_sampling_options,
@@ -211,6 +211,12 @@ def _add_info(commands: Any) -> None:
     )
     parser.add_argument(
         "--devices", type=int, default=1, metavar="N", help="GPUs (default: 1)"
+    )
+    parser.add_argument(
+        "--rules",
+        choices=RULES,
+        help="how weights and sessions are cut over several, as rules= says (default: "
+        "as mesh= without rules=)",
     )
     parser.add_argument(
         "--rows",

@@ -16,7 +16,9 @@ from jax_stepcache.policy.gates.base import needs_signal
 from jax_stepcache.policy.named import Uncached
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers import Solver, SolverTable, get_solver
+from jax_stepcache.solvers.base import calls_of
 from jax_stepcache.solvers.schedule import is_schedule, num_steps_of, per_output
+from jax_stepcache.solvers.stochastic import draws_noise
 from jax_stepcache.solvers.table import checked_table, one_for_all
 
 # What is linear differs by rounding, a thousand times less; nothing else is so near.
@@ -43,10 +45,17 @@ def as_table(solver: str | Solver, schedule: Any, policy: Policy | None = None) 
 
     Raises:
         ValueError: if the steps depend on the sample, the cache is inside the network,
-            or what the solver or the forecasts make of velocities is not linear.
+            the solver draws noise, or what it or the forecasts make of velocities is
+            not linear.
         TypeError: for what is no solver, schedule or policy.
     """
-    solver, num_steps = get_solver(solver), num_steps_of(schedule)
+    solver = get_solver(solver)
+    schedule = calls_of(solver, schedule)
+    num_steps = num_steps_of(schedule)
+    if draws_noise(solver):
+        raise ValueError(
+            f"{solver!r:.80} draws noise at every step, so no table does the same"
+        )
     policy = Uncached() if policy is None else policy
     _check_policy(policy)
     # One unit for the noise, and one for the velocity of every step; and once more with

@@ -16,7 +16,7 @@ from jax_stepcache.meshes.varying import scan, while_loop
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.view import View
 from jax_stepcache.solvers import Solver
-from jax_stepcache.solvers.base import coefficients, row_of, step_outputs
+from jax_stepcache.solvers.base import begin_outputs, coefficients, row_of, step_outputs
 from jax_stepcache.solvers.schedule import num_steps_of, per_output, sigma_at
 
 
@@ -70,6 +70,7 @@ def denoise(
     solver: Solver,
     policy: Policy,
     progress: Progress | TqdmProgress | None = None,
+    seeds: jax.Array | None = None,
 ) -> SampleResult:
     """Samples by walking a schedule, asking the network where the policy says so.
 
@@ -88,11 +89,12 @@ def denoise(
             coefficients.
         policy: the cache policy.
         progress: where to report each step; None compiles no host callback.
+        seeds: uint32[batch, 2], for a solver that draws noise; see `seeds_of`.
 
     Returns:
         The sample at the last sigma, and the statistics.
     """
-    start, advance = _loop(network, noise, schedule, solver, policy, progress)
+    start, advance = _loop(network, noise, schedule, solver, policy, progress, seeds)
     num_steps = num_steps_of(schedule)
     # A static bound: XLA sees a known trip count, and a GPU's host need not read the
     # predicate back at every iteration.
@@ -110,7 +112,9 @@ def walk(
     solver: Solver,
     policy: Policy,
     progress: Progress | TqdmProgress | None = None,
+    seeds: jax.Array | None = None,
     keep: Callable[[Any], Any] = lambda cache: None,
+    remat: bool = False,
 ) -> tuple[SampleResult, Step]:
     """Samples as `denoise` does, and keeps what every step saw.
 
@@ -121,18 +125,23 @@ def walk(
         solver: likewise.
         policy: likewise.
         progress: likewise.
+        seeds: likewise.
         keep: picks what is to be kept of the policy's state.
+        remat: whether a derivative takes each step again rather than keep what the
+            network computed in it.
 
     Returns:
         The result, and all steps, their arrays with a leading axis of num_steps.
     """
-    start, advance = _loop(network, noise, schedule, solver, policy, progress)
+    start, advance = _loop(network, noise, schedule, solver, policy, progress, seeds)
 
     def step(loop: LoopState, _: None) -> tuple[LoopState, Step]:
         after, velocity = advance(loop)
         return after, Step(loop.sample, velocity, keep(after.cache))
 
-    end, steps = scan(step, start, None, length=num_steps_of(schedule))
+    # In a scan nothing could be shared between the two.
+    taken = jax.checkpoint(step, prevent_cse=False) if remat else step
+    end, steps = scan(taken, start, None, length=num_steps_of(schedule))
     return _result(end), steps
 
 
@@ -143,6 +152,7 @@ def _loop(
     solver: Solver,
     policy: Policy,
     progress: Progress | TqdmProgress | None,
+    seeds: jax.Array | None,
 ) -> tuple[LoopState, Callable[[LoopState], tuple[LoopState, Any]]]:
     """The loop's first state, and the function that takes a step."""
     num_steps = num_steps_of(schedule)
@@ -188,7 +198,7 @@ def _loop(
     start = LoopState(
         step=first,
         sample=noise,
-        solver=tuple(solver.init(x) for x in leaves),
+        solver=begin_outputs(solver, leaves, seeds),
         cache=forward.init(policy, view_at(first, noise), num_steps),
         computed=jnp.zeros(num_steps, bool),
         ran=ran,

@@ -27,6 +27,7 @@ from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import Span
 from jax_stepcache.solvers import Solver, SolverTable
 from jax_stepcache.solvers.schedule import Schedule, is_schedule, num_steps_of
+from jax_stepcache.solvers.stochastic import draws_noise, seeds_of
 from jax_stepcache.solvers.table import Calls
 
 T = TypeVar("T")
@@ -41,6 +42,7 @@ class Program(NamedTuple):
     solver: Solver
     guided: bool
     progress: Progress | TqdmProgress | None
+    differentiable: bool = False
 
     @property
     def schedule(self) -> Any:
@@ -59,12 +61,15 @@ def program_of(
     solver: Solver,
     guided: bool,
     progress: Progress | TqdmProgress | None,
+    differentiable: bool = False,
 ) -> Program:
     """Makes a program of a schedule, or of a tree of them, which has no hash."""
     num_steps = num_steps_of(schedule)
     schedules, structure = jax.tree.flatten(schedule, is_leaf=is_schedule)
     static = (Calls(num_steps) if isinstance(s, SolverTable) else s for s in schedules)
-    return Program(model, tuple(static), structure, solver, guided, progress)
+    return Program(
+        model, tuple(static), structure, solver, guided, progress, differentiable
+    )
 
 
 def tables_of(schedule: Any) -> tuple[SolverTable, ...] | None:
@@ -84,7 +89,7 @@ class Generation:
         policy: the cache policy.
         inputs: what the network is shown.
         noise: the sample at the first sigma, a pytree of [batch, ...] arrays; or None.
-        key: draws it, where it is None.
+        key: draws it, where it is None, and the noise of steps.
         scale: float32 scalar, the guidance scale; or float32[batch].
         asked: what is asked of the policy, for the result.
         tables: what the solver steps by, in the order of the program's schedules; None
@@ -120,6 +125,12 @@ class Generation:
         if not isinstance(model, FunctionModel):
             return None
         return own_axes(model, self.weights, self.inputs.condition, self.noise)
+
+    def seeds(self, batch: int) -> jax.Array | None:
+        """Seeds of the samples, uint32[batch, 2]; None where the solver draws none."""
+        if self.key is None or not draws_noise(self.program.solver):
+            return None
+        return seeds_of(self.key, batch)
 
     def check_near(self) -> None:
         """Checks that its arrays are where the weights are; see `check_near`."""

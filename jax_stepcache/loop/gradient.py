@@ -50,6 +50,33 @@ def with_derivatives_of(
     return function
 
 
+def without_derivatives(given: T, why: str) -> T:
+    """The same, and an error where a derivative is asked for.
+
+    Args:
+        given: pytree of arrays.
+        why: what the error says.
+
+    Returns:
+        What was given.
+    """
+
+    @jax.custom_jvp
+    def same(given: T) -> T:
+        return given
+
+    def refuse(primals: Any, tangents: Any) -> Any:
+        raise ValueError(why)
+
+    same.defjvp(refuse, symbolic_zeros=True)
+    return same(given)
+
+
 def walked(generation: Generation) -> Any:
     """`sampled` by a scan, which has a reverse mode, where a `while_loop` has none."""
-    return sampled(generation, loop=lambda *of, **given: walk(*of, **given)[0])
+    remat = generation.program.differentiable
+
+    def loop(*of: Any, **given: Any) -> Any:
+        return walk(*of, **given, remat=remat)[0]
+
+    return sampled(generation, loop=loop)

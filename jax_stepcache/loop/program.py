@@ -34,13 +34,15 @@ def sampled(generation: Generation, loop: Callable[..., Any] = denoise) -> Any:
     """
     program = generation.program
     condition, noise = begin(generation)
+    batch = batch_size(noise, "noise")
     return loop(
-        forward_of(generation, condition, batch_size(noise, "noise")),
+        forward_of(generation, condition, batch),
         noise,
         schedule=generation.schedule,
         solver=program.solver,
         policy=generation.policy,
         progress=program.progress,
+        seeds=generation.seeds(batch),
     )
 
 

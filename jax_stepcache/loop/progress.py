@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 import threading
 from typing import Any, Protocol
@@ -150,3 +151,40 @@ def report(
 
     io_callback(told, None, step, run, ordered=True)
     return None
+
+
+def as_progress(given: Any) -> Any:
+    """What is told of each step, of what was asked for.
+
+    Args:
+        given: True, False or None, or a function.
+
+    Returns:
+        A `Progress`, or None.
+
+    Raises:
+        TypeError: for what is called in another way.
+    """
+    if given is True:
+        return tqdm_progress()
+    if not given and isinstance(given, bool | None):
+        return None
+    if isinstance(given, TqdmProgress):
+        return given
+    if not callable(given) or isinstance(given, type) or not _takes_steps(given):
+        raise TypeError(
+            f"progress is {given!r:.80}; give True, False, or a function that takes "
+            "(step, computed, num_steps=)"
+        )
+    return given
+
+
+def _takes_steps(progress: Any) -> bool:
+    """Whether it can be called as it will be: from inside the loop, it is too late."""
+    try:
+        inspect.signature(progress).bind(0, True, num_steps=1)
+    except TypeError:
+        return False
+    except ValueError:  # One in C may not tell.
+        return True
+    return True

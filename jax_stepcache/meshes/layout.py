@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 from jax.core import Tracer
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.meshes.beside import told
@@ -36,12 +36,12 @@ class Layout:
             twice.
     """
 
-    mesh: Mesh
+    mesh: Mesh | AbstractMesh
     rules: Rules
 
     def __init__(
         self,
-        mesh: Mesh,
+        mesh: Mesh | AbstractMesh,
         rules: str | Mapping[str, Any] | Iterable[Rule],
         *,
         names: Sequence[str] | None = None,
@@ -49,7 +49,8 @@ class Layout:
         """Makes a layout.
 
         Args:
-            mesh: the devices, with axes of any type.
+            mesh: the devices, with axes of any type. Of an abstract one, which has
+                none, the shapes of the parts are told.
             rules: a preset's name, see `preset_rules`; a mapping; or pairs.
             names: the logical axes that there are; any unless given.
 
@@ -58,10 +59,10 @@ class Layout:
             ValueError: if a rule names an axis that there is not, or no rule names an
                 axis of the mesh.
         """
-        if not isinstance(mesh, Mesh):
+        if not isinstance(mesh, Mesh | AbstractMesh):
             kind = type(mesh).__name__
             raise TypeError(f"mesh must be a jax.sharding.Mesh, got {kind}")
-        self.mesh = automatic_mesh(mesh)
+        self.mesh = automatic_mesh(mesh) if isinstance(mesh, Mesh) else mesh
         self.rules = (
             preset_rules(rules, mesh) if isinstance(rules, str) else _pairs(rules)
         )
@@ -273,7 +274,9 @@ def _pairs(rules: Any) -> Rules:
         ) from None
 
 
-def _check_rules(mesh: Mesh, rules: Rules, names: Sequence[str] | None) -> None:
+def _check_rules(
+    mesh: Mesh | AbstractMesh, rules: Rules, names: Sequence[str] | None
+) -> None:
     named = set()
     for name, over in rules:
         if names is not None and name not in names:
@@ -299,8 +302,8 @@ def _devices_of(where: NamedSharding) -> tuple[Any, ...]:
     return _all_of(where.mesh) if isinstance(where.mesh, Mesh) else ()
 
 
-def _all_of(mesh: Mesh) -> tuple[Any, ...]:
-    return tuple(mesh.devices.flat)
+def _all_of(mesh: Mesh | AbstractMesh) -> tuple[Any, ...]:
+    return tuple(mesh.devices.flat) if isinstance(mesh, Mesh) else ()
 
 
 def layout_of(mesh: Mesh | None, rules: Any) -> Layout | None:

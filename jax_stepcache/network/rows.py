@@ -123,6 +123,29 @@ def stack_rows(tree: Any, others: Sequence[Any], axes: RowAxes) -> Any:
     return _map(stack, tree, axes)
 
 
+def rows_side_by_side(tree: Any, axes: RowAxes) -> Any:
+    """Lays the rows of several trees out as those of one batch.
+
+    Args:
+        tree: pytree of arrays with a leading axis of trees.
+        axes: the axes of rows, of an array without that axis. Those of arrays without
+            rows are the first tree's.
+
+    Returns:
+        The tree: the first row of each, then the second of each, and so on.
+    """
+
+    def lay(x: Any, axis: int | None) -> Any:
+        if axis is None:
+            return x[0]
+        x = jnp.moveaxis(x, 0, axis + 1)
+        shape = list(x.shape)
+        shape[axis : axis + 2] = [shape[axis] * shape[axis + 1]]
+        return x.reshape(shape)
+
+    return _map(lay, tree, axes)
+
+
 def _map(function: Any, tree: Any, axes: RowAxes) -> Any:
     leaves, structure = jax.tree.flatten(tree)
     mapped = [function(x, axis) for x, axis in zip(leaves, axes, strict=True)]

@@ -25,23 +25,16 @@ from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.own_rows import own_axes
 from jax_stepcache.network.rows import RowAxes
-from jax_stepcache.options import ELSEWHERE, Options, Request, resolve
+from jax_stepcache.options import ELSEWHERE, Options
 from jax_stepcache.policy.span import Span
 from jax_stepcache.requests.compiled import Plan
 from jax_stepcache.requests.places import Entry
 from jax_stepcache.requests.together import group_size, groups
 from jax_stepcache.solvers import Bespoke
+from jax_stepcache.solvers.stochastic import draws_noise, seeds_of
 
 # What makes no sense for many requests: each decides, and is somewhere of its own.
-_NOT_SHARED = ("decide", "progress")
-
-
-_STEPS = ("num_inference_steps", "shift", "final_noise")
-_INSTEAD_OF = {
-    "schedule": _STEPS,
-    **dict.fromkeys(_STEPS, ("schedule",)),
-    "cache": ("cache_config", "budget", "forecast"),
-}
+_NOT_SHARED = ("decide", "progress", "differentiable")
 
 
 @dataclass(frozen=True)
@@ -139,6 +132,7 @@ class Admission:
             request.scale.reshape(()),
             noise,
             plan.max_steps,
+            _seeds(request),
         )
         entry = Entry(settings, self._inputs(request), noise, request.asked)
         entry = self._beside(entry)
@@ -214,34 +208,6 @@ class Admission:
                 )
 
 
-def resolve_request(
-    params: Any, shared: Mapping[str, Any], request: Request
-) -> Generation:
-    """Checks a request as `sample` does; what it leaves open is shared.
-
-    Args:
-        params: see `sample`.
-        shared: options of `sample`.
-        request: the request.
-
-    Returns:
-        The generation.
-
-    Raises:
-        ValueError: see `sample`.
-        TypeError: likewise.
-    """
-    own = request.options()
-    left = dict(shared)
-    # What a request says takes the place of whatever says the same.
-    for name in own:
-        for other in _INSTEAD_OF.get(name, ()):
-            left.pop(other, None)
-    if np.array_equal(own.get("guidance_scale", 0), 1):
-        left.pop("negative_condition", None)
-    return resolve(params, Options(**{**left, **own}))
-
-
 def admission_for(
     shared: Mapping[str, Any],
     requests: list[Generation],
@@ -313,6 +279,12 @@ def check_shared(
             requests that should decide together.
     """
     known = [one.name for one in fields(Options) if one.name not in _NOT_SHARED]
+    if shared.get("differentiable"):
+        raise ValueError(
+            "differentiable: the host puts requests into slots, so their samples have "
+            'no derivative; sample(..., differentiable=True, decide="sample") takes a '
+            "batch"
+        )
     if "decide" in shared:
         if shared["decide"] != "sample":
             raise ValueError(
@@ -392,6 +364,20 @@ def _another(part: str, given: Any, wanted: Any) -> str:
         f"requests: {names[0]}, not {names[1]}. Thresholds, masks, steps and other "
         "numbers may differ; the parts of the cache are one program"
     ).replace("Ellipsis", "...")
+
+
+def _seeds(request: Generation) -> Any:
+    """Seeds of a batch of one; structs where there are structs in place of a key."""
+    if not draws_noise(request.program.solver):
+        return None
+    if isinstance(request.key, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct((1, 2), np.uint32)
+    return _seeds_of_one(request.key)
+
+
+@jax.jit
+def _seeds_of_one(key: jax.Array) -> jax.Array:
+    return seeds_of(key, 1)
 
 
 @functools.partial(jax.jit, static_argnums=0)

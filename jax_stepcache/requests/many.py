@@ -20,7 +20,12 @@ from jax_stepcache.requests.admission import (
     Admission,
     admission_for,
     check_shared,
-    resolve_request,
+)
+from jax_stepcache.requests.at_once import (
+    are_alike,
+    axes_of,
+    batch_of,
+    sampled_at_once,
 )
 from jax_stepcache.requests.compiled import (
     Report,
@@ -32,7 +37,7 @@ from jax_stepcache.requests.compiled import (
 )
 from jax_stepcache.requests.finished import finished_result
 from jax_stepcache.requests.places import Entry
-from jax_stepcache.requests.request import as_request
+from jax_stepcache.requests.request import as_request, resolve_request
 from jax_stepcache.requests.together import MOST, groups, put_together
 
 NO_LIMIT = np.int32(np.iinfo(np.int32).max)
@@ -156,11 +161,14 @@ def run_many(checked: Checked, places: int) -> list[SampleResult]:
 
     Args:
         checked: the requests.
-        places: room for them, at least as many as there are.
+        places: room for them, at least as many as there are; looked at only where there
+            are more requests than slots.
 
     Returns:
         The results in the order of the requests.
     """
+    if len(checked.entries) <= checked.admission.plan.slots:
+        return _run_at_once(checked)
     plan, weights = checked.admission.plan, checked.admission.weights
     entries = checked.entries
     state = placed(checked, places)
@@ -171,6 +179,16 @@ def run_many(checked: Checked, places: int) -> list[SampleResult]:
     told = order, np.int32(len(entries)), np.zeros(places, bool), NO_LIMIT
     state, report = advance(plan, weights, state, *sent(told, weights))
     return results_of(checked, state, report)
+
+
+def _run_at_once(checked: Checked) -> list[SampleResult]:
+    plan, weights = checked.admission.plan, checked.admission.weights
+    entries = checked.entries
+    axes, alike = axes_of(plan, weights, entries[0]), are_alike(plan, entries)
+    batch = batch_of(plan, weights, axes, entries)
+    count = sent(np.int32(len(entries)), weights)
+    done = sampled_at_once(plan, axes, alike, weights, batch, count)
+    return _finished(checked, done.samples, done.calls, done.trace)
 
 
 def placed(checked: Checked, places: int) -> State:
@@ -202,20 +220,26 @@ def results_of(checked: Checked, state: State, report: Report) -> list[SampleRes
     Returns:
         The results in the order of the requests.
     """
-    weights, entries = checked.admission.weights, checked.entries
-    places, inside = state.places, checked.admission.plan.span is not None
+    weights, places = checked.admission.weights, state.places
     samples: dict[int, Any] = {}
-    for start, some in groups(entries, min(MOST, len(places.finished))):
+    for start, some in groups(checked.entries, min(MOST, len(places.finished))):
         first = sent(np.int32(start), weights)
         samples.update(enumerate(taken_out(places.sample, first, len(some)), start))
-    calls, traces = jax.device_get(whole_everywhere((report.calls, places.trace)))
+    return _finished(checked, samples, report.calls, places.trace)
+
+
+def _finished(
+    checked: Checked, samples: Any, calls: Any, traces: Any
+) -> list[SampleResult]:
+    calls, traces = jax.device_get(whole_everywhere((calls, traces)))
+    inside = checked.admission.plan.span is not None
     return [
         finished_result(
-            samples[place],
-            jax.tree.map(lambda x, at=place: x[at], traces),
+            samples[i],
+            jax.tree.map(lambda x, at=i: x[at], traces),
             entry,
             calls,
             inside,
         )
-        for place, entry in enumerate(entries)
+        for i, entry in enumerate(checked.entries)
     ]

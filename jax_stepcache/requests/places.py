@@ -14,7 +14,7 @@ from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots, Trace, begun, empty_trace
 from jax_stepcache.loop.placeholders import as_bits, as_numbers
 from jax_stepcache.network.inputs import Inputs
-from jax_stepcache.network.rows import RowAxes, put_rows, stack_rows, take_rows
+from jax_stepcache.network.rows import RowAxes, put_rows, stack_rows
 from jax_stepcache.policy.asked import Asked
 
 
@@ -94,46 +94,45 @@ class QueueFeed:
         there = running.queue.places.settings
         return as_numbers(jax.tree.map(lambda x: x[place], there))
 
+    def put_away(self, running: Running) -> Running:
+        """See `Feed.put_away`."""
+        slots, queue = running.slots, running.queue
+        done = (slots.place >= 0) & (slots.step >= self.settings(running).num_steps)
+        places = _put_away(queue.places, slots, done)
+        slots = slots._replace(place=jnp.where(done, -1, slots.place))
+        return running._replace(slots=slots, queue=queue._replace(places=places))
+
     def pending(self, running: Running) -> jax.Array:
         """See `Feed.pending`."""
-        return self._pending(running).any()
+        queue = running.queue
+        return (running.slots.place < 0).any() & (queue.taken < queue.waiting)
 
-    def turn(self, running: Running) -> Running:
-        """See `Feed.turn`."""
+    def take(self, running: Running) -> Running:
+        """See `Feed.take`."""
         slots, queue = running.slots, running.queue
-        pending = self._pending(running)
-        turned = jnp.argmax(pending)
-        slot = jax.tree.map(lambda x: x[turned], slots)
-        retires = pending[turned] & (slot.place >= 0)
-        takes = pending[turned] & (queue.taken < queue.waiting)
-        places = _put_away(queue.places, slot, retires)
-        each = jnp.arange(self.network.branches, dtype=turned.dtype)
-        rows = turned + len(slots.place) * each
-        at = queue.order[jnp.minimum(queue.taken, len(queue.order) - 1)]
-
-        def take() -> tuple[Slots, Any]:
-            settings, inputs, sample = (
-                jax.tree.map(lambda x: x[at], tree)
-                for tree in (places.settings, places.inputs, places.sample)
+        free = jnp.argmax(slots.place < 0)
+        at = queue.order[queue.taken]
+        settings, inputs, sample = (
+            jax.tree.map(lambda x: x[at], tree)
+            for tree in (
+                queue.places.settings,
+                queue.places.inputs,
+                queue.places.sample,
             )
-            entry = Entry(as_numbers(settings), inputs, sample)
-            new, condition = self.load(entry, at)
-            trace = new.trace._replace(slot=turned)
-            new = new._replace(clock=slot.clock, trace=trace)
-            return jax.tree.map(
-                lambda x, old: x.astype(old.dtype), new, slot
-            ), condition
+        )
+        new, condition = self.load(Entry(as_numbers(settings), inputs, sample), at)
+        trace = new.trace._replace(slot=free)
+        new = new._replace(clock=slots.clock[free], trace=trace)
+        each = jnp.arange(self.network.branches, dtype=free.dtype)
+        rows = free + len(slots.place) * each
 
-        def leave() -> tuple[Slots, Any]:
-            place = jnp.where(retires, -1, slot.place)
-            condition = take_rows(running.condition, self.axes, rows)
-            return slot._replace(place=place), condition
+        def put(there: jax.Array, one: jax.Array) -> jax.Array:
+            return there.at[free].set(one.astype(there.dtype))
 
-        slot, condition = jax.lax.cond(takes, take, leave)
         return Running(
-            jax.tree.map(lambda x, new: x.at[turned].set(new), slots, slot),
+            jax.tree.map(put, slots, new),
             put_rows(running.condition, self.axes, rows, condition),
-            queue._replace(places=places, taken=queue.taken + takes.astype(jnp.int32)),
+            queue._replace(taken=queue.taken + 1),
         )
 
     def load(self, entry: Entry, place: Any) -> tuple[Slots, Any]:
@@ -146,24 +145,32 @@ class QueueFeed:
         Returns:
             The slot, without its leading axis, and the rows of its condition.
         """
-        condition, model = entry.inputs.condition, self.network.model
-        if entry.inputs.observation is not None:
-            condition = model.prepare(
-                self.network.weights, entry.inputs.observation, self.network.guided
-            )
-        elif entry.inputs.negative is not None:
-            condition = stack_rows(condition, entry.inputs.negative, self.axes)
+        condition = condition_of(self.network, self.axes, entry.inputs)
         cache = self.forward.init(entry.settings, entry.sample, condition)
         trace = empty_trace(self.max_steps, self.traced_branches)
-        slot = begun(place, entry.sample, self.network.solver, cache, trace)
+        solver, seeds = self.network.solver, entry.settings.seeds
+        slot = begun(place, entry.sample, solver, cache, trace, seeds)
         return slot, condition
 
-    def _pending(self, running: Running) -> jax.Array:
-        """Slots that are done, and idle ones where a request waits; bool[slots]."""
-        slots, queue = running.slots, running.queue
-        idle = slots.place < 0
-        done = ~idle & (slots.step >= self.settings(running).num_steps)
-        return done | (idle & (queue.taken < queue.waiting))
+
+def condition_of(network: Network, axes: RowAxes, inputs: Inputs) -> Any:
+    """What the network is told of one request, prepared.
+
+    Args:
+        network: the network.
+        axes: the rows of the condition's arrays.
+        inputs: the request's.
+
+    Returns:
+        The condition, its rows those of the branches.
+    """
+    if inputs.observation is not None:
+        return network.model.prepare(
+            network.weights, inputs.observation, network.guided
+        )
+    if inputs.negative is not None:
+        return stack_rows(inputs.condition, inputs.negative, axes)
+    return inputs.condition
 
 
 def at_rest(settings: Settings) -> Settings:
@@ -171,15 +178,15 @@ def at_rest(settings: Settings) -> Settings:
     return settings._replace(policy=as_bits(settings.policy))
 
 
-def _put_away(places: Places, slot: Slots, when: jax.Array) -> Places:
+def _put_away(places: Places, slots: Slots, which: jax.Array) -> Places:
     # An index past the end is left out.
-    at = jnp.where(when, slot.place, len(places.finished))
+    at = jnp.where(which, slots.place, len(places.finished))
 
     def put(there: jax.Array, new: jax.Array) -> jax.Array:
         return there.at[at].set(new, mode="drop")
 
     return places._replace(
-        sample=jax.tree.map(put, places.sample, slot.sample),
-        trace=jax.tree.map(put, places.trace, slot.trace),
+        sample=jax.tree.map(put, places.sample, slots.sample),
+        trace=jax.tree.map(put, places.trace, slots.trace),
         finished=places.finished.at[at].set(True, mode="drop"),
     )

@@ -23,7 +23,6 @@ from jax_stepcache.processes import whole_everywhere
 from jax_stepcache.requests.admission import (
     Admission,
     admission_for,
-    resolve_request,
 )
 from jax_stepcache.requests.compiled import (
     Report,
@@ -34,7 +33,7 @@ from jax_stepcache.requests.compiled import (
 )
 from jax_stepcache.requests.finished import finished_result
 from jax_stepcache.requests.places import Entry
-from jax_stepcache.requests.request import as_request
+from jax_stepcache.requests.request import as_request, resolve_request
 from jax_stepcache.requests.together import put_together
 from jax_stepcache.serving.held import Held, check_urgency
 from jax_stepcache.serving.outcome import DeadlineExceeded, Outcome

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.solvers.schedule import Schedule, is_schedule
+from jax_stepcache.solvers.stochastic import draws_noise, seeds_of_output
 from jax_stepcache.solvers.table import SolverTable
 
 
@@ -69,6 +71,48 @@ def coefficients(solver: Any, schedule: Any) -> Any:
             "steps by noise levels. Give Bespoke(calls), or to sample no solver"
         )
     return solver.rows(schedule)
+
+
+def calls_of(solver: Any, schedule: Any) -> Any:
+    """The schedule of network calls, for solvers that make several a step.
+
+    Args:
+        solver: the solver; where it has ``expanded``, that makes them.
+        schedule: a schedule of solver steps, a table, or a tree of them.
+
+    Returns:
+        The same tree, with an entry for each call.
+    """
+    expanded = getattr(solver, "expanded", None)
+    if expanded is None:
+        return schedule
+    return jax.tree.map(
+        lambda one: expanded(one) if isinstance(one, Schedule) else one,
+        schedule,
+        is_leaf=is_schedule,
+    )
+
+
+def begin_outputs(
+    solver: Solver, leaves: Sequence[Any], seeds: jax.Array | None
+) -> tuple[Any, ...]:
+    """The states of all outputs before the first step.
+
+    Args:
+        solver: the solver.
+        leaves: the sample's arrays, [batch, ...].
+        seeds: of the samples, for a solver that draws noise; see `seeds_of`.
+
+    Returns:
+        One state for each.
+
+    Raises:
+        ValueError: where a solver that draws noise has no seeds.
+    """
+    if not draws_noise(solver) or seeds is None:
+        return tuple(solver.init(x) for x in leaves)
+    init: Any = solver.init
+    return tuple(init(x, seeds_of_output(seeds, i)) for i, x in enumerate(leaves))
 
 
 def step_outputs(

@@ -160,11 +160,11 @@ def _checked(x: Any, name: str, what: str) -> Any:
     if not np.isfinite(numbers).all():
         raise ValueError(f"{what} has {name} {numbers.tolist()}; each must be finite")
     if name == "sigmas" and not (
-        np.all(np.diff(numbers) < 0) and numbers.min() >= 0 and numbers.max() <= 1
+        np.all(np.diff(numbers) <= 0) and numbers.min() >= 0 and numbers.max() <= 1
     ):
         raise ValueError(
-            f"{what} has noise levels {numbers.tolist()}; sigmas must fall strictly "
-            "within [0, 1]"
+            f"{what} has noise levels {numbers.tolist()}; sigmas must fall within "
+            "[0, 1]"
         )
     if name == "velocities" and numbers.ndim == 2 and np.triu(numbers, 1).any():
         raise ValueError(

@@ -97,72 +97,57 @@ def test_arithmetic_and_traffic_of_kernels(ahead: Any) -> None:
     assert ahead.turns.host_reads(module, 3) == 16
 
 
-# Slots: a loop in which requests are taken; one over network calls, which sends 16
-# bytes; in it one in which slots walk on. Of no loop the turns are known.
-SLOTS = """HloModule slots
-
-%going (s: f32[4]) -> pred[] {
+# A loop, as XLA writes it: a computation is one loop's. Of none the turns are known.
+LOOP = """
+%going_NAME (s: f32[4]) -> pred[] {
   %s = f32[4]{0} parameter(0)
   ROOT %more = pred[] fusion(%s), kind=kLoop, calls=%asked
 }
 
-%take (s: f32[4]) -> f32[4] {
+%NAME (s: f32[4]) -> f32[4] {
   %s = f32[4]{0} parameter(0)
-  ROOT %all-gather.1 = f32[4]{0} all-gather(%s), replica_groups={{0,1}}, dimensions={0}
+  BODY
 }
-
-%leave (s: f32[4]) -> f32[4] {
-  %s = f32[4]{0} parameter(0)
-  ROOT %copy.1 = f32[4]{0} copy(%s)
-}
-
-%walk (s: f32[4]) -> f32[4] {
-  %s = f32[4]{0} parameter(0)
-  %p = pred[] fusion(%s), kind=kLoop, calls=%asked
-  ROOT %c = f32[4]{0} conditional(%p, %s, %s), true_computation=%take, false_computation=%leave
-}
-
-%call (s: f32[4]) -> f32[4] {
-  %s = f32[4]{0} parameter(0)
-  %all-reduce.1 = f32[4]{0} all-reduce(%s), replica_groups={{0,1}}, to_apply=%sum
-  ROOT %walked = f32[4]{0} while(%all-reduce.1), condition=%going, body=%walk
-}
-
-ENTRY %main (s: f32[4]) -> f32[4] {
-  %s = f32[4]{0} parameter(0)
-  %taken = f32[4]{0} while(%s), condition=%going, body=%walk
-  ROOT %y = f32[4]{0} while(%taken), condition=%going, body=%call
-}
-"""  # noqa: E501
+"""
 
 
-def test_turns_of_loops_that_tell_none(ahead: Any) -> None:
-    """Rule: requests are taken one a turn; the loop around a loop goes over network
-    calls; between these, steps are walked. The host reads all their questions."""
-    # A computation is one loop's in what XLA writes.
-    text = SLOTS.replace(
-        "%taken = f32[4]{0} while(%s), condition=%going, body=%walk",
-        "%taken = f32[4]{0} while(%s), condition=%before, body=%admit",
-    )
-    for name, other in (("going", "before"), ("walk", "admit")):
-        start = SLOTS.index(f"%{name} (")
-        body = SLOTS[start : SLOTS.index("}\n\n", start) + 3]
-        text = text.replace(
-            "ENTRY", body.replace(f"%{name} (", f"%{other} (") + "ENTRY"
-        )
-    module = ahead.hlo.parse(text)
-    found = list(ahead.kernels.kernels(module, 4.0, rows=3))
-    times = {k.instruction.name: (k.times, k.gated) for k in found}
-    assert times["all-reduce.1"] == (4, True)
-    takes = [k for k in found if k.instruction.name == "all-gather.1"]
-    assert sum(k.times for k in takes) == 3
-    assert not any(k.gated for k in takes)
-    leaves = sum(k.times for k in found if k.instruction.name == "copy.1")
-    assert leaves == 16
-    # Admission: 3 turns, each with a conditional, and 1 more question; calls: 4 and 1;
-    # walking: 4 a call with a conditional, and 1 more at each call.
-    reads = 3 * 2 + 1 + 4 + 1 + 16 * 2 + 4
-    assert ahead.turns.host_reads(module, 4.0, 3) == reads
+def loop(name: str, op: str, inner: str = "") -> str:
+    """A loop that does something, and then another loop."""
+    body = f"ROOT %did = f32[4]{{0}} {op}"
+    if inner:
+        body = f"%first = f32[4]{{0}} {op}\n  ROOT %all = {goes(inner, '%first')}"
+    return LOOP.replace("NAME", name).replace("BODY", body)
+
+
+def goes(name: str, given: str) -> str:
+    """The call of a loop."""
+    return f"f32[4]{{0}} while({given}), condition=%going_{name}, body=%{name}"
+
+
+@pytest.mark.parametrize("queue", [False, True])
+def test_turns_of_loops_that_tell_none(ahead: Any, queue: bool) -> None:
+    """Rule: the loop with most loops in it goes over network calls; slots walk on in
+    it, as far as they have to without being asked; before it they take their requests,
+    one a turn, if there is a queue. The host reads all their questions."""
+    parts = ["HloModule slots\n"]
+    for walk, take in (("walk", "take"), ("walk_on", "take_more")):
+        parts += [loop(take, "gather(%s)")] if queue else []
+        parts += [loop(walk, "copy(%s)", take if queue else "")]
+    parts += [loop("call", "dot(%s)", "walk_on")]
+    begun = f"%begun = {goes('walk', '%s')}\n  ROOT %y = {goes('call', '%begun')}"
+    entry = LOOP[LOOP.index("%NAME (") :].replace("%NAME", "ENTRY %main")
+    module = ahead.hlo.parse("".join(parts) + entry.replace("BODY", begun))
+    times: dict[str, list[tuple[float, bool]]] = {}
+    for _, one, often, gated in ahead.turns.running(module, 4.0, 3):
+        times.setdefault(one.op, []).append((often, gated))
+    assert times["dot"] == [(4, True)]
+    # Who has a queue is asked once more; nobody takes anything later.
+    assert sorted(times["copy"]) == [(0, False), (float(queue), False)]
+    assert sorted(times.get("gather", [])) == [(0, False), (3, False)][: 2 * queue]
+    # Calls: 4 and 1; walking on: at each of them, and before.
+    reads = 5 + 4 + 1
+    # One turn of the first of these loops, in which 3 requests are taken.
+    assert ahead.turns.host_reads(module, 4.0, 3) == reads + queue * (1 + 3 + 1)
 
 
 ATTENTION = """HloModule attention
@@ -262,10 +247,34 @@ def test_what_does_not_fit_is_a_row(tmp_path: Path) -> None:
     assert "floor_ms" not in found
 
 
-def _compiled(folder: Path, model: str, devices: str, *more: str) -> dict[str, Any]:
+@pytest.mark.skipif(
+    not _plugin(),
+    reason="no CUDA 12 plugin of JAX: make gpu-program-small has one",
+)
+def test_an_encoder_compiles_for_an_h100(tmp_path: Path) -> None:
+    """Rule: one program at its released size, of which the host has nothing to do."""
+    found = _compiled(tmp_path, "clip-vit-h-14", "1", program="encode")
+    assert found["memory_gib"]["arguments"] > 1  # 0.6 G parameters in bfloat16.
+    assert found["conditionals"] == found["host_reads_a_generation"] == 0
+    assert 0.3 < found["tflop"] < 0.4  # 324 GFLOP of products, by `info`.
+    assert found["floor_ms"] > 0
+
+
+def test_a_program_that_a_model_has_not(ahead: Any, capsys: Any) -> None:
+    """Rule: an encoder is not sampled, a model not decoded."""
+    program = importlib.import_module("gpu_program")
+    for model, asked in (("umt5-xxl", "sample"), ("dit", "decode")):
+        with pytest.raises(SystemExit):
+            program.main(["--models", model, "--program", asked])
+        assert f"--program {asked} is none of ['{model}']" in capsys.readouterr().err
+
+
+def _compiled(
+    folder: Path, model: str, devices: str, *more: str, program: str = "sample"
+) -> dict[str, Any]:
     out = folder / "out.json"
     command = [sys.executable, str(FOLDER / "gpu_program.py"), "--json", str(out)]
-    command += ["--program", "sample", "--models", model, "--caches", "step_cache"]
+    command += ["--program", program, "--models", model, "--caches", "step_cache"]
     subprocess.run([*command, "--devices", devices, *more], check=True, cwd=folder)
     (found,) = json.loads(out.read_text())["programs"].values()
     return found

@@ -25,6 +25,7 @@ def small(monkeypatch):
     return ["calibrate", "--params", "small", "--steps", "8"]
 
 
+@pytest.mark.slow
 def test_a_curve_is_printed_and_written(small, capsys, tmp_path):
     """Every setting of the curve has a line; the JSON has the setting to use."""
     path = tmp_path / "found.json"

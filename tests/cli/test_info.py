@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from jax_stepcache.cli.gpus import RULES
 from jax_stepcache.cli.info import quantity
 from jax_stepcache.cli.main import main
+from jax_stepcache.meshes.presets import PRESETS
 
 from ..checkpoints.original import write_original
 
@@ -57,6 +59,38 @@ def test_whether_it_fits(capsys):
     assert "XLA_PYTHON_CLIENT_MEM_FRACTION" in capsys.readouterr().out
     assert main(["info", "dit", "--gpu", "h100"]) == 0
     assert "weights" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("rules", "devices", "peak"),
+    # What XLA makes of it: benchmarks/results/gpu_program.json.
+    [("branches", 2, 36.1), ("tensor", 2, 21.1), ("branches", 8, 9.6)],
+)
+def test_rules_say_how_several_gpus_share(capsys, rules, devices, peak):
+    """Weights and sessions as the preset has them; which cut it is is told."""
+    asked = ["--gpu", "h100", "--devices", str(devices), "--rules", rules]
+    assert main(["info", "droid-14b", *asked]) == 0
+    printed = capsys.readouterr().out
+    assert f"rules='{rules}' on a mesh of" in printed
+    assert _together(printed) == pytest.approx(peak, rel=0.15)
+
+
+def test_the_cut_without_rules_is_told(capsys):
+    """On several GPUs it is never left to guess; on one there is none."""
+    assert main(["info", "droid-14b", "--gpu", "h100", "--devices", "2"]) == 0
+    assert "along its longest axis" in capsys.readouterr().out
+    assert main(["info", "dit", "--gpu", "h100"]) == 0
+    assert "axis" not in capsys.readouterr().out
+
+
+def test_rules_that_do_not_fit(capsys):
+    """An odd number has no two groups; rows that the devices do not divide."""
+    asked = ["info", "droid-14b", "--gpu", "h100", "--devices", "3"]
+    assert main([*asked, "--rules", "branches"]) == 1
+    assert "take an even number" in capsys.readouterr().err
+    assert main([*asked, "--rules", "data"]) == 1
+    assert "the axis 'batch' of the session has 1" in capsys.readouterr().err
+    assert set(RULES) == set(PRESETS)
 
 
 def test_numbers_of_devices_that_cannot_be(capsys):

@@ -72,6 +72,18 @@ def test_compose_a_policy(printed):
 
 
 @pytest.mark.slow
+def test_reward_gradient(printed):
+    """The reward rises at every look, and digits become nearer to the target's mean."""
+    text = printed("reward_gradient")
+    rewards = [float(x) for x in re.findall(r"reward +(-[\d.]+)", text)]
+    assert len(rewards) == 4
+    assert rewards == sorted(rewards)
+    first, *_, last = re.findall(r"nearest to \[(.*)\]", text)
+    assert first.count("3") < last.count("3")
+    assert last.count("3") >= 2
+
+
+@pytest.mark.slow
 def test_many_requests(printed):
     """Requests differ in steps and in calls; slots serve several in a network call."""
     text = printed("many_requests")

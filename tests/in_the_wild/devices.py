@@ -12,6 +12,8 @@ from typing import Any
 
 import jax
 
+from ..emitters import QUICK
+
 
 def run_cases(
     module: str, names: Iterable[str], count: int
@@ -26,7 +28,7 @@ def run_cases(
     Returns:
         ``"ok"`` or ``"failed"`` of each case that came to its end, and what went wrong.
     """
-    flags = os.environ.get("XLA_FLAGS", "")
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}"
     environment = os.environ | {
         "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={count}",
         "JAX_PLATFORMS": "cpu",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import jax
 
+from ..emitters import QUICK
 from .devices import main, verdicts_in
 
 COUNT = 2
@@ -37,7 +38,7 @@ def run_on_processes(
         ``"ok"`` or ``"failed"`` of each case, for each process; and what went wrong,
         of all of them.
     """
-    flags = os.environ.get("XLA_FLAGS", "")
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}"
     shared = os.environ | {
         "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={DEVICES}",
         "JAX_PLATFORMS": "cpu",

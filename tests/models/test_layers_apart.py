@@ -99,6 +99,7 @@ def test_requests_sample_the_same() -> None:
         close(one.sample, other.sample)
 
 
+@pytest.mark.slow
 def test_a_robot_walks_the_same() -> None:
     """Rule: sessions keep keys and values as the weights are, through windows."""
     steps = []
@@ -142,6 +143,7 @@ def test_a_session_is_read_by_the_other(
     close(second(read, observation(1, 1)).action, wanted.action)
 
 
+@pytest.mark.slow
 def test_checkpoints_are_stacked(tmp_path: Path) -> None:
     """Rule: a folder and a file serve both, whichever was saved."""
     save_params(tmp_path / "folder", APART)

@@ -30,6 +30,11 @@ def caches_files(config: pytest.Config, pattern: str) -> list[Path]:
     return sorted((vectors_dir(config) / "caches").glob(pattern))
 
 
+def solvers_files(config: pytest.Config) -> list[Path]:
+    """Files of the ``solvers`` part: trajectories of diffusers' schedulers."""
+    return sorted((vectors_dir(config) / "solvers").glob("*.npz"))
+
+
 def pixels_files(config: pytest.Config) -> list[Path]:
     """Sessions of the ``pixels`` part, from the request to the reply."""
     files = sorted((vectors_dir(config) / "pixels").glob("*.npz"))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from jax_stepcache import sample, sample_many
-from jax_stepcache.requests.admission import admission_for, resolve_request
+from jax_stepcache.requests.admission import admission_for
 from jax_stepcache.requests.compiled import advance, empty_state
 from jax_stepcache.requests.many import NO_LIMIT
-from jax_stepcache.requests.request import Request
+from jax_stepcache.requests.request import Request, resolve_request
 from jax_stepcache.solvers.schedule import flow_schedule
 
 from ..jaxprs import primitives_of

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jax_stepcache import Schedule, Solver
+from jax_stepcache.solvers.base import calls_of
 
 
 def integrate(
@@ -18,6 +19,7 @@ def integrate(
     velocity: Callable[[np.ndarray, float], Any],
 ) -> np.ndarray:
     """Walks a schedule; ``velocity`` is asked with the sample and the sigma."""
+    schedule = calls_of(solver, schedule)
     tables = solver.tables(schedule.sigmas)
     sample = np.asarray(start, np.float64)
     state = jax.tree.map(lambda x: np.asarray(x, np.float64), solver.init(sample))

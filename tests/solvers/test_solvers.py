@@ -1,9 +1,29 @@
+import itertools
+import re
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jax_stepcache import Euler, UniPC, explicit_schedule, flow_schedule, get_solver
+from jax_stepcache import (
+    IPNDM,
+    RES,
+    DPMSolver,
+    Euler,
+    Heun,
+    UniPC,
+    as_table,
+    explicit_schedule,
+    flow_schedule,
+    get_solver,
+    sample,
+    static_schedule,
+)
+from jax_stepcache.solvers.named import SOLVERS
+from jax_stepcache.solvers.stochastic import draws_noise
 
 from .integrate import integrate
 
@@ -15,7 +35,15 @@ schedules = st.builds(
 )
 
 
-@pytest.mark.parametrize("solver", [Euler(), UniPC()])
+# As objects: a failing case is named by what it is.
+ALL = [
+    solver
+    for solver in (*(make() for make in SOLVERS.values()), DPMSolver(2, "heun"))
+    if not draws_noise(solver)
+]
+
+
+@pytest.mark.parametrize("solver", ALL)
 @given(schedule=schedules, start=st.floats(-3, 3), velocity=st.floats(-3, 3))
 def test_constant_velocity_is_exact(solver, schedule, start, velocity):
     """A straight flow has no error, whatever the schedule."""
@@ -24,7 +52,7 @@ def test_constant_velocity_is_exact(solver, schedule, start, velocity):
     np.testing.assert_allclose(end, start + velocity * length, atol=1e-12)
 
 
-@pytest.mark.parametrize("solver", [Euler(), UniPC()])
+@pytest.mark.parametrize("solver", ALL)
 def test_schedule_may_begin_at_pure_noise(solver):
     """Sigma 1, where log-SNR is minus infinity, gives no infinities or warnings."""
     schedule = explicit_schedule(np.linspace(1, 0, 9))
@@ -33,10 +61,24 @@ def test_schedule_may_begin_at_pure_noise(solver):
 
 
 @pytest.mark.parametrize(
-    ("solver", "least", "most"), [(Euler(), 0.8, 1.3), (UniPC(), 1.8, 3.2)]
+    ("solver", "least", "most"),
+    [
+        (Euler(), 0.8, 1.3),
+        (UniPC(1), 1.4, 3.2),
+        (UniPC(), 1.8, 3.2),
+        (UniPC(3), 1.4, 4.2),
+        (DPMSolver(1), 0.8, 1.3),
+        (DPMSolver(2), 1.4, 2.3),
+        (DPMSolver(2, "heun"), 1.4, 2.3),
+        (DPMSolver(3), 1.8, 3.3),
+        (IPNDM(2), 1.8, 2.3),
+        (IPNDM(4), 1.4, 4.3),
+        (Heun(), 1.8, 2.3),
+        (RES(), 1.4, 2.3),
+    ],
 )
 def test_order_on_a_gaussian_flow(solver, least, most):
-    """Halving the steps divides the error by about 2 (Euler) and 4 or more (UniPC)."""
+    """Halving the steps divides the error by 2 to the order; starts are lower ones."""
     errors = [abs(_gaussian_error(solver, n)) for n in (40, 80, 160, 320)]
     orders = np.log2(np.divide(errors[:-1], errors[1:]))
     assert (orders > least).all(), orders
@@ -53,8 +95,51 @@ def test_names():
     assert get_solver("unipc") == UniPC()
     assert get_solver("euler") == Euler()
     assert get_solver(own := Euler()) is own
-    with pytest.raises(ValueError, match=r"unknown solver 'eular'.*'euler'"):
-        get_solver("eular")
+    assert get_solver("dpm++_3m") == DPMSolver(3)
+    for name, meant in {
+        "eular": "'euler'",
+        "dpm++_2": "'dpm++_2m'",
+        "DPMSolverMultistep": "'dpm++_2m'",
+        "res_multistep": "'res'",
+        "iPNDM": "'ipndm'",
+    }.items():
+        with pytest.raises(ValueError, match=re.escape(f"Did you mean {meant}?")):
+            get_solver(name)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DPMSolver(4), "order is 4; DPMSolver has orders 1 to 3"),
+        (lambda: UniPC(0), "order is 0; it must be a whole number of at least 1"),
+        (lambda: IPNDM(5), "order is 5; IPNDM has orders 1 to 4"),
+        (lambda: UniPC(2.0), "order is 2.0"),
+        (lambda: DPMSolver(2, "huen"), "unknown solver_type 'huen'.*'heun'"),
+    ],
+)
+def test_bad_options(make, message):
+    """An option that there is not is told, with the nearest that there is."""
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_res_is_exact_for_a_line():
+    """Where x0 is a line in log(sigma), a second-order step has no error."""
+    schedule = explicit_schedule(np.geomspace(0.8, 0.2, 7))
+    # x = a + b log(sigma) + b + c sigma has x0 = a + b log(sigma).
+    a, b, c = 0.4, -0.7, 0.9
+
+    def truth(sigma):
+        return a + b * np.log(sigma) + b + c * sigma
+
+    solver = RES()
+    tables = solver.tables(schedule.sigmas)
+    memory = (np.array(a + b * np.log(schedule.sigmas[0])),)
+    for i, (now, then) in enumerate(itertools.pairwise(schedule.sigmas[1:])):
+        row = jax.tree.map(lambda table, i=i: table[i + 1], tables)
+        x, x0 = np.array(truth(now)), a + b * np.log(now)
+        following, memory = solver.step(row, memory, x, (x - x0) / now)
+        np.testing.assert_allclose(following, truth(then), rtol=1e-12)
 
 
 def _gaussian_error(solver, num_steps, mean=0.7, spread=0.4):
@@ -74,3 +159,32 @@ def _gaussian_error(solver, num_steps, mean=0.7, spread=0.4):
     standard = (start - (1 - first) * mean) / deviation(first)
     exact = (1 - last) * mean + deviation(last) * standard
     return (integrate(solver, schedule, start, velocity) - exact).item()
+
+
+def test_heun_calls_the_network_twice_a_step():
+    """N steps are 2 N - 1 calls, for the sampler, for caches and for a table."""
+    told = []
+
+    def network(weights, x, t, condition):
+        told.append(t)
+        return jnp.sin(weights * x + t[:, None] / 300)
+
+    options = {"model": network, "noise": jnp.linspace(-1, 1, 8).reshape(2, 4)}
+    schedule = flow_schedule(4, 2.0)
+    result = sample(1.0, solver="heun", schedule=schedule, **options)
+    assert result.stats.model_calls == 7
+    cache = static_schedule([True, True, False, True, False, True, True])
+    few = sample(1.0, solver="heun", schedule=schedule, cache=cache, **options)
+    assert few.stats.model_calls == 5
+    for policy, wanted in ((None, result), (cache, few)):
+        given = sample(1.0, schedule=as_table("heun", schedule, policy), **options)
+        np.testing.assert_allclose(given.sample, wanted.sample, atol=1e-5)
+    each = sample(1.0, solver="heun", schedule=schedule, decide="sample", **options)
+    np.testing.assert_allclose(each.sample, result.sample, atol=1e-6)
+
+
+def test_heun_by_hand_needs_the_schedule_of_calls():
+    """Levels that do not come twice are told, with what makes such."""
+    with pytest.raises(ValueError, match=r"Heun\(\)\.expanded\(schedule\)"):
+        Heun().tables(flow_schedule(4).sigmas)
+    assert Heun().expanded(flow_schedule(1)) == flow_schedule(1)

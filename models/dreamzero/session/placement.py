@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.processes import put_all
@@ -23,7 +23,7 @@ def mesh_of(weights: Any) -> Mesh | None:
     return None
 
 
-def session_shardings(session: Session, mesh: Mesh | Layout) -> Session:
+def session_shardings(session: Session, mesh: Mesh | AbstractMesh | Layout) -> Session:
     """By a layout's rules; or keys and values by heads, and all else everywhere.
 
     What the number of devices does not divide is everywhere, too.

@@ -28,7 +28,6 @@ from .small import KINDS, OF_21, OF_22, assert_same, latents_of, video_of, weigh
 
 # One direction of each kind is quick.
 FROM_VIDEO = [OF_21, pytest.param(OF_22, marks=pytest.mark.slow)]
-FROM_LATENTS = [pytest.param(OF_21, marks=pytest.mark.slow), OF_22]
 
 
 @given(cuts=st.lists(st.integers(1, 2), max_size=3))
@@ -50,8 +49,9 @@ def test_pieces_of_a_video_are_the_whole(config, cuts):
     assert_same(jnp.concatenate(pieces, axis=2), whole)
 
 
+@pytest.mark.slow
 @given(cuts=st.lists(st.integers(1, 2), min_size=1, max_size=3))
-@pytest.mark.parametrize("config", FROM_LATENTS, ids=KINDS)
+@pytest.mark.parametrize("config", [OF_21, OF_22], ids=KINDS)
 def test_pieces_of_latents_are_the_whole(config, cuts):
     """Decoding goes on from any piece, the first of which may be longer than one."""
     weights, latents = weights_of(config), latents_of(config, sum(cuts))
