@@ -69,8 +69,8 @@ def asked(
     """
     rest = dict(message)
     endpoint = rest.pop("endpoint", None)
-    if endpoint is not None and endpoint not in ENDPOINTS:
-        raise ValueError(unknown_name("endpoint", endpoint, ENDPOINTS))
+    if endpoint is not None and str(endpoint) not in ENDPOINTS:
+        raise ValueError(unknown_name("endpoint", str(endpoint), ENDPOINTS))
     options = rest.pop("options", None)
     options = {} if options is None else options
     if not isinstance(options, dict):
@@ -86,10 +86,13 @@ def asked(
             raise ValueError(
                 f"{key!r} has {count} frames; at most {settings.max_frames} are taken"
             )
+    session = _session(rest.get("session_id"))
+    if session is not None:  # as text, whatever kind it was sent as
+        rest["session_id"] = session
     return Asked(
         rest,
-        endpoint,
-        _session(rest.get("session_id")),
+        None if endpoint is None else str(endpoint),
+        session,
         own,
         _deadline(options.get("deadline"), settings.deadline),
         _flag(options.get("stats")),

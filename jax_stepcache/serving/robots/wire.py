@@ -15,10 +15,11 @@ from typing import Any, cast
 import msgpack
 import numpy as np
 
-_DTYPE = re.compile(r"[<>|=](?:b1|[iu][1248]|f[248]|U[1-9]\d{0,4})")
+_DTYPE = re.compile(r"[<>|=](?:b1|[iu][1248]|f[248]|U[1-9]\d{0,3})")
 _DEPTH = 8
 _DIMENSIONS = 8
 _ITEMS = 4096  # of all maps and lists of a message
+_BYTES = 8192  # of a text: prompts are cleaned, and unknown names compared, bit by bit
 _ARRAY_KEYS = {b"__ndarray__", b"data", b"dtype", b"shape"}
 _SCALAR_KEYS = {b"__npgeneric__", b"data", b"dtype"}
 
@@ -59,6 +60,7 @@ def unpack(data: bytes) -> dict[str, Any]:
             list_hook=count.list,
             max_array_len=_ITEMS,
             max_map_len=_ITEMS,
+            max_str_len=_BYTES,
             max_ext_len=0,
         )
     # What msgpack raises is not all under one roof.

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from jax_stepcache.serving import ServerSettings
+from jax_stepcache.serving.robots.asked import asked as asked_of
 from tests.serving.robots.toy import Robot, serving
 
 
@@ -32,6 +34,9 @@ def test_an_id_may_be_an_array_of_one(url):
         assert robot.ask(session_id=np.array(["one"]), **asked)[0, 0] == 1
         assert robot.ask(session_id="one", **asked)[0, 0] == 2
         assert robot.ask(session_id=7, **asked)[0, 0] == 1
+    for given in (np.array(["one"]), np.array("one"), np.str_("one")):
+        seen = asked_of({"session_id": given}, ServerSettings(), {}).message
+        assert seen == {"session_id": "one"}  # policies read no other kind
 
 
 def test_a_reset_of_one_session_leaves_the_others(url):
@@ -50,6 +55,8 @@ def test_what_the_server_reads_of_a_message_is_named_in_errors(url):
     with Robot(url) as robot:
         for asked, words in (
             ({"endpoint": "infr"}, "Did you mean 'infer'?"),
+            ({"endpoint": np.array(["infer", "reset"])}, "unknown endpoint"),
+            ({"endpoint": np.zeros(0)}, "unknown endpoint"),
             ({"session_id": ""}, "'session_id' is ''"),
             ({"session_id": "x" * 200}, "'session_id'"),
             ({"session_id": 0.5}, "'session_id' is 0.5"),
