@@ -159,7 +159,8 @@ class Conversation:
 
     async def _reply(self, request: Asked) -> bytes | str:
         if request.endpoint == "reset":
-            await self._service.reset(request.session or self._last)
+            session = request.session or self._last
+            await self._service.reset(session, request.deadline)
             return _RESET
         self._last = request.session or self._own
         answer = await self._service.ask(

@@ -39,7 +39,7 @@ class Policy(Protocol):
     options: Mapping[str, str]
 
     def open(self) -> Any:
-        """Begins a robot's session. Quick: nothing is computed."""
+        """Begins a robot's session. Quick: nothing is computed, in any thread."""
         ...
 
     def check(

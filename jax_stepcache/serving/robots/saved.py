@@ -9,14 +9,14 @@ import shutil
 from pathlib import Path
 
 from jax_stepcache.serving.robots.policy import Policy
-from jax_stepcache.serving.robots.sessions import Sessions
+from jax_stepcache.serving.robots.sessions import Held, Sessions
 
 _NAME = "name.json"
 _log = logging.getLogger("jax_stepcache.robots")
 
 
 def save(folder: Path, policy: Policy, sessions: Sessions) -> int:
-    """Writes all sessions that have an id of their own.
+    """Writes all sessions that have an id of their own; logs which cannot be written.
 
     Args:
         folder: made if need be; older sessions in it are replaced or taken away.
@@ -33,13 +33,11 @@ def save(folder: Path, policy: Policy, sessions: Sessions) -> int:
             continue
         # An id may hold anything; the name of a folder may not.
         place = folder / hashlib.sha256(held.name.encode()).hexdigest()[:32]
-        partial = place.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        policy.save(partial, held.session)
-        (partial / _NAME).write_text(json.dumps({"name": held.name}), encoding="utf-8")
-        shutil.rmtree(place, ignore_errors=True)
-        partial.replace(place)
+        try:
+            _write(place, policy, held)
+        except Exception:  # of one session; the others are kept
+            _log.exception("session not saved", extra={"session": held.name})
+            continue
         written.add(place)
     for old in _folders(folder):
         if old not in written:
@@ -69,6 +67,16 @@ def restore(folder: Path, policy: Policy, sessions: Sessions) -> int:
         sessions.put(str(name), session)
         count += 1
     return count
+
+
+def _write(place: Path, policy: Policy, held: Held) -> None:
+    partial = place.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    policy.save(partial, held.session)
+    (partial / _NAME).write_text(json.dumps({"name": held.name}), encoding="utf-8")
+    shutil.rmtree(place, ignore_errors=True)
+    partial.replace(place)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Mapping
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from jax_stepcache.serving.robots.waiting import Answered, Ticket, sizes
 from jax_stepcache.serving.robots.worker import Worker
 
 _log = logging.getLogger("jax_stepcache.robots")
+_Result = TypeVar("_Result")
 _TICK = 1.0  # seconds between looks for idle sessions
 
 
@@ -63,6 +66,7 @@ class Service:
         self.connections = self.answering = 0
         self.ready = self.draining = False
         self.failure: BaseException | None = None
+        self._until = math.inf  # when drained or not, the server ends
         self._tasks: list[asyncio.Task] = []
         watched = {
             "queue_length": ("Requests that wait", self.worker.waiting),
@@ -84,8 +88,8 @@ class Service:
     async def drain(self) -> None:
         """Takes no new request, and waits for those that are under way."""
         self.draining = True
-        until = time.monotonic() + self.settings.drain
-        while self._busy() and time.monotonic() < until:
+        self._until = min(self._until, time.monotonic() + self.settings.drain)
+        while self._busy() and time.monotonic() < self._until:
             await asyncio.sleep(0.01)
 
     def _busy(self) -> bool:
@@ -99,12 +103,14 @@ class Service:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         folder = self.settings.folder
-        # Before all are restored, what is there would be replaced by less.
-        if folder is not None and self.ready:
-            job = self.worker.call(lambda: save(folder, self.policy, self.sessions))
-            saved = await asyncio.wrap_future(job)
-            _log.info("sessions saved", extra={"sessions": saved})
-        await asyncio.to_thread(self.worker.stop)
+        try:
+            # Before all are restored, what is there would be replaced by less.
+            if folder is not None and self.ready:
+                job = self.worker.call(lambda: save(folder, self.policy, self.sessions))
+                saved = await asyncio.wrap_future(job)
+                _log.info("sessions saved", extra={"sessions": saved})
+        finally:
+            await asyncio.to_thread(self.worker.stop)
 
     async def ask(self, asked: Asked, session: str, own: bool) -> Answered:
         """Takes a control step for a robot.
@@ -128,25 +134,36 @@ class Service:
         )
         try:
             self.worker.submit(ticket)
-            answer = asyncio.wrap_future(ticket.future)
-            return await asyncio.wait_for(answer, asked.deadline)
-        except TimeoutError:
-            raise Refused(
-                "deadline",
-                f"no answer within {asked.deadline:g} s",
-                self.worker.retry_after(),
-            ) from None
+            return await self._within(asked.deadline, ticket.future)
         finally:
             # For whoever waits no more: a request that has ended is in no queue.
             self.worker.cancel(ticket)
             self.sessions.done(held)
 
-    async def reset(self, session: str) -> None:
-        """Resets a robot's session, if there is one."""
+    async def reset(self, session: str, deadline: float) -> None:
+        """Resets a robot's session, if there is one.
+
+        Args:
+            session: its id.
+            deadline: seconds.
+
+        Raises:
+            Refused: if it is not done in time; it never is, if it had not begun.
+        """
         self.check_open()
         held = self.sessions.find(session)
         if held is not None:
-            await asyncio.wrap_future(self.worker.call(lambda: self._reset(held)))
+            job = self.worker.call(lambda: self._reset(held))
+            await self._within(deadline, job)
+
+    async def _within(self, seconds: float, future: Future[_Result]) -> _Result:
+        """Waits for the worker; what it has not begun by then is cancelled."""
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
+        except TimeoutError:
+            raise Refused(
+                "deadline", f"no answer within {seconds:g} s", self.worker.retry_after()
+            ) from None
 
     async def film(self, session: str) -> np.ndarray | None:
         """What a robot imagined lately, uint8 (F, H, W, 3); None without a session."""

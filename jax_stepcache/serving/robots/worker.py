@@ -130,15 +130,17 @@ class Worker:
             self._serve()
 
     def _serve(self) -> None:
-        while self._turn():
-            pass
+        try:
+            while self._turn():
+                pass
+        except Exception:  # of a policy that breaks its promises: nobody waits for it
+            _log.exception("the worker has failed")
         with self._wake:
+            self._stopping, self.running = True, 0
             left, jobs = self._waiting.all(), list(self._jobs)
         stopping = Refused("draining", "the server is stopping")
-        for ticket in left:
-            _end(ticket, stopping)
-        for _, future in jobs:
-            future.set_exception(stopping)
+        for future in [ticket.future for ticket in left] + [one for _, one in jobs]:
+            _end(future, stopping)
 
     def _turn(self) -> bool:
         """Does what there is to do. A method: a thread that waits holds nothing then.
@@ -158,7 +160,10 @@ class Worker:
             batch = self._waiting.take(self._slots)
             self.running = len(batch)
         for ticket in late:
-            _end(ticket, Refused("deadline", "the deadline passed before its step"))
+            _end(
+                ticket.future,
+                Refused("deadline", "the deadline passed before its step"),
+            )
         for job, future in jobs:
             _do(job, future)
         if batch:
@@ -206,16 +211,16 @@ class Worker:
     def _fits(self, ticket: Ticket, session: Any) -> bool:
         if session is None:
             lost = "the session was lost with a step that failed; ask again for another"
-            _end(ticket, Refused("internal", lost))
+            _end(ticket.future, Refused("internal", lost))
             return False
         try:
             self._policy.check(session, ticket.message, ticket.options)
         except (ValueError, TypeError) as error:
-            _end(ticket, Refused("bad_request", str(error)))
+            _end(ticket.future, Refused("bad_request", str(error)))
             return False
         except Exception as error:
             _log.exception("check failed", extra={"request": ticket.name})
-            _end(ticket, error)
+            _end(ticket.future, error)
             return False
         return True
 
@@ -228,19 +233,21 @@ class Worker:
                 [ticket.message for ticket in tickets],
                 [ticket.options for ticket in tickets],
             )
+            if len(replies) != len(tickets):
+                raise RuntimeError(f"{len(replies)} replies to {len(tickets)} robots")
         except (ValueError, TypeError) as error:
             # Nothing was computed, so each can still be stepped by itself.
             if len(tickets) > 1:
                 for one in some:
                     self._step_together([one])
             else:
-                _end(tickets[0], Refused("bad_request", str(error)))
+                _end(tickets[0].future, Refused("bad_request", str(error)))
             return
         except Exception as error:
             _log.exception("step failed", extra={"request": tickets[0].name})
             for ticket in tickets:
                 ticket.held.session = None
-                _end(ticket, error)
+                _end(ticket.future, error)
             return
         now = self._clock()
         self._usual = (
@@ -267,17 +274,17 @@ class Worker:
         self._answered.append(held)
         waited = begun - ticket.came
         answer = Answered(reply.actions, reply.computed, now - begun, waited, together)
-        _end(ticket, answer)
+        _end(ticket.future, answer)
 
 
-def _end(ticket: Ticket, outcome: Answered | BaseException) -> None:
+def _end(future: Future, outcome: Answered | BaseException) -> None:
     """Gives a request its one outcome, unless whoever asked has gone."""
-    if not ticket.future.set_running_or_notify_cancel():
+    if not future.set_running_or_notify_cancel():
         return
     if isinstance(outcome, BaseException):
-        ticket.future.set_exception(outcome)
+        future.set_exception(outcome)
     else:
-        ticket.future.set_result(outcome)
+        future.set_result(outcome)
 
 
 def _do(job: Callable[[], Any], future: Future) -> None:

@@ -111,6 +111,41 @@ def test_a_deadline_ends_a_request_whose_step_takes_too_long(robots):
         assert robot.ask(x=1.0)["actions"][0, 0] == 2
 
 
+def test_a_reset_has_a_deadline(robots):
+    """As any request; one that has not begun by then never does."""
+    policy = Counting()
+    with serving(policy) as (_, url):
+        first, second = robots(url, 2)
+        second.ask(x=1.0)
+        first.send(x=0.0, do="wait")
+        assert policy.held.wait(20)
+        told = second.ask(endpoint="reset", options={"deadline": 0.05})
+        assert told["error"] == "deadline"
+        policy.hold.set()
+        first.hear()
+        assert second.ask(x=1.0)["actions"][0, 0] == 2
+
+
+def test_a_policy_that_breaks_its_promises_keeps_nobody_waiting(robots):
+    """Too few replies are an error of that step; worse ends the worker, and whoever
+    comes is told at once."""
+
+    class Broken(Counting):
+        def step_many(self, sessions, messages, options):
+            replies = super().step_many(sessions, messages, options)
+            do = messages[0].get("do")
+            if do == "fewer":
+                return replies[1:]
+            return [one._replace(computed=None) for one in replies] if do else replies
+
+    with serving(Broken(), deadline=0.5) as (_, url):
+        first, second, third = robots(url, 3)
+        assert first.ask(x=1.0, do="fewer")["error"] == "internal"
+        assert second.ask(x=1.0)["actions"][0, 0] == 1
+        assert second.ask(x=1.0, do="worse")["error"] == "deadline"
+        assert third.ask(x=1.0)["error"] == "draining"
+
+
 @pytest.mark.slow
 def test_memory_of_those_who_have_gone_is_given_back(robots):
     """Also where a session ends in the midst of its step: nobody holds on to it."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import signal
 import ssl
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,40 @@ def test_sessions_are_there_again_after_a_restart(tmp_path):
     with serving(sessions=tmp_path) as (_, url), Robot(url) as robot:
         assert robot.ask(x=1.0, session_id="a/../b")["actions"][0, 0] == 3
         assert robot.ask(x=1.0, session_id="ä")["actions"][0, 0] == 1
+
+
+def test_one_session_that_cannot_be_saved_costs_no_other(tmp_path):
+    """The log tells which; what is left of it is no session."""
+
+    class Picky(Counting):
+        def save(self, folder, session):
+            super().save(folder, session)
+            if session == 2:
+                raise OSError("no space")
+
+    with serving(Picky(), sessions=tmp_path) as (_, url), Robot(url) as robot:
+        for name in ("a", "b", "b", "c"):
+            robot.ask(x=1.0, session_id=name)
+    with serving(sessions=tmp_path) as (_, url), Robot(url) as robot:
+        counts = [robot.ask(x=1.0, session_id=n)["actions"][0, 0] for n in "abc"]
+    assert counts == [2, 1, 2]
+
+
+def test_draining_takes_no_longer_than_it_may():
+    """Once for the signal and once at the end are one time together."""
+    from jax_stepcache.serving import ServerSettings
+    from jax_stepcache.serving.robots.service import Service
+
+    service = Service(Counting(), ServerSettings(drain=0.5))
+    service.answering = 1  # never
+
+    async def drain_twice():
+        await service.drain()
+        begun = time.monotonic()
+        await service.drain()
+        return time.monotonic() - begun
+
+    assert asyncio.run(drain_twice()) < 0.25
 
 
 @pytest.mark.slow
