@@ -13,6 +13,8 @@ from jax_stepcache.serving.robots.opening import policy_from, policy_server
 def run(parsed: argparse.Namespace) -> None:
     """Runs the command."""
     # What could be wrong on the command line is told before weights are loaded.
+    if not 0 <= parsed.port < 2**16:
+        raise ValueError(f"--port is {parsed.port}; give one of 0 to 65535")
     server_settings(parsed)
     _check_tls(parsed)
     if parsed.replicas is not None:

@@ -35,6 +35,7 @@ def test_options_are_settings(tmp_path):
     ("options", "words"),
     [
         (["--slots", "0"], "slots is 0"),
+        (["--port", "65536"], "--port is 65536"),
         (["--params", "dit"], "dit acts for no robot; 'tabletop' does"),
         (["--params", "tabletpo"], "Did you mean 'tabletop'?"),
         (["--cache", "step_cash"], "Did you mean 'step_cache'?"),

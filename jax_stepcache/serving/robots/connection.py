@@ -71,8 +71,9 @@ class Conversation:
             socket: accepted.
         """
         self._service, self._socket = service, socket
-        # For a robot that names no session; nobody else can name this one.
-        self._own = f"connection-{secrets.token_hex(16)}"
+        # For a robot that names no session; nobody else can name this one: ids are of
+        # printable characters, and the blank in it is none.
+        self._own = f"connection\N{NO-BREAK SPACE}{secrets.token_hex(16)}"
         # RoboArena's reset names none, and means that of the last request.
         self._last = self._own
         self._previous: float | None = None
@@ -139,7 +140,7 @@ class Conversation:
             _log.exception("internal error", extra={"request": name})
             said = "the server failed; its log tells more"
             if self._service.settings.debug:
-                said = traceback.format_exc()
+                said = traceback.format_exc(limit=-30)
             await self._refuse(Refused("internal", said), name)
             return False
         return True
@@ -148,6 +149,11 @@ class Conversation:
         data = frame.get("bytes")
         if data is None:
             raise Refused("bad_message", "send msgpack in binary frames, no text")
+        # Our uvicorn has not let it in; other servers of the application have.
+        most = self._service.settings.max_message
+        if len(data) > most:
+            said = f"the frame has {len(data)} bytes; at most {most} are taken"
+            raise Refused("bad_message", said)
         try:
             message = unpack(data)
         except ValueError as error:

@@ -18,6 +18,10 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
+# Characters of a message, which quotes what came.
+_LONGEST = 20_000
+
+
 class Refused(Exception):
     """A request ends without actions.
 
@@ -35,7 +39,7 @@ class Refused(Exception):
     ) -> None:
         super().__init__(message)
         self.kind: Kind = kind
-        self.message = message
+        self.message = message[:_LONGEST]
         self.retry_after = retry_after
 
     def frame(self, request_id: str) -> str:

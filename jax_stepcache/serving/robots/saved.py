@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 from jax_stepcache.serving.robots.policy import Policy
+from jax_stepcache.serving.robots.refused import Refused
 from jax_stepcache.serving.robots.sessions import Held, Sessions
 
 _NAME = "name.json"
@@ -60,11 +61,10 @@ def restore(folder: Path, policy: Policy, sessions: Sessions) -> int:
     for place in _folders(folder):
         try:
             name = json.loads((place / _NAME).read_text(encoding="utf-8"))["name"]
-            session = policy.load(place)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            sessions.put(str(name), policy.load(place))
+        except (OSError, ValueError, KeyError, TypeError, Refused) as error:
             _log.warning("session not restored: %s", error, extra={"place": str(place)})
             continue
-        sessions.put(str(name), session)
         count += 1
     return count
 

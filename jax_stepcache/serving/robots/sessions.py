@@ -94,13 +94,7 @@ class Sessions:
             self._forget_idle()
             held = self._held.get(name)
             if held is None:
-                if len(self._held) >= self._most:
-                    raise Refused(
-                        "overloaded",
-                        f"there are {self._most} sessions, and none has been idle for "
-                        f"{self._ttl:g} s",
-                        self._retry_after,
-                    )
+                self._check_room()
                 held = Held(name, begin(), self._clock(), own)
                 self._held[name] = held
             held.pending += 1
@@ -123,14 +117,28 @@ class Sessions:
                 self._drop(held)
 
     def put(self, name: str, session: Any) -> None:
-        """Takes a session that was saved."""
+        """Takes a session that was saved.
+
+        Raises:
+            Refused: if there is no room for another.
+        """
         with self._lock:
+            self._check_room()
             self._held[name] = Held(name, session, self._clock(), own=False)
 
     def forget_idle(self) -> None:
         """Forgets who has not been here for long."""
         with self._lock:
             self._forget_idle()
+
+    def _check_room(self) -> None:
+        if len(self._held) >= self._most:
+            raise Refused(
+                "overloaded",
+                f"there are {self._most} sessions, and none has been idle for "
+                f"{self._ttl:g} s",
+                self._retry_after,
+            )
 
     def _forget_idle(self) -> None:
         before = self._clock() - self._ttl

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jax_stepcache.check import check_count, check_flag, check_numbers
@@ -30,7 +31,7 @@ class ServerSettings:
         max_message: bytes of a message.
         max_frames: pictures of one camera in a message.
         drain: seconds that requests under way have to end when the server shall stop.
-        token: what clients must show; None for no such check.
+        token: what clients must show, ASCII; None for no such check.
         debug: whether internal errors are sent with their traceback.
         sessions: folder that sessions with an id are saved in at the end and restored
             from at the start; None to forget them.
@@ -46,7 +47,7 @@ class ServerSettings:
     max_message: int = 16 * 2**20
     max_frames: int = 64
     drain: float = 30.0
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     debug: bool = False
     sessions: str | os.PathLike[str] | None = None
 
@@ -66,6 +67,13 @@ class ServerSettings:
         if self.token is not None and len(self.token) < 8:
             raise ValueError(
                 "token has fewer than 8 characters; anybody would guess it"
+            )
+        # What else a header may hold, clients do not send alike.
+        if self.token is not None and not re.fullmatch(
+            "[!-~]([ -~]*[!-~])?", self.token
+        ):
+            raise ValueError(
+                "token has other characters than ASCII's, or blanks around it"
             )
 
     @property

@@ -9,6 +9,7 @@ import weakref
 import pytest
 
 from jax_stepcache.serving import ServerSettings, policy_server
+from jax_stepcache.serving.robots.connection import Conversation
 from jax_stepcache.serving.robots.refused import Refused
 from jax_stepcache.serving.robots.sessions import Sessions
 from jax_stepcache.serving.robots.waiting import Ticket, Waiting, sizes
@@ -242,6 +243,15 @@ def test_a_frame_that_is_too_large_closes_its_connection_only(robots):
         assert good.ask(x=1.0)["actions"][0, 0] == 1
 
 
+def test_a_frame_that_another_server_lets_in_is_refused():
+    """Ray's proxy knows nothing of our limit; what is quoted of a message has one."""
+    service = policy_server(Counting(), max_message=2000).service
+    conversation = Conversation(service, None)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(Refused, match="has 2001 bytes; at most 2000"):
+        conversation._read({"bytes": b"0" * 2001})
+    assert len(Refused("bad_request", "0" * 10**6).frame("x")) < 30_000
+
+
 @pytest.mark.slow
 def test_robots_that_come_back_together_are_awaited(robots):
     """After a step of four the next is of four again, not of one and three."""
@@ -307,6 +317,8 @@ def test_sessions_are_forgotten_when_idle_and_not_while_asked_for():
         ({"slots": 0}, "slots is 0"),
         ({"deadline": 0}, "deadline is 0"),
         ({"token": "short"}, "token has fewer"),
+        ({"token": "öffne dich"}, "token has other characters"),
+        ({"token": "open sesame\n"}, "token has other characters"),
         ({"max_message": 3}, "max_message is 3"),
         ({"gather": -1.0}, "gather is -1.0"),
         ({"debug": 1}, "debug is 1"),
@@ -315,6 +327,11 @@ def test_sessions_are_forgotten_when_idle_and_not_while_asked_for():
 def test_settings_that_do_not_fit_are_named(settings, words):
     with pytest.raises(ValueError, match=words):
         ServerSettings(**settings)
+
+
+def test_a_token_is_in_no_log():
+    """Settings are shown where something has failed."""
+    assert "sesame" not in repr(ServerSettings(token="open sesame"))
 
 
 def test_what_cannot_be_served_is_told():

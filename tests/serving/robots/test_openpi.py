@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.serving.robots.toy import Robot, port_of, serving, until
+from tests.serving.robots.toy import Robot, got, port_of, serving, until
 
 broker = pytest.importorskip("openpi_client.action_chunk_broker")
 client = pytest.importorskip("openpi_client.websocket_client_policy")
@@ -80,6 +80,16 @@ def test_a_session_with_an_id_survives_reconnecting(served):
         assert robot.ask(x=1.0, session_id="arm")["actions"][0, 0] == 2
         assert robot.ask(x=1.0, session_id="other")["actions"][0, 0] == 1
         assert robot.ask(x=1.0)["actions"][0, 0] == 1
+
+
+def test_a_session_without_an_id_is_nobody_elses():
+    """Not even of who reads its name on the status page."""
+    with serving() as (_, url), Robot(url) as robot, Robot(url) as other:
+        robot.ask(x=1.0)
+        (session,) = json.loads(got(url, "/status")[1])["sessions"]
+        told = other.ask(x=1.0, session_id=session["id"])
+        assert told["error"] == "bad_request"
+        assert robot.ask(x=1.0)["actions"][0, 0] == 2
 
 
 def test_an_internal_error_tells_nothing_and_loses_one_session_only():

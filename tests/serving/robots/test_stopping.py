@@ -70,6 +70,15 @@ def test_sessions_are_there_again_after_a_restart(tmp_path):
         assert robot.ask(x=1.0, session_id="ä")["actions"][0, 0] == 1
 
 
+def test_no_more_sessions_are_restored_than_there_may_be(tmp_path):
+    """A server that is started with less room does not begin beyond it."""
+    with serving(sessions=tmp_path) as (_, url), Robot(url) as robot:
+        for name in "abc":
+            robot.ask(x=1.0, session_id=name)
+    with serving(sessions=tmp_path, max_sessions=2) as (server, _):
+        assert len(server.service.sessions) == 2
+
+
 def test_one_session_that_cannot_be_saved_costs_no_other(tmp_path):
     """The log tells which; what is left of it is no session."""
 
