@@ -11,6 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+import numpy as np
+
 from jax_stepcache.serving.context import context_here
 from jax_stepcache.serving.robots.metrics import Metrics
 from jax_stepcache.serving.robots.policy import Policy, Reply
@@ -272,6 +274,11 @@ class Worker:
         self._metrics.calls(ran, len(reply.computed) - ran)
         held.answered = now
         self._answered.append(held)
+        if not np.isfinite(reply.actions).all():
+            # No arm shall move by these, and what is remembered may be no better.
+            held.session = None
+            _end(ticket.future, FloatingPointError("actions are not finite"))
+            return
         waited = begun - ticket.came
         answer = Answered(reply.actions, reply.computed, now - begun, waited, together)
         _end(ticket.future, answer)

@@ -109,6 +109,13 @@ def test_an_internal_error_tells_nothing_and_loses_one_session_only():
         with Robot(url) as robot:
             assert robot.ask(x=1.0, session_id="arm")["actions"][0, 0] == 1
         assert other.ask(x=1.0)["actions"][0, 0] == 2
+    with serving() as (_, url):
+        with Robot(url) as robot:  # no arm is told to move by what is no number
+            assert (
+                robot.ask(x=1.0, do="overflow", session_id="arm")["error"] == "internal"
+            )
+        with Robot(url) as robot:
+            assert robot.ask(x=1.0, session_id="arm")["actions"][0, 0] == 1
     with serving(debug=True) as (_, url), Robot(url) as robot:
         assert "Traceback" in robot.ask(x=1.0, do="fail")["message"]
 

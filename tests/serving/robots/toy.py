@@ -31,7 +31,7 @@ class Counting:
     """Its sessions are step counts; ``actions[:, 0]`` is the count, row by row.
 
     A message has ``x``, a number that comes back in ``actions[:, 1]``. What it is told
-    under ``do`` it does: ``fail``, ``refuse`` late, or wait for ``hold``.
+    under ``do`` it does: ``fail``, ``refuse`` late, ``overflow``, or wait for ``hold``.
     """
 
     metadata: dict[str, Any] = field(default_factory=lambda: {"policy": "counting"})
@@ -49,7 +49,7 @@ class Counting:
     def check(self, session, message, options):
         if "x" not in message:
             raise ValueError(f"the message lacks 'x'. Got {sorted(message)}")
-        if not np.isfinite(message["x"]):
+        if not abs(message["x"]) < 1e30:
             raise ValueError(f"'x' is {message['x']}; it must be finite")
         steps = options.get("num_inference_steps", 4)
         if not 1 <= steps <= 9:
@@ -67,15 +67,16 @@ class Counting:
             self.held.set()
             assert self.hold.wait(20)
         time.sleep(self.seconds)
+        values = [np.inf if "overflow" in does else m["x"] for m in messages]
         return [
             Reply(
                 session + 1,
-                np.stack(
-                    [np.full(3, session + 1), np.full(3, message["x"])], -1
-                ).astype(np.float32),
+                np.stack([np.full(3, session + 1), np.full(3, value)], -1).astype(
+                    np.float32
+                ),
                 np.arange(own.get("num_inference_steps", 4)) % 2 == 0,
             )
-            for session, message, own in zip(sessions, messages, options, strict=True)
+            for session, value, own in zip(sessions, values, options, strict=True)
         ]
 
     def reset(self, session):
