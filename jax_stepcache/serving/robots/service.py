@@ -211,6 +211,8 @@ class Service:
         for robots in sizes(self.settings.slots):
             sessions: list[Any] = [self.policy.open() for _ in range(robots)]
             for step in range(2):
+                if self.draining:  # before anybody was served
+                    return
                 message: Mapping[str, Any] = self.policy.example(step)
                 replies = self.policy.step_many(
                     sessions, [message] * robots, [{}] * robots

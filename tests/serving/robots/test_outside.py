@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -36,6 +37,21 @@ def test_it_is_alive_at_once_and_ready_after_compiling():
             assert robot.ask(x=1.0)["actions"][0, 0] == 1
         # Each number of robots that may be stepped together, twice; then the robot.
         assert policy.batches == [1, 1, 2, 2, 4, 4, 8, 8, 1]
+
+
+def test_a_server_told_to_stop_compiles_no_further():
+    """A supervisor waits for the program that is being compiled, not for all."""
+    policy = Slow()
+    server = policy_server(policy)
+
+    def let_go():
+        until(lambda: server.service.draining)
+        policy.hold.set()
+
+    with server.background():
+        assert policy.held.wait(20)
+        threading.Thread(target=let_go).start()
+    assert policy.batches == [1]
 
 
 def test_a_policy_that_cannot_be_compiled_ends_the_server():
