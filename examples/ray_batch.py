@@ -52,7 +52,7 @@ def write(path, result):
 
 
 if __name__ == "__main__":
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]
 
     args = parser.parse_args()
     out = args.out.absolute()

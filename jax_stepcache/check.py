@@ -185,14 +185,15 @@ def check_floating(tree: Any, what: str) -> None:
             raise ValueError(f"{name} has dtype {dtype}; it must have 16 bits or more")
 
 
-def check_key(key: Any) -> None:
+def check_key(key: Any, rows: int = 1) -> None:
     """Checks a PRNG key.
 
     Args:
         key: what was given for one.
+        rows: how many samples there are; where there are several, each may have one.
 
     Raises:
-        ValueError: if it is not one key.
+        ValueError: if it is not one key, or one for each.
         TypeError: if it is none at all.
     """
     if isinstance(key, int | np.integer) and not isinstance(key, bool):
@@ -204,12 +205,15 @@ def check_key(key: Any) -> None:
             f"key is {key!r:.80}, of type {type(key).__name__}; give one PRNG key, "
             "such as jax.random.key(0)"
         )
+    if typed and rows > 1 and np.shape(key) == (rows,):
+        return
     # An old-style key is its words: two, of some generators four.
     shape = np.shape(key) if typed else np.shape(key)[:-1]
     if shape or (not typed and np.shape(key) not in ((2,), (4,))):
         raise ValueError(
             f"key has shape {np.shape(key)}; give one PRNG key, such as "
             "jax.random.key(0)"
+            + (f", or one for each of {rows} samples" if rows > 1 else "")
         )
 
 

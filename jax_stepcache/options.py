@@ -15,7 +15,6 @@ from jax.core import Tracer
 from jax_stepcache.backends import CacheBackend, resolve_cache
 from jax_stepcache.check import (
     batch_size,
-    check_flag,
     check_key,
     check_leaves,
     check_numbers,
@@ -24,6 +23,7 @@ from jax_stepcache.check import (
 from jax_stepcache.errors import naming_fields, unknown_name, warn
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation, program_of, tables_of
+from jax_stepcache.loop.gradient import check_differentiable
 from jax_stepcache.loop.progress import Progress, as_progress
 from jax_stepcache.network.inputs import check_inputs, default_key, schedules_of
 from jax_stepcache.network.own import own_model
@@ -176,7 +176,7 @@ def resolve(params: Any, options: Options) -> Generation:
     """
     options = options.kept()
     _check_who_decides(options)
-    differentiable = _check_differentiable(options)
+    check_differentiable(options.differentiable, options.progress)
     weights, model = _weights_and_model(params, options)
     scale = _scale(_or(options.guidance_scale, model.defaults.guidance_scale))
     guided = isinstance(scale, Tracer) or bool((np.asarray(fetched(scale)) != 1).any())
@@ -203,14 +203,16 @@ def resolve(params: Any, options: Options) -> Generation:
         solver = _table_solver(options.solver, tables)
     key = options.key
     if key is not None:
-        check_key(key)
+        check_key(key, _rows(options.noise, inputs.observation))
     elif options.noise is None or draws_noise(solver):
         key = default_key()
     progress = as_progress(options.progress)
     asked = asked_of(policy, num_steps_of(schedule), 2 if guided else 1)
     _warn_of_no_reuse(options.cache, num_steps_of(schedule), asked)
     return Generation(
-        program=program_of(model, schedule, solver, guided, progress, differentiable),
+        program=program_of(
+            model, schedule, solver, guided, progress, bool(options.differentiable)
+        ),
         weights=weights,
         policy=policy,
         inputs=inputs,
@@ -265,6 +267,12 @@ def _scale(given: Any) -> Any:
     return scale.reshape(()) if np.shape(scale) == (1,) else scale
 
 
+def _rows(noise: Any, observation: Any) -> int:
+    if noise is not None:
+        return batch_size(noise, "noise")
+    return 1 if observation is None else batch_size(observation, "observation")
+
+
 def _check_scale_of_each(scale: Any, noise: Any, observation: Any) -> None:
     if np.ndim(scale) == 0:
         return
@@ -289,16 +297,6 @@ def _check_who_decides(options: Options) -> None:
             "progress reports the step of a whole batch; with decide='sample' each "
             "sample is at a step of its own"
         )
-
-
-def _check_differentiable(options: Options) -> bool:
-    check_flag("differentiable", options.differentiable)
-    if options.differentiable and options.progress:
-        raise ValueError(
-            "progress reports from inside the loop, and what reports has no "
-            "derivative; leave out progress or differentiable"
-        )
-    return bool(options.differentiable)
 
 
 def _weights_and_model(params: Any, options: Options) -> tuple[Any, Any]:

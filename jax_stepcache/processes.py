@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
@@ -43,6 +44,9 @@ def put(x: Any, where: Sharding | None) -> jax.Array:
     """
     if where is None or where.is_fully_addressable or _is_spread(x):
         return jax.device_put(x, where)
+    if _is_key(x):
+        numbers = put(jax.device_get(jax.random.key_data(x)), where)
+        return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(x))
     host = np.asarray(x)
     host = host.astype(jax.dtypes.canonicalize_dtype(host.dtype), copy=False)
     return jax.make_array_from_callback(host.shape, where, host.__getitem__)
@@ -92,13 +96,17 @@ def gathered(tree: Any) -> Any:
         tree: pytree of arrays. All processes call this, and each has all of it then.
 
     Returns:
-        The tree, of NumPy arrays.
+        The tree, of NumPy arrays. What no host can hold as such, PRNG keys with a type,
+        stays a `jax.Array`.
     """
     if not are_several():
         return jax.device_get(tree)
     from jax.experimental.multihost_utils import process_allgather
 
     def gather(x: Any) -> Any:
+        if _is_key(x):
+            numbers = gather(jax.random.key_data(x))
+            return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(x))
         if not _is_spread(x) or x.is_fully_replicated:
             return jax.device_get(x)
         return process_allgather(x, tiled=True)
@@ -150,6 +158,12 @@ def _told_by_main(words: str) -> str:
 
 def _kind(error: Exception) -> type[Exception]:
     return next((kind for kind in _ERRORS if isinstance(error, kind)), ValueError)
+
+
+def _is_key(x: Any) -> bool:
+    """Whether an array holds PRNG keys with a type, as `jax.random.key` makes them."""
+    dtype = getattr(x, "dtype", None)
+    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
 def _is_spread(x: Any) -> bool:

@@ -19,7 +19,7 @@ from jax_stepcache.loop.gradient import walked, with_derivatives_of, without_der
 from jax_stepcache.loop.program import sampled
 from jax_stepcache.loop.progress import Progress
 from jax_stepcache.loop.result import SampleResult
-from jax_stepcache.loop.spread import check_spread
+from jax_stepcache.loop.spread import check_spread, rows_spec
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import under_automatic_axes
 from jax_stepcache.network.protocol import Denoiser
@@ -36,10 +36,6 @@ from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.schedule import AnySchedule
 
 _EVERYWHERE: Any = PartitionSpec()
-_NO_BAR = (
-    "progress reports from inside the loop, and what reports has no derivative; leave "
-    "out progress where one is asked for"
-)
 
 
 @naming_arguments(ELSEWHERE)
@@ -93,7 +89,8 @@ def sample(
             required with ``model``. The result has its structure and dtypes.
         key: draws the noise, where none is given, and the noise of a stochastic
             solver's steps; None for ``jax.random.key(0)``, the same noise at every
-            call, as the original DreamZero does.
+            call, as the original DreamZero does. An array of keys has one for each
+            sample, which gets the noise that it gets alone.
         cache: a backend's name (see `get_cache_backend`), a backend, a policy, or None
             to run the network at every step.
         cache_config: the backend's settings, by vLLM-Omni's names.
@@ -169,15 +166,17 @@ def check_sampling(params: Any, **options: Any) -> None:
 def _run(decide: str, generation: Generation) -> SampleResult:
     if generation.program.progress is not None:
         # JAX takes no callback into what has derivatives of its own.
-        generation = without_derivatives(generation, _NO_BAR)
+        generation = without_derivatives(generation)
         run = sampled
     else:
         run = _sampled_each if decide == "sample" else _sampled
-    # A sample is spread as its noise is; statistics are the same everywhere.
+    # A sample is spread as its noise is, which may still be drawn; statistics are the
+    # same everywhere.
+    drawn = rows_spec(generation)
     return under_automatic_axes(
         run,
         generation,
-        lambda specs: SampleResult(specs.noise or _EVERYWHERE, _EVERYWHERE),
+        lambda specs: SampleResult(specs.noise or drawn, _EVERYWHERE),
     )
 
 

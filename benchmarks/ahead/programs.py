@@ -128,7 +128,8 @@ def _robot(ask: Ask, mesh: Any) -> Lowered:
         function, arguments = program(ask, mesh, params, given)
     slotted = ask.program in MANY
     # Slots hold rows of their own beside those of the requests.
-    held = arguments[2].condition.cache if slotted else session.cache
+    places = (x.condition.cache for x in arguments if hasattr(x, "condition"))
+    held = next(places) if slotted else session.cache
     cached = set(map(_on_a_device, jax.tree.leaves((session.cache[:2], held[:2]))))
     if ask.layers == "stacked":  # What a scan over layers slices.
         cached |= {shape[1:] for shape in cached}

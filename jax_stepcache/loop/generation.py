@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.check import batch_size
@@ -195,9 +196,22 @@ def begin(generation: Generation) -> tuple[Any, Any]:
             model, generation.weights, condition, inputs.negative, noise
         )
     if noise is None and generation.key is not None:
-        batch = batch_size(inputs.observation, "observation")
-        noise = draw_noise(generation.key, model.noise_struct(batch))
+        noise = _drawn(model, generation.key, inputs.observation)
     return condition, spread_rows(model, noise)
+
+
+def _drawn(model: Any, key: jax.Array, observation: Any) -> Any:
+    """The noise of a batch; where each sample has a key, as it would be alone."""
+    if not (jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim):
+        batch = batch_size(observation, "observation")
+        return draw_noise(key, model.noise_struct(batch))
+    # One by one: not every kind of key draws the same numbers under `jax.vmap`.
+    return jax.lax.map(
+        lambda one: jax.tree.map(
+            lambda x: x[0], draw_noise(one, model.noise_struct(1))
+        ),
+        key,
+    )
 
 
 def draw_noise(key: jax.Array, struct: Any) -> Any:

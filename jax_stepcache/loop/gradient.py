@@ -8,11 +8,17 @@ from typing import Any, TypeVar
 import jax
 from jax.custom_derivatives import SymbolicZero
 
+from jax_stepcache.check import check_flag
 from jax_stepcache.loop.denoise import walk
 from jax_stepcache.loop.generation import Generation
 from jax_stepcache.loop.program import sampled
 
 T = TypeVar("T")
+
+_NO_BAR = (
+    "progress reports from inside the loop, and what reports has no derivative; leave "
+    "out progress where one is asked for"
+)
 
 
 def with_derivatives_of(
@@ -50,12 +56,22 @@ def with_derivatives_of(
     return function
 
 
-def without_derivatives(given: T, why: str) -> T:
-    """The same, and an error where a derivative is asked for.
+def check_differentiable(flag: Any, progress: Any) -> None:
+    """Checks that there can be a derivative where one is announced.
+
+    Raises:
+        ValueError: for what is no flag, or a progress beside it.
+    """
+    check_flag("differentiable", flag)
+    if flag and progress:
+        raise ValueError(f"{_NO_BAR}, and with differentiable=True")
+
+
+def without_derivatives(given: T) -> T:
+    """The same, and an error where a derivative is asked for: a bar allows none.
 
     Args:
         given: pytree of arrays.
-        why: what the error says.
 
     Returns:
         What was given.
@@ -66,7 +82,7 @@ def without_derivatives(given: T, why: str) -> T:
         return given
 
     def refuse(primals: Any, tangents: Any) -> Any:
-        raise ValueError(why)
+        raise ValueError(_NO_BAR)
 
     same.defjvp(refuse, symbolic_zeros=True)
     return same(given)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import jax
+from jax.sharding import PartitionSpec
+
 from jax_stepcache.check import batch_size
 from jax_stepcache.loop.generation import Generation
 
@@ -18,6 +21,23 @@ def check_placed(generation: Generation) -> None:
     layout = getattr(generation.program.model, "layout", None)
     if layout is not None:
         layout.check_placed(generation.weights, "weight")
+
+
+def rows_spec(generation: Generation) -> PartitionSpec:
+    """How the rows of what is sampled lie, by the rules of its model's layout.
+
+    Args:
+        generation: what is sampled, under `jax.jit`.
+
+    Returns:
+        The partition spec of their axis; empty without a layout, or where the mesh of
+        the context has other axes.
+    """
+    layout = getattr(generation.program.model, "layout", None)
+    context = jax.sharding.get_abstract_mesh()
+    if layout is None or dict(layout.mesh.shape) != dict(context.shape):
+        return PartitionSpec()
+    return layout.spec(("batch",))
 
 
 def check_spread(generation: Generation) -> None:

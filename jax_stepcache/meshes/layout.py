@@ -235,10 +235,15 @@ class Layout:
     def _check_divides(self, what: str, name: Any, size: int, over: Any) -> None:
         devices = self._devices(over)
         if size % devices:
+            fit = ""
+            if name == "batch":  # A caller has others; of heads there are as many.
+                up = devices * (size // devices + 1)
+                fits = f"{up - devices} or {up}" if size > devices else f"{up}"
+                fit = f"a batch of {fits}, "
             raise ValueError(
                 f"the axis {name!r} of {what} has {size}, which the {devices} devices "
-                f"of mesh axis {over!r} do not divide: give a mesh with another number "
-                f"there, or rules without {name!r}"
+                f"of mesh axis {over!r} do not divide: give {fit}a mesh with another "
+                f"number there, or rules without {name!r}"
             )
 
 

@@ -57,13 +57,15 @@ def sample_many(
     by itself, until it needs the network; then one call serves all slots, each at its
     own step. A slot whose request is finished takes the next one inside the loop, those
     with most steps first. A cache inside the network decides in every call for each
-    slot, and what it may skip runs on those that miss.
+    slot, and what it may skip runs on those that miss. As many requests as slots, or
+    fewer, are one batch: nothing waits, and nothing is moved between two calls.
 
     Compiles once for requests of the same shapes: conditions, keys, step counts,
     schedules, thresholds and guidance scales are data. What compiles again is a number
     of requests beyond the next power of two, another longest step count where
-    ``max_inference_steps`` is not given, and guidance where no request had any. It
-    works on the host, so it cannot be called inside `jax.jit`.
+    ``max_inference_steps`` is not given, guidance where no request had any, and with a
+    cache inside the network whether all of a batch have as many steps. It works on the
+    host, so it cannot be called inside `jax.jit`.
 
     Args:
         params: see `sample`.

@@ -128,12 +128,15 @@ def seeds_of(key: jax.Array, batch: int) -> jax.Array:
     """Seeds of the samples of a batch.
 
     Args:
-        key: a PRNG key.
+        key: a PRNG key, or one for each sample.
         batch: how many samples there are.
 
     Returns:
-        uint32[batch, 2]. The first is that of a sample alone.
+        uint32[batch, 2]. Of one key, the first is that of a sample alone; of a key for
+        each, all are.
     """
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim:
+        return jax.lax.map(lambda alone: seeds_of(alone, 1)[0], key)
     apart = jax.random.fold_in(key, _APART)
 
     def one(row: jax.Array) -> jax.Array:

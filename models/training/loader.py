@@ -46,6 +46,11 @@ class Order:
     batch: int
     seed: int
 
+    def __post_init__(self) -> None:
+        """Raises a ValueError for a seed that no shuffle takes."""
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; it must be at least 0")
+
     def rows(self, step: int) -> np.ndarray:
         """The rows of a step.
 

@@ -251,6 +251,17 @@ def test_what_does_not_fit_is_a_row(tmp_path: Path) -> None:
     not _plugin(),
     reason="no CUDA 12 plugin of JAX: make gpu-program-small has one",
 )
+def test_slots_ask_no_more_than_sampling(tmp_path: Path) -> None:
+    """Rule: at most a predicate a step, where there are as many requests as slots."""
+    found = _compiled(tmp_path, "dit", "1", "--rows", "2", program="slots")
+    assert found["host_reads_a_generation"] <= 16
+    assert found["conditionals"] == found["callbacks"] == 0
+
+
+@pytest.mark.skipif(
+    not _plugin(),
+    reason="no CUDA 12 plugin of JAX: make gpu-program-small has one",
+)
 def test_an_encoder_compiles_for_an_h100(tmp_path: Path) -> None:
     """Rule: one program at its released size, of which the host has nothing to do."""
     found = _compiled(tmp_path, "clip-vit-h-14", "1", program="encode")

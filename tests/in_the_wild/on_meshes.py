@@ -71,6 +71,12 @@ def preset(name: str, rules: str) -> None:
         np.testing.assert_array_equal(found.stats.computed, wanted.stats.computed)
         for x in jax.tree.leaves(found.sample):
             assert x.sharding.spec[0] == "data", x.sharding
+    with jax.set_mesh(mesh):  # Noise that is drawn has nothing to say how it lies.
+        found = sample(load_params(name, mesh=mesh, rules=rules), **asked)
+    same(found.sample, wanted.sample)
+    for x in jax.tree.leaves(found.sample):
+        assert x.sharding.spec[0] == "data", x.sharding
+        assert x.sharding.mesh.axis_types == mesh.axis_types
 
 
 def robots(rules: str) -> None:

@@ -35,7 +35,7 @@ from jax_stepcache.models.dreamzero.training import (
 from jax_stepcache.models.dreamzero.training.finetune import step_of
 from jax_stepcache.models.training.loader import Loader, Order
 from jax_stepcache.models.training.step import init_state, train_step
-from jax_stepcache.processes import by_main, gathered, is_main
+from jax_stepcache.processes import by_main, gathered, is_main, put
 
 from ..models.dreamzero.robots import PARAMS, observation, prompts
 from ..models.dreamzero.small import SMALL, random_weights
@@ -236,7 +236,22 @@ def refused() -> None:
         finetune(Params(PARAMS.weights, PARAMS.model), "none", "none", SETTINGS)
 
 
+def keys() -> None:
+    """PRNG keys with a type, the same on all devices or spread over them."""
+    every = jax.random.split(jax.random.key(3, impl="rbg"), 8)
+    numbers = jax.random.key_data(every)
+    for spec in (P(), P("data")):
+        there = put(every, NamedSharding(mesh_of(data=8), spec))
+        assert not there.is_fully_addressable
+        assert there.dtype == every.dtype
+        assert there.sharding.shard_shape((8,)) == ((1,) if len(spec) else (8,))
+        back = gathered({"keys": there})["keys"]
+        np.testing.assert_array_equal(jax.random.key_data(back), numbers)
+        assert back.is_fully_addressable
+
+
 CASES: dict[str, Any] = {
+    "keys": keys,
     "sampling": sampling,
     "slots": slots,
     "control": control,

@@ -5,7 +5,7 @@ import pytest
 from .on_processes import CASES
 from .processes import COUNT, run_on_processes
 
-QUICK = ["loading"]
+QUICK = ["loading", "keys"]
 
 
 def check(names, seconds):
@@ -15,7 +15,8 @@ def check(names, seconds):
 
 
 def test_two_processes_read_a_batch_together():
-    """A data set is read in the order of one process, by each process its rows."""
+    """A data set is read in the order of one process, by each process its rows; keys
+    come to all devices, and back."""
     check(QUICK, 120)
 
 

@@ -65,10 +65,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         cases += sorted({Case(file, *name[:2]) for name in names if len(name) == 3})
     if "levels" in metafunc.fixturenames:
         ids = [f"{file.stem}-{name}" for file, name in levels]
-        parametrize(metafunc, ("file", "levels"), levels, ids)
+        kinds = [name.partition("_")[0] for _, name in levels]
+        parametrize(metafunc, ("file", "levels"), levels, ids, kinds)
         return
     ids = [f"{case.file.stem}-{case.solver}-{case.steps}" for case in cases]
-    parametrize(metafunc, "case", cases, ids)
+    parametrize(metafunc, "case", cases, ids, [case.solver for case in cases])
 
 
 def test_samples_are_the_originals(case: Case) -> None:

@@ -80,6 +80,7 @@ def test_a_name_stands_where_a_schedule_does():
     assert sample(1.0, schedule="beta", **options).stats.model_calls == 16
 
 
+@pytest.mark.slow
 def test_requests_have_schedules_of_their_own():
     """Names and step counts of requests are data, shared or their own."""
     options = {"model": network, "solver": "ipndm"}

@@ -126,7 +126,7 @@ def gpus_each() -> float:
         ImportError: without the extra ``ray``.
     """
     _serve()
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]
 
     ray.init(ignore_reinit_error=True)
     return 1.0 if ray.cluster_resources().get("GPU") else 0.0
@@ -134,7 +134,7 @@ def gpus_each() -> float:
 
 def _serve() -> Any:
     try:
-        from ray import serve
+        from ray import serve  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError(
             f"replicas need Ray: pip install 'jax-stepcache[ray]' ({error})"

@@ -246,10 +246,11 @@ class LatentPipeline(CachedSampler):
 
         Each has its own KV cache and stands anywhere in its window; each one's cache
         decides for itself. See `jax_stepcache.sample_many`: ``slots`` robots are
-        denoised side by side, and whoever is done makes room for the next. For robots
-        that always step together, one session of them all (`stack_sessions`) and
-        ``pipeline(session, observation, decide="sample")`` saves the copies of their KV
-        caches: here the requests hold one, and the slots another.
+        denoised side by side, and whoever is done makes room for the next. As many
+        robots as slots have their KV caches laid side by side, one copy; with more,
+        the requests hold one and the slots another. For robots that always step
+        together, one session of them all (`stack_sessions`) and
+        ``pipeline(session, observation, decide="sample")`` copies nothing.
 
         Args:
             sessions: one of each robot.

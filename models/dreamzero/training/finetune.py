@@ -133,8 +133,6 @@ def finetune(
     model = params.model
     if not isinstance(model, DreamZeroModel):
         raise TypeError(f"{model.name} is no DreamZero; give params of one")
-    weights = layers_together(params.weights)
-    params = Params(weights if layout is None else layout.laid_out(weights), model)
     out = as_path(out, "out")
     sequences = open_sequences(data, model)
     count = len(sequences.rows)
@@ -143,6 +141,9 @@ def finetune(
             f"batch is {settings.batch}; {sequences.name} has {count} sequences"
         )
     order = Order(count, settings.batch, settings.seed)
+    # Told all that could be wrong, weights are laid out: that may take a while.
+    weights = layers_together(params.weights)
+    params = Params(weights if layout is None else layout.laid_out(weights), model)
     loader = Loader(
         sequences.rows, order, settings.steps, None if layout is None else layout.rows
     )

@@ -235,9 +235,11 @@ def parametrisations() -> dict[str, np.ndarray]:
 def schedules() -> dict[str, np.ndarray]:
     """Noise levels and what networks are told."""
     found = {}
-    for kind in ("karras", "exponential", "beta"):
+    for kind in ("linear", "karras", "exponential", "beta"):
         for steps in (4, 9):
-            made = FlowMatchEulerDiscreteScheduler(**{f"use_{kind}_sigmas": True})
+            options: dict[str, Any] = {f"use_{kind}_sigmas": True}
+            options = {} if kind == "linear" else options
+            made = FlowMatchEulerDiscreteScheduler(**options)
             made.set_timesteps(steps)
             found[f"{kind}_{steps}"] = made.sigmas.numpy()
     for tokens in (256, 1024, 4096):

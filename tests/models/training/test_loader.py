@@ -50,6 +50,12 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
     assert len({tuple(rows.tolist()) for rows in orders}) == 3
 
 
+def test_a_seed_below_zero_is_refused() -> None:
+    """Named and told what is allowed, before grain says it in words of its own."""
+    with pytest.raises(ValueError, match="seed is -1; it must be at least 0"):
+        Order(20, 4, -1)
+
+
 @given(begun=st.integers(0, 9), batch=st.sampled_from([1, 3, 4]))
 def test_a_loader_begins_anywhere(begun: int, batch: int) -> None:
     """What comes at a step depends on no step before it: a resumed run goes on."""
