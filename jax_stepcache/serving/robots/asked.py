@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jax_stepcache.check import check_flag
 from jax_stepcache.errors import brief, unknown_name
 from jax_stepcache.serving.robots.settings import ServerSettings
 
@@ -126,6 +127,5 @@ def _deadline(given: Any, most: float) -> float:
 def _flag(given: Any) -> bool:
     if given is None:
         return False
-    if not isinstance(given, bool | np.bool_):
-        raise ValueError(f"'stats' is {brief(given)}; send true or false")
+    check_flag("'stats'", given)
     return bool(given)
