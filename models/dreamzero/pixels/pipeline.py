@@ -285,7 +285,7 @@ class DreamZeroPipeline(LatentPipeline):
         )
         if not of_messages:
             return super().step_many(sessions, observations, **rest)
-        check_robots(sessions, observations, noises, each, slots)
+        check_robots(sessions, slots, observations, noises, keys, each)
         messages = []
         for i, session in enumerate(sessions):
             noise = None if noises is None else noises[i]

@@ -229,7 +229,7 @@ def check_robot_session(session: Any) -> None:
 
 
 def check_robots(
-    sessions: Any, observations: Any, noises: Any, each: Any, slots: Any
+    sessions: Any, slots: Any, observations: Any, noises: Any, keys: Any, each: Any
 ) -> None:
     """Checks that there is a message for each robot, all of them sessions of messages.
 
@@ -238,7 +238,7 @@ def check_robots(
         ValueError: if lists differ in length.
     """
     require_count("slots", slots)
-    lists = {"observations": observations, "noises": noises, "each": each}
+    lists = {"observations": observations, "noises": noises, "keys": keys, "each": each}
     for name, given in lists.items():
         if given is not None and len(given) != len(sessions):
             raise ValueError(
