@@ -4,7 +4,10 @@ import argparse
 import os
 from pathlib import Path
 
+import jax
 import numpy as np
+
+import jax_stepcache
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--out", type=Path, default=Path("out/ray_batch"))
@@ -17,16 +20,10 @@ class Sampler:
     """An actor: weights are loaded and programs compiled once."""
 
     def __init__(self, out):
-        import jax_stepcache
-
         self.out, self.params = out, jax_stepcache.load_params("dit")
 
     def __call__(self, batch):
         """Samples those that are not written yet; says how many these were."""
-        import jax
-
-        import jax_stepcache
-
         missing = [i for i in batch["id"] if not file_of(self.out, i).exists()]
         requests = [
             jax_stepcache.Request(

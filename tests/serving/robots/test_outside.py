@@ -26,7 +26,7 @@ def test_it_is_alive_at_once_and_ready_after_compiling():
     policy = Slow()
     with policy_server(policy).background() as url:
         assert got(url, "/healthz") == (200, b"OK\n")
-        assert policy.held.wait(20)
+        assert policy.held.wait(300)
         assert got(url, "/readyz") == (503, b"compiling\n")
         with Robot(url) as robot:
             told = robot.ask(x=1.0)

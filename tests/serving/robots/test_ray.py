@@ -53,7 +53,7 @@ def test_a_replica_is_killed(url):
     """The lost robots get a clean error, reconnect, and go on in a new session."""
     from websockets.exceptions import ConnectionClosed
 
-    until(lambda: _ready(url), 60)
+    until(lambda: _ready(url))
     robots = [Robot(url) for _ in range(8)]
     homes = [robot.metadata["pid"] for robot in robots]
     assert len(set(homes)) == 2

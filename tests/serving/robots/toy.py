@@ -65,7 +65,7 @@ class Counting:
             raise RuntimeError("a secret path: /home/somebody")
         if "wait" in does:
             self.held.set()
-            assert self.hold.wait(20)
+            assert self.hold.wait(300)
         time.sleep(self.seconds)
         return [
             Reply(
@@ -97,13 +97,15 @@ class Counting:
 @contextlib.contextmanager
 def serving(policy=None, **settings):
     """A server that is ready; gives itself and its URL."""
+    # Machines differ in speed; all limits here are for what would hang.
+    settings = {"deadline": 300.0, **settings}
     server = policy_server(Counting() if policy is None else policy, **settings)
     with server.background() as url:
         until_ready(url)
         yield server, url
 
 
-def until_ready(url, seconds=20):
+def until_ready(url, seconds=300):
     """Waits until programs are compiled."""
     until = time.monotonic() + seconds
     while got(url, "/readyz")[0] != 200:
@@ -117,7 +119,7 @@ def got(url, path, **headers):
         url.replace("ws", "http", 1) + path, headers=headers
     )
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -138,7 +140,7 @@ class Robot:
             url, compression=None, max_size=None, additional_headers=headers, **options
         )
         self.socket = self._opened.__enter__()
-        self.metadata = self._decoded(self.socket.recv(20))
+        self.metadata = self._decoded(self.socket.recv(300))
 
     def ask(self, **message):
         """A reply: decoded, or an error's text as JSON, or other text as it is."""
@@ -152,7 +154,7 @@ class Robot:
     def send_raw(self, data):
         self.socket.send(data)
 
-    def hear(self, seconds=20):
+    def hear(self, seconds=300):
         said = self.socket.recv(seconds)
         if isinstance(said, str):
             return json.loads(said) if said.startswith("{") else said
@@ -193,7 +195,7 @@ def free_port():
         return at.getsockname()[1]
 
 
-def until(true, seconds=20):
+def until(true, seconds=300):
     """Waits until something is true."""
     end = time.monotonic() + seconds
     while not true():
