@@ -31,6 +31,7 @@ from jax_stepcache.models.dreamzero.pixels.canvas import canvas
 from jax_stepcache.models.dreamzero.pixels.prompt import NEGATIVE_PROMPT, prompt_text
 from jax_stepcache.models.dreamzero.pixels.senses import Senses
 from jax_stepcache.models.dreamzero.pixels.tiny import write_tiny
+from jax_stepcache.models.dreamzero.pixels.windows import frames_at_first
 from jax_stepcache.models.umt5 import encoding as words
 from jax_stepcache.network.inputs import default_key
 from jax_stepcache.options import Options, resolve
@@ -111,7 +112,7 @@ def _seeing(senses: Senses, begun: RobotSession) -> dict[str, Stage]:
     frames = jax.device_put(dict(heard.frames))
     canvases = canvas(sizes, senses.views, frames)
     one = canvases[:, -1:]
-    count = 4 * (dit.window - 1) + 1 if dit.concat_first_frame_latent else 1
+    count = frames_at_first(dit.window, dit.concat_first_frame_latent)
     first, _ = encoders.first(sizes, count, one)
     last = jnp.moveaxis(first, 1, -1)
     clip = encoders.image.model.config, encoders.image.weights, last

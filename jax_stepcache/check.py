@@ -185,12 +185,13 @@ def check_floating(tree: Any, what: str) -> None:
             raise ValueError(f"{name} has dtype {dtype}; it must have 16 bits or more")
 
 
-def check_key(key: Any, rows: int = 1) -> None:
+def check_key(key: Any, rows: int = 0) -> None:
     """Checks a PRNG key.
 
     Args:
         key: what was given for one.
-        rows: how many samples there are; where there are several, each may have one.
+        rows: how many samples there are, of which each may have one; 0 where only one
+            key for all will do.
 
     Raises:
         ValueError: if it is not one key, or one for each.
@@ -205,7 +206,7 @@ def check_key(key: Any, rows: int = 1) -> None:
             f"key is {key!r:.80}, of type {type(key).__name__}; give one PRNG key, "
             "such as jax.random.key(0)"
         )
-    if typed and rows > 1 and np.shape(key) == (rows,):
+    if typed and rows and np.shape(key) == (rows,):
         return
     # An old-style key is its words: two, of some generators four.
     shape = np.shape(key) if typed else np.shape(key)[:-1]

@@ -204,6 +204,9 @@ def resolve(params: Any, options: Options) -> Generation:
     key = options.key
     if key is not None:
         check_key(key, _rows(options.noise, inputs.observation))
+        # Of a batch of one, a key for each is one key.
+        alone = isinstance(key, jax.Array) and key.shape == (1,)
+        key = key.reshape(()) if alone else key
     elif options.noise is None or draws_noise(solver):
         key = default_key()
     progress = as_progress(options.progress)

@@ -12,7 +12,8 @@ import numpy as np
 from jax_stepcache.checkpoints.layers import taken_apart
 from jax_stepcache.models.clip_vision import encoding as pictures
 from jax_stepcache.models.dreamzero.pixels import programs
-from jax_stepcache.models.dreamzero.pixels.canvas import PictureSizes
+from jax_stepcache.models.dreamzero.pixels.canvas import PictureSizes, default_sizes
+from jax_stepcache.models.dreamzero.pixels.windows import frames_at_first
 from jax_stepcache.models.umt5 import encoding as prompts
 from jax_stepcache.network.offered import in_dtype, offered
 from jax_stepcache.network.registry import load_model
@@ -66,18 +67,13 @@ def _vae(ask: Ask, mesh: Any) -> tuple[Any, tuple[Any, ...], int]:
     canvases = placed(mesh, np.zeros((ask.rows, count, *sizes.canvas, 3), np.uint8))
     if ask.program == "encode":
         return programs.go_on, (config, sizes, weights, canvases), 1
-    frames = 4 * (dit.window - 1) + 1 if dit.concat_first_frame_latent else 1
+    frames = frames_at_first(dit.window, dit.concat_first_frame_latent)
     return programs.begin_window, (config, sizes, frames, weights, canvases), 1
 
 
 def _sizes(vae: str) -> PictureSizes:
-    """As `default_sizes` has them."""
-    robot = load_model(_ROBOT[vae])
     stride = load_model(vae).config.spatial_stride
-    height, width = (stride * n for n in robot.latent_size)
-    if robot.dit.concat_first_frame_latent:
-        return PictureSizes((height // 2, width // 2))
-    return PictureSizes((height, width), (height, width), (height, width))
+    return default_sizes(stride, load_model(_ROBOT[vae]))
 
 
 def _part(ask: Ask, mesh: Any) -> tuple[Any, Any]:

@@ -147,3 +147,19 @@ def part_bytes(tree: Any, shardings: Any) -> int:
         return math.prod(where.shard_shape(x.shape)) * np.dtype(x.dtype).itemsize
 
     return sum(jax.tree.leaves(jax.tree.map(of, tree, shardings)))
+
+
+def device_bytes(weights: Any, devices: int, by_name: PlacedByName | None) -> int:
+    """What a device holds of weights, cut by rules or without any.
+
+    Args:
+        weights: pytree of arrays or structs.
+        devices: how many there are.
+        by_name: how rules place them; None for `bytes_per_device`.
+
+    Returns:
+        Bytes.
+    """
+    if by_name is None:
+        return bytes_per_device(weights, devices)
+    return part_bytes(weights, by_name.shardings(weights))

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from jax_stepcache.check import check_count
-from jax_stepcache.checkpoints.placement import bytes_per_device, part_bytes
+from jax_stepcache.checkpoints.placement import device_bytes
 from jax_stepcache.cli.gpus import fits
 from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.meshes.presets import LOGICAL_AXES, shape_for
@@ -38,7 +38,9 @@ def run(parsed: argparse.Namespace) -> None:
             layout = Layout(mesh, parsed.rules, names=LOGICAL_AXES)
         found = offered(model, "memory") or _weights_alone
         parts = found(model, parsed.rows, parsed.devices, layout)
-        print(f"memory of a GPU, sampling {parsed.rows} with guidance{_cut(parsed)}:")
+        sampling = f", sampling {parsed.rows} with guidance"
+        sampling = sampling if hasattr(model, "denoise") else ""
+        print(f"memory of a GPU{sampling}{_cut(parsed)}:")
         print(*fits(parts, parsed.gpu, parsed.devices), sep="\n")
 
 
@@ -73,11 +75,10 @@ def _weights_alone(
 ) -> dict[str, int]:
     """Bytes of weights on each device; of a model that says nothing else."""
     struct = offered(model, "weights_struct")(model)
-    if layout is not None:
-        layout.check("the samples", "batch", rows)
-        where = placed_by_name(model, layout).shardings(struct)
-        return {"weights": part_bytes(struct, where)}
-    return {"weights": bytes_per_device(struct, devices)}
+    if layout is None:
+        return {"weights": device_bytes(struct, devices, None)}
+    layout.check("the samples", "batch", rows)
+    return {"weights": device_bytes(struct, devices, placed_by_name(model, layout))}
 
 
 def _counts(model: Any) -> list[tuple[str, int, str]]:

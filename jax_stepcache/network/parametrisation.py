@@ -124,8 +124,10 @@ class VPDiffusion:
 
     def levels(self, t: jax.Array) -> tuple[jax.Array, jax.Array]:
         """See `Noising.levels`; ``t`` counts training steps from 0."""
-        kept = jnp.asarray(_kept(self), jnp.float32)[jnp.round(t).astype(jnp.int32)]
-        return jnp.sqrt(kept), jnp.sqrt(1 - kept)
+        kept, at = np.asarray(_kept(self)), jnp.round(t).astype(jnp.int32)
+        # In float32 hardly anything would be left of 1 less what is nearly 1.
+        alpha, s = (jnp.asarray(np.sqrt(x), jnp.float32)[at] for x in (kept, 1 - kept))
+        return alpha, s
 
     def schedule(self, num_steps: int, spacing: str = "linspace") -> Schedule:
         """The schedule of so many steps, with what the network is told.

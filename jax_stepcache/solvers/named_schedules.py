@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from jax_stepcache.check import static_count
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.solvers.ays import AYS_SIGMAS, ays_schedule
 from jax_stepcache.solvers.schedule import Schedule, is_schedule
@@ -56,10 +57,11 @@ def get_schedule(name: str, num_steps: int) -> Schedule:
 
     Raises:
         ValueError: for an unknown name, or a step count below 1.
+        TypeError: for a step count that is being traced.
     """
     if name not in SCHEDULES:
         raise ValueError(unknown_name("schedule", name, SCHEDULES, _ELSEWHERE))
-    return _made(name, num_steps)
+    return _made(name, static_count("num_inference_steps", num_steps, 1))
 
 
 def has_names(given: Any) -> bool:

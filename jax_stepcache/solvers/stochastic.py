@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.policy.forecasts.base import wide
 from jax_stepcache.solvers.multistep import (
     Memory,
     MultistepRow,
@@ -114,7 +113,7 @@ class Stochastic:
             The sample at the next sigma, and the new state.
         """
         mean, memory = multistep(row.mean, state.memory, sample, velocity)
-        following = mean + row.noise.astype(mean.dtype) * wide(noise)
+        following = mean + row.noise.astype(mean.dtype) * noise.astype(mean.dtype)
         after = StochasticState(state.seeds, state.taken + 1, memory)
         return following.astype(sample.dtype), after
 

@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
+import jax
+
+from jax_stepcache.checkpoints.placement import device_bytes
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.meshes.layout import Layout
+from jax_stepcache.network.offered import offered, placed_by_name
 
 _Config = TypeVar("_Config")
 _Model = TypeVar("_Model", bound="PartModel[Any]")
@@ -65,3 +69,30 @@ def published(what: str, name: str, configs: Mapping[str, _Config]) -> _Config:
     if name not in configs:
         raise ValueError(unknown_name(what, name, configs))
     return configs[name]
+
+
+def memory(
+    model: Any, rows: int, devices: int, layout: Layout | None = None
+) -> dict[str, int]:
+    """Bytes of each device that hold the model, from shapes alone.
+
+    Args:
+        model: a `PartModel`; weights are counted in its activations' dtype.
+        rows: looked at nowhere.
+        devices: how many there are.
+        layout: how rules cut weights over these; without, as `load_params` spreads them
+            where no rules are given.
+
+    Returns:
+        Those of the weights.
+
+    Raises:
+        ValueError: where the rules do not fit the model.
+    """
+    del rows
+    weights = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, model.config.dtype),
+        offered(model, "weights_struct")(model),
+    )
+    by_name = None if layout is None else placed_by_name(model, layout)
+    return {"weights": device_bytes(weights, devices, by_name)}

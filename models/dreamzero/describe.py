@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh
 
-from jax_stepcache.checkpoints.placement import bytes_per_device, part_bytes
+from jax_stepcache.checkpoints.placement import device_bytes, part_bytes
 from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.offered import placed_by_name
 
@@ -77,17 +77,14 @@ def memory(
     block = c.num_frame_per_block * c.frame_seqlen
     registers = c.num_action_per_block + c.num_state_per_block
     widest = branches * (block + registers) * (2 * c.ffn_dim + 6 * c.dim) * width
-    if layout is None:
-        of_weights = bytes_per_device(weights, devices)
-    else:
+    by_name = None
+    if layout is not None:
         layout.check("the session", "batch", rows)
-        of_weights = part_bytes(
-            weights, placed_by_name(model, layout).shardings(weights)
-        )
+        by_name = placed_by_name(model, layout)
         # The rows of a layer are where those of the text are.
         widest = widest * where.text.shard_shape(session.text.shape)[0] // branches
     return {
-        "weights": of_weights,
+        "weights": device_bytes(weights, devices, by_name),
         "KV cache": cache,
         "keys and values of prompt and image": part_bytes(
             session.context, where.context

@@ -75,6 +75,17 @@ def test_rules_say_how_several_gpus_share(capsys, rules, devices, peak):
     assert _together(printed) == pytest.approx(peak, rel=0.15)
 
 
+def test_encoders_are_counted_as_they_are_held(capsys):
+    """UMT5 in bfloat16; nothing is sampled. Rules that cut all leave a half of it."""
+    assert main(["info", "umt5-xxl", "--gpu", "h100"]) == 0
+    printed = capsys.readouterr().out
+    assert "memory of a GPU:" in printed
+    assert _together(printed) == pytest.approx(5_680_910_336 * 2 / 2**30, rel=1e-3)
+    asked = ["--gpu", "h100", "--devices", "2", "--rules", "fsdp"]
+    assert main(["info", "umt5-xxl", *asked]) == 0
+    assert _together(capsys.readouterr().out) == pytest.approx(10.58 / 2, rel=0.01)
+
+
 def test_the_cut_without_rules_is_told(capsys):
     """On several GPUs it is never left to guess; on one there is none."""
     assert main(["info", "droid-14b", "--gpu", "h100", "--devices", "2"]) == 0

@@ -34,3 +34,12 @@ def test_every_marker_is_of_a_table(tables):
     for page in PAGES:
         ends = re.findall(r"^<!-- /([\w-]+) -->$", page.read_text(), re.MULTILINE)
         assert set(ends) <= set(known), name(page)
+
+
+def test_every_table_has_a_head():
+    """Rows behind a gap are shown as text: a table's second line rules off its head."""
+    for page in PAGES:
+        code_out = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+        for table in re.findall(r"(?:^\|.*\n?)+", code_out, re.MULTILINE):
+            rows = table.splitlines()
+            assert re.fullmatch(r"[|: -]+", rows[1 % len(rows)]), (name(page), rows[0])

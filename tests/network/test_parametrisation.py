@@ -65,13 +65,13 @@ def test_the_network_sees_what_it_was_trained_on():
         FlowMatching(),
     ],
 )
-@pytest.mark.parametrize("steps", [1, 2, 7, 40])
+@pytest.mark.parametrize("steps", [1, 2, 7, 999])
 def test_schedules_have_the_levels_that_networks_are_told(noising, steps):
     """Noise over signal and noise, at what the network is told, is the level."""
     schedule = noising.schedule(steps)
     assert schedule.num_steps == steps
     alpha, s = noising.levels(jnp.asarray(schedule.timesteps, jnp.float32))
-    np.testing.assert_allclose(s / (alpha + s), schedule.sigmas[:-1], atol=1e-5)
+    np.testing.assert_allclose(s / (alpha + s), schedule.sigmas[:-1], atol=3e-7)
     assert schedule.sigmas[-1] == 0
 
 

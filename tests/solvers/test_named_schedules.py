@@ -109,6 +109,7 @@ def test_fewer_steps_of_a_name():
         (lambda: get_schedule("karas", 4), "unknown schedule 'karas'.*'karras'"),
         (lambda: get_schedule("align_your_steps", 4), "'ays_sdxl'"),
         (lambda: get_schedule("beta", 0), "num_inference_steps is 0"),
+        (lambda: get_schedule("beta", [4]), "num_inference_steps is .4.; it must be"),
         (lambda: karras_schedule(4, rho=0.0), "rho is 0.0; it must be above 0"),
         (lambda: beta_schedule(4, alpha=-1.0), "alpha is -1.0"),
         (lambda: linear_schedule(4, sigma_max=1.5), "sigma_max is 1.5"),

@@ -86,6 +86,8 @@ def test_samples_with_keys_of_their_own(decide):
         alone = sample(1.0, noise=one(i), key=key, **options).sample
         for name, x in alone.items():
             np.testing.assert_allclose(batch[name][i : i + 1], x, atol=1e-5)
+        given = sample(1.0, noise=one(i), key=keys[i : i + 1], **options).sample
+        jax.tree.map(np.testing.assert_array_equal, given, alone)
     with pytest.raises(ValueError, match=r"shape \(3,\).*each of 2 samples"):
         sample(1.0, noise=NOISE, key=jax.random.split(keys[0], 3), **options)
 
@@ -105,6 +107,23 @@ def test_first_noises_with_keys_of_their_own():
     results = sample_many(params, requests, **options)
     for given, result in zip(batch, results, strict=True):
         np.testing.assert_allclose(given, result.sample[0], atol=1e-4)
+
+
+def test_noise_is_as_wide_as_the_sample():
+    """Under strict promotion noise goes with float64, and is the float32's."""
+    options = {"solver": "euler_ancestral", "num_inference_steps": 3}
+
+    def made(dtype):
+        noise = one(0)["video"].astype(dtype)
+        return sample(
+            noise[0, 0], model=lambda w, x, t, c: w * x, noise=noise, **options
+        )
+
+    wanted = made(jnp.float32).sample
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        given = made(jnp.float64).sample
+    assert given.dtype == jnp.float64
+    np.testing.assert_allclose(given, wanted, atol=1e-5)
 
 
 def test_a_key_is_a_sample():

@@ -9,12 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_stepcache.check import check_arrays, check_numbers
+from jax_stepcache.check import check_arrays, check_key, check_numbers
 from jax_stepcache.checkpoints.layers import are_apart
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.transfers import sent
+from jax_stepcache.network.inputs import default_key
 from jax_stepcache.network.params import Params
 from jax_stepcache.sampling import check_sampling
+from jax_stepcache.solvers import get_solver
+from jax_stepcache.solvers.stochastic import draws_noise
 
 from ..model import DreamZeroModel
 from ..robot.statistics import Statistics
@@ -77,6 +80,7 @@ def checked_options(
     guidance_scale: float,
     options: Mapping[str, Any],
     batch: int,
+    key: jax.Array | None = None,
 ) -> dict[str, Any]:
     """Checks options of `sample`, and adds the pipeline's own.
 
@@ -86,9 +90,10 @@ def checked_options(
         guidance_scale: the pipeline's.
         options: as given.
         batch: how many robots.
+        key: of the step, or None.
 
     Returns:
-        The options, with the guidance scale.
+        The options, with the guidance scale and, for a solver that draws noise, keys.
 
     Raises:
         TypeError: for what is no option here.
@@ -110,6 +115,7 @@ def checked_options(
         if name in options:
             raise TypeError(f"{name}= is each robot's own: give {name}s=[...]")
     options = {**options, "guidance_scale": own}
+    options["key"] = _keys_of_steps(params, options.get("solver"), batch, key)
     check_sampling(
         params,
         condition=(),
@@ -117,6 +123,21 @@ def checked_options(
         **{**preset, **options},
     )
     return options
+
+
+def _keys_of_steps(
+    params: Params, solver: Any, batch: int, key: jax.Array | None
+) -> jax.Array | None:
+    """What draws the noise of a solver's steps: the same for every robot."""
+    if key is not None:
+        check_key(key)
+    model: Any = params.model
+    if not draws_noise(get_solver(model.defaults.solver if solver is None else solver)):
+        return None
+    one: Any = default_key() if key is None else key
+    if not jnp.issubdtype(one.dtype, jax.dtypes.prng_key):
+        one = jax.random.wrap_key_data(one)
+    return one if batch == 1 else jnp.broadcast_to(one, (batch,))
 
 
 def _in_model_units(

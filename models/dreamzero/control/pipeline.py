@@ -200,8 +200,8 @@ class LatentPipeline(CachedSampler):
                 robot's units, where the pipeline has statistics), ``latents``, and for
                 those that begin a window ``image`` and ``y``, or ``first``.
             noise: ``video`` and ``action`` at the first sigma, float32[B, ...].
-            key: draws the noise where none is given: the same for every robot. None
-                for ``jax.random.key(0)``, the same at every step, as in the original.
+            key: draws the noise that is not given, the same for every robot. None for
+                ``jax.random.key(0)``, the same at every step, as in the original.
             donate: whether the step may write into the session's buffers; it cannot be
                 used again then. False keeps it, at the cost of a second KV cache.
             **options: of `jax_stepcache.sample`: ``num_inference_steps``, ``shift``,
@@ -220,7 +220,7 @@ class LatentPipeline(CachedSampler):
             self.params, names, *given, noise, key
         )
         shown = self._checked(session, observation, noise)
-        options = self._checked_options(options, session.batch)
+        options = self._checked_options(options, session.batch, key)
         check_batch(self.model, session.batch)
         observed, drawn = self._observe(session, shown, noise, key, donate)
         result = self.sampler(
@@ -301,9 +301,10 @@ class LatentPipeline(CachedSampler):
         shared |= {"slots": slots, "max_inference_steps": max_inference_steps}
 
         def requests(conditions: Iterable[Any], drawn: Iterable[Any]) -> Checked:
+            rows = zip(each, conditions, drawn, keys, strict=True)
             given = [
-                {**own, "condition": condition, "noise": noise}
-                for own, condition, noise in zip(each, conditions, drawn, strict=True)
+                {**own, "condition": condition, "noise": noise, "key": key}
+                for own, condition, noise, key in rows
             ]
             return check_many(self.params, given, what="sessions", **shared)
 
@@ -363,10 +364,10 @@ class LatentPipeline(CachedSampler):
         return checked(*settings, session, observation, noise)
 
     def _checked_options(
-        self, options: Mapping[str, Any], batch: int
+        self, options: Mapping[str, Any], batch: int, key: jax.Array | None = None
     ) -> dict[str, Any]:
         settings = self.params, self._preset, self.guidance_scale
-        return checked_options(*settings, options, batch)
+        return checked_options(*settings, options, batch, key)
 
     def _observe(
         self,

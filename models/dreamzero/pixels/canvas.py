@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from ...transforms import CentreCrop, Chain, FromUint8, On, Resize, ToUint8
 from ...transforms.resize_fixed_point import ResizeFixedPoint
+from ..model import DreamZeroModel
 from .views import Views
 
 
@@ -40,6 +41,24 @@ class PictureSizes:
     def encoded(self) -> tuple[int, int]:
         """Rows and columns of what the VAE is shown."""
         return self.canvas if self.video is None else self.video
+
+
+def default_sizes(stride: int, model: DreamZeroModel) -> PictureSizes:
+    """Sizes as the original has them for latents of a size.
+
+    Args:
+        stride: rows and columns of the VAE's pictures to a latent.
+        model: the transformer.
+
+    Returns:
+        For a model with conditioning latents (14B), a canvas of what is encoded; for
+        one without (5B), views of that size, in which cameras come and to which the
+        canvas is brought.
+    """
+    height, width = (stride * n for n in model.latent_size)
+    if model.dit.concat_first_frame_latent:
+        return PictureSizes((height // 2, width // 2))
+    return PictureSizes((height, width), (height, width), (height, width))
 
 
 def one_view(sizes: PictureSizes) -> tuple[On, ...]:

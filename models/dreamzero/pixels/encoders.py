@@ -255,22 +255,3 @@ def check_encoders(
             f"pictures of {sizes.encoded} would be encoded; latents of "
             f"{model.latent_size} need {needed}"
         )
-
-
-def default_sizes(encoders: Encoders, model: DreamZeroModel) -> PictureSizes:
-    """Sizes as the original has them for latents of a size.
-
-    Args:
-        encoders: with the VAE.
-        model: the transformer.
-
-    Returns:
-        For a model with conditioning latents (14B), a canvas of what is encoded; for
-        one without (5B), views of that size, in which cameras come and to which the
-        canvas is brought.
-    """
-    stride = encoders.vae_config.spatial_stride
-    height, width = (stride * n for n in model.latent_size)
-    if model.dit.concat_first_frame_latent:
-        return PictureSizes((height // 2, width // 2))
-    return PictureSizes((height, width), (height, width), (height, width))

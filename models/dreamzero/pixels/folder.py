@@ -18,8 +18,8 @@ from ...wan_vae import Tiles
 from ..model import DreamZeroModel
 from ..robot.quantiles import mapping
 from ..robot.statistics import METADATA, Statistics, load_statistics
-from .canvas import PictureSizes
-from .encoders import Encoders, Tokenizer, default_sizes
+from .canvas import PictureSizes, default_sizes
+from .encoders import Encoders, Tokenizer
 from .views import get_views
 
 
@@ -96,7 +96,7 @@ def _sizes(
     statistics: Statistics,
 ) -> PictureSizes:
     """Sizes for the model; its cameras' of the metadata, where it resizes frames."""
-    sizes = default_sizes(encoders, model)
+    sizes = default_sizes(encoders.vae_config.spatial_stride, model)
     entry = mapping(mapping(metadata).get(statistics.embodiment.name))
     cameras = mapping(mapping(entry.get("modalities")).get("video"))
     told = {tuple(mapping(camera).get("resolution", ())) for camera in cameras.values()}

@@ -15,6 +15,7 @@ from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.check import check_arrays
 from jax_stepcache.checkpoints.layers import are_apart
 from jax_stepcache.errors import naming, naming_arguments
+from jax_stepcache.meshes.beside import check_near
 from jax_stepcache.meshes.explicit import in_automatic_context
 from jax_stepcache.network.params import Params
 
@@ -224,7 +225,7 @@ class DreamZeroPipeline(LatentPipeline):
             return super().__call__(
                 session, observation, noise=noise, key=key, donate=donate, **options
             )
-        message = self._heard(session, observation, noise, options)
+        message = self._heard(session, observation, noise, key, options)
         ((latents, seen),) = self._sensed([message], 1, donate=donate)
         step = super().__call__(
             latents, seen.shown, noise=noise, key=key, donate=donate, **options
@@ -284,14 +285,14 @@ class DreamZeroPipeline(LatentPipeline):
         )
         if not of_messages:
             return super().step_many(sessions, observations, **rest)
-        check_robots(sessions, observations, noises, each, slots)
+        check_robots(sessions, slots, observations, noises, keys, each)
         messages = []
         for i, session in enumerate(sessions):
             noise = None if noises is None else noises[i]
             own = {} if each is None else each[i]
             with naming("sessions", i):
                 asked = {**options, **own}
-                heard = self._heard(session, observations[i], noise, asked)
+                heard = self._heard(session, observations[i], noise, None, asked)
                 messages.append(heard)
         sensed = self._sensed(messages, slots, donate=False)
         shown = [seen.shown for _, seen in sensed]
@@ -377,6 +378,7 @@ class DreamZeroPipeline(LatentPipeline):
         session: RobotSession,
         message: Mapping[str, Any],
         noise: Any,
+        key: jax.Array | None,
         options: Mapping[str, Any],
     ) -> Heard:
         """The message in its session; all that could be wrong is told here."""
@@ -385,7 +387,8 @@ class DreamZeroPipeline(LatentPipeline):
             self._check_session(session.latents)
         if noise is not None:
             check_arrays(dict(noise), self.model.noise_struct(1), "noise")
-        self._checked_options(options, 1)
+        check_near(self.params.weights, noise=noise, key=key)
+        self._checked_options(options, 1, key)
         return senses.heard(session, message)
 
     @in_automatic_context

@@ -89,8 +89,8 @@ def _taken(request: Mapping[str, Any], key: str, views: Views) -> Any:
 
 def _pictures(key: str, given: Any) -> np.ndarray:
     """uint8 (T, H, W, 3); a copy only where floats were given."""
-    pictures = np.asarray(given)
     wanted = "uint8 (H, W, 3) or (T, H, W, 3)"
+    pictures = _array(key, given, wanted)
     if pictures.dtype.kind not in "uif" or (
         pictures.dtype.kind in "ui" and pictures.dtype != np.uint8
     ):
@@ -120,6 +120,13 @@ def _pictures(key: str, given: Any) -> np.ndarray:
     return pictures.astype(np.uint8)
 
 
+def _array(key: str, given: Any, wanted: str) -> np.ndarray:
+    try:
+        return np.asarray(given)
+    except ValueError:  # Lists of different lengths.
+        raise ValueError(f"{key} is {brief(given)}; give an array {wanted}") from None
+
+
 def _state(statistics: Statistics, request: Mapping[str, Any]) -> dict[str, np.ndarray]:
     state, missing = {}, []
     keys = statistics.embodiment.state_keys
@@ -129,7 +136,7 @@ def _state(statistics: Statistics, request: Mapping[str, Any]) -> dict[str, np.n
             missing.append(key)
             state[name] = np.zeros((1, width), np.float32)
             continue
-        value = np.asarray(request[key])
+        value = _array(key, request[key], f"({width},)")
         if value.dtype.kind not in "uif":
             raise ValueError(
                 f"{key} is {brief(request[key])} of dtype {value.dtype}; give "
@@ -137,9 +144,12 @@ def _state(statistics: Statistics, request: Mapping[str, Any]) -> dict[str, np.n
             )
         if value.shape not in ((width,), (1, width)):
             raise ValueError(f"{key} has shape {value.shape}; give ({width},)")
-        if not np.isfinite(value).all():
-            raise ValueError(f"{key} is {brief(value.tolist())}; it must be finite")
-        state[name] = value.reshape(1, width).astype(np.float32)
+        with np.errstate(over="ignore"):
+            state[name] = value.reshape(1, width).astype(np.float32)
+        if not np.isfinite(state[name]).all():
+            raise ValueError(
+                f"{key} is {brief(value.tolist())}; it must be finite in float32"
+            )
     if missing:
         warn(
             f"the request lacks {missing}; zeros stand for them, as in the original, "

@@ -16,11 +16,11 @@ from ...sizes.counts import require_count
 from ..model import DreamZeroModel
 from ..robot.statistics import Statistics
 from .alike import calls, rows, stacked
-from .canvas import PictureSizes, canvas
-from .encoders import Encoders, check_encoders, default_sizes
+from .canvas import PictureSizes, canvas, default_sizes
+from .encoders import Encoders, check_encoders
 from .session import Heard, RobotSession, heard
 from .views import Views, get_views
-from .windows import conditioning
+from .windows import conditioning, frames_at_first
 
 
 class Seen(NamedTuple):
@@ -135,9 +135,8 @@ class Senses:
         if not begins:
             latents = self.encoders.later(self.sizes, canvases)
             return {"latents": latents[:, :, -dit.num_frame_per_block :]}
-        # Only the 14B model looks at the latents of the frames to come.
         conditioned = dit.concat_first_frame_latent
-        count = 4 * (dit.window - 1) + 1 if conditioned else 1
+        count = frames_at_first(dit.window, conditioned)
         first, latents = self.encoders.first(self.sizes, count, canvases)
         made = {"y": conditioning(latents)} if conditioned else {"first": latents}
         if dit.image_dim is not None:
@@ -211,7 +210,7 @@ def senses_of(
     if statistics is None:
         raise ValueError("encoders= need statistics=: a robot sends its own units")
     if sizes is None:
-        sizes = default_sizes(encoders, model)
+        sizes = default_sizes(encoders.vae_config.spatial_stride, model)
     check_encoders(encoders, sizes, model)
     views = get_views(statistics.embodiment.name)
     return Senses(encoders, sizes, views, statistics, model)
@@ -230,7 +229,7 @@ def check_robot_session(session: Any) -> None:
 
 
 def check_robots(
-    sessions: Any, observations: Any, noises: Any, each: Any, slots: Any
+    sessions: Any, slots: Any, observations: Any, noises: Any, keys: Any, each: Any
 ) -> None:
     """Checks that there is a message for each robot, all of them sessions of messages.
 
@@ -239,7 +238,7 @@ def check_robots(
         ValueError: if lists differ in length.
     """
     require_count("slots", slots)
-    lists = {"observations": observations, "noises": noises, "each": each}
+    lists = {"observations": observations, "noises": noises, "keys": keys, "each": each}
     for name, given in lists.items():
         if given is not None and len(given) != len(sessions):
             raise ValueError(

@@ -24,6 +24,7 @@ class RobotStep:
         canvas: uint8 (1, T, H, W, 3), what the model was shown.
         begins: whether it began a window.
         action_keys: names of an action's parts, in order.
+        decode: of a session the film; see `DreamZeroPipeline.film`.
     """
 
     session: RobotSession

@@ -1,8 +1,7 @@
 """A tiny DreamZero with random weights, whole: all parts, in the release's layout.
 
 ``python -m jax_stepcache.models.dreamzero.pixels.tiny FOLDER`` writes one; it needs
-``tokenizers``. What it does
-is noise; how it does it is what the released model does.
+``tokenizers``. What it does is noise; how it does it is what the released model does.
 """
 
 from __future__ import annotations

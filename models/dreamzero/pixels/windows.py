@@ -41,6 +41,20 @@ def seed(canvases: jax.Array) -> jax.Array:
     return canvases[:, -1:] if last else canvases[:, :1]
 
 
+def frames_at_first(window: int, conditioned: bool) -> int:
+    """Frames that are encoded where a window begins.
+
+    Args:
+        window: latent frames that attention spans.
+        conditioned: whether the model looks at latents of the frames to come, as the
+            14B one does alone.
+
+    Returns:
+        One; or all of the window, those behind the first of zeros.
+    """
+    return 4 * (window - 1) + 1 if conditioned else 1
+
+
 def with_zeros(video: jax.Array, frames: int) -> jax.Array:
     """A window's first frame, and zeros (grey) for the frames to come.
 

@@ -78,6 +78,7 @@ _WRONG_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "solver": ({"solver": "unipcc"}, "Did you mean 'unipc'"),
     "noise": ({"noise": {"video": np.zeros(3)}}, "noise"),
     "an output": ({"final_noise": {"vide": 0.8}}, "Did you mean 'video'"),
+    "a key": ({"key": np.zeros(3, np.uint32)}, r"key has shape \(3,\)"),
 }
 
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jax_stepcache.models.dreamzero import stack_sessions
 
-from ..robots import assert_same_bits, copied, observation, pipeline, prompts, walk
+from ..robots import (
+    MODEL,
+    assert_same_bits,
+    copied,
+    observation,
+    pipeline,
+    prompts,
+    walk,
+)
 
 CLOSE = 1e-5
 LOOSE = {"velocity_sim_thresholds": [-1.0], "velocity_skip_countdowns": [4]}
@@ -55,6 +64,30 @@ def test_each_robot_gets_the_step_it_would_get_alone() -> None:
             wanted.session,
         )
     assert [int(step.stats.model_calls) for step in together] == [2, 4, 2]
+
+
+@pytest.mark.slow
+def test_solvers_that_draw_noise_draw_it_from_each_robots_key() -> None:
+    """Alone, among others or in a batch; another key draws other noise."""
+    pipe = pipeline()
+    sessions, shown = robots(pipe, 2)
+    options = {"num_inference_steps": 3, "solver": "lcm", "donate": False}
+    keys = [jax.random.key(1), jax.random.key(2)]
+    noise = jax.tree.map(lambda x: jnp.zeros(x.shape), MODEL.noise_struct(1))
+
+    def alone(i: int, key: jax.Array) -> jax.Array:
+        return pipe(sessions[i], shown[i], noise=noise, key=key, **options).video
+
+    many = pipe.step_many(sessions, shown, noises=[noise] * 2, keys=keys, **options)
+    for i, step in enumerate(many):
+        np.testing.assert_allclose(step.video, alone(i, keys[i]), atol=CLOSE)
+    assert np.abs(many[0].video - alone(0, keys[1])).max() > 1e-2
+    twice = {k: np.concatenate([x[k] for x in shown]) for k in shown[0]}
+    rows = jax.tree.map(lambda x: jnp.concatenate([x] * 2), noise)
+    batch = stack_sessions(sessions), twice
+    together = pipe(*batch, noise=rows, key=keys[0], **options).video
+    for i, video in enumerate(together):
+        np.testing.assert_allclose(video[None], alone(i, keys[0]), atol=CLOSE)
 
 
 def test_robots_of_one_session_decide_for_themselves() -> None:

@@ -116,6 +116,7 @@ WRIST = "wrist_image_left"
         ({WRIST: np.zeros((3, 20, 30, 3), np.uint8)}, {}, "same number of frames"),
         ({"prompt": "Other"}, {"num_inference_steps": 0}, "num_inference_steps"),
         ({"prompt": "Other"}, {"noise": {"video": np.zeros(1)}}, "noise has structure"),
+        ({"prompt": "Other"}, {"key": jax.random.split(jax.random.key(0))}, "key has"),
     ],
 )
 def test_after_a_bad_message_the_session_goes_on(changed, options, words):

@@ -65,6 +65,9 @@ PICTURE = np.zeros((4, 5, 3))
         ({"joint_position": np.zeros(6)}, r"joint_position has shape \(6,\); give \("),
         ({"joint_position": ["a"] * 7}, "joint_position is .*give 7 real numbers"),
         ({"joint_position": np.full(7, np.inf)}, "joint_position is .*finite"),
+        ({"joint_position": np.full(7, 1e300)}, "joint_position is .*finite"),
+        ({"joint_position": [[0.0], [0.0] * 6]}, r"joint_position is .*array \(7,\)"),
+        ({"wrist_image_left": [[0], [0, 0]]}, f"{WRIST} is .*give an array uint8"),
         ({"prompt": "  "}, "'prompt' is empty"),
     ],
 )
