@@ -21,6 +21,7 @@ _PREFIXES = ["", "k", "M", "G", "T", "P"]
 
 def run(parsed: argparse.Namespace) -> None:
     """Runs the command."""
+    layout = _layout(parsed)
     model = load_model(parsed.source, part=parsed.part)
     describe = offered(model, "describe")
     rows = _counts(model) if describe is None else describe(model)
@@ -30,18 +31,24 @@ def run(parsed: argparse.Namespace) -> None:
     for (name, *_), number in zip(rows, numbers, strict=True):
         print(f"  {name:<{widths[1]}}  {number:>{widths[0]}}")
     if parsed.gpu:
-        check_count("--devices", parsed.devices, 1)
-        check_count("--rows", parsed.rows, 1)
-        layout = None
-        if parsed.rules and parsed.devices > 1:
-            mesh = shape_for(parsed.rules, parsed.devices)
-            layout = Layout(mesh, parsed.rules, names=LOGICAL_AXES)
         found = offered(model, "memory") or _weights_alone
         parts = found(model, parsed.rows, parsed.devices, layout)
         sampling = f", sampling {parsed.rows} with guidance"
         sampling = sampling if hasattr(model, "denoise") else ""
         print(f"memory of a GPU{sampling}{_cut(parsed)}:")
         print(*fits(parts, parsed.gpu, parsed.devices), sep="\n")
+
+
+def _layout(parsed: argparse.Namespace) -> Layout | None:
+    """By what rules weights are cut; looked at before anything is printed."""
+    check_count("--devices", parsed.devices, 1)
+    check_count("--rows", parsed.rows, 1)
+    if parsed.rules and not parsed.gpu:
+        raise ValueError("--rules are of the memory of GPUs: name one with --gpu")
+    if not parsed.rules or parsed.devices == 1:
+        return None
+    mesh = shape_for(parsed.rules, parsed.devices)
+    return Layout(mesh, parsed.rules, names=LOGICAL_AXES)
 
 
 def quantity(number: int, unit: str) -> str:

@@ -22,7 +22,7 @@ from jax_stepcache.checkpoints.precision import precision
 from jax_stepcache.checkpoints.shards import Shards
 from jax_stepcache.checkpoints.streaming import Recipe, StreamedCheckpoint, as_it_is
 from jax_stepcache.checkpoints.weights import flat, load_metadata, refuse_pickle
-from jax_stepcache.errors import naming_arguments, unknown_name
+from jax_stepcache.errors import naming_arguments, nearest, unknown_name
 from jax_stepcache.meshes.layout import layout_of
 from jax_stepcache.meshes.presets import Rule
 from jax_stepcache.network.offered import (
@@ -236,8 +236,9 @@ def open_checkpoint(
             and not hasattr(load_module(name), "WEIGHTS")
         }
         raise FileNotFoundError(
-            f"there is no file or folder {str(source)!r} here, and it is an "
-            f"{unknown_name('model', str(source), known)}"
+            f"there is no file or folder {str(source)!r} here, and no model of that "
+            f"name.{nearest(str(source), known)} Nothing is downloaded; "
+            f"supported: {sorted(known)}"
         )
     found = _open_ours(path) or _open_foreign(path)
     if found is None:

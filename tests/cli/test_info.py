@@ -107,7 +107,11 @@ def test_rules_that_do_not_fit(capsys):
 def test_numbers_of_devices_that_cannot_be(capsys):
     """One line, as for all bad input."""
     assert main(["info", "dit", "--gpu", "h100", "--devices", "0"]) == 1
-    assert "--devices is 0" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "--devices is 0" in said.err
+    assert not said.out
+    assert main(["info", "dit", "--rules", "data"]) == 1
+    assert "with --gpu" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

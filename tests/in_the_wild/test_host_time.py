@@ -46,6 +46,7 @@ class Calls:
         return counted
 
 
+@pytest.mark.slow
 def test_requests_share_compiled_calls_and_one_transfer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -491,6 +491,7 @@ def test_all_of_it(name: str, bits: tuple[str, ...]) -> None:
         _again(REST[name], guarded=not name.startswith(ONCE))
 
 
+@pytest.mark.slow
 def test_no_tracer_leaks() -> None:
     """Nothing that is traced outlives its trace."""
     with _on("leaks"):

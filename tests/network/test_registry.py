@@ -41,7 +41,7 @@ def test_unknown_models():
     """Neither a model nor a file: the nearest model is named."""
     with pytest.raises(
         FileNotFoundError,
-        match=r"no file or folder 'smal'.*unknown model 'smal'.*'small'",
+        match=r"no file or folder 'smal'.*no model of that name.*'small'",
     ):
         load_params("smal")
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,10 +58,20 @@ def save_film(
         if file.suffix.lower() == ".gif":
             imageio.imwrite(partial, frames, duration=1000 / fps, loop=0)
         else:
-            # Any size will do: without this, frames are resized to multiples of 16.
-            imageio.imwrite(
-                partial, frames, fps=fps, macro_block_size=1, codec="libx264"
-            )
+            _write_mp4(imageio, partial, frames, fps)
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _write_mp4(imageio: Any, path: Path, frames: np.ndarray, fps: float) -> None:
+    # H.264 halves the rows and columns of colour: one that is odd is said twice.
+    odd = [(0, size % 2) for size in frames.shape[1:3]]
+    frames = np.pad(frames, [(0, 0), *odd, (0, 0)], mode="edge")
+    with warnings.catch_warnings():
+        # JAX warns of forks. This one becomes ffmpeg at once, and runs nothing of JAX.
+        warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+        # Without a block of 1, frames are resized to multiples of 16.
+        imageio.imwrite(path, frames, fps=fps, macro_block_size=1, codec="libx264")
+    if not path.stat().st_size:
+        raise OSError(f"ffmpeg made nothing of {len(frames)} frames for {path.name}")

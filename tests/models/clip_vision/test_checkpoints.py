@@ -58,6 +58,7 @@ def test_folders_of_transformers(tmp_path):
             assert_weights(params.weights, import_state_dict(SMALL, tensors))
 
 
+@pytest.mark.slow
 def test_thirds_of_a_layer_on_a_mesh(tmp_path):
     """What is written in parts lies where rules say."""
     write(

@@ -23,6 +23,15 @@ def test_films_are_read_back(tmp_path, ending):
     assert np.abs(back[..., :3].astype(int) - FRAMES).mean() < 12
 
 
+def test_a_film_of_odd_sizes_is_filled_up(tmp_path):
+    """H.264 has no odd numbers of rows or columns: the last ones are said twice."""
+    frames = FRAMES[:, :31, :63]
+    save_film(tmp_path / "film.mp4", frames)
+    back = imageio.imread(tmp_path / "film.mp4", index=None)
+    assert back.shape == (*FRAMES.shape[:3], 3)
+    assert np.abs(back[:, :31, :63].astype(int) - frames).mean() < 12
+
+
 @pytest.mark.parametrize(
     ("name", "frames", "words"),
     [
