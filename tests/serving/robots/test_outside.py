@@ -18,8 +18,8 @@ from tests.serving.robots.toy import Counting, Robot, got, serving, until
 class Slow(Counting):
     """Compiles until it is let go."""
 
-    def example(self, step):
-        return {"x": 0.0, "do": "wait"}
+    def examples(self, robots):
+        return [[{"x": 0.0, "do": "wait"}] * robots] * 2
 
 
 def test_it_is_alive_at_once_and_ready_after_compiling():
@@ -58,7 +58,7 @@ def test_a_policy_that_cannot_be_compiled_ends_the_server():
     """And says why, rather than never to be ready."""
 
     class Broken(Counting):
-        def example(self, step):
+        def examples(self, robots):
             raise RuntimeError("no memory")
 
     server = policy_server(Broken())
