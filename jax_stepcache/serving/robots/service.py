@@ -60,7 +60,11 @@ class Service:
             metrics=self.metrics,
         )
         self.sessions = Sessions(
-            settings.max_sessions, settings.session_ttl, time.monotonic, 1.0
+            settings.max_sessions,
+            settings.session_ttl,
+            time.monotonic,
+            1.0,
+            settings.idle_at_least,
         )
         self.connections = self.answering = 0
         self.ready = self.draining = False
