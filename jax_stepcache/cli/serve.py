@@ -35,8 +35,8 @@ def run(parsed: argparse.Namespace) -> None:
     except RuntimeError as error:
         if server.service.failure is None:
             raise
-        # The log has where it comes from.
-        raise SystemExit(f"jax-stepcache: {error}") from error
+        # One line, as of bad input; the log has where it comes from.
+        raise ValueError(str(error)) from error
 
 
 def _run_replicas(parsed: argparse.Namespace) -> None:
