@@ -235,9 +235,9 @@ class Nothing:
         """Nothing was kept."""
         return 0
 
-    def example(self, step: int) -> Mapping[str, Any]:
+    def examples(self, robots: int) -> list[list[dict[str, Any]]]:
         """Any message will do."""
-        return {}
+        return [[{}] * robots]
 
 
 def alone(steps: int) -> dict[str, Any]:

@@ -25,12 +25,18 @@ def run(parsed: argparse.Namespace) -> None:
     from jax_stepcache.serving.robots.logs import log_to_stderr
 
     log_to_stderr()
-    server.run(
-        parsed.host,
-        parsed.port,
-        certificate=parsed.tls_certificate,
-        key=parsed.tls_key,
-    )
+    try:
+        server.run(
+            parsed.host,
+            parsed.port,
+            certificate=parsed.tls_certificate,
+            key=parsed.tls_key,
+        )
+    except RuntimeError as error:
+        if server.service.failure is None:
+            raise
+        # One line, as of bad input; the log has where it comes from.
+        raise ValueError(str(error)) from error
 
 
 def _run_replicas(parsed: argparse.Namespace) -> None:
@@ -85,9 +91,13 @@ def server_settings(parsed: argparse.Namespace) -> dict[str, Any]:
 
 
 def _token(file: Path) -> str:
-    token = file.read_text(encoding="utf-8").strip()
-    if not token:
-        raise ValueError(f"--token-file {file} is empty")
+    from jax_stepcache.serving.robots.settings import ServerSettings
+
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+        ServerSettings(token=token)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--token-file {file}: {error}") from error
     return token
 
 

@@ -14,8 +14,9 @@ LIMITS = (
     ("deadline", float, "30", "seconds after which a request gets an error"),
     ("session-ttl", float, "600", "seconds after which an idle session is forgotten"),
     ("max-sessions", int, "64", "sessions at a time"),
+    ("idle-at-least", float, "10", "seconds after which one makes room for another"),
     ("max-connections", int, "256", "connections at a time"),
-    ("max-message", int, "16777216", "bytes of a message"),
+    ("max-message", int, "67108864", "bytes of a message"),
     ("max-frames", int, "64", "pictures of one camera in a message"),
     ("drain", float, "30", "seconds that requests have to end after SIGTERM"),
 )

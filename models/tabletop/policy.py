@@ -174,14 +174,14 @@ class TabletopPolicy:
             arrays.get("imagined"),
         )
 
-    def example(self, step: int) -> Mapping[str, Any]:
-        """See `Policy.example`."""
-        del step
-        return {
+    def examples(self, robots: int) -> list[list[dict[str, Any]]]:
+        """See `Policy.examples`: a session begins, goes on, and is told another."""
+        seen = {
             IMAGE: np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8),
             STATE: np.zeros(2, np.float32),
-            PROMPT: "reach red",
         }
+        prompts = ("reach red", "reach red", "reach green")
+        return [[{**seen, PROMPT: prompt}] * robots for prompt in prompts]
 
     def _prompted(self, session: TableSession, seen: Seen) -> Session:
         """The transformer's session, told what is to be reached."""
@@ -211,7 +211,12 @@ def load_policy(
 
     Returns:
         The policy.
+
+    Raises:
+        ValueError: for another robot than its gripper, or what does not fit.
     """
+    if "embodiment" in settings:
+        raise ValueError("tabletop takes no --embodiment: it has one robot")
     pipeline = DreamZeroPipeline(load_params(source), **settings)
     return TabletopPolicy(pipeline, most_steps)
 

@@ -11,6 +11,8 @@ from jax_stepcache.serving import ServerSettings
 
 pytest.importorskip("starlette")
 
+from tests.serving.robots.toy import Counting
+
 
 def test_options_are_settings(tmp_path):
     """Each limit of the command line is the setting of that name."""
@@ -41,15 +43,40 @@ def test_options_are_settings(tmp_path):
         (["--cache", "step_cash"], "Did you mean 'step_cache'?"),
         (["--tls-key", "key.pem"], "go together"),
         (["--tls-key", "k", "--tls-certificate", "c"], "there is no file c"),
-        (["--token-file", "nowhere"], "nowhere"),
+        (["--token-file", "nowhere"], "--token-file nowhere: "),
+        (["--token-file", "short"], "--token-file short: token has fewer than 8"),
+        (["--embodiment", "yamm"], "tabletop takes no --embodiment"),
+        (["--cache", "tuned"], "cache='tuned' needs a budget"),
+        (
+            ["--cache", "tuned", "--cache-config", '{"budget": 7}'],
+            "schedule of 7 model",
+        ),
         (["--most-steps", "3"], "most_steps is 3"),
         (["--replicas", "2", "--sessions", "x"], "sessions= is a folder of one serv"),
     ],
 )
-def test_bad_input_is_one_line(options, words, capsys, monkeypatch):
+def test_bad_input_is_one_line(options, words, capsys, monkeypatch, tmp_path):
     """Before a port is taken, or anything compiled."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "short").write_text("sesame\n")
     monkeypatch.setattr("jax_stepcache.serving.robots.on_ray.gpus_each", lambda: 0)
     assert main(["serve", *options]) == 1
     printed = capsys.readouterr().err
     assert words in printed
-    assert "Traceback" not in printed
+    assert len(printed.splitlines()) == 1
+
+
+def test_a_policy_that_cannot_be_served_ends_in_one_line(capsys, monkeypatch):
+    """In the failure's own words, after what the log has of it."""
+
+    class Broken(Counting):
+        def examples(self, robots):
+            raise MemoryError("no memory")
+
+    monkeypatch.setattr(
+        "jax_stepcache.cli.serve.policy_from", lambda *_, **__: Broken()
+    )
+    monkeypatch.setattr("jax_stepcache.serving.robots.logs.log_to_stderr", lambda: None)
+    assert main(["serve", "--port", "0"]) == 1
+    said = capsys.readouterr().err
+    assert said == "jax-stepcache: the policy cannot be served: no memory\n"

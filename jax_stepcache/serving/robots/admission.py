@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hmac
+import logging
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
+_log = logging.getLogger("jax_stepcache.robots")
 _SCHEMES = ("bearer", "api-key")  # the second is openpi's
 
 
 def knows_token(connection: HTTPConnection, token: str | None) -> bool:
     """Whether a client shows the token; there may be none to show.
+
+    The log tells of whoever does not, with the address.
 
     Args:
         connection: the client's request.
@@ -22,7 +26,13 @@ def knows_token(connection: HTTPConnection, token: str | None) -> bool:
     scheme, _, shown = connection.headers.get("authorization", "").partition(" ")
     # Compared whatever the scheme is, and as bytes: text must be ASCII.
     same = hmac.compare_digest(shown.strip().encode(), token.encode())
-    return same and scheme.lower() in _SCHEMES
+    if same and scheme.lower() in _SCHEMES:
+        return True
+    said = "wrong" if "authorization" in connection.headers else "no"
+    address = connection.client
+    at = None if address is None else f"{address.host}:{address.port}"
+    _log.warning("refused: %s token", said, extra={"at": at})
+    return False
 
 
 def is_same_site(connection: HTTPConnection) -> bool:

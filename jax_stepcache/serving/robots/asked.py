@@ -106,7 +106,10 @@ def _session(given: Any) -> str | None:
     if given is None:
         return None
     if isinstance(given, bool) or not isinstance(given, str | int | np.integer):
-        raise TypeError(f"'session_id' is {brief(given)}; send text")
+        raise TypeError(
+            f"'session_id' is {brief(given)}; send text, a whole number, or "
+            "an array of one"
+        )
     name = str(given)
     if not 1 <= len(name) <= _LONGEST or not name.isprintable():
         raise ValueError(

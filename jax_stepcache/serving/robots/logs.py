@@ -8,6 +8,7 @@ import sys
 import time
 
 _FIELDS = ("request", "session", "kind", "seconds", "sessions", "place", "at")
+_REFUSED = "ASGI callable returned without completing handshake."
 
 
 class JsonLines(logging.Formatter):
@@ -30,6 +31,11 @@ class JsonLines(logging.Formatter):
         return json.dumps(said, default=str)
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not what uvicorn says, as an error, of each client that was refused."""
+    return record.getMessage() != _REFUSED
+
+
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Sends what the server and uvicorn log to standard error, as JSON.
 
@@ -38,6 +44,7 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
+    handler.addFilter(_is_news)
     for name in ("jax_stepcache.robots", "uvicorn"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from jax_stepcache.backends import get_cache_backend
 from jax_stepcache.errors import brief
 from jax_stepcache.network.offered import offered
 from jax_stepcache.network.registry import open_checkpoint
@@ -63,7 +64,17 @@ def policy_from(source: str | os.PathLike[str], **settings: Any) -> Policy:
         raise ValueError(
             f"{model.name} acts for no robot; 'tabletop' does, and DreamZero's folders"
         )
+    cache = settings.get("cache_backend")
+    if isinstance(cache, str):  # told before weights are loaded, which takes minutes
+        _check_cache(model, cache, settings.get("cache_config"))
     return load(source, **settings)
+
+
+def _check_cache(model: Any, name: str, config: Any) -> None:
+    """Raises what the first control step would, which brings no options of its own."""
+    backend = get_cache_backend(name, config)
+    if backend is not None and backend.tables(model, {}) is None:
+        backend.policy(model, model.defaults.num_inference_steps)
 
 
 def as_policy(given: Any) -> Policy:

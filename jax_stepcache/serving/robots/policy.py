@@ -100,6 +100,14 @@ class Policy(Protocol):
         """
         ...
 
-    def example(self, step: int) -> Mapping[str, Any]:
-        """A message, to compile for: of a session's first step (0) or a later one."""
+    def examples(self, robots: int) -> Sequence[Sequence[Mapping[str, Any]]]:
+        """Messages to compile for, before anybody is served.
+
+        Args:
+            robots: how many are stepped together.
+
+        Returns:
+            For each step of new sessions a message of each robot. Together they run
+            every program that robots' messages may need, however a session goes on.
+        """
         ...

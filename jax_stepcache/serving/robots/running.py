@@ -72,8 +72,7 @@ class PolicyServer:
         with contextlib.closing(_listening(host, port)) as at:
             _log.info("listening", extra={"at": _url(at, certificate is not None)})
             server.run(sockets=[at])
-        if self.service.failure is not None:
-            raise RuntimeError("the policy cannot be served") from self.service.failure
+        self._check_failure()
 
     @contextlib.contextmanager
     def background(
@@ -111,13 +110,15 @@ class PolicyServer:
         """
         until = time.monotonic() + timeout
         while not self.service.ready:
-            if self.service.failure is not None:
-                raise RuntimeError("the policy cannot be served") from (
-                    self.service.failure
-                )
+            self._check_failure()
             if time.monotonic() > until:
                 raise TimeoutError(f"not ready after {timeout:g} s")
             time.sleep(0.01)
+
+    def _check_failure(self) -> None:
+        failure = self.service.failure
+        if failure is not None:
+            raise RuntimeError(f"the policy cannot be served: {failure}") from failure
 
     def _uvicorn(
         self,

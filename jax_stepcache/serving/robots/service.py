@@ -7,7 +7,6 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -61,7 +60,11 @@ class Service:
             metrics=self.metrics,
         )
         self.sessions = Sessions(
-            settings.max_sessions, settings.session_ttl, time.monotonic, 1.0
+            settings.max_sessions,
+            settings.session_ttl,
+            time.monotonic,
+            1.0,
+            settings.idle_at_least,
         )
         self.connections = self.answering = 0
         self.ready = self.draining = False
@@ -210,13 +213,10 @@ class Service:
         """Runs each number of robots that may be stepped together."""
         for robots in sizes(self.settings.slots):
             sessions: list[Any] = [self.policy.open() for _ in range(robots)]
-            for step in range(2):
+            for messages in self.policy.examples(robots):
                 if self.draining:  # before anybody was served
                     return
-                message: Mapping[str, Any] = self.policy.example(step)
-                replies = self.policy.step_many(
-                    sessions, [message] * robots, [{}] * robots
-                )
+                replies = self.policy.step_many(sessions, messages, [{}] * robots)
                 sessions = [reply.session for reply in replies]
 
     async def _forget_idle(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jax_stepcache.serving.robots.refused import Refused
+
+_log = logging.getLogger("jax_stepcache.robots")
 
 
 @dataclass(eq=False)
@@ -47,7 +50,12 @@ class Sessions:
     """Sessions by id. Any thread may ask."""
 
     def __init__(
-        self, most: int, ttl: float, clock: Callable[[], float], retry_after: float
+        self,
+        most: int,
+        ttl: float,
+        clock: Callable[[], float],
+        retry_after: float,
+        idle_at_least: float = math.inf,
     ) -> None:
         """Holds none.
 
@@ -56,9 +64,11 @@ class Sessions:
             ttl: seconds without a request after which one is forgotten.
             clock: tells seconds.
             retry_after: what is told where there is no room.
+            idle_at_least: seconds without a request after which one makes room for
+                another, where there is none.
         """
         self._most, self._ttl, self._clock = most, ttl, clock
-        self._retry_after = retry_after
+        self._retry_after, self._idle_at_least = retry_after, idle_at_least
         self._held: dict[str, Held] = {}
         self._lock = threading.Lock()
 
@@ -94,7 +104,7 @@ class Sessions:
             self._forget_idle()
             held = self._held.get(name)
             if held is None:
-                self._check_room()
+                self._make_room()
                 held = Held(name, begin(), self._clock(), own)
                 self._held[name] = held
             held.pending += 1
@@ -123,7 +133,7 @@ class Sessions:
             Refused: if there is no room for another.
         """
         with self._lock:
-            self._check_room()
+            self._make_room()
             self._held[name] = Held(name, session, self._clock(), own=False)
 
     def forget_idle(self) -> None:
@@ -131,14 +141,26 @@ class Sessions:
         with self._lock:
             self._forget_idle()
 
-    def _check_room(self) -> None:
-        if len(self._held) >= self._most:
+    def _make_room(self) -> None:
+        """Makes room for another session, if need be of the one that is idle longest.
+
+        A robot that goes on under another id would hold its old memory until the end
+        of the `ttl`.
+        """
+        if len(self._held) < self._most:
+            return
+        idle = [held for held in self._held.values() if not held.pending]
+        longest = min(idle, key=lambda held: held.used, default=None)
+        needed = min(self._idle_at_least, self._ttl)
+        if longest is None or longest.used > self._clock() - needed:
             raise Refused(
                 "overloaded",
                 f"there are {self._most} sessions, and none has been idle for "
-                f"{self._ttl:g} s",
+                f"{needed:g} s",
                 self._retry_after,
             )
+        _log.info("made room for another session", extra={"session": longest.name})
+        self._drop(longest)
 
     def _forget_idle(self) -> None:
         before = self._clock() - self._ttl

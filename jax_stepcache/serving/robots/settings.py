@@ -27,6 +27,8 @@ class ServerSettings:
             that were answered a moment ago.
         session_ttl: seconds without a request after which a session is forgotten.
         max_sessions: sessions at a time; each holds memory of the device.
+        idle_at_least: seconds without a request after which a session makes room for
+            a new one, where there are ``max_sessions``.
         max_connections: connections at a time.
         max_message: bytes of a message.
         max_frames: pictures of one camera in a message.
@@ -43,8 +45,9 @@ class ServerSettings:
     gather: float = 0.05
     session_ttl: float = 600.0
     max_sessions: int = 64
+    idle_at_least: float = 10.0
     max_connections: int = 256
-    max_message: int = 16 * 2**20
+    max_message: int = 64 * 2**20
     max_frames: int = 64
     drain: float = 30.0
     token: str | None = field(default=None, repr=False)
@@ -59,7 +62,7 @@ class ServerSettings:
             check_count("capacity", self.capacity, 1)
         for name in ("deadline", "session_ttl"):
             check_numbers(name, getattr(self, name), above=0)
-        for name in ("gather", "drain"):
+        for name in ("gather", "drain", "idle_at_least"):
             check_numbers(name, getattr(self, name), least=0)
         check_flag("debug", self.debug)
         if self.sessions is not None:  # told at once if it is no path

@@ -28,6 +28,7 @@ from jax_stepcache.backends import (
 from jax_stepcache.check import check_count, check_numbers
 from jax_stepcache.errors import brief, unknown_name
 
+from .checks import checked_options
 from .pipeline import LatentPipeline
 
 # What a cache compares with, which is data of its program, by backend.
@@ -58,7 +59,13 @@ class Quality:
             pipeline: whose steps are taken.
             most_steps: solver steps that a request may ask for; None for the model's
                 own number.
+
+        Raises:
+            ValueError: if no step can be taken with the pipeline's cache, or for a
+                number that does not fit.
         """
+        preset = getattr(pipeline.sampler, "keywords", {})
+        checked_options(pipeline.params, preset, pipeline.guidance_scale, {}, 1)
         self._pipeline = pipeline
         own = pipeline.model.defaults.num_inference_steps
         self.most_steps = own if most_steps is None else most_steps

@@ -113,10 +113,22 @@ class DreamZeroPolicy:
             raise ValueError(f"{folder} holds sessions of latents, no robot's")
         return session
 
-    def example(self, step: int) -> Mapping[str, Any]:
-        """See `Policy.example`: a step shows one frame, later ones four."""
+    def examples(self, robots: int) -> list[list[dict[str, Any]]]:
+        """See `Policy.examples`.
+
+        A session begins with one frame, goes on with four, and begins a window with
+        four, as where one is full or told something else. Each robot is told words of
+        its own, for these are encoded together.
+        """
+        steps = ((1, "move"), (4, "move"), (4, "stop"))
+        return [
+            [self._example(frames, f"{word} {robot}") for robot in range(robots)]
+            for frames, word in steps
+        ]
+
+    def _example(self, count: int, prompt: str) -> dict[str, Any]:
         height, width = self._resolution()
-        frames = np.zeros((4 if step else 1, height, width, 3), np.uint8)
+        frames = np.zeros((count, height, width, 3), np.uint8)
         statistics = self._senses.statistics
         widths = zip(
             statistics.embodiment.state_keys, statistics.state_dims, strict=True
@@ -124,7 +136,7 @@ class DreamZeroPolicy:
         return {
             **dict.fromkeys(self._senses.views.keys, frames),
             **{PREFIX + key: np.zeros(width, np.float32) for key, width in widths},
-            "prompt": "move",
+            "prompt": prompt,
         }
 
     def _resolution(self) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from jax_stepcache.models.dreamzero import DreamZeroPipeline
 from jax_stepcache.models.tabletop import policy_of
 from jax_stepcache.models.tabletop.message import read
 from jax_stepcache.models.tabletop.policy import load_policy
@@ -112,6 +113,20 @@ def test_it_is_a_policy(policy):
     assert "one of 4, 5, 6" in tuned.options["budget"]
     assert "num_inference_steps" not in tuned.options
     assert policy_of(policy._pipeline).options == policy.options
+
+
+def test_a_cache_that_cannot_serve_is_told_when_the_policy_is_made(policy):
+    """Not by the first step, behind an open port."""
+    weights = policy._pipeline.params
+    for config, words in (
+        (None, "needs a budget"),
+        ({"budget": 7}, "schedule of 7 model"),
+    ):
+        pipeline = DreamZeroPipeline(
+            weights, cache_backend="tuned", cache_config=config
+        )
+        with pytest.raises(ValueError, match=words):
+            policy_of(pipeline)
 
 
 @pytest.mark.parametrize(

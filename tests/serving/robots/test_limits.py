@@ -311,6 +311,29 @@ def test_sessions_are_forgotten_when_idle_and_not_while_asked_for():
     assert held.session is None
 
 
+def test_the_session_that_is_idle_longest_makes_room():
+    """A robot that goes on under another id; never one whose request is under way."""
+    now = [0.0]
+    sessions = Sessions(2, 600.0, lambda: now[0], 1.0, 10.0)
+    busy = sessions.get("busy", list)
+    for name in ("first", "second"):
+        now[0] += 20.0
+        held = sessions.get(name, list)
+        sessions.done(held)
+    assert sessions.find("first") is None
+    now[0] += 9.0
+    with pytest.raises(Refused, match="none has been idle for 10 s"):
+        sessions.get("third", list)
+    assert sessions.find("second") is held
+    now[0] += 1.0
+    sessions.get("third", list)
+    assert (held.gone, held.session) == (True, None)
+    assert sessions.find("busy") is busy
+    now[0] += 100.0
+    with pytest.raises(Refused, match="there are 2 sessions"):
+        sessions.get("fourth", list)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -321,6 +344,7 @@ def test_sessions_are_forgotten_when_idle_and_not_while_asked_for():
         ({"token": "open sesame\n"}, "token has other characters"),
         ({"max_message": 3}, "max_message is 3"),
         ({"gather": -1.0}, "gather is -1.0"),
+        ({"idle_at_least": -1.0}, "idle_at_least is -1.0"),
         ({"debug": 1}, "debug is 1"),
     ],
 )

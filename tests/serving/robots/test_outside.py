@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
@@ -11,15 +12,15 @@ import numpy as np
 import pytest
 
 from jax_stepcache.serving import policy_server
-from jax_stepcache.serving.robots.logs import JsonLines
+from jax_stepcache.serving.robots.logs import JsonLines, log_to_stderr
 from tests.serving.robots.toy import Counting, Robot, got, serving, until
 
 
 class Slow(Counting):
     """Compiles until it is let go."""
 
-    def example(self, step):
-        return {"x": 0.0, "do": "wait"}
+    def examples(self, robots):
+        return [[{"x": 0.0, "do": "wait"}] * robots] * 2
 
 
 def test_it_is_alive_at_once_and_ready_after_compiling():
@@ -58,7 +59,7 @@ def test_a_policy_that_cannot_be_compiled_ends_the_server():
     """And says why, rather than never to be ready."""
 
     class Broken(Counting):
-        def example(self, step):
+        def examples(self, robots):
             raise RuntimeError("no memory")
 
     server = policy_server(Broken())
@@ -127,6 +128,39 @@ def test_pages_need_the_token_but_for_whether_it_lives():
         for path in ("/metrics", "/status", "/policy", "/film/x"):
             assert got(url, path)[0] == 401
             assert got(url, path, Authorization="Bearer open sesame")[0] in (200, 404)
+
+
+@pytest.fixture
+def stderr(monkeypatch):
+    """What is logged to standard error; loggers are as they were at the end."""
+    loggers = [logging.getLogger(name) for name in ("jax_stepcache.robots", "uvicorn")]
+    before = [(one.handlers, one.level, one.propagate) for one in loggers]
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    log_to_stderr()
+    yield stream
+    for one, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        one.handlers, one.propagate = handlers, propagate
+        one.setLevel(level)
+
+
+def test_the_log_tells_of_whoever_has_no_token(stderr):
+    """With the address, a line each; and uvicorn has nothing to add."""
+    from websockets.exceptions import InvalidStatus
+
+    with serving(token="open sesame") as (_, url):
+        for shown in ({}, {"Authorization": "Bearer sesame"}):
+            with pytest.raises(InvalidStatus, match="401"):
+                Robot(url, **shown)
+        assert got(url, "/status")[0] == 401
+    lines = [json.loads(line) for line in stderr.getvalue().splitlines()]
+    told = [line for line in lines if line["level"] != "info"]
+    assert [line["message"] for line in told] == [
+        "refused: no token",
+        "refused: wrong token",
+        "refused: no token",
+    ]
+    assert all(line["at"].startswith("127.0.0.1:") for line in told)
 
 
 def test_a_page_from_elsewhere_may_not_connect():

@@ -59,7 +59,7 @@ def test_what_the_server_reads_of_a_message_is_named_in_errors(url):
             ({"endpoint": np.zeros(0)}, "unknown endpoint"),
             ({"session_id": ""}, "'session_id' is ''"),
             ({"session_id": "x" * 200}, "'session_id'"),
-            ({"session_id": 0.5}, "'session_id' is 0.5"),
+            ({"session_id": 0.5}, "'session_id' is 0.5; send text, a whole"),
             ({"options": 3}, "'options' is 3"),
             ({"options": {"num_inference_step": 3}}, "Did you mean 'num_inference_ste"),
             ({"options": {"num_inference_steps": 30}}, "num_inference_steps is 30"),

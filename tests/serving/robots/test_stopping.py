@@ -120,7 +120,7 @@ def test_a_server_that_never_was_ready_leaves_saved_sessions_alone(tmp_path):
         robot.ask(x=1.0, session_id="a")
 
     class Broken(Counting):
-        def example(self, step):
+        def examples(self, robots):
             raise RuntimeError("no memory")
 
     from jax_stepcache.serving import policy_server

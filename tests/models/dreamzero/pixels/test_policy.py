@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 
@@ -83,3 +84,32 @@ def test_a_session_is_saved_and_its_film_is_bounded(tmp_path):
     ours = policy.step_many([again], [message(seed=99)], [own])[0].actions
     wanted = policy.step_many([session], [message(seed=99)], [own])[0].actions
     np.testing.assert_array_equal(ours, wanted)
+
+
+@pytest.mark.slow
+def test_nothing_compiles_once_it_is_ready():
+    """Also where a window is full, or a prompt changes in the middle of one: the fifth
+    message of a robot would make all others wait."""
+    from tests.serving.robots.toy import Robot, serving
+
+    compiled = []
+
+    def listen(event, seconds, **_):
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    jax.clear_caches()  # other tests may have compiled what this one listens for
+    policy = policy_of(tiny())
+    size = tuple(policy.metadata["image_resolution"])
+    prompts = ["fold the towel"] * 7 + ["open the drawer"] * 5
+    with serving(policy, slots=1) as (_, url), Robot(url) as robot:
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        for i, prompt in enumerate(prompts):
+            said = robot.ask(
+                **message(frames=4 if i else 1, size=size, seed=i, prompt=prompt)
+            )
+            assert "actions" in said
+            assert not compiled, f"by message {i}"
+        jax.jit(lambda x: x + 43)(1.0)
+        assert compiled  # or nothing was listened to
+        jax.monitoring.unregister_event_duration_listener(listen)
