@@ -237,8 +237,8 @@ def open_checkpoint(
         }
         raise FileNotFoundError(
             f"there is no file or folder {str(source)!r} here, and no model of that "
-            f"name.{nearest(str(source), known)} Nothing is downloaded; "
-            f"supported: {sorted(known)}"
+            f"name.{nearest(str(source), known)} Nothing is downloaded. "
+            f"Supported: {sorted(known)}"
         )
     found = _open_ours(path) or _open_foreign(path)
     if found is None:

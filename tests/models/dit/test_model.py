@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from jax_stepcache import Params, load_model, load_params, sample
-from jax_stepcache.cli.info import run as info
+from jax_stepcache.cli.main import main
 from jax_stepcache.models import dit
 from jax_stepcache.models.dit import DIGITS, DiTConfig, DiTModel, init_weights
 from jax_stepcache.models.dit import model as adapter
@@ -214,12 +214,7 @@ def test_published_sizes_have_names(capsys):
     with pytest.raises(ValueError, match="unknown DiT configuration"):
         dit.named_model("sit-xxl/2")
 
-    class Parsed:
-        source = "sit-xl/2"
-        part = None
-        gpu = None
-
-    info(Parsed())
+    assert main(["info", "sit-xl/2"]) == 0
     assert "674,834,720" in capsys.readouterr().out
 
 
