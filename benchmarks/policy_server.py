@@ -5,10 +5,13 @@ Tabletop robots in a process of their own ask a server without pause: one, then 
 1 and with 8 robots in the server's process, in the same minutes: parts of each are run
 in turn. A request's overhead is what its robot waited beyond the policy's step that
 served it: the socket, both encoders, checks and threads; and, with several robots,
-nothing of the queue. At last a mix with faults: robots are killed while they wait,
-frames are cut, robots come late; every request must end exactly once.
+nothing of the queue. The same with a policy that computes nothing is the server alone,
+on a machine as busy as it is otherwise. At last a mix with faults: robots are killed
+while they wait, frames are cut, robots come late; every request must end exactly once.
 
     python benchmarks/policy_server.py --json benchmarks/results/policy_server.json
+
+``--part alone`` runs one part, and puts its rows into a file that has the others.
 """
 
 # In a checkout pyright does not find jax_stepcache.models, which is the folder models/.
@@ -23,11 +26,14 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jax_stepcache.paths import path_option
+from jax_stepcache.serving.robots.policy import Reply
 from jax_stepcache.serving.robots.wire import pack, unpack
 
 SLOTS = 8
@@ -35,7 +41,7 @@ MIXES = (1, 8, 32)
 PARTS = 4
 
 
-def message(robot: int, **options: Any) -> bytes:
+def message(robot: int) -> bytes:
     """What a robot sends: two pictures, its gripper, words."""
     rng = np.random.default_rng(robot)
     return pack(
@@ -43,7 +49,7 @@ def message(robot: int, **options: Any) -> bytes:
             "observation/image": rng.integers(0, 256, (2, 32, 32, 3), np.uint8),
             "observation/state": rng.uniform(0, 1, 2).astype(np.float32),
             "prompt": "reach the red block",
-            "options": {"stats": True, **options},
+            "options": {"stats": True},
         }
     )
 
@@ -196,10 +202,81 @@ def measure(steps: int) -> dict[str, Any]:
     return rows
 
 
+class Nothing:
+    """A policy that computes nothing; see `jax_stepcache.serving.robots.policy`."""
+
+    metadata: Mapping[str, Any] = {}
+    options: Mapping[str, str] = {}
+
+    def open(self) -> int:
+        """Its sessions are counts."""
+        return 0
+
+    def check(self, session: int, message: Any, options: Any) -> None:
+        """Any message will do."""
+
+    def step_many(self, sessions: Any, messages: Any, options: Any) -> list[Reply]:
+        """As many actions as the tabletop's."""
+        actions, computed = np.zeros((8, 2), np.float32), np.zeros(16, bool)
+        return [Reply(session + 1, actions, computed) for session in sessions]
+
+    def reset(self, session: int) -> int:
+        """From the beginning."""
+        return 0
+
+    def film(self, session: int) -> np.ndarray:
+        """None."""
+        return np.zeros((0, 1, 1, 3), np.uint8)
+
+    def save(self, folder: Path, session: int) -> None:
+        """Nothing is kept."""
+
+    def load(self, folder: Path) -> int:
+        """Nothing was kept."""
+        return 0
+
+    def example(self, step: int) -> Mapping[str, Any]:
+        """Any message will do."""
+        return {}
+
+
+def alone(steps: int) -> dict[str, Any]:
+    """What the server takes by itself.
+
+    Args:
+        steps: requests of each mix, of all its robots together.
+
+    Returns:
+        Rows by name.
+    """
+    from jax_stepcache.serving import policy_server
+
+    rows = {}
+    server = policy_server(Nothing(), slots=SLOTS)
+    with server.background() as url:
+        server.wait_until_ready()
+        for robots in (1, SLOTS):
+            some, seconds = in_a_process("robot", url, robots, steps // robots)
+            took = [request["took"] for one in some for request in one]
+            rows[f"server alone, {robots}"] = {
+                "robots": robots,
+                "steps": len(took),
+                "steps_per_second": len(took) / seconds,
+                **_quantiles(took),
+            }
+    return rows
+
+
+PARTS_OF_IT = {"load": measure, "alone": alone}
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="A policy server under load.")
     parser.add_argument("--steps", type=int, default=2000, help="of each mix")
+    parser.add_argument(
+        "--part", choices=sorted(PARTS_OF_IT), help="only that (default: all)"
+    )
     parser.add_argument("--json", type=path_option, help="where to write the figures")
     parser.add_argument("--clients", nargs=4, help="what the benchmark itself runs")
     args = parser.parse_args()
@@ -212,7 +289,11 @@ def main() -> None:
         return
     from report import write_json
 
-    rows = measure(args.steps)
+    rows: dict[str, Any] = {}
+    if args.part and args.json and args.json.exists():
+        rows = json.loads(args.json.read_text())
+    for part in [args.part] if args.part else PARTS_OF_IT:
+        rows |= PARTS_OF_IT[part](args.steps)
     print(json.dumps(rows, indent=2))
     if args.json:
         write_json(args.json, rows)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 # `weight_axes(name, ndim)` and `axis_sizes(model)`, for rules on a mesh;
 # `with_dtype(model, name)`, the model with other activations; for `jax-stepcache info`
 # `describe(model)`, rows, and `memory(model, rows, devices, layout)`, bytes on each
-# device; and `finetune` with `FinetuneSettings`; for robots `policy_of(pipeline)` and
+# device; `finetune` with `FinetuneSettings`; for robots `policy_of(pipeline)` and
 # `load_policy(source, most_steps, **settings)`, each a `Policy`. What it does not
 # offer, its base class's package may. The module of a model's class stands in the
 # package itself and not in a folder of it, for there `offered` looks.

@@ -547,7 +547,7 @@ def test_every_option_of_the_command(home, capsys):
             ):
                 assert value == home / "x", (command, name)
             assert "~" not in str(value), (command, name)
-    assert paths == 3
+    assert paths == 7
 
 
 def test_every_option_of_the_training_commands(home):

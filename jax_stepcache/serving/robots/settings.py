@@ -39,7 +39,7 @@ class ServerSettings:
     slots: int = 8
     capacity: int | None = None
     deadline: float = 30.0
-    gather: float = 0.02
+    gather: float = 0.05
     session_ttl: float = 600.0
     max_sessions: int = 64
     max_connections: int = 256

@@ -56,12 +56,15 @@ def test_a_robot_is_served():
         assert robot.ask(endpoint="reset") == "reset successful"
         anew = robot.ask(**message(), **asked)
     assert (first.shape, first.dtype) == ((24, 8), np.float32)
-    step = pipeline(pipeline.start(), message(), donate=False, **two)
-    np.testing.assert_allclose(first, step.reply, atol=1e-4)
-    step = pipeline(step.session, message(frames=4, seed=1), donate=False, **two)
-    np.testing.assert_allclose(later, step.reply, atol=1e-4)
-    step = pipeline(step.session, message(frames=4, seed=1), donate=False, **two)
-    np.testing.assert_allclose(again, step.reply, atol=1e-4)
+    session, limit = pipeline.start(), {"slots": 1, "max_inference_steps": 16}
+    for said, seen in (
+        (first, message()),
+        (later, message(frames=4, seed=1)),
+        (again, message(frames=4, seed=1)),
+    ):
+        (step,) = pipeline.step_many([session], [seen], **limit, **two)
+        session = step.session
+        np.testing.assert_allclose(said, step.reply, atol=1e-4)
     np.testing.assert_allclose(anew, first, atol=1e-4)
 
 
