@@ -10,15 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 
 from jax_stepcache.solvers.multistep import (
-    Memory,
+    Multistep,
     MultistepRow,
-    empty_memory,
     half_log_snr,
-    multistep,
     x0_rows,
 )
 from jax_stepcache.solvers.option import check_choice, check_order
@@ -28,7 +25,7 @@ _FEW = 15
 
 
 @dataclass(frozen=True)
-class DPMSolver:
+class DPMSolver(Multistep):
     """DPM-Solver++: exact for an x0-prediction that is a polynomial in log-SNR.
 
     The first steps have the order that they have predictions for, the last one is of
@@ -62,17 +59,6 @@ class DPMSolver:
             order = order_at(self.order, i, num_steps)
             weights[i] = self._weights(log_snr, i, order)
         return x0_rows(levels, weights)
-
-    def init(self, sample: jax.Array) -> Memory:
-        """See `Solver.init`."""
-        return empty_memory(sample, self.order)
-
-    def step(
-        self, row: MultistepRow, state: Memory, sample: jax.Array, velocity: jax.Array
-    ) -> tuple[jax.Array, Memory]:
-        """See `Solver.step`."""
-        following, memory = multistep(row, state, sample, velocity)
-        return following.astype(sample.dtype), memory
 
     def _weights(self, log_snr: np.ndarray, i: int, order: int) -> np.ndarray:
         """What each prediction gets, over ``1 - ratio``."""

@@ -9,15 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 
-from jax_stepcache.solvers.multistep import (
-    Memory,
-    MultistepRow,
-    empty_memory,
-    multistep,
-)
+from jax_stepcache.solvers.multistep import Multistep, MultistepRow
 from jax_stepcache.solvers.option import check_order
 
 _WEIGHTS = (
@@ -29,7 +23,7 @@ _WEIGHTS = (
 
 
 @dataclass(frozen=True)
-class IPNDM:
+class IPNDM(Multistep):
     """Fourth order where steps are even; it remembers ``order - 1`` velocities.
 
     Attributes:
@@ -56,14 +50,3 @@ class IPNDM:
             history[i, : len(weights)] = length * np.array(weights)
         seen = np.tile([0.0, 1.0], (len(lengths), 1))
         return MultistepRow(seen, np.ones(len(lengths)), history)
-
-    def init(self, sample: jax.Array) -> Memory:
-        """See `Solver.init`."""
-        return empty_memory(sample, self.order)
-
-    def step(
-        self, row: MultistepRow, state: Memory, sample: jax.Array, velocity: jax.Array
-    ) -> tuple[jax.Array, Memory]:
-        """See `Solver.step`."""
-        following, memory = multistep(row, state, sample, velocity)
-        return following.astype(sample.dtype), memory

@@ -61,6 +61,27 @@ def multistep(
     return following, kept
 
 
+class Multistep:
+    """A solver whose ``tables`` are rows of `multistep`, and which is nothing else.
+
+    Attributes:
+        order: of the steps; it remembers one step less, each like the sample.
+    """
+
+    order: int = 2
+
+    def init(self, sample: jax.Array) -> Memory:
+        """See `Solver.init`."""
+        return empty_memory(sample, self.order)
+
+    def step(
+        self, row: MultistepRow, state: Memory, sample: jax.Array, velocity: jax.Array
+    ) -> tuple[jax.Array, Memory]:
+        """See `Solver.step`."""
+        following, memory = multistep(row, state, sample, velocity)
+        return following.astype(sample.dtype), memory
+
+
 def x0_rows(sigmas: np.ndarray, weights: np.ndarray) -> MultistepRow:
     """Rows of a solver that remembers x0-predictions and steps exactly where they stay.
 

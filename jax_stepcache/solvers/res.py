@@ -10,20 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 
-from jax_stepcache.solvers.multistep import (
-    Memory,
-    MultistepRow,
-    empty_memory,
-    multistep,
-    x0_rows,
-)
+from jax_stepcache.solvers.multistep import Multistep, MultistepRow, x0_rows
 
 
 @dataclass(frozen=True)
-class RES:
+class RES(Multistep):
     """Exact for an x0-prediction that is a line in ``log(sigma)``.
 
     A flow's velocity is ``(x - x0) / sigma``, so ``x`` falls towards ``x0`` as the
@@ -46,14 +39,3 @@ class RES:
             slope = (1 - h / -np.expm1(-h)) / -h
             weights[i] = 1 + slope / before, -slope / before
         return x0_rows(levels, weights)
-
-    def init(self, sample: jax.Array) -> Memory:
-        """See `Solver.init`."""
-        return empty_memory(sample, 2)
-
-    def step(
-        self, row: MultistepRow, state: Memory, sample: jax.Array, velocity: jax.Array
-    ) -> tuple[jax.Array, Memory]:
-        """See `Solver.step`."""
-        following, memory = multistep(row, state, sample, velocity)
-        return following.astype(sample.dtype), memory
