@@ -15,13 +15,13 @@ def run(parsed: argparse.Namespace) -> None:
     # What could be wrong on the command line is told before weights are loaded.
     if not 0 <= parsed.port < 2**16:
         raise ValueError(f"--port is {parsed.port}; give one of 0 to 65535")
-    server_settings(parsed)
+    settings = server_settings(parsed)
     _check_tls(parsed)
     if parsed.replicas is not None:
-        _run_replicas(parsed)
+        _run_replicas(parsed, settings)
         return
     policy = policy_from(parsed.params, **policy_settings(parsed))
-    server = policy_server(policy, **server_settings(parsed))
+    server = policy_server(policy, **settings)
     from jax_stepcache.serving.robots.logs import log_to_stderr
 
     log_to_stderr()
@@ -39,7 +39,7 @@ def run(parsed: argparse.Namespace) -> None:
         raise ValueError(str(error)) from error
 
 
-def _run_replicas(parsed: argparse.Namespace) -> None:
+def _run_replicas(parsed: argparse.Namespace, settings: dict[str, Any]) -> None:
     if parsed.tls_certificate is not None:
         raise ValueError(
             "--tls-certificate is for one server; replicas are behind Ray's proxy: put "
@@ -56,7 +56,7 @@ def _run_replicas(parsed: argparse.Namespace) -> None:
         lambda: policy_from(source, **policy),
         replicas=parsed.replicas,
         gpus=gpus_each(),
-        **server_settings(parsed),
+        **settings,
     )
     run_on_ray(application, parsed.host, parsed.port)
 
