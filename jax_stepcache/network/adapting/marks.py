@@ -27,11 +27,11 @@ MARK.def_abstract_eval(lambda *avals, kind, index: avals)
 def _batched(arrays: Any, axes: Any, **told: Any) -> tuple[Any, Any]:
     # Under a `vmap` of the network's own, rows come first.
     moved = [
-        x if axis is batching.not_mapped else jax.numpy.moveaxis(x, axis, 0)
+        jax.numpy.moveaxis(x, axis, 0) if isinstance(axis, int) else x
         for x, axis in zip(arrays, axes, strict=True)
     ]
     return MARK.bind(*moved, **told), [
-        axis if axis is batching.not_mapped else 0 for axis in axes
+        0 if isinstance(axis, int) else axis for axis in axes
     ]
 
 

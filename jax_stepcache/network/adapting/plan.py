@@ -53,6 +53,7 @@ class Plan:
         entering: which of what the first piece is given flows.
         residuals: what stages read that is computed before the blocks.
         look: what is looked at in block 0, where it is one call; or None.
+        said: the structure of what the network says.
     """
 
     graph: Graph
@@ -62,6 +63,7 @@ class Plan:
     entering: tuple[int, ...]
     residuals: tuple[Any, ...]
     look: Any = None
+    said: Any = None
 
     @property
     def hidden(self) -> list[Any]:

@@ -13,6 +13,24 @@ _AS_IT_IS = (
 )
 
 
+def check_pure(graph: Graph) -> None:
+    """Checks that a network does nothing but compute.
+
+    Raises:
+        ValueError: if it does, naming what.
+    """
+    # Collectives inside a `shard_map` are told of as effects too.
+    odd = [
+        e for e in graph.jaxpr.effects if type(e).__name__ != "NamedAxisEffect"
+    ]
+    if odd:
+        raise ValueError(
+            f"the network has side effects ({', '.join(sorted(map(str, odd)))}): prints, "
+            "callbacks and references that are written to would happen at other times "
+            f"than it means, or not at all. Take them out. {_AS_IT_IS}"
+        )
+
+
 def no_blocks(graph: Graph, names: Sequence[str], stacked: bool) -> str:
     """Words for a network in which no block is found."""
     if holds(graph.jaxpr, is_mark):
