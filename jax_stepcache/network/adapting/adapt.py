@@ -181,18 +181,18 @@ def adapt(
             in order; if something passes by them, or they return another structure than
             they are given; or if the network has side effects.
     """
-    from flax import linen, nnx
+    from flax import linen
 
     if isinstance(network, type):
         raise TypeError(f"network is {network!r}, a class; give an object of it")
-    if not callable(network):
+    if not callable(network) and (call is None or not _is_module(network)):
         raise TypeError(
             f"network is a {type(network).__name__}; give a module, or a function "
             "(weights, sample, t, condition) -> velocity with its weights"
         )
     if isinstance(network, linen.Module):
         made = linen_network(network, weights, blocks, call, modulated)
-    elif isinstance(network, nnx.Module) or not jax.tree_util.all_leaves([network]):
+    elif _is_module(network):
         if weights is not None:
             raise TypeError(
                 f"{type(network).__name__} holds its weights itself; leave out weights="
@@ -204,3 +204,10 @@ def adapt(
     if modulated is None:
         return weights, plain
     return weights, replace(plain, modulated=plain._look)
+
+
+def _is_module(network: Any) -> bool:
+    from flax import nnx
+
+    pytree = not jax.tree_util.all_leaves([network])
+    return isinstance(network, nnx.Module) or pytree
