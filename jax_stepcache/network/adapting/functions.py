@@ -68,9 +68,7 @@ def function_network(
     ]
 
     def called(weights: Any, sample: Any, t: Any, condition: Any) -> Any:
-        return call(
-            lambda *given: function(weights, *given), sample, t, condition
-        )
+        return call(lambda *given: function(weights, *given), sample, t, condition)
 
     return FunctionNetwork(
         function if call is None else called, tuple(paths), sum(counts)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+from jax.core import eval_jaxpr
 from jax.extend.core import DropVar, Literal
 
 from jax_stepcache.network.adapting.marks import MARK
@@ -178,7 +179,7 @@ def _run(
         inside = set(given)
         read = list(dict.fromkeys(v for v in _reads(some) if v not in inside))
         part = jaxpr.replace(constvars=[], invars=read, outvars=given, eqns=some)
-        said = jax.core.eval_jaxpr(part, (), *(values[v] for v in read))
+        said = eval_jaxpr(part, (), *(values[v] for v in read))
         values.update(zip(given, said, strict=True))
 
 

@@ -64,10 +64,10 @@ def stacked_count(arrays: Sequence[Any], what: str) -> int:
     if len(lengths) != 1 or lengths[0] < 1:
         found = sorted(set(map(str, shapes)))[:4]
         raise ValueError(
-            f"{what} gives no stacked blocks: the first axis of stacked weights is that "
-            f"of the blocks, the same for all; {len(arrays)} arrays, of shapes "
-            f"{', '.join(found) or 'none'}. Blocks that are called one by one are given "
-            'as a list, or by a name with an asterisk ("block_*")'
+            f"{what} gives no stacked blocks: the first axis of stacked weights is "
+            f"that of the blocks, the same for all; {len(arrays)} arrays, of shapes "
+            f"{', '.join(found) or 'none'}. Blocks that are called one by one are "
+            'given as a list, or by a name with an asterisk ("block_*")'
         )
     return lengths[0]
 

@@ -105,7 +105,9 @@ def _asked(function: Any, module: Any, name: str) -> Any:
         return function(module)
     except AttributeError as error:
         near = nearest(error.name, _attributes(error.obj))
-        raise ValueError(f"{name}= asks for what is not there: {error}.{near}") from error
+        raise ValueError(
+            f"{name}= asks for what is not there: {error}.{near}"
+        ) from error
 
 
 def _attributes(module: Any) -> list[str]:
@@ -120,15 +122,16 @@ def _taken_apart(module: Any) -> tuple[Any, Callable[[Any], Any]]:
         graph, weights = nnx.split(module)
         return weights, lambda weights: nnx.merge(graph, weights)
     leaves, structure = jax.tree.flatten(module)
-    weights = jax.tree.unflatten(structure, [x if is_array(x) else None for x in leaves])
+    weights = jax.tree.unflatten(
+        structure, [x if is_array(x) else None for x in leaves]
+    )
     rest = [None if is_array(x) else x for x in leaves]
     held = [is_array(x) for x in leaves]
 
     def merge(weights: Any) -> Any:
         given = iter(jax.tree.leaves(weights))
         each = [
-            next(given) if is_held else x
-            for is_held, x in zip(held, rest, strict=True)
+            next(given) if is_held else x for is_held, x in zip(held, rest, strict=True)
         ]
         return jax.tree.unflatten(structure, each)
 
@@ -139,7 +142,13 @@ def _arrays(tree: Any) -> list[Any]:
     """The arrays of a module, or of any pytree."""
     from flax import nnx
 
-    return [x for x in jax.tree.leaves(nnx.state(tree) if isinstance(tree, nnx.Module) else tree) if is_array(x)]
+    return [
+        x
+        for x in jax.tree.leaves(
+            nnx.state(tree) if isinstance(tree, nnx.Module) else tree
+        )
+        if is_array(x)
+    ]
 
 
 def _is_list(x: Any) -> bool:

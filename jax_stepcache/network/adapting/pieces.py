@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import eval_jaxpr
 from jax.extend.core import Literal
 
 from jax_stepcache.network.adapting.graph import Graph, graph_of, inner_of, is_mark
@@ -140,9 +141,7 @@ class Stack:
         layer = [x[first] for x in known[len(rest) :]]
         given = [*consts, *(carry[k] for k in range(self.carry)), *layer]
         jaxpr, inner_consts = inner_of(self.eqn)
-        body = graph_of(
-            lambda *x: jax.core.eval_jaxpr(jaxpr, inner_consts, *x), *given
-        )
+        body = graph_of(lambda *x: eval_jaxpr(jaxpr, inner_consts, *x), *given)
         looks = [eqn for eqn in body.eqns if is_mark(eqn, LOOK)]
         if not looks:
             return None
@@ -159,7 +158,7 @@ class Stack:
         jaxpr, inner_consts = inner_of(self.eqn)
 
         def body(*args: Any) -> Any:
-            return jax.core.eval_jaxpr(jaxpr, inner_consts, *args)
+            return eval_jaxpr(jaxpr, inner_consts, *args)
 
         def block(carry: Any, i: jax.Array) -> Any:
             # By its place: a slice of stacked weights would be a copy of them.
@@ -242,9 +241,7 @@ def flowing(stack: Stack, read: Sequence[int]) -> Stack:
             "which depends on what the blocks compute; a cache adds and subtracts what "
             "flows through blocks, so that must be floating"
         )
-    return Stack(
-        stack.eqn, stack.consts, stack.carry, tuple(flow), tuple(counters)
-    )
+    return Stack(stack.eqn, stack.consts, stack.carry, tuple(flow), tuple(counters))
 
 
 def _depends(body: Any, wanted: Any, place: dict[Any, int]) -> set[int]:

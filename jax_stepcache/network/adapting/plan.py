@@ -342,7 +342,7 @@ def _residuals(plan: Plan, before: Callable[[Any], bool]) -> tuple[Any, ...]:
     graph = plan.graph
     entries = set(plan.entries)
     results = {v for piece in plan.pieces for v in piece.result}
-    wanted = [v for v in graph.jaxpr.outvars]
+    wanted = list(graph.jaxpr.outvars)
     for piece in plan.pieces:
         wanted.extend(piece.wanted())
     if plan.look is not None:

@@ -20,14 +20,12 @@ def check_pure(graph: Graph) -> None:
         ValueError: if it does, naming what.
     """
     # Collectives inside a `shard_map` are told of as effects too.
-    odd = [
-        e for e in graph.jaxpr.effects if type(e).__name__ != "NamedAxisEffect"
-    ]
+    odd = [e for e in graph.jaxpr.effects if type(e).__name__ != "NamedAxisEffect"]
     if odd:
         raise ValueError(
-            f"the network has side effects ({', '.join(sorted(map(str, odd)))}): prints, "
-            "callbacks and references that are written to would happen at other times "
-            f"than it means, or not at all. Take them out. {_AS_IT_IS}"
+            f"the network has side effects ({', '.join(sorted(map(str, odd)))}): "
+            "prints, callbacks and references that are written to would happen at "
+            f"other times than it means, or not at all. Take them out. {_AS_IT_IS}"
         )
 
 
@@ -51,8 +49,8 @@ def no_blocks(graph: Graph, names: Sequence[str], stacked: bool) -> str:
         scans = sum(is_scan(e) for e in graph.eqns)
         return (
             f"blocks= names stacked weights, and none of the network's {scans} scans "
-            f"(jax.lax.scan, nnx.scan, nn.scan) goes over them with the sample in hand. "
-            f"{_AS_IT_IS}"
+            "(jax.lax.scan, nnx.scan, nn.scan) goes over them with the sample in "
+            f"hand. {_AS_IT_IS}"
         )
     return (
         f"the network does not call any of its {len(names)} blocks "
