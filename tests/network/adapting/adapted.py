@@ -35,16 +35,38 @@ def _dit() -> Case:
     return Case(*made, strangers.text())
 
 
+def pi0_velocity(pi0: Any, actions: Any, t: Any, condition: Any) -> Any:
+    """As in docs/anyone/pi0.md."""
+    observation, mask, begins, cache = condition
+    tokens, own, own_begins, time = pi0.embed_suffix(observation, actions, t / 1000)
+    both = jnp.concatenate([mask, own], axis=1)
+    seen = strangers.make_attn_mask(both, jnp.concatenate([begins, own_begins]))
+    (_, out), _ = pi0.PaliGemma.llm(
+        [None, tokens],
+        mask=seen[:, mask.shape[1] :],
+        positions=(jnp.cumsum(both, axis=1) - 1)[:, mask.shape[1] :],
+        kv_cache=cache,
+        adarms_cond=[None, time],
+    )
+    return pi0.action_out_proj(out[:, -pi0.action_horizon :])
+
+
+def pi0_observation() -> Any:
+    """Tokens of a prefix, some of which are not there."""
+    mask = jnp.ones((2, 5), bool).at[1, 3:].set(False)
+    return jax.random.normal(jax.random.key(1), (2, 5, strangers.DIM)), mask
+
+
 def _pi0() -> Case:
     network = strangers.Pi0Like(nnx.Rngs(0))
-    mask = jnp.ones((2, 5), bool).at[1, 3:].set(False)
-    tokens = jax.random.normal(jax.random.key(1), (2, 5, strangers.DIM))
-    made = adapt(
-        network,
-        call=lambda n, x, t, c: n.suffix(x, t / 1000, *c),
-        blocks=lambda n: n.PaliGemma.llm.layers,
-    )
-    return Case(*made, (mask, network.prefix(tokens, mask)))
+    made = adapt(network, call=pi0_velocity, blocks=lambda n: n.PaliGemma.llm.layers)
+    observation = pi0_observation()
+    tokens, mask, begins = network.embed_prefix(observation)
+    seen = strangers.make_attn_mask(mask, begins)
+    llm: Any = network.PaliGemma.llm
+    places = jnp.cumsum(mask, axis=1) - 1
+    _, cache = llm([tokens, None], mask=seen, positions=places)
+    return Case(*made, (observation, mask, begins, cache))
 
 
 def _pytree() -> Case:

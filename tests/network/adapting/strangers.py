@@ -183,8 +183,15 @@ class Gemma(nn.Module):
         )()
 
     def __call__(
-        self, embedded: Any, positions: Any, mask: Any, *, kv_cache: Any = None
+        self,
+        embedded: Any,
+        positions: Any,
+        mask: Any,
+        *,
+        kv_cache: Any = None,
+        adarms_cond: Any = None,
     ) -> Any:
+        del adarms_cond
         return self.layers(embedded, kv_cache, positions, mask[:, None], True)
 
     def init(self) -> None:  # pyright: ignore
@@ -202,25 +209,27 @@ class Pi0Like(nnx.Module):
         self.action_in_proj = nnx.Linear(CHANNELS, DIM, rngs=rngs)
         self.time_mlp = nnx.Linear(DIM, DIM, rngs=rngs)
         self.action_out_proj = nnx.Linear(DIM, CHANNELS, rngs=rngs)
+        self.action_horizon = TOKENS
 
-    def prefix(self, tokens: Any, mask: Any) -> Any:
-        """Keys and values of the prefix, [layers, batch, tokens, dim] each."""
-        seen = jnp.broadcast_to(mask[:, None], (*mask.shape, mask.shape[1]))
-        positions = jnp.cumsum(mask, axis=1) - 1
-        llm: Any = self.PaliGemma.llm
-        return llm([tokens, None], mask=seen, positions=positions)[1]
+    def embed_prefix(self, observation: Any) -> Any:
+        """Tokens, which of them there are, and where attention begins anew."""
+        tokens, mask = observation
+        return tokens, mask, jnp.zeros(tokens.shape[1], bool)
 
-    def suffix(self, actions: Any, time: Any, mask: Any, kv_cache: Any) -> Any:
-        """The velocity; time is 1 at noise."""
+    def embed_suffix(self, observation: Any, actions: Any, time: Any) -> Any:
+        """The same of the actions, and what modulates; time is 1 at noise."""
+        del observation
         waves = jnp.sin(time[:, None, None] * jnp.arange(1.0, DIM + 1))
-        x = self.action_in_proj(actions) + nnx.swish(self.time_mlp(waves))
-        batch, count = x.shape[:2]
-        before = jnp.broadcast_to(mask[:, None], (batch, count, mask.shape[1]))
-        seen = jnp.concatenate([before, jnp.ones((batch, count, count), bool)], -1)
-        positions = jnp.sum(mask, -1)[:, None] + jnp.arange(count)
-        llm: Any = self.PaliGemma.llm
-        (_, x), _ = llm([None, x], mask=seen, positions=positions, kv_cache=kv_cache)
-        return self.action_out_proj(x)
+        tokens = self.action_in_proj(actions) + nnx.swish(self.time_mlp(waves))
+        begins = jnp.arange(tokens.shape[1]) == 0
+        return tokens, jnp.ones(tokens.shape[:2], bool), begins, None
+
+
+def make_attn_mask(mask: jax.Array, begins: jax.Array) -> jax.Array:
+    """Tokens see those of their own part and of the parts before."""
+    part = jnp.broadcast_to(jnp.cumsum(begins), mask.shape)
+    seen = part[:, None] <= part[:, :, None]
+    return seen & mask[:, None] & mask[:, :, None]
 
 
 class DoubleBlock(nnx.Module):

@@ -81,8 +81,11 @@ def test_some_of_the_rows_go_through(kind):
         return jnp.take(y, one, axis)
 
     whole = model.blocks(weights, hidden, context, 0, 2)
-    # Keys and values have their layers first.
-    part = jax.tree.map(lambda y: rows(y, 0 if y.shape[0] == 2 else 1), context)
+    # Keys and values have their layers first; where attention begins, all share.
+    part = jax.tree.map(
+        lambda y: y if y.ndim == 1 and y.shape != (2,) else rows(y, y.shape[0] != 2),
+        context,
+    )
     few = model.blocks(weights, jax.tree.map(rows, hidden), part, 0, 2)
     pairs = zip(jax.tree.leaves(few), jax.tree.leaves(whole), strict=True)
     for a, b in pairs:
