@@ -37,6 +37,8 @@ from jax_stepcache.loop.result import SampleResult, Stats
 from jax_stepcache.measure.summary import Summary, summary
 from jax_stepcache.measure.summary.timeline import Timeline, timeline
 from jax_stepcache.meshes.layout import Layout
+from jax_stepcache.network.adapting.adapt import adapt
+from jax_stepcache.network.as_flow import as_flow
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.parametrisation import (
     EDMDiffusion,
@@ -47,6 +49,7 @@ from jax_stepcache.network.params import Params
 from jax_stepcache.network.placed import place_params
 from jax_stepcache.network.protocol import Model, Part, SamplingDefaults
 from jax_stepcache.network.registry import load_model, load_params, save_params
+from jax_stepcache.network.residual import Residual
 from jax_stepcache.network.stages import StagedDenoiser, Stages
 from jax_stepcache.options import Request
 from jax_stepcache.pipeline import Pipeline
@@ -193,6 +196,7 @@ __all__ = [
     "Pipeline",
     "Policy",
     "Request",
+    "Residual",
     "Restarting",
     "SampleResult",
     "SamplingDefaults",
@@ -227,6 +231,8 @@ __all__ = [
     "VPDiffusion",
     "View",
     "WarmUp",
+    "adapt",
+    "as_flow",
     "as_table",
     "ays_schedule",
     "beta_schedule",
