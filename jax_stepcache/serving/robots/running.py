@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -95,7 +96,7 @@ class PolicyServer:
             try:
                 yield _url(at, tls.get("certificate") is not None)
             finally:
-                server.should_drain = True
+                server.drain()
                 thread.join()
 
     def wait_until_ready(self, timeout: float = 600.0) -> None:
@@ -153,24 +154,43 @@ class _Draining(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
-        self.should_drain = False
-        self._drained: asyncio.Task | None = None
+        self._shall_drain = threading.Event()
+        self._wake: Callable[[], Any] = lambda: None
+
+    def drain(self) -> None:
+        """Ends, in good order; any thread may say so."""
+        self._shall_drain.set()
+        with contextlib.suppress(RuntimeError):  # it has ended by itself
+            self._wake()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Signals that uvicorn knows of are raised again at the end, and the exit code
         # would not be 0.
-        if self.should_drain:
+        if self._shall_drain.is_set():
             self.should_exit = self.force_exit = True
-        self.should_drain = True
+        self.drain()
+
+    async def main_loop(self) -> None:
+        woken, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._wake = functools.partial(loop.call_soon_threadsafe, woken.set)
+        if self._shall_drain.is_set():  # before there was anybody to wake
+            woken.set()
+        parts = [asyncio.create_task(super().main_loop())]
+        parts.append(asyncio.create_task(self._drained(woken)))
+        done, left = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        for part in left:
+            part.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for part in done:  # raises what ended it
+            part.result()
+
+    async def _drained(self, woken: asyncio.Event) -> None:
+        await woken.wait()
+        await self._service.drain()
 
     async def on_tick(self, counter: int) -> bool:
-        if self._service.failure is not None:
-            return True
-        if self.should_drain and self._drained is None:
-            self._drained = asyncio.create_task(self._service.drain())
-        if self._drained is not None and self._drained.done():
-            self.should_exit = True
-        return await super().on_tick(counter)
+        failed = self._service.failure is not None
+        return failed or await super().on_tick(counter)
 
 
 def _file(given: str | os.PathLike[str]) -> Path:
