@@ -63,9 +63,10 @@ def ray_application(
         count = {"autoscaling_config": scaling}
 
     def build() -> Any:
+        from jax_stepcache.serving.robots.admission import known_hosts
         from jax_stepcache.serving.robots.running import PolicyServer
 
-        return PolicyServer(load(), checked).app
+        return known_hosts(PolicyServer(load(), checked).app, checked.hosts or ("*",))
 
     @serve.ingress(build)
     class Robots:

@@ -19,8 +19,10 @@ import uvicorn
 from starlette.applications import Starlette
 
 from jax_stepcache.paths import as_path
+from jax_stepcache.serving.robots.admission import known_hosts
 from jax_stepcache.serving.robots.app import application
 from jax_stepcache.serving.robots.policy import Policy
+from jax_stepcache.serving.robots.reading import reading_clients
 from jax_stepcache.serving.robots.service import Service
 from jax_stepcache.serving.robots.settings import ServerSettings
 
@@ -69,7 +71,7 @@ class PolicyServer:
             OSError: if the port is taken.
             RuntimeError: if the policy cannot be compiled.
         """
-        server = self._uvicorn(certificate, key)
+        server = self._uvicorn(host, certificate, key)
         with contextlib.closing(_listening(host, port)) as at:
             _log.info("listening", extra={"at": _url(at, certificate is not None)})
             server.run(sockets=[at])
@@ -89,7 +91,7 @@ class PolicyServer:
         Yields:
             The URL, ``ws://127.0.0.1:12345``.
         """
-        server = self._uvicorn(tls.get("certificate"), tls.get("key"))
+        server = self._uvicorn(host, tls.get("certificate"), tls.get("key"))
         with contextlib.closing(_listening(host, port)) as at:
             thread = threading.Thread(target=server.run, args=([at],), daemon=True)
             thread.start()
@@ -123,6 +125,7 @@ class PolicyServer:
 
     def _uvicorn(
         self,
+        host: str,
         certificate: str | os.PathLike[str] | None,
         key: str | os.PathLike[str] | None,
     ) -> _Draining:
@@ -132,10 +135,9 @@ class PolicyServer:
         }
         settings = self.service.settings
         config = uvicorn.Config(
-            self.app,
-            ws="websockets-sansio",
+            known_hosts(self.app, settings.hosts_at(host)),
+            ws=reading_clients(settings.deadline),
             ws_max_size=settings.max_message,
-            ws_max_queue=2,
             ws_per_message_deflate=False,
             limit_concurrency=2 * settings.max_connections + 16,
             timeout_graceful_shutdown=5,
