@@ -145,12 +145,12 @@ class Conversation:
         name = f"{self._name}-{self._requests}"
         try:
             reply = await self._reply(self._read(frame), name)
-            took = time.monotonic() - came
-            self._service.metrics.request(took)
             if isinstance(reply, str):
                 await self._socket.send_text(reply)
             else:
                 await self._socket.send_bytes(reply)
+            took = time.monotonic() - came
+            self._service.metrics.request(took)
             _log.info(
                 "answered",
                 extra={"request": name, "session": self._last, "seconds": took},

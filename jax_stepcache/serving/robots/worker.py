@@ -284,7 +284,9 @@ class Worker:
             if not self._usual
             else (0.8 * self._usual + 0.2 * (now - begun))
         )
-        self._metrics.step(len(tickets), now - begun)
+        calls = sum(int(reply.computed.sum()) for reply in replies)
+        steps = sum(len(reply.computed) for reply in replies)
+        self._metrics.step(len(tickets), now - begun, calls, steps - calls)
         ended = [
             (ticket, self._ended(ticket, reply, begun, now, len(tickets)))
             for ticket, reply in zip(tickets, replies, strict=True)
@@ -303,7 +305,6 @@ class Worker:
         held.steps += 1
         held.calls += ran
         held.skipped += len(reply.computed) - ran
-        self._metrics.calls(ran, len(reply.computed) - ran)
         held.answered = now
         self._answered.append(held)
         if not np.isfinite(reply.actions).all():
