@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +61,14 @@ def _run_replicas(parsed: argparse.Namespace, settings: dict[str, Any]) -> None:
 
     source, policy = parsed.params, policy_settings(parsed)
     check_policy(source, **policy)
+    given = ServerSettings(**settings)
     application = ray_application(
-        lambda: policy_from(source, **policy),
+        functools.partial(policy_from, source, **policy),
         replicas=parsed.replicas,
         gpus=gpus_each(),
-        **{**settings, "hosts": ServerSettings(**settings).hosts_at(parsed.host)},
+        **{**settings, "hosts": given.hosts_at(parsed.host)},
     )
-    run_on_ray(application, parsed.host, parsed.port)
+    run_on_ray(application, parsed.host, parsed.port, given.drain)
 
 
 def policy_settings(parsed: argparse.Namespace) -> dict[str, Any]:

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from starlette.applications import Starlette
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp
 
 _log = logging.getLogger("jax_stepcache.robots")
 _SCHEMES = ("bearer", "api-key")  # the second is openpi's
@@ -38,20 +38,19 @@ def knows_token(connection: HTTPConnection, token: str | None) -> bool:
     return False
 
 
-def known_hosts(app: ASGIApp, hosts: Sequence[str]) -> ASGIApp:
-    """Lets in whoever calls the server by a name that it has.
+def know_hosts(app: Starlette, hosts: Sequence[str]) -> None:
+    """Lets in only who calls the server by a name that it has.
 
     A page whose name leads to 127.0.0.1 is of the same site as the server, so that its
     browser lets it in; but it calls the server by that name.
 
     Args:
-        app: the application.
+        app: the application; others are answered with status 400 from now on.
         hosts: the names, ``"*"`` for any.
-
-    Returns:
-        An application; others are answered with status 400.
     """
-    return TrustedHostMiddleware(app, list(hosts), www_redirect=False)
+    app.add_middleware(
+        TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False
+    )
 
 
 def is_same_site(connection: HTTPConnection) -> bool:

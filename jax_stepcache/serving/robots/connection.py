@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import logging
 import secrets
 import time
@@ -21,7 +22,7 @@ from jax_stepcache.serving.robots.waiting import Answered
 from jax_stepcache.serving.robots.wire import pack, unpack
 
 _log = logging.getLogger("jax_stepcache.robots")
-_INTERNAL, _REFUSED = 1011, 1008
+_INTERNAL, _REFUSED, _STOPPING = 1011, 1008, 1012
 _RESET = "reset successful"
 # Frames that a client may send before it has heard the replies to those before.
 _AHEAD = 32
@@ -40,6 +41,7 @@ async def converse(service: Service, socket: WebSocket) -> None:
         return
     service.connections += 1
     conversation = Conversation(service, socket)
+    service.hanging_up.add(conversation.close)
     try:
         await socket.accept()
         await socket.send_bytes(pack(service.policy.metadata))
@@ -48,6 +50,7 @@ async def converse(service: Service, socket: WebSocket) -> None:
         pass
     finally:
         service.connections -= 1
+        service.hanging_up.discard(conversation.close)
         conversation.forget()
 
 
@@ -104,6 +107,12 @@ class Conversation:
             if answering is not None:
                 answering.cancel()
                 await asyncio.gather(answering, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Ends the connection, for the server is stopping."""
+        self._over = True
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it ends already
+            await self._socket.close(_STOPPING, "the server is stopping")
 
     def forget(self) -> None:
         """The connection has ended, and with it the session that has no other name."""

@@ -19,7 +19,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from jax_stepcache.paths import as_path
-from jax_stepcache.serving.robots.admission import known_hosts
+from jax_stepcache.serving.robots.admission import know_hosts
 from jax_stepcache.serving.robots.app import application
 from jax_stepcache.serving.robots.policy import Policy
 from jax_stepcache.serving.robots.reading import reading_clients
@@ -134,8 +134,9 @@ class PolicyServer:
             name: _file(path) for name, path in given.items() if path is not None
         }
         settings = self.service.settings
+        know_hosts(self.app, settings.hosts_at(host))
         config = uvicorn.Config(
-            known_hosts(self.app, settings.hosts_at(host)),
+            self.app,
             ws=reading_clients(settings.deadline),
             ws_max_size=settings.max_message,
             ws_per_message_deflate=False,

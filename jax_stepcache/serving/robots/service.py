@@ -8,6 +8,7 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,6 +40,7 @@ class Service:
         sessions: of all robots.
         worker: the thread that runs the policy.
         connections: how many there are.
+        hanging_up: closes each of them.
         answering: how many of them have a request that is not answered yet.
         ready: whether all programs are compiled.
         draining: whether no new request is taken any more.
@@ -73,6 +75,7 @@ class Service:
             settings.idle_at_least,
         )
         self.connections = self.answering = 0
+        self.hanging_up: set[Callable[[], Awaitable[None]]] = set()
         self.ready = self.draining = False
         self.failure: BaseException | None = None
         self._until = math.inf  # when drained or not, the server ends
@@ -101,6 +104,10 @@ class Service:
         self._until = min(self._until, time.monotonic() + self.settings.drain)
         while self._busy() and time.monotonic() < self._until:
             await asyncio.sleep(0.01)
+
+    async def hang_up(self) -> None:
+        """Closes all connections. uvicorn does that itself."""
+        await asyncio.gather(*(close() for close in list(self.hanging_up)))
 
     def _busy(self) -> bool:
         return self.answering > 0 or not self.worker.idle()
