@@ -10,8 +10,8 @@ wait, frames are cut, robots come late; every request must end exactly once.
 A request's overhead is what its robot waited, by its own clock, less the policy's step
 that served it, less the time until the policy was done with those who came before, and
 less the wait for those who were stepped with it, until the last of them had come. What
-is left is the socket, the server's decoder and encoder, checks, threads, and the turn of 8
-replies that are sent one after another. Figures with that wait are beside it.
+is left is the socket, the server's decoder and encoder, checks, threads, and the turn
+of 8 replies that are sent one after another. Figures with that wait are beside it.
 
     python benchmarks/policy_server.py --json benchmarks/results/policy_server.json
 
@@ -173,7 +173,8 @@ class Steps:
         own = [bisect.bisect_right(ends, one["heard"]) - 1 for one in requests]
         # By the server's word, which begins to count when it has read the frame.
         came = [
-            self.spans[i][0] - one["queue"] for i, one in zip(own, requests, strict=True)
+            self.spans[i][0] - one["queue"]
+            for i, one in zip(own, requests, strict=True)
         ]
         last: dict[int, float] = {}
         for i, when in zip(own, came, strict=True):

@@ -2,7 +2,7 @@
 
 A websocket stays on the replica that took it, and so do its sessions. Which replica
 that is, how many there are, and what becomes of one that dies is Ray's. What Ray cannot
-know it is told: how many requests wait, and, where a replica shall stop, that it drains.
+know it is told: how many requests wait, and that replicas shall drain.
 """
 
 from __future__ import annotations

@@ -70,7 +70,13 @@ class ServerSettings:
     sessions: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        counts = ("slots", "max_sessions", "max_connections", "max_frames", "max_pixels")
+        counts = (
+            "slots",
+            "max_sessions",
+            "max_connections",
+            "max_frames",
+            "max_pixels",
+        )
         for name in counts:
             check_count(name, getattr(self, name), 1)
         check_count("max_kinds", self.max_kinds, 0)
@@ -134,7 +140,9 @@ def _check_hosts(hosts: Sequence[str]) -> None:
     if isinstance(hosts, str) or not hosts:
         raise ValueError(f"hosts is {hosts!r}; give a list of names")
     for name in hosts:
-        plain = isinstance(name, str) and re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:.]+\]|\*(\.[\w.-]+)?", name)
+        plain = isinstance(name, str) and re.fullmatch(
+            r"[\w.-]+|\[[0-9a-fA-F:.]+\]|\*(\.[\w.-]+)?", name
+        )
         if not plain:
             raise ValueError(
                 f"hosts has {name!r}; give names without port, such as 'robot.local', "

@@ -287,7 +287,7 @@ class Worker:
         calls = sum(int(reply.computed.sum()) for reply in replies)
         steps = sum(len(reply.computed) for reply in replies)
         self._metrics.step(len(tickets), now - begun, calls, steps - calls)
-        ended = [
+        ended: list[Ended] = [
             (ticket, self._ended(ticket, reply, begun, now, len(tickets)))
             for ticket, reply in zip(tickets, replies, strict=True)
         ]

@@ -178,7 +178,7 @@ def test_where_others_reach_it_any_name_will_do():
     assert settings.hosts_at("0.0.0.0") == ("*",)
     assert settings.hosts_at("127.0.0.1") == settings.hosts_at("::1")
     assert settings.hosts_at("localhost") == ("127.0.0.1", "localhost", "[::1]")
-    with pytest.raises(ValueError, match="hosts has 'robot.local:8000'"):
+    with pytest.raises(ValueError, match=r"hosts has 'robot\.local:8000'"):
         ServerSettings(hosts=["robot.local:8000"])
     with pytest.raises(ValueError, match="give a list"):
         ServerSettings(hosts="robot.local")
@@ -213,7 +213,7 @@ def test_kinds_of_pictures_are_bounded():
     kinds.prepare("own")
     for kind in ("a", "own", None, "b", "a"):
         kinds.admit(kind)
-    with pytest.raises(ValueError, match="are of c.*no more kinds.*a; b; own"):
+    with pytest.raises(ValueError, match=r"are of c.*no more kinds.*a; b; own"):
         kinds.admit("c")
     kinds.admit("a")
 
