@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -150,7 +151,7 @@ def run_on_ray(application: Any, host: str, port: int, drain: float) -> None:
 
     def told(*_: Any) -> None:
         if not running.is_set():  # weights are being loaded, which takes minutes
-            raise SystemExit(0)
+            sys.exit(0)
         (at_once if stop.is_set() else stop).set()
 
     serve.start(http_options={"host": host, "port": port})
