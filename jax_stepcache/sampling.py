@@ -96,7 +96,8 @@ def sample(
         cache_config: the backend's settings, by vLLM-Omni's names.
         budget: number of model calls for ``cache="tuned"`` and ``cache="bespoke"``.
         forecast: what a skipped step uses: ``"hold"``, ``"linear"``, ``"damped"``,
-            ``"linear_x0"``, ``"taylor"``, ``"newton"``, a `Forecast`, or a mapping with
+            ``"linear_x0"``, ``"taylor"``, ``"newton"``, ``"hermite"``, ``"foca"``,
+            ``"dmd"``, ``"offset"``, ``"aligned"``, a `Forecast`, or a mapping with
             one for each output. None for the cache's own.
         num_inference_steps: solver steps; None for the model's default, 16.
         solver: the name of one, such as ``"unipc"`` or ``"dpm++_2m"``, or a `Solver`;

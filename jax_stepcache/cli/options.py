@@ -26,7 +26,8 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         "--cache",
         default="step_cache",
         help="cache backend: step_cache, tea_cache, cache_dit, mag_cache, sea_cache, "
-        "first_block_cache, taylor_seer, static, tuned or none (default: %(default)s)",
+        "first_block_cache, taylor_seer, easy_cache, di_cache, hi_cache, static, "
+        "tuned, bespoke or none (default: %(default)s)",
     )
     parser.add_argument(
         "--cache-config",
@@ -42,7 +43,8 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         "--forecast",
         type=_json_or_name,
         metavar="NAME|JSON",
-        help="hold, linear, damped, linear_x0, taylor, newton, or one for each output: "
+        help="hold, linear, damped, linear_x0, taylor, newton, hermite, foca, dmd, "
+        "offset, aligned, or one for each output: "
         """'{"video": "linear", "action": "hold"}'""",
     )
     parser.add_argument("--steps", type=int, help="solver steps")
