@@ -62,10 +62,20 @@ class Watch:
         del num_steps
         inside = _inside(view)
         hidden = jax.tree.map(jnp.zeros_like, inside.hidden)
-        kept = jax.tree.map(jnp.zeros_like, self._kept(inside))
+        modulated, first, behind = jax.tree.map(jnp.zeros_like, self._kept(inside))
         nothing = jnp.zeros((), jnp.float32)
         steps = jnp.zeros((), jnp.int32)
-        return Seen(*kept, hidden, hidden, nothing, nothing, nothing, steps)
+        return Seen(
+            modulated,
+            first,
+            behind,
+            hidden,
+            hidden,
+            nothing,
+            nothing,
+            nothing,
+            steps,
+        )
 
     def decide(self, state: Seen, view: View) -> Decision:
         """See `Policy.decide`."""

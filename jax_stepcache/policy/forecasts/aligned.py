@@ -50,8 +50,8 @@ class Aligned:
 
     def init(self, like: jax.Array) -> AlignedMemory:
         """See `Forecast.init`."""
-        arrays = (wide(jnp.zeros_like(like)) for _ in range(4))
-        return AlignedMemory(*arrays, jnp.zeros((), jnp.int32))
+        last, before, *first = [wide(jnp.zeros_like(like)) for _ in range(4)]
+        return AlignedMemory(last, before, first[0], first[1], jnp.zeros((), jnp.int32))
 
     def record(
         self, memory: AlignedMemory, at: Point, velocity: jax.Array

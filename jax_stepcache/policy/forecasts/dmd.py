@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -101,7 +102,10 @@ class DMD:
         steps = jnp.concatenate([memory.steps[1:], at.step[None]])
         known = jnp.minimum(memory.known + 1, self.history)
         even = (jnp.diff(steps) == steps[-1] - steps[-2])[::-1]
-        window = jnp.minimum(jnp.cumprod(even.astype(jnp.int32)).sum() + 1, known)
+        alike = jnp.cumprod(even.astype(jnp.int32), dtype=jnp.int32).sum(
+            dtype=jnp.int32
+        )
+        window = jnp.minimum(alike + 1, known)
         place = jnp.arange(self.history, dtype=jnp.int32)
         inside = place >= self.history - window
         # Singular vectors have no derivative where two singular values are the same.
@@ -113,20 +117,20 @@ class DMD:
         """See `Forecast.predict`; what is not finite holds the last value."""
         last = memory.values[-1]
         spacing = jnp.maximum(memory.steps[-1] - memory.steps[-2], 1)
-        reach = (at.step - memory.steps[-1]).astype(jnp.float32)
+        reach = (at.step - memory.steps[-1]).astype(jnp.float32) / spacing.astype(
+            jnp.float32
+        )
         propagator, modes, here = jax.lax.stop_gradient(memory[-3:])
-        power = _real_power(propagator, reach / spacing)
+        power = _real_power(propagator, reach)
         fitted = jnp.einsum("bij,bjk,bk->bi", modes, power, here)
         sloped = memory.known >= 3
         sloped &= memory.steps[-1] >= _FIRST_SLOPE
-        slope = jnp.where(sloped, reach / spacing, 0.0).astype(fitted.dtype)
+        slope = jnp.where(sloped, reach, 0.0).astype(fitted.dtype)
         line = jnp.zeros_like(fitted).at[:, -1].set(1 + slope).at[:, -3].set(-slope)
         weights = jnp.where(memory.window >= _FEWEST, fitted, line)
         weights = weights.reshape(*weights.shape, *(1,) * (last.ndim - 1))
-        found = sum(
-            weights[:, i] * wide(value) for i, value in enumerate(memory.values[1:])
-        )
-        found = jnp.asarray(found).astype(last.dtype)
+        terms = [weights[:, i] * wide(x) for i, x in enumerate(memory.values[1:])]
+        found = functools.reduce(jnp.add, terms).astype(last.dtype)
         axes = tuple(range(1, last.ndim))
         finite = jnp.isfinite(found).all(axis=axes, keepdims=True)
         return jnp.where(finite, found, last)
@@ -136,17 +140,19 @@ class DMD:
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The map between neighbours; see `DMDMemory` for what is returned."""
         count = self.history - 1
-        before = jnp.where(pairs, triangle[..., :-1], 0.0)
-        after = jnp.where(pairs, triangle[..., 1:], 0.0)
+        paired = jnp.broadcast_to(pairs, triangle[..., 1:].shape)
+        before = jnp.where(paired, triangle[..., :-1], 0.0)
+        after = jnp.where(paired, triangle[..., 1:], 0.0)
         u, sizes, v = jnp.linalg.svd(before, full_matrices=False)
-        large = (sizes > _NOISE * sizes[..., :1]).sum(axis=-1, keepdims=True)
+        large = (sizes > _NOISE * sizes[:, :1]).sum(axis=1, dtype=jnp.int32)
         most = large if self.rank == 0 else jnp.full_like(large, self.rank)
-        kept = jnp.arange(count) < jnp.clip(most, 1, jnp.maximum(window - 1, 1))
+        most = jnp.clip(most, 1, jnp.maximum(window - 1, 1))
+        kept = jnp.arange(count, dtype=jnp.int32)[None] < most[:, None]
         ridge = jnp.asarray(self.ridge, sizes.dtype)
         inverse = jnp.where(kept, 1 / (jnp.where(kept, sizes, 1.0) + ridge), 0.0)
-        modes = v.swapaxes(-1, -2) * inverse[..., None, :]
+        modes = v.swapaxes(1, 2) * inverse[:, None]
         moved = after @ modes
-        propagator = (u * kept[..., None, :]).swapaxes(-1, -2) @ moved
+        propagator = jnp.where(kept[:, None], u, 0.0).swapaxes(1, 2) @ moved
         here = jax.vmap(lambda a, b: jnp.linalg.lstsq(a, b)[0])(
             moved, triangle[..., -1]
         )
@@ -177,14 +183,15 @@ def _triangle(values: tuple[jax.Array, ...], inside: jax.Array) -> jax.Array:
 
 
 def _real_power(matrix: jax.Array, exponent: jax.Array) -> jax.Array:
-    """The real part of [..., n, n] matrices to the power of a scalar, at least 0.
+    """The real part of [batch, n, n] matrices to the power of a scalar, at least 0.
 
     By their eigenvalues, on the principal branch; those of 0 stay 0.
     """
     values, vectors = jnp.linalg.eig(matrix)
     still = values == 0
-    raised = jnp.exp(exponent * jnp.log(jnp.where(still, 1, values)))
-    scaled = jnp.where(still, 0, raised)[..., None, :] * vectors
+    logs = jnp.log(jnp.where(still, 1, values))
+    raised = jnp.exp(exponent.astype(logs.dtype) * logs)
+    scaled = jnp.where(still, 0, raised)[:, None] * vectors
     # scaled @ inverse(vectors)
-    left, right = (x.swapaxes(-1, -2) for x in (vectors, scaled))
-    return jnp.linalg.solve(left, right).swapaxes(-1, -2).real
+    left, right = (x.swapaxes(1, 2) for x in (vectors, scaled))
+    return jnp.linalg.solve(left, right).swapaxes(1, 2).real

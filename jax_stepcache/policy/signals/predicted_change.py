@@ -55,8 +55,11 @@ class PredictedChange:
             ValueError: if the sample has no output of the name.
         """
         sample = compared_output(view.sample, self.output)
-        empty = (jax.tree.map(jnp.zeros_like, sample) for _ in range(3))
-        return PredictedState(*empty, jnp.full((), jnp.nan, jnp.float32))
+        last, anchor, velocity = (
+            jax.tree.map(jnp.zeros_like, sample) for _ in range(3)
+        )
+        none = jnp.full((), jnp.nan, jnp.float32)
+        return PredictedState(last, anchor, velocity, none)
 
     def measure(
         self, state: PredictedState, view: View

@@ -45,8 +45,10 @@ class Probe:
 
     def init(self, view: View) -> ProbeState:
         """See `Signal.init`."""
-        empty = (jax.tree.map(jnp.zeros_like, _inside(view).first) for _ in range(2))
-        return ProbeState(*empty, jnp.zeros((), bool))
+        before, behind = (
+            jax.tree.map(jnp.zeros_like, _inside(view).first) for _ in range(2)
+        )
+        return ProbeState(before, behind, jnp.zeros((), bool))
 
     def measure(self, state: ProbeState, view: View) -> tuple[jax.Array, ProbeState]:
         """See `Signal.measure`; NaN at the first step."""
