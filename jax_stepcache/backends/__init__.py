@@ -3,6 +3,7 @@
 from jax_stepcache.backends.base import CacheBackend
 from jax_stepcache.backends.bespoke import BespokeBackend
 from jax_stepcache.backends.cache_dit import CacheDiTBackend
+from jax_stepcache.backends.cfg_cache import CFGCacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
 from jax_stepcache.backends.di_cache import DiCacheBackend
 from jax_stepcache.backends.diffusers import (
@@ -44,6 +45,7 @@ __all__ = [
     "CUSTOM_STEP_CACHE_DIT_ENABLERS",
     "DIFFUSION_CACHE_BACKEND",
     "BespokeBackend",
+    "CFGCacheBackend",
     "CacheBackend",
     "CacheDiTBackend",
     "DiCacheBackend",

@@ -73,6 +73,10 @@ class DiffusionCacheConfig:
         probe_depth: blocks of DiCache's probe, always computed.
         ret_ratio: share of the steps that DiCache computes first.
         error_choice: what DiCache adds up: ``"delta_y"`` or ``"delta_minus"``.
+        unconditional_batch_skip_range: of the steps at which CFG-Cache may leave the
+            unconditional branch out, every so many ask it all the same.
+        unconditional_batch_timestep_skip_range: timesteps between which it may, 1000
+            times the noise level, both exclusive.
         forecast: what skipped steps use; None for the backend's own (``"hold"``, or
             what was tuned).
         signal_output: output that StepCache and EasyCache compare and SeaCache looks
@@ -135,6 +139,8 @@ class DiffusionCacheConfig:
     probe_depth: int = 1
     ret_ratio: float = 0.2
     error_choice: str = "delta_y"
+    unconditional_batch_skip_range: int = 5
+    unconditional_batch_timestep_skip_range: Sequence[float] = (-1, 641)
 
     forecast: Any = None
     signal_output: str | None = None

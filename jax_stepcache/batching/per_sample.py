@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jax_stepcache.batching.around import SlotsAround
-from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.forward import Network, SlotForward, batches_of_one, rows_of
 from jax_stepcache.batching.loop import FixedBatch, Running, run_slots
 from jax_stepcache.batching.settings import settings_of
@@ -21,6 +20,7 @@ from jax_stepcache.loop.denoise import walk
 from jax_stepcache.loop.generation import Generation, begin
 from jax_stepcache.loop.program import forward_of
 from jax_stepcache.loop.result import Batching, SampleResult, stats_of
+from jax_stepcache.network.condition import condition_axes
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.rows import RowAxes, take_rows
 from jax_stepcache.policy.policy import Policy

@@ -12,6 +12,10 @@ import jax.numpy as jnp
 from jax_stepcache.check import described
 from jax_stepcache.loop.branches import Branches
 from jax_stepcache.loop.gated import gated
+from jax_stepcache.loop.placeholders import unchecked
+from jax_stepcache.meshes.explicit import together
+from jax_stepcache.meshes.varying import cond, scan
+from jax_stepcache.network.rows import RowAxes, leading_axes, slice_rows
 from jax_stepcache.network.stages import check_hidden, check_kept
 from jax_stepcache.policy.policy import Decision, Policy
 from jax_stepcache.policy.span import Span
@@ -85,6 +89,8 @@ class Within:
         span: those that may be skipped.
         branches: guidance branches, 1 or 2.
         sigma: picks, of the sigmas of all outputs, that which forecasts go by.
+        axes: where guidance branches are asked one by one, those that want it: the rows
+            of the condition's arrays, the second part of the context. Else None.
     """
 
     embed: Callable[[Any, jax.Array], tuple[Any, Any]]
@@ -95,6 +101,7 @@ class Within:
     span: Span
     branches: int
     sigma: Callable[[Any], jax.Array]
+    axes: RowAxes | None = None
 
     def init(self, policy: Policy, view: View, num_steps: int) -> Any:
         """See `Forward.init`; the blocks are traced for shapes."""
@@ -108,10 +115,18 @@ class Within:
         view, context = entered.view, entered.context
         branches = Branches(policy, self.branches, leaving=entered.leaving)
 
-        def run() -> Any:
-            return self.through(entered.hidden, context)
+        if self.axes is None:
 
-        hidden, decision = gated(branches, state, view, run)
+            def run() -> Any:
+                return self.through(entered.hidden, context)
+
+            hidden, decision = gated(branches, state, view, run)
+        else:
+            with unchecked():
+                decision = branches.decide(state, view)
+            hidden = self.one_by_one(entered.hidden, context, decision.state.ran)
+            state = branches.record(decision.state, view, hidden)
+            decision = decision._replace(state=state)
         # A branch that reuses has recorded nothing: it predicts now as it did before.
         hidden = branches.settle(decision.state, view, hidden)
         if self.span.last:
@@ -158,6 +173,38 @@ class Within:
         )
         dtypes = tuple(x.dtype for x in jax.tree.leaves(leaving))
         return Entered(view._replace(inside=inside), hidden, context, dtypes)
+
+    def one_by_one(self, hidden: Any, context: Any, ran: jax.Array) -> Any:
+        """Goes through the span branch after branch, with those that want it.
+
+        One call site, as `through` has: a loop over branches and a `cond` in it.
+
+        Args:
+            hidden: the rows of all branches.
+            context: what the stages read besides, timesteps and condition.
+            ran: bool[branches], which want it.
+
+        Returns:
+            What leaves the span; zeros for the other branches.
+        """
+        each = len(jax.tree.leaves(hidden)[0]) // self.branches
+        axes = leading_axes((hidden, context[0])) + (self.axes or ())
+
+        def one(_: None, branch: jax.Array) -> tuple[None, Any]:
+            some, read = slice_rows((hidden, context), axes, branch * each, each)
+
+            def call() -> Any:
+                return self.through(some, read)
+
+            def leave() -> Any:
+                like = jax.eval_shape(call)
+                return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+
+            return None, cond(ran[branch], call, leave)
+
+        which = jnp.arange(self.branches, dtype=jnp.int32)
+        _, apart = scan(one, None, which, length=self.branches)
+        return jax.tree.map(together, apart)
 
     def through(self, hidden: Any, context: Any) -> Any:
         """Goes through the span, with all rows or some."""

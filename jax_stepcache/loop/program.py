@@ -13,12 +13,14 @@ from jax_stepcache.check import batch_size
 from jax_stepcache.loop.denoise import denoise
 from jax_stepcache.loop.forward import Within
 from jax_stepcache.loop.generation import Generation, begin
+from jax_stepcache.network.condition import condition_axes
 from jax_stepcache.network.guidance import guide, mix_branches, stack_branches
+from jax_stepcache.network.one_block import in_stages
 from jax_stepcache.network.own import naming_rows
 from jax_stepcache.network.rows import RowAxes
 from jax_stepcache.network.stage_rows import rows_first, stage_rows
 from jax_stepcache.network.stages import check_modulated, pair
-from jax_stepcache.policy.span import Span
+from jax_stepcache.policy.span import Span, each_branch
 from jax_stepcache.solvers.schedule import timesteps_at
 
 
@@ -63,6 +65,15 @@ def forward_of(
     rows = 2 * batch if program.guided else batch
     # One branch of one batch is never taken apart.
     apart = program.guided and generation.span is not None
+    axes = generation.own_axes if apart else None
+    if apart and each_branch(generation.span):
+        axes = condition_axes(
+            program.model,
+            generation.weights,
+            generation.inputs,
+            generation.noise,
+            program.guided,
+        )
     return guided_forward(
         program.model,
         generation.weights,
@@ -70,7 +81,7 @@ def forward_of(
         generation.scale if program.guided else None,
         lambda step: timesteps_at(generation.schedule, step, rows),
         generation.span,
-        generation.own_axes if apart else None,
+        axes,
     )
 
 
@@ -99,6 +110,7 @@ def guided_forward(
     Returns:
         ``(sample, where) -> velocity``, or the network in stages.
     """
+    model = in_stages(model, span)
 
     def told(where: Any) -> Any:
         # Behind a barrier: XLA would rearrange the embedding of a timestep with where
@@ -152,6 +164,7 @@ def guided_forward(
         num_blocks=model.num_blocks,
         span=span,
         branches=1 if scale is None else 2,
+        axes=axes if each_branch(span) and scale is not None else None,
         sigma=functools.partial(_seen_sigma, model.signal_output),
     )
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.forward import Network
 from jax_stepcache.batching.loop import Running, run_slots
 from jax_stepcache.batching.per_sample import forward_for
@@ -17,6 +16,7 @@ from jax_stepcache.batching.slots import Slots, empty_trace
 from jax_stepcache.loop.placeholders import Bits, as_bits, as_numbers
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.beside import sharding_beside
+from jax_stepcache.network.condition import condition_axes
 from jax_stepcache.network.rows import with_rows
 from jax_stepcache.policy.span import Span
 from jax_stepcache.requests.places import Entry, Places, Queue, QueueFeed, at_rest

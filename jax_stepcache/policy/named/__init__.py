@@ -1,5 +1,6 @@
 """Named policies, each a short composition of a signal, a gate and a forecast."""
 
+from jax_stepcache.policy.named.cfg_cache import Unconditional, cfg_cache
 from jax_stepcache.policy.named.db_cache import db_cache
 from jax_stepcache.policy.named.di_cache import di_cache
 from jax_stepcache.policy.named.easy_cache import easy_cache
@@ -23,6 +24,8 @@ __all__ = [
     "TEACACHE_COEFFICIENTS",
     "Restarting",
     "Uncached",
+    "Unconditional",
+    "cfg_cache",
     "db_cache",
     "di_cache",
     "easy_cache",
