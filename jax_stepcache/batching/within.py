@@ -106,7 +106,7 @@ class SlotsWithin:
             value = self._together(jax.vmap(settle)(settings, each.slot, views, said))
         if self.span.last:
             value = within.blocks(value, context, within.end, within.num_blocks)
-        velocity = like_sample(rows.sample, within.head(value, context))
+        velocity = like_sample(rows.sample, within.head(value, context, slots.step))
         after = jax.vmap(self._step)(settings, recorded, batches_of_one(velocity))
         return where_slots(slots.waits, after, slots)
 
@@ -121,6 +121,8 @@ class SlotsWithin:
         # A request that is not guided has one branch; its other rows are nobody's.
         each = jnp.arange(branches.count, dtype=jnp.int32)
         ran = decision.state.ran & (each < self._own(settings))
+        if self.network.interval is not None and hasattr(settings.policy, "complete"):
+            ran &= (each == 0) | self.network.guided_at(settings, slot.step)
         state = decision.state._replace(ran=ran)
         decision = decision._replace(
             run=ran.any(), state=state, ran=ran if branches.count > 1 else None

@@ -51,6 +51,13 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--solver", help="unipc, euler, dpm++_2m, ...")
     parser.add_argument("--shift", type=float, help="timestep shift")
     parser.add_argument("--guidance-scale", type=float, help="guidance scale")
+    parser.add_argument(
+        "--guidance-interval",
+        type=float,
+        nargs=2,
+        metavar=("LO", "HI"),
+        help="noise levels between which there is guidance",
+    )
     parser.add_argument("--seed", type=seed, default=0, help="seed of world and noise")
     parser.add_argument(
         "--out",
@@ -77,6 +84,7 @@ def solver_options(parsed: argparse.Namespace) -> dict[str, Any]:
         "solver": parsed.solver,
         "shift": parsed.shift,
         "guidance_scale": parsed.guidance_scale,
+        "guidance_interval": parsed.guidance_interval,
     }
     return {name: value for name, value in given.items() if value is not None}
 

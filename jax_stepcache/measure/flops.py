@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jax_stepcache.check import fetched
-from jax_stepcache.loop.forward import Within
+from jax_stepcache.loop.forward import Whole, Within
 from jax_stepcache.loop.generation import Generation, begin
 from jax_stepcache.loop.program import forward_of
 from jax_stepcache.loop.result import Stats
@@ -65,7 +65,9 @@ def forward_flops(params: Any, **options: Any) -> ForwardFlops:
         forward = forward_of(generation, condition, rows)
         step = jax.numpy.zeros((), jax.numpy.int32)
         if not isinstance(forward, Within):
-            return 0, matmul_flops(forward, x, step), False
+            apart = isinstance(forward, Whole)
+            network = forward.network if isinstance(forward, Whole) else forward
+            return 0, matmul_flops(network, x, step), apart
         first, end = forward.span.first, forward.end
         hidden, context = forward.embed(x, step)
 
@@ -74,7 +76,7 @@ def forward_flops(params: Any, **options: Any) -> ForwardFlops:
             hidden = forward.blocks(hidden, context, 0, first) if first else hidden
             if forward.span.last:
                 hidden = forward.blocks(hidden, context, end, forward.num_blocks)
-            return forward.head(hidden, context)
+            return forward.head(hidden, context, step)
 
         def inside(hidden: Any) -> Any:
             return forward.blocks(hidden, context, first, end)

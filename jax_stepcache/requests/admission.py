@@ -22,6 +22,7 @@ from jax_stepcache.meshes.beside import context_mesh, moved_beside, sharding_bes
 from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
 from jax_stepcache.network.condition import condition_axes
 from jax_stepcache.network.inputs import Inputs
+from jax_stepcache.network.interval import check_interval
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.own_rows import own_axes
 from jax_stepcache.network.rows import RowAxes
@@ -243,6 +244,7 @@ def admission_for(
         getattr(first.policy, "span", None),
         slots,
         longest if max_steps is None else max_steps,
+        check_interval(shared.get("guidance_interval")),
     )
     check_placed(first)
     weights = with_automatic_axes(first.weights)

@@ -143,7 +143,7 @@ def sampled_at_once(
     Returns:
         What has been made of it.
     """
-    network = Network(plan.model, weights, plan.solver, plan.guided)
+    network = Network(plan.model, weights, plan.solver, plan.guided, plan.interval)
     settings = as_numbers(batch.settings)
     condition = batch.condition
     if batch.inputs is not None:  # One after the other, as if each were alone.

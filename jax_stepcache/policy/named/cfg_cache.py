@@ -31,10 +31,12 @@ class UnconditionalState(NamedTuple):
         gate: the gate's state.
         memory: one forecast memory for each output of how far the branch is from the
             conditional one.
+        recorded: bool scalar, whether it has been asked.
     """
 
     gate: Any
     memory: tuple[Any, ...]
+    recorded: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -65,7 +67,8 @@ class Unconditional:
         """See `Policy.init`."""
         leaves = jax.tree.leaves(view.entering)
         memory = tuple(self.forecast.init(like) for like in leaves)
-        return UnconditionalState(self.gate.init(num_steps), memory)
+        gate = self.gate.init(num_steps)
+        return UnconditionalState(gate, memory, jnp.zeros((), bool))
 
     def decide(self, state: UnconditionalState, view: View) -> Decision:
         """See `Policy.decide`."""
@@ -74,6 +77,8 @@ class Unconditional:
         low, high = jnp.asarray(self.timesteps, jnp.float32)
         at = jnp.floor(1000 * _sigma(view))
         must = ~((low < at) & (at < high)) | (jax.lax.axis_index(BRANCHES) == 0)
+        # Outside of a guidance interval it is not asked, whatever is decided here.
+        must |= ~state.recorded
         return Decision(
             must | verdict.run, nothing, state._replace(gate=verdict.state), nothing
         )
@@ -87,7 +92,8 @@ class Unconditional:
             self.forecast.record(old, here, new - _conditional(new))
             for old, new in zip(state.memory, jax.tree.leaves(value), strict=True)
         )
-        return UnconditionalState(self.gate.record(state.gate), memory)
+        gate = self.gate.record(state.gate)
+        return UnconditionalState(gate, memory, jnp.ones((), bool))
 
     def predict(self, state: UnconditionalState, view: View) -> Any:
         """See `Policy.predict`: the difference, until `complete` adds the rest."""
