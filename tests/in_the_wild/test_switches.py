@@ -96,6 +96,7 @@ CONFIGS: dict[str, Any] = {
     "hi_cache": {"cache_interval": 2, "disable_cache_before_step": 2},
     "easy_cache": {"thresh": 0.5, "ret_steps": 2},
     "di_cache": {"rel_l1_thresh": 0.5},
+    "cfg_cache": {"unconditional_batch_timestep_skip_range": (-1, 1000)},
     "static": {"steps_mask": [True, True, False, True, False]},
 }
 FORECASTS = ("hold", "linear", "damped", "linear_x0", "taylor", "newton", "foca", "dmd")

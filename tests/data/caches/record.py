@@ -1,8 +1,10 @@
-"""Records what cache-dit's calibrators make of a toy transformer.
+"""Records what cache-dit's calibrators and diffusers' CFG-Cache make of a toy.
 
-In an environment of its own, with PyTorch for a CPU: ``pip install torch diffusers
-cache-dit==1.5.3``, and ``python tests/data/caches/record.py``. The toy and the arrays
-are those of the files that lie here already (`tests/parity/toy.py`), only smaller.
+In an environment of its own, with PyTorch for a CPU: ``pip install torch
+diffusers==0.42.1 cache-dit==1.5.3``, and ``python tests/data/caches/record.py``. The
+toy and the arrays are those of the files that lie here already
+(`tests/parity/toy.py`), only smaller. Of CFG-Cache, which is around the network, the
+runs lie in ``guidance/`` beside this folder; its weights of frequencies are 1.
 """
 
 # pyright: reportMissingImports=false
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import cache_dit
+import diffusers
 import numpy as np
 import torch
 from cache_dit import (
@@ -24,8 +27,10 @@ from cache_dit import (
     FoCaCalibratorConfig,
     ForwardPattern,
 )
+from diffusers.hooks import HookRegistry
+from diffusers.hooks.faster_cache import FasterCacheDenoiserHook
 
-DIMS = {"D": 12, "T": 6, "C": 4, "L": 3, "TD": 8}
+DIMS = {"D": 8, "T": 5, "C": 3, "L": 3, "TD": 8}
 LN_EPS = 1e-6
 
 # Settings, under vLLM-Omni's names where it has them; steps; guidance scale.
@@ -81,6 +86,10 @@ CASES: dict[str, tuple[dict[str, Any], int, float]] = {
         2.0,
     ),
 }
+
+
+# Steps, skip range, timestep skip range.
+GUIDED = {"default": (20, 5, (-1, 641)), "early": (16, 3, (300, 950))}
 
 
 class Block(torch.nn.Module):
@@ -228,6 +237,78 @@ def record(name: str, seed: int) -> dict[str, Any]:
     }
 
 
+class Stacked(torch.nn.Module):
+    """The toy as diffusers calls it: both branches at once, the unconditional first."""
+
+    def __init__(self, toy: Toy) -> None:
+        super().__init__()
+        self.toy, self.asked = toy, []
+
+    def forward(
+        self, *, hidden_states: torch.Tensor, timestep: torch.Tensor
+    ) -> torch.Tensor:
+        halves = hidden_states[:, 0].split(2)
+        self.asked.append(len(halves))
+        first = len(halves) - 1
+        said = [self.toy(x, timestep[0], first - i) for i, x in enumerate(halves)]
+        return torch.cat(said)[:, None]
+
+
+def record_guided(name: str, seed: int) -> dict[str, Any]:
+    """One guided generation under CFG-Cache, by Euler steps."""
+    steps, every, between = GUIDED[name]
+    weights, scale, now = drawn(seed), 2.0, [0.0]
+    stacked = Stacked(Toy({key: torch.from_numpy(x) for key, x in weights.items()}))
+    hook = FasterCacheDenoiserHook(
+        every,
+        between,
+        "BCHW",
+        False,
+        ["hidden_states", "timestep"],
+        lambda: now[0],
+        lambda module: 1.0,
+        lambda module: 1.0,
+    )
+    HookRegistry.check_if_exists_or_initialize(stacked).register_hook(hook, "cfg")
+    grid = np.linspace(1, 0, steps + 1)
+    sigma = (3 * grid / (1 + 2 * grid)).astype(np.float32)
+    draw = np.random.default_rng(seed + 1)
+    x = draw.normal(size=(2, DIMS["T"], DIMS["C"])).astype(np.float32)
+    samples, velocities = [torch.from_numpy(x)], []
+    with torch.no_grad():
+        for i in range(steps):
+            now[0] = int(sigma[i] * np.float32(1000))
+            t = torch.tensor(sigma[i] * np.float32(1000)).repeat(4)
+            both = torch.cat([samples[-1]] * 2)[:, None]
+            said = stacked(hidden_states=both, timestep=t)[:, 0]
+            other, first = said.split(2)
+            v = other + scale * (first - other)
+            velocities.append(v)
+            samples.append(samples[-1] + float(sigma[i + 1] - sigma[i]) * v)
+    config = {
+        "impl": "cfgcache",
+        "case": name,
+        "via": f"diffusers {diffusers.__version__}",
+        "N": steps,
+        "B": 2,
+        "unconditional_batch_skip_range": every,
+        "unconditional_batch_timestep_skip_range": between,
+        "seed": seed,
+        "dims": DIMS,
+        "ln_eps": LN_EPS,
+        "cfg_scale": scale,
+    }
+    computed = np.array([[True, asked == 2] for asked in stacked.asked])
+    return {
+        "config": json.dumps(config),
+        "sigma": sigma,
+        **{f"weights/{key}": w for key, w in weights.items()},
+        "x": np.stack(samples),
+        "velocity": np.stack(velocities),
+        "computed": computed,
+    }
+
+
 def main() -> None:
     """Writes a file for each case."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -236,6 +317,12 @@ def main() -> None:
     for seed, name in enumerate(CASES):
         arrays = record(name, 100 + seed)
         np.savez_compressed(folder / f"dbcache_{name}.npz", **arrays)
+        print(name, arrays["computed"].astype(int).tolist())
+    beside = folder.parent / "guidance"
+    beside.mkdir(exist_ok=True)
+    for seed, name in enumerate(GUIDED):
+        arrays = record_guided(name, 200 + seed)
+        np.savez_compressed(beside / f"cfgcache_{name}.npz", **arrays)
         print(name, arrays["computed"].astype(int).tolist())
 
 
