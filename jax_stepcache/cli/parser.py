@@ -45,6 +45,8 @@ THRESHOLDS = (
     "first_block_cache",
     "mag_cache",
     "sea_cache",
+    "easy_cache",
+    "di_cache",
     "step_cache",
 )
 

@@ -11,6 +11,7 @@ from jax_stepcache.policy.gates.combinators import (
     MaxSkips,
     WarmUp,
 )
+from jax_stepcache.policy.gates.every import Every
 from jax_stepcache.policy.gates.magnitude import Magnitude
 from jax_stepcache.policy.gates.mask import Mask
 from jax_stepcache.policy.gates.tiers import Tiers, TiersState
@@ -19,6 +20,7 @@ __all__ = [
     "Accumulate",
     "Always",
     "Below",
+    "Every",
     "ForcedSteps",
     "Gate",
     "LastStep",
