@@ -104,7 +104,9 @@ class Sums:
             tensor: see `changes`.
         """
         name, recipe = place.weight, self._plan[place.weight]
-        where = recipe.place(place.source) if recipe.stacked else ()
+        where: tuple[int, ...] = ()
+        if recipe.stacked:
+            where = recipe.place(place.source)
         weight = self.weights[name]
         if not is_apart(weight):
             self.weights[name] = self._sum((name, None), weight, where, tensor, recipe)
