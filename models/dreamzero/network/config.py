@@ -10,7 +10,7 @@ import numpy as np
 
 from jax_stepcache.errors import unknown_name
 
-from ...layers.attention import KERNELS
+from ...layers.attention import check_kernel
 from ...sizes.counts import DTYPES, require_count
 
 _MODEL_TYPES = ("t2v", "i2v", "ti2v")
@@ -149,8 +149,7 @@ class DreamZeroConfig:
             raise ValueError(
                 f"dtype must be float32, bfloat16, float16 or float64, got {self.dtype}"
             )
-
-        self._check_attention()
+        check_kernel(self.attention, self.dtype)
 
     @property
     def head_dim(self) -> int:
@@ -204,11 +203,3 @@ class DreamZeroConfig:
         if given.get("model_type") == "t2v":
             given.setdefault("image_dim", None)
         return cls(**given)
-
-    def _check_attention(self) -> None:
-        if self.attention is not None and self.attention not in KERNELS:
-            raise ValueError(unknown_name("attention", self.attention, KERNELS))
-        if self.attention == "cudnn" and self.dtype not in ("bfloat16", "float16"):
-            raise ValueError(
-                f"attention 'cudnn' needs dtype bfloat16 or float16, got {self.dtype}"
-            )
