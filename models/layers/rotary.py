@@ -55,3 +55,35 @@ def axis_angles(positions: np.ndarray, channels: int) -> np.ndarray:
     frequency = _THETA ** (-np.arange(0, channels, 2, dtype=np.float64) / channels)
     angles = np.outer(positions.astype(np.float64), frequency)
     return np.remainder(angles, 2 * np.pi).astype(np.float32)
+
+
+def grid_angles(frame: jax.Array, rows: int, cols: int, head_dim: int) -> jax.Array:
+    """Angles of a video's tokens, frame-major.
+
+    A head's channels are divided among frame, row and column, see `frame_channels`.
+
+    Args:
+        frame: (B, frames, channels of a frame / 2) angles of the frames' positions.
+        rows: tokens down a frame, at positions from 0.
+        cols: tokens across.
+        head_dim: channels of a head.
+
+    Returns:
+        (B, frames * rows * cols, head_dim / 2) float32, radians.
+    """
+    batch, frames, _ = frame.shape
+    side = (head_dim - frame_channels(head_dim)) // 2
+    parts = (
+        frame[:, :, None, None],
+        jnp.asarray(axis_angles(np.arange(rows), side))[None, None, :, None],
+        jnp.asarray(axis_angles(np.arange(cols), side))[None, None, None, :],
+    )
+    shape = (batch, frames, rows, cols)
+    parts = [jnp.broadcast_to(part, (*shape, part.shape[-1])) for part in parts]
+    angles = jnp.concatenate(parts, axis=-1)
+    return angles.reshape(batch, frames * rows * cols, head_dim // 2)
+
+
+def frame_channels(head_dim: int) -> int:
+    """How many of a head's channels carry the position of the frame."""
+    return head_dim - 4 * (head_dim // 6)

@@ -10,6 +10,7 @@ from typing import Any
 from jax_stepcache.errors import unknown_name
 
 from ..layers.attention import check_kernel
+from ..layers.video_sizes import VideoSizes
 from ..sizes.counts import DTYPES, require_count
 from ..sizes.options import require_known
 
@@ -119,6 +120,26 @@ class WanConfig:
     def condition_channels(self) -> int:
         """Channels of mask and condition beside the latent's; 0 without them."""
         return self.in_channels - self.out_channels
+
+    @property
+    def video(self) -> VideoSizes:
+        """The sizes of what the transformer shares with others of videos."""
+        return VideoSizes(
+            dim=self.dim,
+            ffn_dim=self.ffn_dim,
+            num_heads=self.num_attention_heads,
+            num_layers=self.num_layers,
+            in_channels=self.in_channels,
+            out_channels=self.out_channels,
+            patch_size=self.patch_size,
+            text_dim=self.text_dim,
+            freq_dim=self.freq_dim,
+            image_dim=self.image_dim,
+            image_positions=self.pos_embed_seq_len,
+            eps=self.eps,
+            dtype=self.dtype,
+            attention=self.attention,
+        )
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> WanConfig:

@@ -9,6 +9,6 @@ image_dim); ``head.modulation`` (2, D) and ``head.proj``; and of a block
 ``blocks.modulation`` (6, D), ``blocks.self_attn.{q,k,v,o}``,
 ``blocks.self_attn.{norm_q,norm_k}.scale``, ``blocks.norm3`` (``scale``, ``bias``),
 ``blocks.cross_attn.{q,o}``, ``blocks.cross_attn.norm_q.scale``,
-``blocks.cross_attn.{text,image}.{k,v}``, ``blocks.cross_attn.{text,image}.norm_k.scale``
+``blocks.cross_attn.{text,image}.{k,v}``, ``blocks.cross_attn.{text,image}.norm_k``
 and ``blocks.ffn.layer1/layer2``. They are those that DreamZero's have.
 """
