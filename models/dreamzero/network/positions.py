@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...layers.rotary import axis_angles, frame_channels, grid_angles
+from ...layers.rotary import axis_angles, frame_channels, over_grid, side_channels
 from .config import DreamZeroConfig
 
 MAX_FRAMES = 1024
@@ -20,7 +20,7 @@ MAX_FRAMES = 1024
 def video_angles(
     config: DreamZeroConfig, start_frame: jax.Array, grid: tuple[int, int, int]
 ) -> jax.Array:
-    """Angles of video tokens, see `grid_angles`.
+    """Angles of video tokens, frame-major.
 
     Args:
         config: gives the head's channels.
@@ -31,10 +31,13 @@ def video_angles(
         (B or 1, tokens, head_dim / 2) float32, radians.
     """
     frames, rows, cols = grid
-    channels = frame_channels(config.head_dim)
-    time = jnp.asarray(axis_angles(np.arange(MAX_FRAMES), channels))
+    time = jnp.asarray(
+        axis_angles(np.arange(MAX_FRAMES), frame_channels(config.head_dim))
+    )
     frame = start_frame[:, None] + jnp.arange(frames, dtype=jnp.int32)[None]
-    return grid_angles(jnp.take(time, frame, axis=0), rows, cols, config.head_dim)
+    side = side_channels(config.head_dim)
+    row, col = (jnp.asarray(axis_angles(np.arange(n), side)) for n in (rows, cols))
+    return over_grid(jnp.take(time, frame, axis=0), row, col)
 
 
 def register_angles(config: DreamZeroConfig, start_frame: jax.Array) -> jax.Array:
