@@ -7,6 +7,7 @@ what it remembers of the frames before, and `denoise` the function a sampler cal
 from typing import Any
 
 from ..layers.attention import KeysValues
+from ..layers.prompt_attention import Context
 from .checkpoint.name_map import import_state_dict, state_dict_shapes
 from .checkpoint.released import named_model, open_checkpoint, with_dtype
 from .control.pipeline import LatentPipeline
@@ -19,7 +20,6 @@ from .model import (
     model_from_config,
     weights_struct,
 )
-from .network.attention import Context
 from .network.config import DreamZeroConfig
 from .network.kv_cache import KVCache
 from .network.logical_axes import weight_axes
