@@ -92,7 +92,8 @@ class SlotsWithin:
             some, read = hidden, context
             if index is not None and axes is not None:
                 some = jax.tree.map(lambda x: x[index], hidden)
-                read = take_rows(context, axes, index)
+                own = take_rows(context.own, axes, index)
+                read = context._replace(own=own)
             return within.through(some, read)
 
         value = run_wanted(run, wanted, self._together(each.predicted), sizes)

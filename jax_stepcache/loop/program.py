@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.typing import ArrayLike
@@ -74,6 +74,18 @@ def forward_of(
     )
 
 
+class _Context(NamedTuple):
+    """What stages read besides, and the guidance scale of where the sampler stands.
+
+    Attributes:
+        own: the model's.
+        scale: float32[batch]; None where it is one throughout.
+    """
+
+    own: Any
+    scale: jax.Array | None
+
+
 def guided_forward(
     model: Any,
     weights: Any,
@@ -106,6 +118,8 @@ def guided_forward(
         # the last bit.
         return jax.lax.optimization_barrier(timesteps(where))
 
+    vary = None if scale is None else getattr(model, "guidance_at", None)
+
     def network(x: Any, where: Any) -> Any:
         t = told(where)
 
@@ -114,25 +128,30 @@ def guided_forward(
                 return model.denoise(_anew(weights), x, t=t, condition=condition)
 
         if scale is not None:
-            return guide(ask, x, scale, model.guided_outputs)
+            now = scale if vary is None else vary(scale, t, condition)
+            return guide(ask, x, now, model.guided_outputs)
         return ask(x)
 
     def embed(x: Any, where: Any) -> Any:
         x = x if scale is None else stack_branches(x, x)
+        t = told(where)
         with naming_rows(model, x, condition):
-            return pair(model.embed(_anew(weights), x, told(where), condition))
+            hidden, context = pair(model.embed(_anew(weights), x, t, condition))
+        now = None if vary is None else vary(scale, t, condition)
+        return hidden, _Context(context, now)
 
-    def head(hidden: Any, context: Any) -> Any:
-        said = model.head(_anew(weights), hidden, context)
+    def head(hidden: Any, context: _Context) -> Any:
+        said = model.head(_anew(weights), hidden, context.own)
         if scale is not None:
-            return mix_branches(said, scale, model.guided_outputs)
+            now = scale if vary is None else context.scale
+            return mix_branches(said, now, model.guided_outputs)
         return said
 
-    def blocks(hidden: Any, context: Any, start: int, stop: int) -> Any:
-        return model.blocks(_anew(weights), hidden, context, start, stop)
+    def blocks(hidden: Any, context: _Context, start: int, stop: int) -> Any:
+        return model.blocks(_anew(weights), hidden, context.own, start, stop)
 
-    def modulated(x: Any, where: Any, hidden: Any, context: Any) -> Any:
-        said = model.modulated(_anew(weights), hidden, context)
+    def modulated(x: Any, where: Any, hidden: Any, context: _Context) -> Any:
+        said = model.modulated(_anew(weights), hidden, context.own)
         check_modulated(said)
         if axes is None:
             return said

@@ -190,3 +190,20 @@ class Calibrated(Protocol):
             Settings by the names of `DiffusionCacheConfig`.
         """
         ...
+
+
+class GuidedByNoise(Protocol):
+    """A model whose guidance depends on the noise level; optional beside `Model`."""
+
+    def guidance_at(self, scale: jax.Array, t: Any, condition: Any) -> jax.Array:
+        """The guidance scale of each sample where it stands.
+
+        Args:
+            scale: what was asked for, float32 scalar or float32[batch].
+            t: see `Model.denoise`, of the rows of both branches.
+            condition: likewise.
+
+        Returns:
+            float32[batch].
+        """
+        ...

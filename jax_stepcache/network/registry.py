@@ -54,6 +54,7 @@ _MODULES = {
     "tabletop": "jax_stepcache.models.tabletop",
     "dreamzero": "jax_stepcache.models.dreamzero",
     "dit": "jax_stepcache.models.dit",
+    "wan": "jax_stepcache.models.wan",
     "wan_vae": "jax_stepcache.models.wan_vae",
     "umt5": "jax_stepcache.models.umt5",
     "clip_vision": "jax_stepcache.models.clip_vision",
