@@ -56,11 +56,12 @@ def video_table(sizes: VideoSizes) -> Table:
             "v": linear(f"{block}.cross_attn.v_img"),
             "norm_k": rms_norm(f"{block}.cross_attn.norm_k_img"),
         }
-        table["img_emb"] = {
+        embedding: Table = {
             "norm_in": norm("img_emb.proj.0"),
             "mlp": mlp("img_emb.proj", "1", "3"),
             "norm_out": norm("img_emb.proj.4"),
         }
-    if sizes.image_positions is not None:
-        table["img_emb"]["pos_embed"] = only("img_emb.emb_pos")
+        if sizes.image_positions is not None:
+            embedding["pos_embed"] = only("img_emb.emb_pos")
+        table["img_emb"] = embedding
     return table

@@ -4,6 +4,15 @@
 that were released.
 """
 
+from ..checkpoints.lora import keep_lora, merge_lora
+from .checkpoint.name_map import import_state_dict, state_dict_shapes
+from .checkpoint.released import (
+    named_model,
+    open_checkpoint,
+    open_part,
+    tensor_plans,
+)
+from .describe import describe, memory
 from .model import (
     WanModel,
     axis_sizes,
@@ -29,9 +38,19 @@ __all__ = [
     "axis_sizes",
     "bind",
     "config_of",
+    "describe",
+    "import_state_dict",
     "init_weights",
+    "keep_lora",
+    "memory",
+    "merge_lora",
     "model_from_config",
     "model_of",
+    "named_model",
+    "open_checkpoint",
+    "open_part",
+    "state_dict_shapes",
+    "tensor_plans",
     "weight_axes",
     "weight_shapes",
     "weights_struct",

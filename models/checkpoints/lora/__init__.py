@@ -2,7 +2,8 @@
 
 `keys` knows how files call things, `file` reads one, `fitting` finds the weights that
 are meant, `merging` and `beside` apply it. A model's package offers
-`tensor_plans(model)`, the tables of its checkpoints' names; that is all it takes.
+`tensor_plans(model, component)`, the tables of its checkpoints' names; that is all it
+takes.
 
 Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models".
 """

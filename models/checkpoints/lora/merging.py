@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -41,8 +41,8 @@ def merge_lora(
         path: the file, or a folder as PEFT and diffusers write it; of PEFT's and
             diffusers' key style, the original's, ComfyUI's or kohya's.
         scale: how much of it.
-        component: for a file with something for both transformers of a pipeline:
-            ``"transformer"`` or ``"transformer_2"``.
+        component: of a pipeline with two transformers the one that is changed, be the
+            file for both or for one: ``"transformer"`` or ``"transformer_2"``.
         strict: whether changes of parts that the model has not are an error; otherwise
             they are passed over, with a warning.
         consume: whether each weight that is changed is deleted once the new one is
@@ -104,9 +104,7 @@ class Sums:
             tensor: see `changes`.
         """
         name, recipe = place.weight, self._plan[place.weight]
-        where: tuple[int, ...] = ()
-        if recipe.stacked:
-            where = recipe.place(place.source)
+        where = list(recipe.place(place.source)) if recipe.stacked else []
         weight = self.weights[name]
         if not is_apart(weight):
             self.weights[name] = self._sum((name, None), weight, where, tensor, recipe)
@@ -120,13 +118,13 @@ class Sums:
         self,
         key: tuple[str, int | None],
         array: Any,
-        where: tuple[int, ...],
+        where: Sequence[int],
         tensor: dict[str, np.ndarray],
         recipe: Recipe,
     ) -> jax.Array:
         sharding = getattr(array, "sharding", None)
         add = _add_in_place if key in self._own else _add
-        made = add(array, where, tensor, recipe.source_shape, recipe.convert)
+        made = add(array, tuple(where), tensor, recipe.source_shape, recipe.convert)
         made = made if sharding is None else jax.device_put(made, sharding)
         if self._consume and key not in self._own and isinstance(array, jax.Array):
             jax.block_until_ready(made)
@@ -155,7 +153,7 @@ def opened(
     if plans is None:
         raise TypeError(f"{params.model.name} takes no LoRA: it offers no tensor_plans")
     lora = LoraFile(path, component)
-    plans = plans(params.model)
+    plans = plans(params.model, component)
     return lora, fit(lora, plans, strict=strict), dict(plans[0])
 
 

@@ -12,6 +12,7 @@ from ...checkpoints.name_map import assembled, recipes, source_shapes
 from ...checkpoints.tensors import Table, only
 from ...checkpoints.video_table import video_table
 from ...sizes.parameters import Weights
+from ..model import DreamZeroModel
 from ..network.config import DreamZeroConfig
 from ..network.parameters import misfits, weight_shapes
 
@@ -62,6 +63,20 @@ def plan(config: DreamZeroConfig, prefix: str = "") -> dict[str, Recipe]:
         A recipe for each weight, by name, with dots.
     """
     return recipes(_table(config), weight_shapes(config), prefix)
+
+
+def tensor_plans(model: DreamZeroModel, component: str) -> tuple[dict[str, Recipe]]:
+    """How tensors become weights, for LoRA; there is one way of naming them.
+
+    Args:
+        model: the model.
+        component: looked at nowhere, for there is one transformer.
+
+    Returns:
+        The plan.
+    """
+    del component
+    return (plan(model.dit),)
 
 
 def import_state_dict(

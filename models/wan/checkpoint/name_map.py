@@ -89,10 +89,9 @@ def _renamed(table: Table, name: Callable[[str], str]) -> Table:
 
     def of(value: Any) -> Any:
         if isinstance(value, Tensor):
-            one = isinstance(value.source, str)
-            sources = (value.source,) if one else value.source
-            renamed = tuple(name(source) for source in sources)
-            return replace(value, source=renamed[0] if one else renamed)
+            if isinstance(value.source, str):
+                return replace(value, source=name(value.source))
+            return replace(value, source=tuple(map(name, value.source)))
         return _renamed(value, name)
 
     return {key: of(value) for key, value in table.items()}

@@ -60,7 +60,7 @@ def file_of(path, naming, style, pairs, alpha=None, metadata=None, more=None):
 
 def by_hand(params, naming, sums):
     """Weights with sums added in NumPy, by the tensors' names."""
-    plan = dict(zip(NAMINGS, tensor_plans(params.model), strict=True))[naming]
+    plan = dict(zip(NAMINGS, tensor_plans(params.model, None), strict=True))[naming]
     weights = {n: np.array(x) for n, x in flat(params.weights).items()}
     for name, recipe in plan.items():
         for i, source in enumerate(recipe.sources):

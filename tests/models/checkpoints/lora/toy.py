@@ -71,13 +71,13 @@ def _table(naming):
     }
 
 
-def tensor_plans(model):
+def tensor_plans(model, component):
     shapes = PARAMETERS.shapes(model)
     return tuple(recipes(_table(naming), shapes) for naming in NAMINGS)
 
 
 def shapes_of(naming, model=None):
-    plans = dict(zip(NAMINGS, tensor_plans(model or Toy()), strict=True))
+    plans = dict(zip(NAMINGS, tensor_plans(model or Toy(), None), strict=True))
     return source_shapes(plans[naming])
 
 
