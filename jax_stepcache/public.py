@@ -129,6 +129,10 @@ from jax_stepcache.solvers import (
     get_solver,
 )
 from jax_stepcache.solvers.ays import ays_schedule
+from jax_stepcache.solvers.diffusers_flow import (
+    diffusers_euler_schedule,
+    diffusers_unipc_schedule,
+)
 from jax_stepcache.solvers.schedule import Schedule, explicit_schedule, flow_schedule
 from jax_stepcache.solvers.spacings import (
     beta_schedule,
@@ -234,6 +238,8 @@ __all__ = [
     "compose",
     "db_cache",
     "denoise",
+    "diffusers_euler_schedule",
+    "diffusers_unipc_schedule",
     "explicit_schedule",
     "exponential_schedule",
     "first_block_cache",

@@ -26,7 +26,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_forward_is_the_originals(file: Path) -> None:
-    """The velocity, and what lies on the way to it, are diffusers' and the original's."""
+    """The velocity, and what lies on the way to it, are the originals'."""
     arrays, settings = recorded.load(file)
     config, weights = recorded.network(file.parent, settings["model"])
     image = arrays.get("in/encoder_hidden_states_image")

@@ -16,6 +16,7 @@ from jax_stepcache.meshes.varying import cond
 
 from ...layers.prompt_attention import Context
 from ...sizes.parameters import Weights
+from ..conditioning import with_first
 from ..sizes import WanConfig
 from .parameters import bind
 from .transformer import Grid, Timed, WanTransformer, grid_of
@@ -114,8 +115,7 @@ def entering(sample: jax.Array, condition: WanCondition) -> jax.Array:
     """What the transformer is shown of a noisy latent (B, C, f, H, W)."""
     shown = sample
     if condition.first is not None:
-        first = condition.first.astype(sample.dtype)
-        shown = jnp.concatenate([first, sample[:, :, 1:]], axis=2)
+        shown = with_first(sample, condition.first)
     if condition.beside is not None:
         beside = condition.beside.astype(sample.dtype)
         shown = jnp.concatenate([shown, beside], axis=1)
