@@ -52,7 +52,7 @@ def describe(model: WanModel) -> list[Row]:
         (f"tokens of {film}", _tokens(model), ""),
         ("residual that a cache inside keeps, one branch", _residual(model), "B"),
         *call_rows(flops.call),
-        ("once a prompt, one branch, each expert", flops.prompt, "FLOP"),
+        ("once a prompt, one branch", count * flops.prompt, "FLOP"),
     ]
 
 
