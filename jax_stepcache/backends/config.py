@@ -61,6 +61,17 @@ class DiffusionCacheConfig:
         disable_cache_before_step: steps that TaylorSeer computes first.
         disable_cache_after_step: the step from which it computes all, or None.
         max_order: order of TaylorSeer's series.
+        use_lite_mode: whether TaylorSeer extrapolates the network's output instead of
+            what its blocks add.
+        original: whether TeaCache and MagCache decide as the papers' own code for Wan
+            does, which differs from what vLLM-Omni and diffusers made of it.
+        use_ret_steps: of the original TeaCache, whether it looks at the projected time
+            embedding and computes the first five steps, rather than first and last.
+        mag_split_step: of the original MagCache for two experts, how many steps the
+            high-noise one has; None for one transformer.
+        high: for a model of two experts, settings of the high-noise one by name, over
+            those that both have.
+        low: likewise, of the low-noise one.
         forecast: what skipped steps use; None for the backend's own (``"hold"``, or
             what was tuned).
         signal_output: output that StepCache compares and SeaCache looks at; None for
@@ -113,6 +124,12 @@ class DiffusionCacheConfig:
     disable_cache_before_step: int = 3
     disable_cache_after_step: int | None = None
     max_order: int = 1
+    use_lite_mode: bool = False
+    original: bool = False
+    use_ret_steps: bool = False
+    mag_split_step: int | None = None
+    high: Mapping[str, Any] | None = None
+    low: Mapping[str, Any] | None = None
 
     forecast: Any = None
     signal_output: str | None = None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from jax_stepcache.backends.base import CacheBackend, check_pipeline
+from jax_stepcache.backends.config import DiffusionCacheConfig
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.network.stages import check_stages
+from jax_stepcache.policy.named.switching import switching
 from jax_stepcache.policy.policy import Policy
 
 
@@ -23,9 +26,33 @@ class InsideBackend(CacheBackend):
                 parts.
         """
         check_stages(model, None)
-        policy = self._composed(model, num_inference_steps)
+        boundary = getattr(model, "experts_meet_at", None)
+        each = (self.config.high, self.config.low)
+        if boundary is None and each != (None, None):
+            raise ValueError(
+                "cache_config's 'high' and 'low' are for the experts of a model that "
+                f"has two; {model.name} has one network"
+            )
+        if boundary is None or self._serves_both():
+            policy = self._composed(model, num_inference_steps)
+        else:
+            above, below = (
+                self._with(own)._composed(model, num_inference_steps) for own in each
+            )
+            policy = switching(above, below, boundary)
         check_policy(policy, model)
         return policy
+
+    def _serves_both(self) -> bool:
+        """Whether one state goes on from one expert to the other."""
+        return False
+
+    def _with(self, own: Mapping[str, Any] | None) -> InsideBackend:
+        """The backend with some settings of its own."""
+        if not own:
+            return self
+        DiffusionCacheConfig.from_dict(own)  # which checks the names
+        return type(self)(replace(self.config, **own))
 
     @abstractmethod
     def _composed(self, model: Model, num_steps: int) -> Policy:

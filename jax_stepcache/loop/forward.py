@@ -85,6 +85,7 @@ class Within:
         span: those that may be skipped.
         branches: guidance branches, 1 or 2.
         sigma: picks, of the sigmas of all outputs, that which forecasts go by.
+        times: ``(hidden, context) -> arrays by name``, or None.
     """
 
     embed: Callable[[Any, jax.Array], tuple[Any, Any]]
@@ -95,6 +96,7 @@ class Within:
     span: Span
     branches: int
     sigma: Callable[[Any], jax.Array]
+    times: Callable[[Any, Any], Any] | None = None
 
     def init(self, policy: Policy, view: View, num_steps: int) -> Any:
         """See `Forward.init`; the blocks are traced for shapes."""
@@ -155,6 +157,7 @@ class Within:
             else self.modulated(view.sample, view.step, start, context),
             sigma=self.sigma(view.sigma),
             branches=jnp.asarray(self.branches, jnp.int32),
+            times=None if self.times is None else self.times(start, context),
         )
         dtypes = tuple(x.dtype for x in jax.tree.leaves(leaving))
         return Entered(view._replace(inside=inside), hidden, context, dtypes)

@@ -160,6 +160,9 @@ def guided_forward(
         found = stage_rows(model, weights, x, timesteps(where), condition, axes)
         return rows_first(said, found.modulated, jax.tree.leaves(x)[0].shape[0])
 
+    def times(hidden: Any, context: _Context) -> Any:
+        return model.times(_anew(weights), hidden, context.own)
+
     if span is None:
         return network
     look = getattr(model, "modulated", None)
@@ -172,6 +175,7 @@ def guided_forward(
         span=span,
         branches=1 if scale is None else 2,
         sigma=functools.partial(_seen_sigma, model.signal_output),
+        times=None if getattr(model, "times", None) is None else times,
     )
 
 

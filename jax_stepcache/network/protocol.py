@@ -207,3 +207,15 @@ class GuidedByNoise(Protocol):
             float32[batch].
         """
         ...
+
+
+class OfExperts(Protocol):
+    """A model of two networks, one of which is asked at a step; optional likewise."""
+
+    @property
+    def experts_meet_at(self) -> float | None:
+        """The sigma from which on, upwards, the high-noise one is asked.
+
+        None where there is only one network after all.
+        """
+        ...

@@ -16,7 +16,7 @@ from jax_stepcache.policy.span import Span, get_span
 
 # What can be seen from around the whole forward, and from within it.
 _AROUND = ("velocity", "sample", "nothing")
-_WITHIN = ("blocks", "first blocks", "modulated", "sample", "nothing")
+_WITHIN = ("blocks", "first blocks", "modulated", "times", "sample", "nothing")
 
 
 @naming_arguments()

@@ -87,6 +87,11 @@ class WanModel:
         return Experts(self.transformer, self.release.experts, boundary * 1000)
 
     @property
+    def experts_meet_at(self) -> float | None:
+        """See `jax_stepcache.network.protocol.OfExperts`."""
+        return self.release.boundary_ratio
+
+    @property
     def num_blocks(self) -> int:
         """See `jax_stepcache.Stages`; so are the methods below."""
         return self.transformer.num_layers
@@ -133,6 +138,13 @@ class WanModel:
     ) -> jax.Array:
         """Block 0's modulated input, (rows, tokens, D)."""
         return stages.modulated(self.experts, weights, hidden, context)
+
+    def times(
+        self, weights: Weights, hidden: jax.Array, context: Stage
+    ) -> dict[str, jax.Array]:
+        """See `jax_stepcache.network.stages.Timed`."""
+        del weights, hidden
+        return stages.times(self.experts, context)
 
     def guidance_at(
         self, scale: jax.Array, t: jax.Array, condition: WanCondition

@@ -34,7 +34,9 @@ def test_cache_decides_as_the_original(file: Path) -> None:
     wan_run.check(loop, result, steps)
 
 
-def _options(kind: str, given: dict[str, Any], loop: wan_run.Loop) -> dict[str, Any]:
+def _options(  # noqa: PLR0911
+    kind: str, given: dict[str, Any], loop: wan_run.Loop
+) -> dict[str, Any]:
     """The library's cache and settings for the original's."""
     steps = len(loop.velocities)
     if not kind or kind.startswith("diffusers TaylorSeer, its default"):
@@ -76,7 +78,25 @@ def _options(kind: str, given: dict[str, Any], loop: wan_run.Loop) -> dict[str, 
     if kind.startswith("diffusers TaylorSeer lite"):
         del given["taylor_factors_dtype"]
         return _named("taylor_seer", {**given, "use_lite_mode": True})
-    pytest.skip(f"{kind}: {given}")
+    if kind.startswith("TeaCache4Wan2.1"):
+        given["rel_l1_thresh"] = given.pop("teacache_thresh")
+        return _named("tea_cache", {**given, "original": True})
+    if kind.startswith("MagCache4Wan2"):
+        two = len(loop.settings["models"]) > 1
+        return _named(
+            "mag_cache",
+            {
+                "original": True,
+                "mag_ratios": given["mag_ratios"],
+                "mag_threshold": given["magcache_thresh"],
+                "mag_max_skip_steps": given["K"],
+                "mag_retention_ratio": given["retention_ratio"],
+                "mag_split_step": int((loop.arrays["expert"] == 0).sum())
+                if two
+                else None,
+            },
+        )
+    raise pytest.UsageError(f"{kind!r} is no cache that is known: {given}")
 
 
 def _named(cache: str, settings: dict[str, Any]) -> dict[str, Any]:

@@ -12,13 +12,14 @@ from jax_stepcache.policy.gates.combinators import (
     WarmUp,
 )
 from jax_stepcache.policy.gates.magnitude import Magnitude
-from jax_stepcache.policy.gates.mask import Mask
+from jax_stepcache.policy.gates.mask import BranchMask, Mask
 from jax_stepcache.policy.gates.tiers import Tiers, TiersState
 
 __all__ = [
     "Accumulate",
     "Always",
     "Below",
+    "BranchMask",
     "ForcedSteps",
     "Gate",
     "LastStep",

@@ -14,12 +14,13 @@ import jax.numpy as jnp
 
 from jax_stepcache.meshes.varying import cond
 
+from ...layers.precision import at_least_float32
 from ...layers.prompt_attention import Context
 from ...sizes.parameters import Weights
 from ..conditioning import with_first
 from ..sizes import WanConfig
 from .parameters import bind
-from .transformer import Grid, Timed, WanTransformer, grid_of
+from .transformer import Grid, Timed, WanTransformer, grid_of, spans_of
 
 T = TypeVar("T")
 
@@ -203,6 +204,21 @@ def modulated(
         return transformer.modulated(tokens, stage.timed, grid)
 
     return experts.ask(weights, stage.t, run)
+
+
+def times(experts: Experts, stage: Stage) -> dict[str, jax.Array]:
+    """What the timestep becomes, each row in proportion to the tokens that have it.
+
+    Means over rows are then means over tokens.
+    """
+    rows, grid = stage.timed.embedding.shape[1], _grid(experts, stage)
+    counts = [n for count, n in spans_of(rows, grid) for _ in range(count)]
+    share = jnp.asarray(counts, jnp.float32) * (len(counts) / sum(counts))
+    embedding, modulation = (at_least_float32(x) for x in stage.timed)
+    return {
+        "embedding": embedding * share[None, :, None],
+        "projection": modulation * share[None, :, None, None],
+    }
 
 
 def _grid(experts: Experts, stage: Stage) -> Grid:
