@@ -47,8 +47,7 @@ def test_condition_is_the_originals(file: Path) -> None:
         got = latent
         shown = np.asarray(ours.with_first(noise, latent))
     else:
-        mask = ours.given_mask(noise.shape[2:], last=settings["last_image"])
-        got = ours.beside_latent(mask, latent)
+        got = ours.beside_latent(latent, 4, settings["last_image"])
         shown = np.concatenate([noise, got], axis=1)
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
     if "model_input0" in arrays:
