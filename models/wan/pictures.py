@@ -107,7 +107,9 @@ def _lanczos(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         from PIL import Image
     except ImportError as error:
         raise ImportError(_MISSING) from error
-    resized = Image.fromarray(picture).resize(size[::-1], Image.Resampling.LANCZOS)
+    rows, columns = size
+    lanczos = Image.Resampling.LANCZOS
+    resized = Image.fromarray(picture).resize((columns, rows), lanczos)
     return np.asarray(resized)
 
 

@@ -59,7 +59,11 @@ _SIZES: dict[str, Any] = {
 }
 _T2V = WanConfig(**_SIZES)
 _BESIDE = WanConfig(**_SIZES, in_channels=36)
-_IMAGE = {"in_channels": 36, "image_dim": IMAGE.dim, "added_kv_proj_dim": 48}
+_IMAGE: dict[str, Any] = {
+    "in_channels": 36,
+    "image_dim": IMAGE.dim,
+    "added_kv_proj_dim": 48,
+}
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "t2v": Kind(_T2V),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jax_stepcache.models.wan import RELEASES
-from jax_stepcache.models.wan.asked import (
+from jax_stepcache.models.wan.sizing import (
     check_guidance,
     check_pictures,
     film_size,
