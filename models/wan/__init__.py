@@ -12,7 +12,9 @@ from .checkpoint.released import (
     open_part,
     tensor_plans,
 )
+from .checkpoint.scheduler import SPACINGS, Scheduler
 from .describe import describe, memory
+from .film import WanFilm
 from .model import (
     WanModel,
     axis_sizes,
@@ -26,13 +28,20 @@ from .network.logical_axes import weight_axes
 from .network.parameters import bind, init_weights, weight_shapes
 from .network.stages import WanCondition
 from .network.transformer import WanTransformer
+from .pipeline import WanPipeline
+from .prompt import NEGATIVE_PROMPT
 from .sizes import RELEASES, WanConfig, WanRelease
 
 __all__ = [
+    "NEGATIVE_PROMPT",
     "RELEASES",
+    "SPACINGS",
+    "Scheduler",
     "WanCondition",
     "WanConfig",
+    "WanFilm",
     "WanModel",
+    "WanPipeline",
     "WanRelease",
     "WanTransformer",
     "axis_sizes",
