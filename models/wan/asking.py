@@ -12,6 +12,7 @@ import numpy as np
 
 from jax_stepcache.check import check_numbers, static_count
 from jax_stepcache.errors import brief, unknown_name
+from jax_stepcache.solvers.named_schedules import get_schedule
 from jax_stepcache.solvers.schedule import Schedule
 from jax_stepcache.solvers.strength import begun_at
 
@@ -193,22 +194,20 @@ def _schedule(
     sigmas: str | None,
     shift: float | None,
 ) -> Any:
+    count = release.num_inference_steps if steps is None else steps
+    count = static_count("num_inference_steps", count, 1)
     if schedule is not None:
-        for name, given in (
-            ("num_inference_steps", steps),
-            ("sigmas", sigmas),
-            ("shift", shift),
-        ):
+        others = {"sigmas": sigmas, "shift": shift}
+        if not isinstance(schedule, str):
+            others["num_inference_steps"] = steps
+        for name, given in others.items():
             if given is not None:
-                raise ValueError(
-                    f"schedule is given, and {name} as well; leave one out"
-                )
-        return schedule
+                raise ValueError(f"schedule and {name} are given; leave one out")
+        return get_schedule(schedule, count) if isinstance(schedule, str) else schedule
     if sigmas is not None and sigmas not in SPACINGS:
         raise ValueError(unknown_name("sigmas", sigmas, SPACINGS))
     own = scheduler if sigmas is None else scheduler._replace(spacing=sigmas)
-    count = release.num_inference_steps if steps is None else steps
-    return own.schedule(static_count("num_inference_steps", count, 1), shift)
+    return own.schedule(count, shift)
 
 
 def _original_fit(release: WanRelease) -> str:

@@ -223,7 +223,8 @@ class WanPipeline(CachedSampler):
                 either runs the network at every step; so does ``"none"``.
             cache_config: its settings; with experts ``{"high": ..., "low": ...}`` for
                 each its own.
-            schedule: see `jax_stepcache.sample`; instead of steps and shift.
+            schedule: see `jax_stepcache.sample`; instead of steps and shift, but for a
+                name, which goes with the steps.
             sigmas: which noise levels, see `SPACINGS`; the folder's unless given.
             shift: of the noise levels; the folder's unless given.
             solver: the folder's unless given.
