@@ -31,9 +31,7 @@ def write_film(path: str | os.PathLike[str], frames: np.ndarray, fps: float) -> 
         ImportError: without imageio.
         ValueError: for another ending, or what are no frames.
     """
-    file = as_path(path)
-    if file.suffix.lower() not in _KINDS:
-        raise ValueError(unknown_name("ending of a film", file.suffix, _KINDS))
+    file = _named(path)
     check_numbers("fps", fps, above=0)
     frames = np.asarray(frames)
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
@@ -42,12 +40,7 @@ def write_film(path: str | os.PathLike[str], frames: np.ndarray, fps: float) -> 
         )
     if not len(frames):
         raise ValueError("frames are none; a film has at least one")
-    try:
-        import imageio.v3 as imageio
-    except ImportError as error:
-        raise ImportError(
-            "films need imageio: pip install 'jax-stepcache[film]'"
-        ) from error
+    imageio = _imageio()
     partial = file.with_name(f".{file.stem}.partial{file.suffix}")
     try:
         if file.suffix.lower() == ".gif":
@@ -57,6 +50,41 @@ def write_film(path: str | os.PathLike[str], frames: np.ndarray, fps: float) -> 
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_film(path: str | os.PathLike[str]) -> None:
+    """Checks that a film could be written, before it is made.
+
+    Args:
+        path: the file to be.
+
+    Raises:
+        ImportError: without imageio.
+        FileNotFoundError: if there is no such folder.
+        ValueError: for an ending that is none of a film.
+    """
+    file = _named(path)
+    if not file.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(file.parent)!r} for the film")
+    _imageio()
+
+
+def _named(path: str | os.PathLike[str]) -> Path:
+    """A path with an ending of a film."""
+    file = as_path(path)
+    if file.suffix.lower() not in _KINDS:
+        raise ValueError(unknown_name("ending of a film", file.suffix, _KINDS))
+    return file
+
+
+def _imageio() -> Any:
+    try:
+        import imageio.v3 as imageio
+    except ImportError as error:
+        raise ImportError(
+            "films need imageio: pip install 'jax-stepcache[film]'"
+        ) from error
+    return imageio
 
 
 def _write_mp4(imageio: Any, path: Path, frames: np.ndarray, fps: float) -> None:

@@ -15,6 +15,7 @@ from .checkpoint.released import (
 from .checkpoint.scheduler import SPACINGS, Scheduler
 from .describe import describe, memory
 from .film import WanFilm
+from .making import make_film
 from .model import (
     WanModel,
     axis_sizes,
@@ -51,6 +52,7 @@ __all__ = [
     "import_state_dict",
     "init_weights",
     "keep_lora",
+    "make_film",
     "memory",
     "merge_lora",
     "model_from_config",

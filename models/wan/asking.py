@@ -72,21 +72,22 @@ def ask(
     scheduler: Scheduler,
     prompt: Any,
     *,
-    negative_prompt: Any,
-    image: Any,
-    last_image: Any,
-    video: Any,
-    strength: float | None,
-    size: tuple[int | None, int | None],
-    num_frames: int | None,
-    fit: str | None,
-    num_inference_steps: int | None,
-    guidance_scale: float | None,
-    guidance_scale_2: float | None,
-    seed: int,
-    schedule: Any,
-    sigmas: str | None,
-    shift: float | None,
+    negative_prompt: Any = None,
+    image: Any = None,
+    last_image: Any = None,
+    video: Any = None,
+    strength: float | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    num_frames: int | None = None,
+    fit: str | None = None,
+    num_inference_steps: int | None = None,
+    guidance_scale: float | None = None,
+    guidance_scale_2: float | None = None,
+    seed: int = 0,
+    schedule: Any = None,
+    sigmas: str | None = None,
+    shift: float | None = None,
 ) -> Asked:
     """Checks what a film is asked with; see `WanPipeline`."""
     prompts = texts(prompt, "prompt")
@@ -101,8 +102,7 @@ def ask(
         raise ValueError("strength is how much of a video is changed: give video=")
     seen = None if first is None else (first.shape[0], first.shape[1])
     seen = seen if begins is None else (begins.shape[1], begins.shape[2])
-    said = size != (None, None)
-    rows, columns = film_size(release, *size, seen)
+    rows, columns = film_size(release, height, width, seen)
     if num_frames is None and begins is not None:
         num_frames = len(begins)
     frames = release.num_frames if num_frames is None else num_frames
@@ -128,7 +128,7 @@ def ask(
         first,
         last,
         begins,
-        fit or ("stretched" if said else _original_fit(release)),
+        fit or (_original_fit(release) if height is None else "stretched"),
         high,
         low,
         levels,

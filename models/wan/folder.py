@@ -80,7 +80,7 @@ def load_folder(
     params = load_params(folder, **loading)
     if adapt is not None:
         params = adapt(params)
-    return Loaded(params, found.offloaded(offload), _scheduler(folder, model.release))
+    return Loaded(params, found.offloaded(offload), scheduler_of(folder, model.release))
 
 
 def check_encoders(encoders: FrozenEncoders, release: WanRelease) -> None:
@@ -116,8 +116,16 @@ def check_encoders(encoders: FrozenEncoders, release: WanRelease) -> None:
             raise ValueError(f"{what}: {given}; the transformer takes {taken}")
 
 
-def _scheduler(folder: Any, release: WanRelease) -> Scheduler:
-    """The folder's, or the original's."""
-    layout = layout_of(folder)
+def scheduler_of(folder: str | os.PathLike[str], release: WanRelease) -> Scheduler:
+    """What a folder samples with, or else what the original does.
+
+    Args:
+        folder: see `load_folder`.
+        release: whose shift it is where the folder says nothing.
+
+    Returns:
+        The scheduler.
+    """
+    layout = layout_of(as_path(folder, "folder"))
     found = None if layout is None else layout.scheduler
     return found or Scheduler("unipc", "original", release.shift)

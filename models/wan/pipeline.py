@@ -193,7 +193,10 @@ class WanPipeline(CachedSampler):
         sigmas: str | None = None,
         shift: float | None = None,
         solver: Any = None,
-        **options: Any,
+        budget: int | None = None,
+        forecast: Any = None,
+        decide: str = "batch",
+        progress: Any = False,
     ) -> Any:
         """Makes a film, or one for each prompt.
 
@@ -228,8 +231,10 @@ class WanPipeline(CachedSampler):
             sigmas: which noise levels, see `SPACINGS`; the folder's unless given.
             shift: of the noise levels; the folder's unless given.
             solver: the folder's unless given.
-            **options: of `jax_stepcache.sample`: ``progress``, ``forecast``,
-                ``budget``, ``decide``.
+            budget: see `jax_stepcache.sample`; so are the following.
+            forecast: likewise.
+            decide: likewise.
+            progress: likewise.
 
         Returns:
             A `WanFilm`; for a sequence of prompts a list of them.
@@ -248,7 +253,8 @@ class WanPipeline(CachedSampler):
             last_image=last_image,
             video=video,
             strength=strength,
-            size=(height, width),
+            height=height,
+            width=width,
             num_frames=num_frames,
             fit=fit,
             num_inference_steps=num_inference_steps,
@@ -261,16 +267,19 @@ class WanPipeline(CachedSampler):
         )
         own = replace(self.model, latent_size=asked.model.latent_size)
         params = Params(self.params.weights, own)
-        options |= {
+        options: dict[str, Any] = {
             "schedule": asked.schedule,
             "solver": self.scheduler.solver if solver is None else solver,
             "guidance_scale": asked.guidance_scale,
             "key": asked.keys,
+            "decide": decide,
+            "progress": progress,
         }
         run: Any = self.sampler
-        if cache is not None or cache_config is not None:
-            run, options = sample, {**options, "cache": cache}
-            options["cache_config"] = cache_config
+        said = {"cache_config": cache_config, "budget": budget, "forecast": forecast}
+        options |= {name: x for name, x in said.items() if x is not None}
+        if cache is not None:
+            run, options["cache"] = sample, cache
         fixed = getattr(run, "keywords", {})
         check_sampling(
             params, **fixed, **options, observation=asked.structs(own), noise=noise

@@ -144,7 +144,7 @@ def test_parts_that_do_not_fit_each_other():
 
 def shown_of(pipeline, **given):
     """What the transformer is shown, and what the encoders were."""
-    asked = ask(pipeline.model.release, pipeline.scheduler, "a cat", **_NOTHING | given)
+    asked = ask(pipeline.model.release, pipeline.scheduler, "a cat", **given)
     return observed(pipeline.encoders, asked), pipeline.encoders.heard
 
 
@@ -165,7 +165,7 @@ def test_pictures_are_encoded_as_they_are_asked():
 
 def test_a_film_that_begins_with_a_picture():
     """TI2V is shown its latent, of one frame, and neither mask nor features."""
-    size = {"image": PICTURE, "size": (64, 96)}
+    size = {"image": PICTURE, "height": 64, "width": 96}
     shown, heard = shown_of(pipeline_of("ti2v"), **size)
     assert heard == [("latents", (1, 3, 1, 64, 96))]
     assert shown.keys() == {"text", "negative_text", "first"}
@@ -178,7 +178,7 @@ def test_both_experts_have_their_guidance():
     release = pipeline.model.release
 
     def scales(**given):
-        asked = ask(release, pipeline.scheduler, "a cat", **{**_NOTHING, **given})
+        asked = ask(release, pipeline.scheduler, "a cat", **given)
         return asked.guidance_scale, asked.guidance_scale_2
 
     assert scales() == (4.0, 3.0)
@@ -187,22 +187,3 @@ def test_both_experts_have_their_guidance():
     assert scales(guidance_scale_2=2.0) == (4.0, 2.0)
     with pytest.raises(ValueError, match="both experts have guidance, or neither"):
         scales(guidance_scale=1.0, guidance_scale_2=2.0)
-
-
-_NOTHING = {
-    "negative_prompt": None,
-    "image": None,
-    "last_image": None,
-    "video": None,
-    "strength": None,
-    "size": (None, None),
-    "num_frames": None,
-    "fit": None,
-    "num_inference_steps": None,
-    "guidance_scale": None,
-    "guidance_scale_2": None,
-    "seed": 0,
-    "schedule": None,
-    "sigmas": None,
-    "shift": None,
-}
