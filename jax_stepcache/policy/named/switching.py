@@ -75,7 +75,8 @@ class Switching:
         starts = below & (state.start < 0)
         start = jnp.where(starts, view.step, state.start)
         # Made of nothing, so it takes no memory beside the running one.
-        fresh = self.below.init(view, state.num_steps - start)
+        left: Any = state.num_steps - start
+        fresh = self.below.init(view, left)
         now = chosen(starts, fresh, state.now)
         state = state._replace(now=now, start=start)
         decision = self._policy(state).decide(now, self._local(state, view))
