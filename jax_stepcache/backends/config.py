@@ -64,7 +64,8 @@ class DiffusionCacheConfig:
         use_lite_mode: whether TaylorSeer extrapolates the network's output instead of
             what its blocks add.
         original: whether TeaCache and MagCache decide as the papers' own code for Wan
-            does, which differs from what vLLM-Omni and diffusers made of it.
+            does, which differs from what vLLM-Omni and diffusers made of it; None for
+            the model's choice, else not.
         use_ret_steps: of the original TeaCache, whether it looks at the projected time
             embedding and computes the first five steps, rather than first and last.
         mag_split_step: of the original MagCache for two experts, how many steps the
@@ -125,7 +126,7 @@ class DiffusionCacheConfig:
     disable_cache_after_step: int | None = None
     max_order: int = 1
     use_lite_mode: bool = False
-    original: bool = False
+    original: bool | None = None
     use_ret_steps: bool = False
     mag_split_step: int | None = None
     high: Mapping[str, Any] | None = None

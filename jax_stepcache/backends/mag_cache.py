@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jax_stepcache.backends.inside import InsideBackend, calibrated
+from jax_stepcache.backends.inside import InsideBackend, as_original, calibrated
 from jax_stepcache.check import check_flag, check_numbers
 from jax_stepcache.errors import warn
 from jax_stepcache.network.protocol import Model
@@ -26,7 +26,7 @@ class MagCacheBackend(InsideBackend):
         check_flag("mag_calibrate", c.mag_calibrate)
         if c.mag_calibrate:
             return magnitude_calibration()
-        if c.original:
+        if as_original(c, calibrated(model, "mag_cache", num_steps)):
             return self._original(model, num_steps)
         ratios = c.mag_ratios
         if ratios is None:
@@ -56,8 +56,8 @@ class MagCacheBackend(InsideBackend):
             forecast=self._forecast(),
         )
 
-    def _serves_both(self) -> bool:
-        return bool(self.config.original)
+    def _serves_both(self, model: Model) -> bool:
+        return as_original(self.config, calibrated(model, "mag_cache", 1))
 
     def _original(self, model: Model, num_steps: int) -> Policy:
         c = self.config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jax_stepcache.backends.inside import InsideBackend, calibrated
+from jax_stepcache.backends.inside import InsideBackend, as_original, calibrated
 from jax_stepcache.check import check_flag
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.named import tea_cache
@@ -20,9 +20,9 @@ class TeaCacheBackend(InsideBackend):
     """
 
     def _composed(self, model: Model, num_steps: int) -> Policy:
-        if self.config.original:
-            return self._original(model, num_steps)
         config, found = self.config, calibrated(model, "tea_cache", num_steps)
+        if as_original(config, found):
+            return self._original(model, num_steps)
         threshold, coefficients = config.rel_l1_thresh, config.coefficients
         if threshold is None:
             threshold = found.get("rel_l1_thresh", 0.2)

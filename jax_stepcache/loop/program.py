@@ -143,7 +143,7 @@ def guided_forward(
     def head(hidden: Any, context: _Context) -> Any:
         said = model.head(_anew(weights), hidden, context.own)
         if scale is not None:
-            now = scale if vary is None else context.scale
+            now = scale if context.scale is None else context.scale
             return mix_branches(said, now, model.guided_outputs)
         return said
 

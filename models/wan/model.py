@@ -18,6 +18,7 @@ from ..layers.prompt_attention import Context
 from ..layers.video_axes import constrained
 from ..observations import named
 from ..sizes.parameters import Weights
+from .calibrated import calibrated
 from .network import stages
 from .network.parameters import bind, weight_shapes
 from .network.stages import Experts, Stage, WanCondition
@@ -246,6 +247,11 @@ class WanModel:
             f"{self.name} has no tuned schedule of {budget} model calls; use "
             "cache='static' with a steps_mask of your own"
         )
+
+    def calibrated(self, backend: str, num_steps: int) -> dict[str, Any]:
+        """See `jax_stepcache.network.protocol.Calibrated`."""
+        del num_steps
+        return calibrated(self.release, backend)
 
     def _contexts(
         self, weights: Weights, text: jax.Array, image: jax.Array | None

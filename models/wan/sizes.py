@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -206,6 +206,7 @@ class WanRelease:
         size: pixel (height, width).
         num_frames: pixel frames, one more than a multiple of the stride.
         fps: frames a second of the film.
+        name: what it is called in `RELEASES`; empty for any other.
     """
 
     transformer: WanConfig
@@ -219,6 +220,7 @@ class WanRelease:
     size: tuple[int, int] = (720, 1280)
     num_frames: int = 81
     fps: int = 16
+    name: str = ""
 
     def __post_init__(self) -> None:
         """Checks that the parts fit each other.
@@ -246,68 +248,70 @@ _I2V_14B = WanConfig(
     in_channels=36, image_dim=1280, added_kv_proj_dim=5120, dtype="bfloat16"
 )
 
+_RELEASES = {
+    "wan2.1-t2v-1.3b": WanRelease(
+        WanConfig(
+            num_attention_heads=12, ffn_dim=8960, num_layers=30, dtype="bfloat16"
+        ),
+        "t2v",
+        shift=5.0,
+        size=(480, 832),
+    ),
+    "wan2.1-t2v-14b": WanRelease(_T2V_14B, "t2v", shift=5.0),
+    "wan2.1-i2v-14b-480p": WanRelease(
+        _I2V_14B, "i2v", shift=3.0, num_inference_steps=40, size=(480, 832)
+    ),
+    "wan2.1-i2v-14b-720p": WanRelease(
+        _I2V_14B, "i2v", shift=5.0, num_inference_steps=40
+    ),
+    "wan2.1-flf2v-14b": WanRelease(
+        WanConfig(
+            in_channels=36,
+            image_dim=1280,
+            added_kv_proj_dim=5120,
+            pos_embed_seq_len=514,
+            dtype="bfloat16",
+        ),
+        "flf2v",
+        shift=16.0,
+    ),
+    "wan2.2-ti2v-5b": WanRelease(
+        WanConfig(
+            num_attention_heads=24,
+            in_channels=48,
+            out_channels=48,
+            ffn_dim=14336,
+            num_layers=30,
+            dtype="bfloat16",
+        ),
+        "ti2v",
+        shift=5.0,
+        stride=(4, 16, 16),
+        size=(704, 1280),
+        num_frames=121,
+        fps=24,
+    ),
+    "wan2.2-t2v-a14b": WanRelease(
+        _T2V_14B,
+        "t2v",
+        shift=12.0,
+        guidance_scale=4.0,
+        num_inference_steps=40,
+        guidance_scale_2=3.0,
+        boundary_ratio=0.875,
+    ),
+    "wan2.2-i2v-a14b": WanRelease(
+        WanConfig(in_channels=36, dtype="bfloat16"),
+        "i2v",
+        shift=5.0,
+        guidance_scale=3.5,
+        num_inference_steps=40,
+        guidance_scale_2=3.5,
+        boundary_ratio=0.9,
+    ),
+}
+
 RELEASES: Mapping[str, WanRelease] = MappingProxyType(
-    {
-        "wan2.1-t2v-1.3b": WanRelease(
-            WanConfig(
-                num_attention_heads=12, ffn_dim=8960, num_layers=30, dtype="bfloat16"
-            ),
-            "t2v",
-            shift=5.0,
-            size=(480, 832),
-        ),
-        "wan2.1-t2v-14b": WanRelease(_T2V_14B, "t2v", shift=5.0),
-        "wan2.1-i2v-14b-480p": WanRelease(
-            _I2V_14B, "i2v", shift=3.0, num_inference_steps=40, size=(480, 832)
-        ),
-        "wan2.1-i2v-14b-720p": WanRelease(
-            _I2V_14B, "i2v", shift=5.0, num_inference_steps=40
-        ),
-        "wan2.1-flf2v-14b": WanRelease(
-            WanConfig(
-                in_channels=36,
-                image_dim=1280,
-                added_kv_proj_dim=5120,
-                pos_embed_seq_len=514,
-                dtype="bfloat16",
-            ),
-            "flf2v",
-            shift=16.0,
-        ),
-        "wan2.2-ti2v-5b": WanRelease(
-            WanConfig(
-                num_attention_heads=24,
-                in_channels=48,
-                out_channels=48,
-                ffn_dim=14336,
-                num_layers=30,
-                dtype="bfloat16",
-            ),
-            "ti2v",
-            shift=5.0,
-            stride=(4, 16, 16),
-            size=(704, 1280),
-            num_frames=121,
-            fps=24,
-        ),
-        "wan2.2-t2v-a14b": WanRelease(
-            _T2V_14B,
-            "t2v",
-            shift=12.0,
-            guidance_scale=4.0,
-            num_inference_steps=40,
-            guidance_scale_2=3.0,
-            boundary_ratio=0.875,
-        ),
-        "wan2.2-i2v-a14b": WanRelease(
-            WanConfig(in_channels=36, dtype="bfloat16"),
-            "i2v",
-            shift=5.0,
-            guidance_scale=3.5,
-            num_inference_steps=40,
-            guidance_scale_2=3.5,
-            boundary_ratio=0.9,
-        ),
-    }
+    {name: replace(release, name=name) for name, release in _RELEASES.items()}
 )
 """The released sizes by name, with the originals' defaults."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
@@ -107,7 +108,7 @@ class BranchMask:
         mask = on_host(self.mask)
         if mask is None or mask.ndim != 2:
             return []
-        steps = steps_of(mask.all(axis=0), num_steps)
+        steps = steps_of(np.asarray(mask.all(axis=0)), num_steps)
         return [Certain(steps, "the schedule runs both branches at all of them")]
 
     def record(self, state: tuple[()]) -> tuple[()]:

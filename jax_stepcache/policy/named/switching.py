@@ -37,9 +37,9 @@ class SwitchingState(NamedTuple):
 class Switching:
     """A policy that gives way to another, which starts clean, below a noise level.
 
-    What one expert computed says nothing of the other, so nothing is kept, and the
-    steps of the second count from its first. The two have the same parts with other
-    numbers: one state, of one residual, serves both.
+    What one expert computed says nothing of the other, so nothing is kept. The steps of
+    the second count from its first; its last is the last of all. The two have the same
+    parts with other numbers: one state, of one residual, serves both.
 
     Attributes:
         above: the policy at high noise.
@@ -75,7 +75,8 @@ class Switching:
         starts = below & (state.start < 0)
         start = jnp.where(starts, view.step, state.start)
         # Made of nothing, so it takes no memory beside the running one.
-        fresh = self.below.init(view, state.num_steps - start)
+        left: Any = state.num_steps - jnp.maximum(start, 0)
+        fresh = self.below.init(view, left)
         now = chosen(starts, fresh, state.now)
         state = state._replace(now=now, start=start)
         decision = self._policy(state).decide(now, self._local(state, view))
