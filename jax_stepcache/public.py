@@ -75,6 +75,7 @@ from jax_stepcache.policy.gates import (
     Accumulate,
     Always,
     Below,
+    BranchMask,
     Every,
     ForcedSteps,
     Gate,
@@ -90,6 +91,7 @@ from jax_stepcache.policy.named import (
     DREAMZERO_SCHEDULES,
     TEACACHE_COEFFICIENTS,
     Restarting,
+    Switching,
     Uncached,
     Unconditional,
     cfg_cache,
@@ -99,17 +101,21 @@ from jax_stepcache.policy.named import (
     first_block_cache,
     mag_cache,
     mask_of_steps,
+    original_mag_cache,
+    original_tea_cache,
     restarting,
     sea_cache,
     static_schedule,
     step_cache,
     steps_mask,
+    switching,
     taylor_seer,
     tea_cache,
 )
 from jax_stepcache.policy.policy import Composed, Policy
 from jax_stepcache.policy.signals import (
     Cosine,
+    EmbeddedTime,
     FirstBlocks,
     MagnitudeRatio,
     ModulatedInput,
@@ -148,6 +154,10 @@ from jax_stepcache.solvers import (
     get_solver,
 )
 from jax_stepcache.solvers.ays import ays_schedule
+from jax_stepcache.solvers.diffusers_flow import (
+    diffusers_euler_schedule,
+    diffusers_unipc_schedule,
+)
 from jax_stepcache.solvers.schedule import Schedule, explicit_schedule, flow_schedule
 from jax_stepcache.solvers.spacings import (
     beta_schedule,
@@ -172,6 +182,7 @@ __all__ = [
     "Below",
     "Bespoke",
     "BespokeBackend",
+    "BranchMask",
     "CFGCacheBackend",
     "CacheBackend",
     "CacheDiTBackend",
@@ -185,6 +196,7 @@ __all__ = [
     "DiffusionCacheConfig",
     "EDMDiffusion",
     "EasyCacheBackend",
+    "EmbeddedTime",
     "Euler",
     "EulerAncestral",
     "Every",
@@ -246,6 +258,7 @@ __all__ = [
     "StepCacheState",
     "Stream",
     "Summary",
+    "Switching",
     "TableFit",
     "Taylor",
     "TaylorSeerBackend",
@@ -271,6 +284,8 @@ __all__ = [
     "db_cache",
     "denoise",
     "di_cache",
+    "diffusers_euler_schedule",
+    "diffusers_unipc_schedule",
     "easy_cache",
     "explicit_schedule",
     "exponential_schedule",
@@ -285,6 +300,8 @@ __all__ = [
     "load_settings",
     "mag_cache",
     "mask_of_steps",
+    "original_mag_cache",
+    "original_tea_cache",
     "place_params",
     "policy_server",
     "restarting",
@@ -299,6 +316,7 @@ __all__ = [
     "step_cache",
     "steps_mask",
     "summary",
+    "switching",
     "taylor_seer",
     "tea_cache",
     "timeline",

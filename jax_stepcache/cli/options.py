@@ -41,7 +41,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--forecast",
-        type=_json_or_name,
+        type=json_or_name,
         metavar="NAME|JSON",
         help="hold, linear, damped, linear_x0, taylor, newton, hermite, foca, dmd, "
         "offset, aligned, or one for each output: "
@@ -108,5 +108,6 @@ def json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def _json_or_name(text: str) -> Any:
+def json_or_name(text: str) -> Any:
+    """Reads an option that is a JSON object, or a word."""
     return json_object(text) if text.lstrip().startswith("{") else text
