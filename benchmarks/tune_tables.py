@@ -29,7 +29,13 @@ SEED = 1
 FITS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "dit": {"samples": 512, "steps": 500, "batch": 16, "pooled": 0.25},
-        "tabletop": {"samples": 384, "steps": 400, "batch": 8, "pooled": 0.6},
+        "tabletop": {
+            "samples": 768,
+            "steps": 800,
+            "batch": 8,
+            "pooled": 0.6,
+            "patience": 15,
+        },
     }
 )
 

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.calibration.levels import Levels
 from jax_stepcache.calibration.table_space import (
     Moved,
     Space,
     kept_falling,
-    moved_table,
     unmoved,
 )
 from jax_stepcache.calibration.table_state import Progressed, read_state, write_state
@@ -141,7 +141,7 @@ class Chunk(NamedTuple):
 
 
 def fit_table(
-    spaces: tuple[Space, ...],
+    spaces: tuple[Space | Levels, ...],
     layout: Layout,
     train: Sequence[Chunk],
     held_out: Sequence[Chunk],
@@ -195,7 +195,7 @@ def fit_table(
                 adam.update,
                 layout,
                 fit.remat,
-                spaces,
+                _around(spaces, state.now),
                 state.now,
                 state.adam,
                 chunk,
@@ -220,7 +220,7 @@ def fit_table(
 
 
 def held_out_loss(
-    spaces: tuple[Space, ...],
+    spaces: tuple[Space | Levels, ...],
     moved: tuple[Moved, ...],
     layout: Layout,
     held_out: Sequence[Chunk],
@@ -240,7 +240,8 @@ def held_out_loss(
     Returns:
         The loss.
     """
-    errors = [_table_errors(layout, spaces, moved, one) for one in held_out]
+    near = _around(spaces, moved)
+    errors = [_table_errors(layout, near, moved, one) for one in held_out]
     return float(table_loss(jnp.concatenate(errors, axis=1), weights, pooled))
 
 
@@ -314,7 +315,8 @@ def _stepped(
 def _errors(
     layout: Layout, spaces: Any, moved: Any, chunk: Chunk, remat: bool
 ) -> jax.Array:
-    schedule = layout.schedule(tuple(map(moved_table, spaces, moved)))
+    tables = [space.table(one) for space, one in zip(spaces, moved, strict=True)]
+    schedule = layout.schedule(tables)
 
     def loop(network: Any, noise: Any, **given: Any) -> Any:
         network = jax.checkpoint(network) if remat else network
@@ -332,6 +334,12 @@ def _errors(
             for a, b in pairs
         ]
     )
+
+
+def _around(spaces: Any, moved: Any) -> Any:
+    """The spaces, as they are where their tables are moved."""
+    pairs = zip(spaces, moved, strict=True)
+    return tuple(space.around(one) for space, one in pairs)
 
 
 def _chosen(step: int, chunks: int) -> int:
