@@ -120,14 +120,13 @@ def _with_slopes(solver: Any, levels: np.ndarray) -> tuple[Any, Any]:
     room[1:] = np.minimum(room[1:], -np.diff(levels)[:-1])
     slopes = []
     for i, step in enumerate(_STEP * room):
-        if step <= 0:  # Pure noise: there is nothing beyond, and no slope.
-            step = np.inf
-        away = np.zeros_like(levels)
-        away[i] = step if np.isfinite(step) else 0.0
+        # Beyond pure noise there is nothing, so there is no slope either.
+        away = np.eye(len(levels))[i] * max(step, 0.0)
+        width = 2 * step if step > 0 else np.inf
         above, below = solver.tables(levels + away), solver.tables(levels - away)
         slopes.append(
             jax.tree.map(
-                lambda a, b, step=step: (np.asarray(a) - np.asarray(b)) / (2 * step),
+                lambda a, b, width=width: (np.asarray(a) - np.asarray(b)) / width,
                 above,
                 below,
             )
