@@ -20,13 +20,9 @@ from jax_stepcache.calibration.quality import decibels, decoded, shown, spread
 from jax_stepcache.calibration.result import Calibration, CurvePoint
 from jax_stepcache.calibration.samples import Samples
 from jax_stepcache.calibration.schedule_search import even_spread
-from jax_stepcache.calibration.table_fit import (
-    Chunk,
-    Layout,
-    TableFit,
-    fit_table,
-    held_out_loss,
-)
+from jax_stepcache.calibration.table_fit import fit_table
+from jax_stepcache.calibration.table_loss import Chunk, Layout, held_out_loss
+from jax_stepcache.calibration.table_options import TableFit
 from jax_stepcache.calibration.table_space import (
     Space,
     space_around,

@@ -14,7 +14,7 @@ from jax_stepcache.calibration.bespoke import calibrate_bespoke
 from jax_stepcache.calibration.result import Calibration
 from jax_stepcache.calibration.samples import make_samples
 from jax_stepcache.calibration.schedules import calibrate_schedule
-from jax_stepcache.calibration.table_fit import TableFit
+from jax_stepcache.calibration.table_options import TableFit
 from jax_stepcache.calibration.thresholds import (
     SWEPT,
     calibrate_threshold,

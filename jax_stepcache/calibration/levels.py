@@ -48,6 +48,11 @@ class Levels:
         """The highest level: where the noise is. None else has its variance."""
         return self.start.sigmas[0]
 
+    @property
+    def moves_weights(self) -> bool:
+        """No: the solver has them."""
+        return False
+
     def around(self, moved: Moved) -> Levels:
         """The same with the coefficients at a move, which is no tracer.
 

@@ -52,6 +52,11 @@ class Space(NamedTuple):
         """The highest noise level there may be."""
         return 1.0
 
+    @property
+    def moves_weights(self) -> bool:
+        """Whether there is more to move than levels."""
+        return True
+
     def around(self, moved: Moved) -> Space:
         """The same: a table's weights are what they are wherever it is moved."""
         del moved

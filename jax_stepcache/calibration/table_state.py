@@ -26,6 +26,7 @@ class Progressed(NamedTuple):
         best: the move that was best on held-out samples.
         loss: its loss there.
         idle: looks since then.
+        scale: float32[free, free], directions that steps are taken along.
     """
 
     step: int
@@ -34,6 +35,7 @@ class Progressed(NamedTuple):
     best: Any
     loss: float
     idle: int
+    scale: Any
 
 
 def write_state(path: str | os.PathLike[str], state: Progressed, spaces: Any) -> None:

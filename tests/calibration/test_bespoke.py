@@ -15,7 +15,7 @@ from jax_stepcache import (
     sample,
 )
 from jax_stepcache.calibration.quality import decibels
-from jax_stepcache.calibration.table_fit import table_loss
+from jax_stepcache.calibration.table_loss import table_loss
 from jax_stepcache.calibration.table_space import (
     Moved,
     kept_falling,

@@ -80,7 +80,7 @@ def network(weights, x, t, condition):
 
 WEIGHTS = jax.random.normal(jax.random.key(1), (4, 4)) / 2
 OPTIONS = {"num_inference_steps": 12}
-FIT = {"steps": 80, "seconds": None, "batch": 8, "learning_rate": 2e-2}
+FIT = {"steps": 80, "seconds": None, "batch": 8}
 
 
 def drawn(number, seed):

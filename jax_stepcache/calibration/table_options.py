@@ -1,0 +1,88 @@
+"""How a table is fitted: what a caller may choose."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from jax_stepcache.check import check_count, check_numbers
+from jax_stepcache.errors import naming_fields
+
+
+@naming_fields()
+@dataclass(frozen=True)
+class TableFit:
+    """How a table is fitted.
+
+    Attributes:
+        steps: of Adam, at most.
+        seconds: it takes at most, compiling included; None for no limit. Where it is
+            reached two runs may differ.
+        batch: samples that a step looks at.
+        learning_rate: of Adam along directions in which the loss is curved alike;
+            falls to 0 by half a cosine.
+        curvature: samples of which these directions are taken, by forward mode; at the
+            start and half way.
+        patience: looks at the held-out samples, one every 20 steps, that may go by
+            without a better table.
+        pooled: share of the logarithm of the mean squared error over all samples in the
+            loss; the rest is the mean of the logarithms of each. 0 lets a few samples
+            go wrong for the sake of the others, 1 looks at little else.
+        outputs: the weight of each output by its name; None for equal ones.
+        reference_steps: plain steps of what the samples should come near to; None for
+            the sampler's own.
+        remat: whether to call the network again for the derivative of each call,
+            rather than to remember what is in it: for large models.
+        resume: a file that keeps what has been reached, and to go on from where it is
+            there; None for none.
+        progress: True shows a bar; or a function that is given a `Looked`.
+    """
+
+    steps: int = 300
+    seconds: float | None = 180.0
+    batch: int = 16
+    learning_rate: float = 0.05
+    curvature: int = 32
+    patience: int = 6
+    pooled: float = 0.25
+    outputs: Mapping[str, float] | None = None
+    reference_steps: int | None = None
+    remat: bool = False
+    resume: str | os.PathLike[str] | None = None
+    progress: bool | Callable[[Looked], Any] = False
+
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            ValueError: for one that does not fit.
+            TypeError: for what is no number.
+        """
+        for name in ("steps", "batch", "patience", "curvature"):
+            check_count(f"fit's {name}", getattr(self, name), 1)
+        if self.reference_steps is not None:
+            check_count("fit's reference_steps", self.reference_steps, 1)
+        if self.seconds is not None:
+            check_numbers("fit's seconds", self.seconds, above=0.0)
+        check_numbers("fit's learning_rate", self.learning_rate, above=0.0)
+        check_numbers("fit's pooled", self.pooled)
+        if not 0 <= self.pooled <= 1:
+            raise ValueError(f"fit's pooled is {self.pooled}; it must be in [0, 1]")
+
+
+class Looked(NamedTuple):
+    """What a look at the held-out samples has found.
+
+    Attributes:
+        step: after so many steps of Adam.
+        steps: of so many.
+        decibels: how far errors have shrunk since the start, mean over outputs, dB.
+        best: the most so far.
+    """
+
+    step: int
+    steps: int
+    decibels: float
+    best: float
