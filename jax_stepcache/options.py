@@ -26,7 +26,7 @@ from jax_stepcache.loop.generation import Generation, program_of, tables_of
 from jax_stepcache.loop.gradient import check_differentiable
 from jax_stepcache.loop.progress import Progress, as_progress
 from jax_stepcache.network.inputs import check_inputs, default_key, schedules_of
-from jax_stepcache.network.optimised import OPTIMISED, optimised_levels
+from jax_stepcache.network.optimised import with_own_levels
 from jax_stepcache.network.own import own_model
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Denoiser
@@ -332,8 +332,7 @@ def _schedule(options: Options, model: Any) -> Any:
                 "final_noise are those of the usual one, so leave them out"
             )
         count = _or(options.num_inference_steps, model.defaults.num_inference_steps)
-        if isinstance(given, str) and given == OPTIMISED:
-            given = optimised_levels(model, count, _solver(options, model))
+        given = with_own_levels(given, model, count, _solver(options, model))
         given = without_names(given, count)
     elif any(one is not None for one in steps):
         raise ValueError(

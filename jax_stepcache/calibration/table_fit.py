@@ -31,6 +31,7 @@ from jax_stepcache.calibration.table_loss import (
 from jax_stepcache.calibration.table_options import Looked, TableFit
 from jax_stepcache.calibration.table_space import Moved, Space, kept_falling, unmoved
 from jax_stepcache.calibration.table_state import Progressed, read_state, write_state
+from jax_stepcache.errors import warn
 
 _BETWEEN_LOOKS = 20
 """Steps from one look at the held-out samples to the next."""
@@ -84,6 +85,7 @@ def fit_table(
             "at all: there is nothing to descend"
         )
     packed = free.packed(start)
+    of = min(max(fit.curvature // fit.batch, 1), len(train))
     none = jnp.zeros((len(packed),) * 2)
     state = Progressed(0, start, adam.init(packed), start, first, 0, none)
     if fit.resume is not None:
@@ -96,18 +98,9 @@ def fit_table(
             if share >= 1:
                 break
             if state.step % max(-(-fit.steps // _TURNS), _BETWEEN_LOOKS) == 0:
-                chunks = [
-                    _chosen(i, len(train))
-                    for i in range(state.step, state.step + _some(fit, train))
-                ]
-                scale = _scale(
-                    free,
-                    layout,
-                    spaces,
-                    state.now,
-                    [train[i] for i in chunks],
-                    *numbers,
-                )
+                some = [_chosen(state.step + i, len(train)) for i in range(of)]
+                seen = [train[i] for i in some]
+                scale = _scale(free, layout, spaces, state.now, seen, *numbers)
                 state = state._replace(scale=scale, adam=adam.init(packed))
             rate = fit.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
             after = _stepped(
@@ -126,14 +119,20 @@ def fit_table(
                 continue
             found = look(state.now)
             if not math.isfinite(found):
-                break
+                warn(
+                    f"the table of step {state.step} samples NaN or infinity; the fit "
+                    "goes back to the best so far. A lower learning_rate in fit would "
+                    "not come there"
+                )
+                state = state._replace(now=state.best, adam=adam.init(packed))
             if found < state.loss:
                 state = state._replace(best=state.now, loss=found, idle=0)
             else:
                 state = state._replace(idle=state.idle + 1)
             if fit.resume is not None:
                 write_state(fit.resume, state, spaces)
-            gained = [_decibels(first - x, weights) for x in (found, state.loss)]
+            reached = found if math.isfinite(found) else state.loss
+            gained = [_decibels(first - x, weights) for x in (reached, state.loss)]
             show(Looked(state.step, fit.steps, *gained))
     return state.best, state.step
 
@@ -144,11 +143,6 @@ def _adam() -> Any:
     import optax  # nobody who only samples needs it
 
     return optax.scale_by_adam(b1=0.9, b2=0.99)
-
-
-def _some(fit: TableFit, train: Sequence[Chunk]) -> int:
-    """How many chunks the curvature is taken of."""
-    return min(max(fit.curvature // fit.batch, 1), len(train))
 
 
 def _scale(
@@ -163,7 +157,7 @@ def _scale(
     """Directions along which the loss is curved alike, as some samples see it."""
     shares = weights[:, None] * jnp.stack([1 - pooled, pooled])
     near, ends = around_all(spaces, moved), _ends(layout)
-    total = 0.0
+    total = np.zeros(())
     for chunk in chunks:
         given = (free, near, moved, chunk)
         found = curvature_of(ends, free.packed(moved), shares, *given)

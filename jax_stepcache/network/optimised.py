@@ -11,22 +11,25 @@ OPTIMISED = "optimised"
 """What ``schedule=`` calls them."""
 
 
-def optimised_levels(model: Any, num_steps: Any, solver: Any) -> Any:
-    """A model's own noise levels of a number of plain steps.
+def with_own_levels(given: Any, model: Any, num_steps: Any, solver: Any) -> Any:
+    """A schedule that is asked for, a model's own noise levels in place of their name.
 
     Args:
+        given: a name, or anything else, which stays.
         model: the model; see `Spaced`.
-        num_steps: how many.
+        num_steps: how many steps are asked for.
         solver: what will step by them.
 
     Returns:
-        A schedule, or one for each output.
+        What was given; or a schedule, or one for each output.
 
     Raises:
         ValueError: if the model has none of so many steps, or those that it has were
             found for another solver.
         TypeError: for a step count that is being traced.
     """
+    if not isinstance(given, str) or given != OPTIMISED:
+        return given
     count = static_count("num_inference_steps", num_steps, 1)
     find = getattr(model, "optimised", None)
     if find is None:

@@ -151,6 +151,21 @@ def test_held_out_samples_stop_a_fit():
     assert found.lead >= 0
 
 
+def blows_up(weights, x, t, condition):
+    """Infinite as soon as samples leave where the start has them."""
+    return jax.tree.map(lambda one: jnp.where(jnp.abs(one) > 1e3, jnp.inf, one), x)
+
+
+def test_nan_on_the_way_leads_back():
+    """It is told, and what was best before is kept: nothing half fitted comes out."""
+    fit = {**FIT, "steps": 40, "learning_rate": 1e9, "patience": 2}
+    given = {"cache": "bespoke", "target": TARGET, "fit": fit, **OPTIONS}
+    with pytest.warns(UserWarning, match="step 20 samples NaN or infinity; .* best"):
+        found = calibrate(WEIGHTS, blows_up, samples(), **given)
+    assert found.lead >= 0
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(found.cache_config))
+
+
 def test_what_a_network_is_told_may_be_anything():
     """Other time steps than 1000 sigma move with the noise levels as they did."""
     schedule = flow_schedule(NUM_STEPS, 2.0)

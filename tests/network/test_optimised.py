@@ -1,12 +1,13 @@
 """Noise levels that a model has of its own, asked for by name."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 
 from jax_stepcache import Params, explicit_schedule, sample
-from jax_stepcache.network.optimised import optimised_levels
+from jax_stepcache.network.optimised import with_own_levels
 from jax_stepcache.network.protocol import OptimisedLevels
 from jax_stepcache.solvers import Euler
 
@@ -37,6 +38,8 @@ def test_a_models_own_levels_stand_where_a_name_does():
 def test_what_there_is_not_is_told():
     """A model without any, another number of steps, another solver."""
     params = Params(small_params().weights, Spaced())
+    given: Any
+    options: dict[str, Any]
     for given, options, message in (
         (small_params(), {}, "small has no optimised noise levels; calibrate"),
         (params, {"num_inference_steps": 4}, r"there are \[3\]"),
@@ -49,4 +52,5 @@ def test_what_there_is_not_is_told():
     ):
         with pytest.raises(ValueError, match=message):
             sample(given, schedule="optimised", **options)
-    assert optimised_levels(Spaced(), 3, Euler()) == LEVELS
+    assert with_own_levels("optimised", Spaced(), 3, Euler()) == LEVELS
+    assert with_own_levels("karras", Spaced(), 4, Euler()) == "karras"
