@@ -98,22 +98,16 @@ def fit_table(
             if share >= 1:
                 break
             if state.step % max(-(-fit.steps // _TURNS), _BETWEEN_LOOKS) == 0:
-                some = [_chosen(state.step + i, len(train)) for i in range(of)]
-                seen = [train[i] for i in some]
+                seen = _next(state.step, of, train)
                 scale = _scale(free, layout, spaces, state.now, seen, *numbers)
                 state = state._replace(scale=scale, adam=adam.init(packed))
             rate = fit.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
-            after = _stepped(
-                adam.update,
-                layout,
-                fit.remat,
-                free,
-                around_all(spaces, state.now),
-                state,
-                train[_chosen(state.step, len(train))],
-                *numbers,
-                jnp.float32(rate),
-            )
+            near = around_all(spaces, state.now)
+            slopes = [
+                slope_of(layout, fit.slopes, free, near, state.now, chunk, *numbers)
+                for chunk in _next(state.step, fit.accumulate, train)
+            ]
+            after = _moved(adam.update, free, spaces, state, slopes, jnp.float32(rate))
             state = state._replace(step=state.step + 1, now=after[0], adam=after[1])
             if state.step % _BETWEEN_LOOKS and state.step != fit.steps:
                 continue
@@ -177,37 +171,73 @@ def _ends(layout: Layout) -> Callable[..., Any]:
     return ends
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _stepped(
-    update: Any,
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def slope_of(
     layout: Layout,
-    remat: bool,
+    slopes: str,
     free: Free,
     spaces: Any,
-    state: Progressed,
+    moved: Any,
     chunk: Chunk,
     weights: jax.Array,
     pooled: jax.Array,
-    rate: jax.Array,
-) -> tuple[Any, Any]:
+) -> jax.Array:
+    """The derivative of some samples' loss by the free numbers.
+
+    Args:
+        layout: how tables make a schedule; static.
+        slopes: see `TableFit`; static.
+        free: which numbers are free.
+        spaces: of each output, around the move.
+        moved: how far their tables are moved.
+        chunk: the samples.
+        weights: see `table_loss`.
+        pooled: likewise.
+
+    Returns:
+        float32[free].
+    """
+
     def loss(numbers: jax.Array) -> jax.Array:
-        moved = free.unpacked(numbers, state.now)
-        errors = table_ends(layout, spaces, moved, chunk, remat)
+        of = free.unpacked(numbers, moved)
+        errors = table_ends(layout, spaces, of, chunk, slopes == "remat")
         return table_loss(mean_squares(errors), weights, pooled)
 
-    numbers = free.packed(state.now)
+    numbers = free.packed(moved)
+    if slopes == "forward":
+        units = jnp.eye(len(numbers), dtype=jnp.float32)
+        # One by one, so that no more is held than twice what sampling takes.
+        return jax.lax.map(lambda way: jax.jvp(loss, (numbers,), (way,))[1], units)
+    return jax.grad(loss)(numbers)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _moved(
+    update: Any,
+    free: Free,
+    spaces: Any,
+    state: Progressed,
+    slopes: Sequence[jax.Array],
+    rate: jax.Array,
+) -> tuple[Any, Any]:
+    """A step of Adam: where it leads, and the optimiser's state."""
     # One sample that goes astray must not take the table along.
-    slope = jnp.nan_to_num(jax.grad(loss)(numbers))
+    slope = jnp.nan_to_num(jnp.stack(slopes)).mean(axis=0)
     direction, adam = update(state.scale.T @ slope, state.adam)
-    moved = free.unpacked(numbers - rate * (state.scale @ direction), state.now)
-    pairs = zip(spaces, moved, strict=True)
+    numbers = free.packed(state.now) - rate * (state.scale @ direction)
+    pairs = zip(spaces, free.unpacked(numbers, state.now), strict=True)
     return tuple(kept_falling(space, one) for space, one in pairs), adam
 
 
-def _chosen(step: int, chunks: int) -> int:
-    """All chunks in turn, each time in another order; the same when resumed."""
-    turn, place = divmod(step, chunks)
-    return int(np.random.default_rng(turn).permutation(chunks)[place])
+def _next(step: int, count: int, chunks: Sequence[Chunk]) -> list[Chunk]:
+    """The next ones: all in turn, each time in another order; the same when resumed."""
+    found = []
+    for place in range(step * count, (step + 1) * count):
+        turn, at = divmod(place, len(chunks))
+        found.append(
+            chunks[int(np.random.default_rng(turn).permutation(len(chunks))[at])]
+        )
+    return found
 
 
 def _decibels(gained: float, weights: Sequence[float]) -> float:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jax_stepcache.check import check_count, check_numbers
-from jax_stepcache.errors import naming_fields
+from jax_stepcache.errors import naming_fields, unknown_name
+
+_SLOPES = ("reverse", "remat", "forward")
 
 
 @naming_fields()
@@ -33,8 +35,11 @@ class TableFit:
         outputs: the weight of each output by its name; None for equal ones.
         reference_steps: plain steps of what the samples should come near to; None for
             the sampler's own.
-        remat: whether to call the network again for the derivative of each call,
-            rather than to remember what is in it: for large models.
+        slopes: how derivatives are made: ``"reverse"``, which remembers what is in the
+            network; ``"remat"``, which calls it again for each call of it; or
+            ``"forward"``, a pass for each number of the table, with nothing remembered
+            at all: for large models.
+        accumulate: batches that a step looks at, one after the other.
         resume: a file that keeps what has been reached, and to go on from where it is
             there; None for none.
         progress: True shows a bar; or a function that is given a `Looked`.
@@ -49,7 +54,8 @@ class TableFit:
     pooled: float = 0.25
     outputs: Mapping[str, float] | None = None
     reference_steps: int | None = None
-    remat: bool = False
+    slopes: str = "reverse"
+    accumulate: int = 1
     resume: str | os.PathLike[str] | None = None
     progress: bool | Callable[[Looked], Any] = False
 
@@ -60,12 +66,14 @@ class TableFit:
             ValueError: for one that does not fit.
             TypeError: for what is no number.
         """
-        for name in ("steps", "batch", "patience", "curvature"):
+        for name in ("steps", "batch", "patience", "curvature", "accumulate"):
             check_count(f"fit's {name}", getattr(self, name), 1)
         if self.reference_steps is not None:
             check_count("fit's reference_steps", self.reference_steps, 1)
         if self.seconds is not None:
             check_numbers("fit's seconds", self.seconds, above=0.0)
+        if self.slopes not in _SLOPES:
+            raise ValueError(unknown_name("slopes of fit", self.slopes, _SLOPES))
         check_numbers("fit's learning_rate", self.learning_rate, above=0.0)
         check_numbers("fit's pooled", self.pooled)
         if not 0 <= self.pooled <= 1:

@@ -151,6 +151,30 @@ def test_held_out_samples_stop_a_fit():
     assert found.lead >= 0
 
 
+@pytest.mark.parametrize("slopes", ["remat", "forward"])
+def test_derivatives_come_to_the_same(slopes, found):
+    """Whatever is remembered: forward and rematerialised, the same descent."""
+    fit = {**FIT, "steps": 20}
+    one, other = (
+        run(samples(), target=TARGET, fit={**fit, "slopes": how}).cache_config["table"]
+        for how in ("reverse", slopes)
+    )
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+
+
+def test_batches_add_up():
+    """Two batches a step are one of twice the size, where each sample weighs alike."""
+    fit = {**FIT, "steps": 20, "pooled": 0.0, "curvature": 24}
+    one, other = (
+        run(samples(), target=TARGET, fit={**fit, **how}).cache_config["table"]
+        for how in ({"batch": 8, "accumulate": 3}, {"batch": 8, "accumulate": 6})
+    )
+    # All of the training samples, once and twice.
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+
+
 def blows_up(weights, x, t, condition):
     """Infinite as soon as samples leave where the start has them."""
     return jax.tree.map(lambda one: jnp.where(jnp.abs(one) > 1e3, jnp.inf, one), x)
@@ -160,7 +184,7 @@ def test_nan_on_the_way_leads_back():
     """It is told, and what was best before is kept: nothing half fitted comes out."""
     fit = {**FIT, "steps": 40, "learning_rate": 1e9, "patience": 2}
     given = {"cache": "bespoke", "target": TARGET, "fit": fit, **OPTIONS}
-    with pytest.warns(UserWarning, match="step 20 samples NaN or infinity; .* best"):
+    with pytest.warns(UserWarning, match="samples NaN or infinity; .* best"):
         found = calibrate(WEIGHTS, blows_up, samples(), **given)
     assert found.lead >= 0
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(found.cache_config))
@@ -251,6 +275,8 @@ def nan(weights, x, t, condition):
         ({"fit": {"stepz": 3}}, "'steps'"),
         ({"fit": {"steps": 0}}, "fit's steps"),
         ({"fit": {"pooled": 2.0}}, "pooled"),
+        ({"fit": {"slopes": "forwards"}}, "Did you mean 'forward'"),
+        ({"fit": {"accumulate": 0}}, "fit's accumulate"),
         ({"fit": 3}, "give a mapping"),
         ({"fit": {"outputs": {"c": 1.0}}}, "unknown output 'c'"),
         ({"cache_config": {"budget": 3}}, "finds all of its settings"),
