@@ -39,9 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     prepare()
     from ahead.fitting import FittingAsk, lowered
-    from ahead.reading import floor
     from ahead.hlo import parse
     from ahead.kernels import kernels
+    from ahead.reading import floor
     from report import print_table, write_json
 
     results: dict[str, Any] = {}

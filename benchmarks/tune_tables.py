@@ -29,7 +29,12 @@ SEED = 1
 FITS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "dit": {"samples": 512, "steps": 400, "batch": 16, "pooled": 0.25},
-        "tabletop": {"samples": 768, "steps": 400, "batch": 8, "pooled": 0.6},
+        "tabletop": {
+            "samples": 768,
+            "steps": 400,
+            "batch": 16,
+            "pooled": {"video": 0.1, "action": 0.8},
+        },
     }
 )
 
@@ -51,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fit = {
             **settings,
             "seconds": None,
-            "patience": 8,
+            "patience": 4,
             "curvature": 64,
             "resume": given.resume and given.resume / name,
             "progress": lambda looked: print(looked, flush=True),

@@ -74,6 +74,6 @@ def lowered(ask: FittingAsk, mesh: Any) -> tuple[Any, tuple[Any, ...]]:
         placed(mesh, reference),
     )
     given = free_of(spaces, moved, False), spaces, moved
-    numbers = jnp.zeros(len(tables)), jnp.zeros(())
+    shares = jnp.zeros((len(tables), 2))
     static = Layout(structure, False), ask.slopes
-    return slope_of, (*static, *placed(mesh, given), chunk, *placed(mesh, numbers))
+    return slope_of, (*static, *placed(mesh, given), chunk, placed(mesh, shares))

@@ -44,6 +44,10 @@ _HELD_OUT = 4
 """One in so many samples decides which table is kept, and is not descended on."""
 
 
+_POOLED = 0.25
+"""The share of an output that is not named; that of `TableFit`."""
+
+
 class _Start(NamedTuple):
     name: str
     tables: tuple[SolverTable, ...]
@@ -59,7 +63,7 @@ class _Ground(NamedTuple):
         ends: what each part should come near to.
         uncached: the sampler that a table is to stand for, of one part.
         layout: how the outputs' tables make a schedule.
-        weights: of the outputs.
+        shares: float32[outputs, 2], the loss's; see `table_loss`.
         fit: how it is fitted.
         levels: whether noise levels alone are moved, and a solver steps by them.
     """
@@ -70,14 +74,9 @@ class _Ground(NamedTuple):
     ends: list[Any]
     uncached: Generation
     layout: Layout
-    weights: tuple[float, ...]
+    shares: jax.Array
     fit: TableFit
     levels: bool
-
-    @property
-    def numbers(self) -> tuple[jax.Array, jax.Array]:
-        """The loss's: of each output, and of all samples together."""
-        return jnp.asarray(self.weights, jnp.float32), jnp.float32(self.fit.pooled)
 
 
 def calibrate_bespoke(
@@ -125,8 +124,8 @@ def _ground(samples: Samples, fit: TableFit, levels: bool = False) -> _Ground:
     uncached = _resolved(parts[0], parts[0].shared)
     check_changes([follow(uncached)])
     layout = Layout(jax.tree.structure(ends[0]), is_schedule(uncached.schedule))
-    weights = _weights(fit, ends[0])
-    return _Ground(samples, parts, held, ends, uncached, layout, weights, fit, levels)
+    shares = _shares(fit, ends[0])
+    return _Ground(samples, parts, held, ends, uncached, layout, shares, fit, levels)
 
 
 def _with_calls(
@@ -142,7 +141,7 @@ def _with_calls(
     best = _best(ground, starts, chunks[:held])
     spaces = _levels(ground, calls) if ground.levels else _spaces(ground, best)
     moved, taken = fit_table(
-        spaces, layout, chunks[held:], chunks[:held], ground.weights, ground.fit
+        spaces, layout, chunks[held:], chunks[:held], ground.shares, ground.fit
     )
     pairs = zip(spaces, moved, strict=True)
     tables = jax.device_get([space.around(one).table(one) for space, one in pairs])
@@ -205,7 +204,7 @@ def _best(ground: _Ground, starts: Sequence[_Start], held_out: list[Chunk]) -> _
     def loss(start: _Start) -> float:
         spaces = tuple(map(space_of, start.tables))
         still = tuple(map(unmoved, spaces))
-        return held_out_loss(spaces, still, ground.layout, held_out, *ground.numbers)
+        return held_out_loss(spaces, still, ground.layout, held_out, ground.shares)
 
     losses = np.array([loss(start) for start in starts])
     return starts[int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))]
@@ -320,15 +319,25 @@ def _known(model: Any, name: str, calls: int) -> Any:
         return None
 
 
-def _weights(fit: TableFit, end: Any) -> tuple[float, ...]:
+def _shares(fit: TableFit, end: Any) -> jax.Array:
+    """What each output's errors weigh, each for itself and all together."""
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(end)]
     names = [jax.tree_util.keystr(p, simple=True, separator=".") for p in paths]
-    given = {} if fit.outputs is None else dict(fit.outputs)
+    weights = np.asarray(_of_outputs(fit.outputs, names, 1.0))
+    pooled = np.asarray(_of_outputs(fit.pooled, names, _POOLED))
+    weights = weights / max(weights.sum(), 1e-30)
+    shares = np.stack([weights * (1 - pooled), weights * pooled], axis=1)
+    return jnp.asarray(shares, jnp.float32)
+
+
+def _of_outputs(given: Any, names: Sequence[str], usual: float) -> list[float]:
+    """A number for each output, of one for all or of some by name."""
+    if not isinstance(given, Mapping):
+        return [usual if given is None else float(given)] * len(names)
     for name in given:
         if name not in names:
             raise ValueError(unknown_name("output", name, names))
-    each = [float(given.get(name, 1.0)) for name in names]
-    return tuple(one / max(sum(each), 1e-30) for one in each)
+    return [float(given.get(name, usual)) for name in names]
 
 
 def _together(parts: Sequence[Any]) -> Any:

@@ -40,12 +40,16 @@ _TURNS = 2
 """How often directions are looked for: errors that have shrunk weigh otherwise."""
 
 
+_BACK = 3
+"""How often it runs out of patience before it ends."""
+
+
 def fit_table(
     spaces: tuple[Space | Levels, ...],
     layout: Layout,
     train: Sequence[Chunk],
     held_out: Sequence[Chunk],
-    weights: tuple[float, ...],
+    shares: jax.Array,
     fit: TableFit,
 ) -> tuple[tuple[Moved, ...], int]:
     """Moves tables by Adam, and stops where held-out samples gain no more.
@@ -59,7 +63,7 @@ def fit_table(
         layout: how their tables make a schedule.
         train: what the descent looks at, chunk after chunk.
         held_out: what decides which table is kept.
-        weights: of each output.
+        shares: see `table_loss`.
         fit: how.
 
     Returns:
@@ -73,10 +77,9 @@ def fit_table(
     adam = _adam()
     start = tuple(unmoved(space) for space in spaces)
     free = free_of(spaces, start, layout.shared)
-    numbers = jnp.asarray(weights), jnp.float32(fit.pooled)
 
     def look(moved: tuple[Moved, ...]) -> float:
-        return held_out_loss(spaces, moved, layout, held_out, *numbers)
+        return held_out_loss(spaces, moved, layout, held_out, shares)
 
     first = look(start)
     if not math.isfinite(first):
@@ -87,11 +90,11 @@ def fit_table(
     packed = free.packed(start)
     of = min(max(fit.curvature // fit.batch, 1), len(train))
     none = jnp.zeros((len(packed),) * 2)
-    state = Progressed(0, start, adam.init(packed), start, first, 0, none)
+    state = Progressed(0, start, adam.init(packed), start, first, 0, none, 0)
     if fit.resume is not None:
         state = read_state(fit.resume, state, spaces)
     with _shown(fit.progress, fit.steps) as show:
-        while state.step < fit.steps and state.idle < fit.patience:
+        while state.step < fit.steps and state.backs < _BACK:
             share = state.step / fit.steps
             if fit.seconds is not None:
                 share = max(share, (time.monotonic() - started) / fit.seconds)
@@ -99,12 +102,13 @@ def fit_table(
                 break
             if state.step % max(-(-fit.steps // _TURNS), _BETWEEN_LOOKS) == 0:
                 seen = _next(state.step, of, train)
-                scale = _scale(free, layout, spaces, state.now, seen, *numbers)
+                scale = _scale(free, layout, spaces, state.now, seen, shares)
                 state = state._replace(scale=scale, adam=adam.init(packed))
             rate = fit.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+            rate *= 0.5**state.backs
             near = around_all(spaces, state.now)
             slopes = [
-                slope_of(layout, fit.slopes, free, near, state.now, chunk, *numbers)
+                slope_of(layout, fit.slopes, free, near, state.now, chunk, shares)
                 for chunk in _next(state.step, fit.accumulate, train)
             ]
             after = _moved(adam.update, free, spaces, state, slopes, jnp.float32(rate))
@@ -123,10 +127,13 @@ def fit_table(
                 state = state._replace(best=state.now, loss=found, idle=0)
             else:
                 state = state._replace(idle=state.idle + 1)
+            if state.idle == fit.patience:
+                state = state._replace(idle=0, backs=state.backs + 1, now=state.best)
+                state = state._replace(adam=adam.init(packed))
             if fit.resume is not None:
                 write_state(fit.resume, state, spaces)
             reached = found if math.isfinite(found) else state.loss
-            gained = [_decibels(first - x, weights) for x in (reached, state.loss)]
+            gained = [_decibels(first - x, shares) for x in (reached, state.loss)]
             show(Looked(state.step, fit.steps, *gained))
     return state.best, state.step
 
@@ -145,11 +152,9 @@ def _scale(
     spaces: Any,
     moved: Any,
     chunks: Sequence[Chunk],
-    weights: jax.Array,
-    pooled: jax.Array,
+    shares: jax.Array,
 ) -> jax.Array:
     """Directions along which the loss is curved alike, as some samples see it."""
-    shares = weights[:, None] * jnp.stack([1 - pooled, pooled])
     near, ends = around_all(spaces, moved), _ends(layout)
     total = np.zeros(())
     for chunk in chunks:
@@ -179,8 +184,7 @@ def slope_of(
     spaces: Any,
     moved: Any,
     chunk: Chunk,
-    weights: jax.Array,
-    pooled: jax.Array,
+    shares: jax.Array,
 ) -> jax.Array:
     """The derivative of some samples' loss by the free numbers.
 
@@ -191,8 +195,7 @@ def slope_of(
         spaces: of each output, around the move.
         moved: how far their tables are moved.
         chunk: the samples.
-        weights: see `table_loss`.
-        pooled: likewise.
+        shares: see `table_loss`.
 
     Returns:
         float32[free].
@@ -201,7 +204,7 @@ def slope_of(
     def loss(numbers: jax.Array) -> jax.Array:
         of = free.unpacked(numbers, moved)
         errors = table_ends(layout, spaces, of, chunk, slopes == "remat")
-        return table_loss(mean_squares(errors), weights, pooled)
+        return table_loss(mean_squares(errors), shares)
 
     numbers = free.packed(moved)
     if slopes == "forward":
@@ -240,8 +243,8 @@ def _next(step: int, count: int, chunks: Sequence[Chunk]) -> list[Chunk]:
     return found
 
 
-def _decibels(gained: float, weights: Sequence[float]) -> float:
-    return 10 / math.log(10) * gained / max(sum(weights), 1e-30)
+def _decibels(gained: float, shares: jax.Array) -> float:
+    return 10 / math.log(10) * gained / max(float(jnp.sum(shares)), 1e-30)
 
 
 class _shown:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.calibration.lean import Lean
 from jax_stepcache.calibration.levels import Levels
 from jax_stepcache.calibration.table_space import Moved, Space
 from jax_stepcache.loop.denoise import walk
@@ -54,8 +55,7 @@ def held_out_loss(
     moved: tuple[Moved, ...],
     layout: Layout,
     held_out: Sequence[Chunk],
-    weights: jax.Array,
-    pooled: jax.Array,
+    shares: jax.Array,
 ) -> float:
     """The loss of held-out samples, all together.
 
@@ -64,25 +64,23 @@ def held_out_loss(
         moved: how far their tables are moved.
         layout: how these make a schedule.
         held_out: the samples.
-        weights: float32[outputs].
-        pooled: see `table_loss`.
+        shares: see `table_loss`.
 
     Returns:
         The loss.
     """
     near = around_all(spaces, moved)
     errors = [_table_errors(layout, near, moved, one) for one in held_out]
-    return float(table_loss(jnp.concatenate(errors, axis=1), weights, pooled))
+    return float(table_loss(jnp.concatenate(errors, axis=1), shares))
 
 
 @jax.jit
-def table_loss(errors: jax.Array, weights: jax.Array, pooled: jax.Array) -> jax.Array:
+def table_loss(errors: jax.Array, shares: jax.Array) -> jax.Array:
     """The loss: logarithms of mean squared errors, of each sample and of all.
 
     Args:
         errors: float32[outputs, samples].
-        weights: float32[outputs].
-        pooled: the share of that over all samples.
+        shares: float32[outputs, 2], what each of these two weighs.
 
     Returns:
         A float32 scalar.
@@ -90,7 +88,7 @@ def table_loss(errors: jax.Array, weights: jax.Array, pooled: jax.Array) -> jax.
     # Far below any error that is seen; a sample without one is no infinity.
     errors = jnp.maximum(errors, 1e-30)
     each, whole = jnp.log(errors).mean(axis=1), jnp.log(errors.mean(axis=1))
-    return (weights * ((1 - pooled) * each + pooled * whole)).sum()
+    return (shares * jnp.stack([each, whole], axis=1)).sum()
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -114,7 +112,7 @@ def table_ends(
         spaces: of each output, around the move.
         moved: how far their tables are moved.
         chunk: the samples.
-        remat: whether a derivative calls the network again.
+        remat: whether a derivative calls the network again, block by block.
 
     Returns:
         For each output, float32[samples, ...].
@@ -122,11 +120,13 @@ def table_ends(
     tables = [space.table(one) for space, one in zip(spaces, moved, strict=True)]
     schedule = layout.schedule(tables)
 
-    def loop(network: Any, noise: Any, **given: Any) -> Any:
-        network = jax.checkpoint(network) if remat else network
-        return walk(network, noise, **given)[0]
+    def loop(*of: Any, **given: Any) -> Any:
+        return walk(*of, **given)[0]
 
-    generation = replace(chunk.generation, tables=tables_of(schedule))
+    program = chunk.generation.program
+    if remat:
+        program = program._replace(model=Lean(program.model))
+    generation = replace(chunk.generation, program=program, tables=tables_of(schedule))
     end = sampled(generation, loop=loop).sample
     pairs = zip(jax.tree.leaves(end), jax.tree.leaves(chunk.reference), strict=True)
     return [a.astype(jnp.float32) - b.astype(jnp.float32) for a, b in pairs]

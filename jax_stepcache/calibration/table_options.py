@@ -28,17 +28,19 @@ class TableFit:
         curvature: samples of which these directions are taken, by forward mode; at the
             start and half way.
         patience: looks at the held-out samples, one every 20 steps, that may go by
-            without a better table.
+            without a better table, before the fit goes back to the best and on from
+            there at half the rate; the third time it ends.
         pooled: share of the logarithm of the mean squared error over all samples in the
             loss; the rest is the mean of the logarithms of each. 0 lets a few samples
-            go wrong for the sake of the others, 1 looks at little else.
+            go wrong for the sake of the others, 1 looks at little else. Or a share for
+            each output by its name.
         outputs: the weight of each output by its name; None for equal ones.
         reference_steps: plain steps of what the samples should come near to; None for
             the sampler's own.
         slopes: how derivatives are made: ``"reverse"``, which remembers what is in the
-            network; ``"remat"``, which calls it again for each call of it; or
-            ``"forward"``, a pass for each number of the table, with nothing remembered
-            at all: for large models.
+            network; ``"remat"``, which remembers what goes into each block, of networks
+            in stages, and else what goes into the network; or ``"forward"``, a pass for
+            each number of the table, with nothing remembered at all: for large models.
         accumulate: batches that a step looks at, one after the other.
         resume: a file that keeps what has been reached, and to go on from where it is
             there; None for none.
@@ -50,8 +52,8 @@ class TableFit:
     batch: int = 16
     learning_rate: float = 0.05
     curvature: int = 32
-    patience: int = 6
-    pooled: float = 0.25
+    patience: int = 4
+    pooled: float | Mapping[str, float] = 0.25
     outputs: Mapping[str, float] | None = None
     reference_steps: int | None = None
     slopes: str = "reverse"
@@ -75,9 +77,11 @@ class TableFit:
         if self.slopes not in _SLOPES:
             raise ValueError(unknown_name("slopes of fit", self.slopes, _SLOPES))
         check_numbers("fit's learning_rate", self.learning_rate, above=0.0)
-        check_numbers("fit's pooled", self.pooled)
-        if not 0 <= self.pooled <= 1:
-            raise ValueError(f"fit's pooled is {self.pooled}; it must be in [0, 1]")
+        shares = self.pooled if isinstance(self.pooled, Mapping) else {"": self.pooled}
+        for share in shares.values():
+            check_numbers("fit's pooled", share)
+            if not 0 <= share <= 1:
+                raise ValueError(f"fit's pooled is {share}; it must be in [0, 1]")
 
 
 class Looked(NamedTuple):
