@@ -136,6 +136,7 @@ from jax_stepcache.solvers.spacings import (
     karras_schedule,
     linear_schedule,
 )
+from jax_stepcache.solvers.table_family import TableFamily, family_of
 from jax_stepcache.solvers.token_shift import shift_for_tokens
 
 __all__ = [
@@ -214,6 +215,7 @@ __all__ = [
     "StepCacheState",
     "Stream",
     "Summary",
+    "TableFamily",
     "TableFit",
     "Taylor",
     "TaylorSeerBackend",
@@ -236,6 +238,7 @@ __all__ = [
     "denoise",
     "explicit_schedule",
     "exponential_schedule",
+    "family_of",
     "first_block_cache",
     "flow_schedule",
     "get_cache_backend",

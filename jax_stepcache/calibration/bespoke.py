@@ -185,6 +185,7 @@ def _with_calls(
         sampler=sampler,
         fit={
             "solver": ground.uncached.program.solver,
+            "shift": samples.sampler.get("shift"),
             "start": best.name,
             "steps": taken,
             "samples": samples.number,
