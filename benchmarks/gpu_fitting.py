@@ -8,6 +8,7 @@ in the environment of `make gpu-program`. See `gpu_program`.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from typing import Any
 
@@ -45,6 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     from report import print_table, write_json
 
     results: dict[str, Any] = {}
+    before: dict[str, Any] = {}
+    if given.only and given.json and given.json.exists():
+        before = json.loads(given.json.read_text())["slopes"]
     for slopes, attention, devices in _RUNS:
         rules = None if devices == 1 else "tensor"
         name = f"{given.model}, {given.calls} calls, {slopes}, {attention}, {devices}"
@@ -66,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
         }
         print(f"{name}: peak {memory['peak']} GiB, {took['floor_ms']} ms", flush=True)
         if given.json:
-            write_json(given.json, {"gpu": given.gpu, "slopes": results})
+            write_json(given.json, {"gpu": given.gpu, "slopes": before | results})
     print_table({name: found["memory_gib"] for name, found in results.items()})
     return 0
 

@@ -6,6 +6,9 @@ what is in there for other caches and budgets stays. Broken off, a run goes on w
 was with the same ``--resume``.
 
     python benchmarks/tune_tables.py --params dit --write models/dit/tuned.json
+
+With ``--levels``, the noise levels of as many plain steps instead, which a table has to
+beat.
 """
 
 from __future__ import annotations
@@ -46,13 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", type=path_option, required=True)
     parser.add_argument("--resume", type=path_option, help="folder of unfinished fits")
     parser.add_argument("--budgets", type=int, nargs="*", default=BUDGETS)
+    parser.add_argument("--levels", action="store_true", help="noise levels alone")
     given = parser.parse_args(arguments)
     params = jax_stepcache.load_params(given.params)
     settings = dict(FITS[given.params])
     samples = settings.pop("samples")
     print(f"{device_name()}: {params.model.name}, {samples} samples", flush=True)
     for calls in given.budgets:
-        name = f"{given.params}-{calls}.npz"
+        kind = "levels-" if given.levels else ""
+        name = f"{given.params}-{kind}{calls}.npz"
         fit = {
             **settings,
             "seconds": None,
@@ -63,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         found = jax_stepcache.calibrate(
             params,
-            cache="bespoke",
+            cache="none" if given.levels else "bespoke",
             target={"model_calls": calls},
             samples=samples,
             key=jax.random.key(SEED),
