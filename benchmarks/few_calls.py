@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import statistics
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -164,6 +166,32 @@ def measured(scenes: Drawn, way: Way, episodes: int) -> dict[str, Any]:
     return row
 
 
+def efficiency(scenes: Drawn, tables: Any, n: int, rounds: int = 15) -> float:
+    """Time of as many plain steps over that of a table; both take turns.
+
+    Args:
+        scenes: the first batch of which is sampled.
+        tables: the table.
+        n: calls.
+        rounds: of each.
+
+    Returns:
+        The median of the rounds' quotients; 1 for a table that costs nothing more.
+    """
+    (shown, keys), *_ = scenes.batches
+    given = {"observation": shown, "key": keys}
+
+    def took(**options: Any) -> float:
+        start = time.perf_counter()
+        jax.block_until_ready(jax_stepcache.sample(scenes.params, **given, **options))
+        return time.perf_counter() - start
+
+    plain, own = {"num_inference_steps": n}, {"schedule": tables}
+    took(**plain), took(**own)  # compiles
+    pairs = [took(**plain) / took(**own) for _ in range(rounds)]
+    return statistics.median(pairs)
+
+
 def _seen_name(made: Any) -> str:
     return next(name for name in ("video", "image") if name in made)
 
@@ -197,10 +225,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             whole = {"success": share, "success_error": error}
             rows.append({**about, "calls": NUM_STEPS, "kind": "uncached", **whole})
         for n in given.calls:
+            made = list(ways(choice, n))
             found = [
                 {**about, "calls": n, **measured(scenes, way, given.episodes)}
-                for way in ways(choice, n)
+                for way in made
             ]
+            for row, way in zip(found, made, strict=True):
+                if way.kind == "bespoke":
+                    row["efficiency"] = efficiency(scenes, way.tables, n)
             rows += found
             print(f"{device_name()}: {params.model.name}, {n} calls", flush=True)
             print_table({row["kind"]: _shown(row) for row in found})
