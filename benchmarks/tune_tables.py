@@ -37,6 +37,7 @@ FITS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "steps": 400,
             "batch": 16,
             "pooled": {"video": 0.1, "action": 0.8},
+            "learning_rate": 0.02,
         },
     }
 )
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{device_name()}: {params.model.name}, {samples} samples", flush=True)
     for calls in given.budgets:
         kind = "levels-" if given.levels else ""
+        if given.levels:  # So few numbers are found soon.
+            settings["steps"] = 160
         name = f"{given.params}-{kind}{calls}.npz"
         fit = {
             **settings,
