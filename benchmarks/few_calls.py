@@ -207,7 +207,7 @@ def _seen(against: Any, made: Any) -> np.ndarray:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, prints and writes after each number of calls; other models stay."""
+    """Measures, prints and writes after each number of calls; other rows stay."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--json", type=path_option, help="where to write the rows")
     parser.add_argument("--params", nargs="*", default=MODELS)
@@ -218,11 +218,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
     if given.json and given.json.exists():
+        again = {*given.calls, NUM_STEPS}
         names = {jax_stepcache.load_params(one).model.name for one in given.params}
         rows = [
             row
             for row in json.loads(given.json.read_text())
-            if row["model"] not in names
+            if row["model"] not in names or row["calls"] not in again
         ]
     for source in given.params:
         params = jax_stepcache.load_params(source)
