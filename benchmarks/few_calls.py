@@ -157,8 +157,11 @@ def measured(scenes: Drawn, way: Way, episodes: int) -> dict[str, Any]:
         each = _seen(against, made)
         row[f"psnr{suffix}"] = float(each.mean())
         row[f"psnr_p5{suffix}"] = float(np.quantile(each, 0.05))
-        frames = (x[seen].reshape(-1, *x[seen].shape[-3:]) for x in (against, made))
-        row[f"ssim{suffix}"] = float(ssim(*map(jnp.asarray, frames)))
+        a, b = (
+            jnp.asarray(x[seen].reshape(-1, *x[seen].shape[-3:]))
+            for x in (against, made)
+        )
+        row[f"ssim{suffix}"] = float(ssim(a, b))
         if "action" in made:
             off = rmse(jnp.asarray(against["action"]), jnp.asarray(made["action"]))
             row[f"action_rmse{suffix}"] = float(off)
@@ -190,7 +193,8 @@ def efficiency(scenes: Drawn, tables: Any, n: int, rounds: int = 15) -> float:
         return time.perf_counter() - start
 
     plain, own = {"num_inference_steps": n}, {"schedule": tables}
-    took(**plain), took(**own)  # compiles
+    for options in (plain, own):
+        took(**options)  # compiles
     pairs = [took(**plain) / took(**own) for _ in range(rounds)]
     return statistics.median(pairs)
 
@@ -245,10 +249,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if way.kind == "bespoke":
                     row["efficiency"] = efficiency(scenes, way.tables, n)
             rows += found
-            print(f"{device_name()}: {params.model.name}, {n} calls", flush=True)
-            print_table({row["kind"]: _shown(row) for row in found})
             if given.json:
                 write_json(given.json, rows)
+            print(f"{device_name()}: {params.model.name}, {n} calls", flush=True)
+            figures = dict.fromkeys(name for row in found for name in row)
+            print_table(
+                {
+                    row["kind"]: _shown({name: row.get(name) for name in figures})
+                    for row in found
+                }
+            )
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
