@@ -6,9 +6,7 @@ from typing import Any
 
 from jax_stepcache.check import static_count
 from jax_stepcache.solvers.named import get_solver
-
-OPTIMISED = "optimised"
-"""What ``schedule=`` calls them."""
+from jax_stepcache.solvers.named_schedules import OPTIMISED
 
 
 def with_own_levels(given: Any, model: Any, num_steps: Any, solver: Any) -> Any:

@@ -52,5 +52,9 @@ def test_what_there_is_not_is_told():
     ):
         with pytest.raises(ValueError, match=message):
             sample(given, schedule="optimised", **options)
+    with pytest.raises(ValueError, match="Did you mean 'optimised'"):
+        sample(params, schedule="optimized")
+    with pytest.raises(ValueError, match="a model's own, of all its outputs"):
+        sample(params, schedule={"action": "optimised", "video": "karras"})
     assert with_own_levels("optimised", Spaced(), 3, Euler()) == LEVELS
     assert with_own_levels("karras", Spaced(), 4, Euler()) == "karras"
