@@ -159,7 +159,8 @@ def family_of(*calibrations: Any) -> TableFamily:
     over = [
         name
         for name in OVER
-        if len({str(one.get(name)) for one in samplers}) == len(samplers)
+        if all(one.get(name) is not None for one in samplers)
+        and len({float(one[name]) for one in samplers}) == len(samplers)
     ]
     if len(samplers) < 2 or len(over) != 1 or any(one is None for one in tables):
         raise ValueError(

@@ -101,6 +101,7 @@ def test_calibrations_make_a_family():
     for some in (
         by_scale[:1],
         [found(), found()],
+        [found(), found(guidance_scale=2.0)],
         [found(guidance_scale=1.0, shift=2.0), found(guidance_scale=2.0, shift=3.0)],
         [found(None, guidance_scale=1.0), found(guidance_scale=2.0)],
     ):
