@@ -248,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for row, way in zip(found, made, strict=True):
                 if way.kind == "bespoke":
                     row["efficiency"] = efficiency(scenes, way.tables, n)
-            rows += found
+            rows = sorted([*rows, *found], key=lambda row: (row["model"], row["calls"]))
             if given.json:
                 write_json(given.json, rows)
             print(f"{device_name()}: {params.model.name}, {n} calls", flush=True)

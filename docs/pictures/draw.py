@@ -160,6 +160,7 @@ def few_calls() -> Figure:
         for kind, (color, style) in styles.items():
             own = [row for row in rows if (row["model"], row["kind"]) == (model, kind)]
             if own:
+                own = sorted(own, key=lambda row: row["calls"])
                 x = [row["calls"] for row in own]
                 y = [row["psnr"] for row in own]
                 axis.plot(x, y, style, color=color, label=kind, markersize=4)
