@@ -165,6 +165,7 @@ from jax_stepcache.solvers.spacings import (
     karras_schedule,
     linear_schedule,
 )
+from jax_stepcache.solvers.table_family import TableFamily, family_of
 from jax_stepcache.solvers.token_shift import shift_for_tokens
 
 __all__ = [
@@ -259,6 +260,7 @@ __all__ = [
     "Stream",
     "Summary",
     "Switching",
+    "TableFamily",
     "TableFit",
     "Taylor",
     "TaylorSeerBackend",
@@ -289,6 +291,7 @@ __all__ = [
     "easy_cache",
     "explicit_schedule",
     "exponential_schedule",
+    "family_of",
     "first_block_cache",
     "flow_schedule",
     "get_cache_backend",

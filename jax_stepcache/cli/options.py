@@ -50,6 +50,12 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="solver steps")
     parser.add_argument("--solver", help="unipc, euler, dpm++_2m, ...")
     parser.add_argument("--shift", type=float, help="timestep shift")
+    parser.add_argument(
+        "--schedule",
+        metavar="NAME",
+        help="linear, karras, exponential, beta, ays_sdxl, ... in place of --shift; or "
+        "optimised, the model's own noise levels of --steps",
+    )
     parser.add_argument("--guidance-scale", type=float, help="guidance scale")
     parser.add_argument(
         "--guidance-interval",
@@ -83,6 +89,7 @@ def solver_options(parsed: argparse.Namespace) -> dict[str, Any]:
         "num_inference_steps": parsed.steps,
         "solver": parsed.solver,
         "shift": parsed.shift,
+        "schedule": parsed.schedule,
         "guidance_scale": parsed.guidance_scale,
         "guidance_interval": parsed.guidance_interval,
     }

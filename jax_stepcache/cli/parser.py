@@ -142,6 +142,7 @@ def _add_calibrate(commands: Any) -> None:
         "--cache",
         default="tuned",
         help="what to calibrate: tuned (schedule and forecasts), bespoke (a table), "
+        "none (noise levels of plain steps), "
         f"{', '.join(THRESHOLDS)} (default: %(default)s)",
     )
     parser.add_argument(
