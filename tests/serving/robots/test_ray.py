@@ -130,7 +130,8 @@ def test_replicas_that_shall_stop_drain(run):
 
     url, handle = run(replicas=2, drain=20)
     robots = [Robot(url) for _ in range(4)]
-    assert all("actions" in robot.ask(x=1.0) for robot in robots)
+    for robot in robots:  # until its replica has compiled
+        until(lambda one=robot: "actions" in one.ask(x=1.0))
     for robot in robots:
         robot.send(x=1.0)
     drain_replicas(handle, 20)
