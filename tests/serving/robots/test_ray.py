@@ -184,6 +184,7 @@ def test_the_command_serves_by_replicas_and_drains(tmp_path):
         )
         try:
             until(lambda: process.poll() is not None or _ready(url))
+            assert process.poll() is None, log.seek(0) or log.read()
             with Robot(url) as robot:
                 told = robot.ask(x=1.0)
                 assert told["error"] == "bad_request"
