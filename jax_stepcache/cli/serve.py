@@ -54,14 +54,15 @@ def _run_replicas(parsed: argparse.Namespace, settings: dict[str, Any]) -> None:
             "TLS in front of it"
         )
     from jax_stepcache.serving.robots.on_ray import (
+        check_replicas,
         gpus_each,
         ray_application,
         run_on_ray,
     )
 
     source, policy = parsed.params, policy_settings(parsed)
+    given = check_replicas(parsed.replicas, **settings)
     check_policy(source, **policy)
-    given = ServerSettings(**settings)
     application = ray_application(
         functools.partial(policy_from, source, **policy),
         replicas=parsed.replicas,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from jax_stepcache.cli.main import main
@@ -53,13 +55,16 @@ def test_options_are_settings(tmp_path):
         ),
         (["--most-steps", "3"], "most_steps is 3"),
         (["--replicas", "2", "--sessions", "x"], "sessions= is a folder of one serv"),
+        (["--replicas", "0"], "replicas is 0"),
+        (["--replicas", "2", "--cache", "step_cash"], "Did you mean 'step_cache'?"),
+        (["--hosts", "robot:8000"], "hosts has 'robot:8000'"),
+        (["--max-pixels", "0"], "max_pixels is 0"),
     ],
 )
 def test_bad_input_is_one_line(options, words, capsys, monkeypatch, tmp_path):
     """Before a port is taken, or anything compiled."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "short").write_text("sesame\n")
-    monkeypatch.setattr("jax_stepcache.serving.robots.on_ray.gpus_each", lambda: 0)
     assert main(["serve", *options]) == 1
     printed = capsys.readouterr().err
     assert words in printed
@@ -80,3 +85,11 @@ def test_a_policy_that_cannot_be_served_ends_in_one_line(capsys, monkeypatch):
     assert main(["serve", "--port", "0"]) == 1
     said = capsys.readouterr().err
     assert said == "jax-stepcache: the policy cannot be served: no memory\n"
+
+
+def test_a_missing_extra_is_told_before_weights_are_loaded(capsys, monkeypatch):
+    """That takes minutes, and is in vain without it."""
+    monkeypatch.setitem(sys.modules, "jax_stepcache.serving.robots.running", None)
+    monkeypatch.setattr("jax_stepcache.cli.serve.policy_from", pytest.fail)
+    assert main(["serve"]) == 1
+    assert "pip install 'jax-stepcache[robot]'" in capsys.readouterr().err

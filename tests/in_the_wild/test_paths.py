@@ -327,6 +327,10 @@ READS = {
             False,
         ),
     ),
+    "serving.robots.opening:check_policy(source)": (
+        "mine",
+        lambda x, path: _of("serving.robots.opening").check_policy(path),
+    ),
     "serving.robots.opening:policy_from(source)": (
         "mine",
         lambda x, path: _of("serving.robots.opening").policy_from(path),

@@ -141,7 +141,7 @@ class Conversation:
         try:
             while self._ahead and not self._over:
                 frame, came = self._ahead.popleft()
-                self._over = not await self._answered(frame, came)
+                self._over = not await self._answered(frame, came) or self._over
                 self._previous = time.monotonic() - came
         except WebSocketDisconnect:  # the listener is told as well
             self._over = True

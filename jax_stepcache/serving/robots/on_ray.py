@@ -54,13 +54,7 @@ def ray_application(
         ValueError: for settings that do not fit.
         ImportError: without the extra ``ray``.
     """
-    check_count("replicas", replicas, 1)
-    checked = ServerSettings(**settings)
-    if checked.sessions is not None:
-        raise ValueError(
-            "sessions= is a folder of one server; replicas would write over each "
-            "other's"
-        )
+    checked = check_replicas(replicas, **settings)
     serve = _serve()
 
     def build() -> Any:
@@ -80,6 +74,29 @@ def ray_application(
         **_count(replicas, most_replicas, scaling),
     )
     return deployment.bind()
+
+
+def check_replicas(replicas: int, **settings: Any) -> ServerSettings:
+    """Tells what `ray_application` would, before Ray is there.
+
+    Args:
+        replicas: how many.
+        **settings: fields of `ServerSettings`.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ValueError: for what does not fit.
+    """
+    check_count("replicas", replicas, 1)
+    checked = ServerSettings(**settings)
+    if checked.sessions is not None:
+        raise ValueError(
+            "sessions= is a folder of one server; replicas would write over each "
+            "other's"
+        )
+    return checked
 
 
 class Robots:

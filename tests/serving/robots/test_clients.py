@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import socket
 import threading
@@ -12,7 +13,12 @@ import pytest
 from jax_stepcache.serving import ServerSettings
 from jax_stepcache.serving.robots.asked import asked
 from jax_stepcache.serving.robots.kinds import Kinds
+from jax_stepcache.serving.robots.metrics import Metrics
+from jax_stepcache.serving.robots.policy import Reply
+from jax_stepcache.serving.robots.sessions import Held
+from jax_stepcache.serving.robots.waiting import Ticket
 from jax_stepcache.serving.robots.wire import pack
+from jax_stepcache.serving.robots.worker import Worker
 from tests.serving.robots.toy import (
     Counting,
     Robot,
@@ -235,29 +241,50 @@ def test_a_kind_too_many_is_a_bad_request():
         assert robot.ask(x=1.0, size=2)["actions"][0, 0] == 3
 
 
-def test_a_robot_whose_time_is_up_is_not_stepped_in_a_batchs_second_part():
-    """Three go in two steps; the third waited for the first of these in vain."""
-    policy = Counting()
-    with serving(policy, slots=4) as (server, url):
-        first, *others = [Robot(url) for _ in range(4)]
-        first.send(x=0.0, do="wait")
-        assert policy.held.wait(20)
-        for robot in others[:2]:
-            robot.send(x=1.0)
-        until(lambda: server.service.worker.waiting() == 2)
-        others[2].send(x=1.0, options={"deadline": 0.2})
-        bad = Robot(url)
-        bad.send(y=1.0)
-        until(lambda: server.service.worker.waiting() == 4)
-        policy.seconds = 0.4
-        policy.hold.set()
-        assert others[2].hear()["error"] == "deadline"
-        for robot in others[:2]:
-            assert "actions" in robot.hear()
-        until(server.service.worker.idle)
-        assert policy.batches[-2:] == [1, 2]
-        for robot in (first, *others, bad):
-            robot.socket.close_socket()
+@pytest.mark.parametrize("why", ["late", "gone"])
+def test_nobody_is_stepped_in_vain_in_a_batchs_second_part(why):
+    """Three go in two steps; the third one's time is up meanwhile, or it has left."""
+    now, ended = [0.0], {}
+
+    class Slow(Counting):
+        def step_many(self, sessions, messages, options):
+            self.batches.append(len(sessions))
+            now[0] += 1.0
+            reply = Reply(1, np.zeros((1, 2), np.float32), np.ones(1, bool))
+            return [reply] * len(sessions)
+
+    policy, loop = Slow(), asyncio.new_event_loop()
+    worker = Worker(
+        policy,
+        slots=4,
+        places=8,
+        gather=0.0,
+        kinds=Kinds(0),
+        metrics=Metrics(),
+        deliver=lambda some, _: ended.update((one.name, what) for one, what in some),
+        clock=lambda: now[0],
+    )
+    tickets = [
+        Ticket(
+            Held(name, 0, 0.0, own=False),
+            {"x": 1.0},
+            {},
+            came=0.0,
+            until=0.5 if name == "third" and why == "late" else 9.0,
+            name=name,
+            future=loop.create_future(),
+        )
+        for name in ("first", "second", "third")
+    ]
+    if why == "gone":
+        tickets[2].future.cancel()
+    worker._step(tickets)
+    loop.close()
+    assert policy.batches == [2]
+    assert ended["first"].together == ended["second"].together == 2
+    assert [one.kind for name, one in ended.items() if name == "third"] == (
+        ["deadline"] if why == "late" else []
+    )
 
 
 def test_a_connection_that_is_cut_frees_what_it_has_sent():

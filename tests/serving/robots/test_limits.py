@@ -140,11 +140,12 @@ def test_a_policy_that_breaks_its_promises_keeps_nobody_waiting(robots):
                 return replies[1:]
             return [one._replace(computed=None) for one in replies] if do else replies
 
-    with serving(Broken(), deadline=0.5) as (_, url):
+    with serving(Broken()) as (_, url):
         first, second, third = robots(url, 3)
         assert first.ask(x=1.0, do="fewer")["error"] == "internal"
         assert second.ask(x=1.0)["actions"][0, 0] == 1
-        assert second.ask(x=1.0, do="worse")["error"] == "deadline"
+        asked = {"x": 1.0, "options": {"deadline": 0.3}}
+        assert second.ask(do="worse", **asked)["error"] == "deadline"
         assert third.ask(x=1.0)["error"] == "draining"
 
 

@@ -130,7 +130,8 @@ def test_replicas_that_shall_stop_drain(run):
 
     url, handle = run(replicas=2, drain=20)
     robots = [Robot(url) for _ in range(4)]
-    assert all("actions" in robot.ask(x=1.0) for robot in robots)
+    for robot in robots:  # until its replica has compiled
+        until(lambda one=robot: "actions" in one.ask(x=1.0))
     for robot in robots:
         robot.send(x=1.0)
     drain_replicas(handle, 20)
@@ -183,6 +184,7 @@ def test_the_command_serves_by_replicas_and_drains(tmp_path):
         )
         try:
             until(lambda: process.poll() is not None or _ready(url))
+            assert process.poll() is None, log.seek(0) or log.read()
             with Robot(url) as robot:
                 told = robot.ask(x=1.0)
                 assert told["error"] == "bad_request"
