@@ -86,6 +86,7 @@ class Within:
         branches: guidance branches, 1 or 2.
         sigma: picks, of the sigmas of all outputs, that which forecasts go by.
         times: ``(hidden, context) -> arrays by name``, or None.
+        shown: ``(sample, step) -> array``, or None.
     """
 
     embed: Callable[[Any, jax.Array], tuple[Any, Any]]
@@ -97,6 +98,7 @@ class Within:
     branches: int
     sigma: Callable[[Any], jax.Array]
     times: Callable[[Any, Any], Any] | None = None
+    shown: Callable[[Any, Any], Any] | None = None
 
     def init(self, policy: Policy, view: View, num_steps: int) -> Any:
         """See `Forward.init`; the blocks are traced for shapes."""
@@ -158,6 +160,7 @@ class Within:
             sigma=self.sigma(view.sigma),
             branches=jnp.asarray(self.branches, jnp.int32),
             times=None if self.times is None else self.times(start, context),
+            shown=None if self.shown is None else self.shown(view.sample, view.step),
         )
         dtypes = tuple(x.dtype for x in jax.tree.leaves(leaving))
         return Entered(view._replace(inside=inside), hidden, context, dtypes)

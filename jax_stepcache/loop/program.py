@@ -163,6 +163,11 @@ def guided_forward(
     def times(hidden: Any, context: _Context) -> Any:
         return model.times(_anew(weights), hidden, context.own)
 
+    def shown(x: Any, where: Any) -> Any:
+        del where
+        x = x if scale is None else stack_branches(x, x)
+        return model.shown(x, condition)
+
     if span is None:
         return network
     look = getattr(model, "modulated", None)
@@ -176,6 +181,7 @@ def guided_forward(
         branches=1 if scale is None else 2,
         sigma=functools.partial(_seen_sigma, model.signal_output),
         times=None if getattr(model, "times", None) is None else times,
+        shown=None if getattr(model, "shown", None) is None else shown,
     )
 
 
