@@ -46,6 +46,8 @@ THRESHOLDS = (
     "first_block_cache",
     "mag_cache",
     "sea_cache",
+    "easy_cache",
+    "di_cache",
     "step_cache",
 )
 
@@ -140,6 +142,7 @@ def _add_calibrate(commands: Any) -> None:
         "--cache",
         default="tuned",
         help="what to calibrate: tuned (schedule and forecasts), bespoke (a table), "
+        "none (noise levels of plain steps), "
         f"{', '.join(THRESHOLDS)} (default: %(default)s)",
     )
     parser.add_argument(
