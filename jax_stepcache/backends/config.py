@@ -86,6 +86,10 @@ class DiffusionCacheConfig:
             embedding and computes the first five steps, rather than first and last.
         mag_split_step: of the original MagCache for two experts, how many steps the
             high-noise one has; None for one transformer.
+        mag_spares_high: likewise, whether all of those compute, as with an image; None
+            for the model's choice, else not.
+        sea_retention_steps: steps that SeaCache computes first, at least 1.
+        sea_cache_end_steps: steps that it computes last.
         high: for a model of two experts, settings of the high-noise one by name, over
             those that both have.
         low: likewise, of the low-noise one.
@@ -157,6 +161,9 @@ class DiffusionCacheConfig:
     original: bool | None = None
     use_ret_steps: bool = False
     mag_split_step: int | None = None
+    mag_spares_high: bool | None = None
+    sea_retention_steps: int = 1
+    sea_cache_end_steps: int = 1
     high: Mapping[str, Any] | None = None
     low: Mapping[str, Any] | None = None
 

@@ -74,6 +74,10 @@ class MagCacheBackend(InsideBackend):
                 f"mag_cache with original=True counts the steps of each of {model.name}"
                 "'s experts: give mag_split_step, how many the high-noise one has"
             )
+        spares = found.get("spares_high", False)
+        if c.mag_spares_high is not None:
+            check_flag("mag_spares_high", c.mag_spares_high)
+            spares = bool(c.mag_spares_high)
         return original_mag_cache(
             ratios,
             c.mag_threshold,
@@ -81,6 +85,6 @@ class MagCacheBackend(InsideBackend):
             c.mag_retention_ratio,
             num_steps=num_steps,
             split_step=c.mag_split_step,
-            spares_high=found.get("spares_high", False),
+            spares_high=spares,
             forecast=self._forecast(),
         )

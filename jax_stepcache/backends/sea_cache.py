@@ -23,6 +23,8 @@ class SeaCacheBackend(InsideBackend):
             c.sea_threshold,
             c.sea_max_consecutive_cached,
             c.sea_power_exp,
+            retention_steps=c.sea_retention_steps,
+            cache_end_steps=c.sea_cache_end_steps,
             axes=getattr(model, "spatial_axes", None),
             output=self.config.signal_output or model.signal_output,
             forecast=self._forecast(Newton(c.sea_residual_order)),

@@ -161,6 +161,7 @@ class SlotsWithin:
             sigma=inside.sigma,
             branches=self._own(settings),
             times=self._slots_apart(inside.times),
+            shown=self._slots_apart(inside.shown),
         )
 
     def _slots_apart(self, tree: Any) -> Any:

@@ -158,6 +158,7 @@ class Branches:
                 sigma=jnp.broadcast_to(inside.sigma, (self.count,)),
                 branches=jnp.full((self.count,), forwards, jnp.int32),
                 times=self._rows_apart(inside.times),
+                shown=self._rows_apart(inside.shown),
             )
         )
 

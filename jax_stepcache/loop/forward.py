@@ -121,6 +121,7 @@ class Within:
             of the condition's arrays, the second part of the context. Else None.
         guided: ``step -> bool``, whether there is guidance; None for always.
         times: ``(hidden, context) -> arrays by name``, or None.
+        shown: ``(sample, step) -> array``, or None.
     """
 
     embed: Callable[[Any, jax.Array], tuple[Any, Any]]
@@ -134,6 +135,7 @@ class Within:
     axes: RowAxes | None = None
     guided: Callable[[jax.Array], jax.Array] | None = None
     times: Callable[[Any, Any], Any] | None = None
+    shown: Callable[[Any, Any], Any] | None = None
 
     def init(self, policy: Policy, view: View, num_steps: int) -> Any:
         """See `Forward.init`; the blocks are traced for shapes."""
@@ -208,6 +210,7 @@ class Within:
             sigma=self.sigma(view.sigma),
             branches=jnp.asarray(self.branches, jnp.int32),
             times=None if self.times is None else self.times(start, context),
+            shown=None if self.shown is None else self.shown(view.sample, view.step),
         )
         dtypes = tuple(x.dtype for x in jax.tree.leaves(leaving))
         return Entered(view._replace(inside=inside), hidden, context, dtypes)

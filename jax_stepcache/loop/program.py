@@ -183,6 +183,11 @@ def guided_forward(
     def times(hidden: Any, context: Any) -> Any:
         return model.times(_anew(weights), hidden, context)
 
+    def shown(x: Any, where: Any) -> Any:
+        del where
+        x = x if scale is None else stack_branches(x, x)
+        return model.shown(x, condition)
+
     if span is None:
         told_apart = guided is not None and scale is not None
         return Whole(network, guided) if told_apart else network
@@ -199,6 +204,7 @@ def guided_forward(
         guided=guided,
         sigma=functools.partial(guided_level, model.signal_output),
         times=None if getattr(model, "times", None) is None else times,
+        shown=None if getattr(model, "shown", None) is None else shown,
     )
 
 

@@ -63,6 +63,14 @@ class Timed(Protocol):
         ...
 
 
+class Shown(Protocol):
+    """A network in stages whose input is not just the sample; optional."""
+
+    def shown(self, sample: Any, condition: Any) -> jax.Array:
+        """What enters the network, [rows, ...], which SeaCache looks at."""
+        ...
+
+
 @dataclass(frozen=True)
 class StagedDenoiser:
     """A denoiser of one's own, given in stages; also callable as a whole.

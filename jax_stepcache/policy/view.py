@@ -21,6 +21,8 @@ class Inside(NamedTuple):
             of its own in the originals.
         times: what the network makes of the timestep alone, arrays [batch, ...] by
             name; None where it does not offer them.
+        shown: what the network is shown of the sample, [batch, ...]; None where that is
+            the sample.
     """
 
     hidden: Any
@@ -29,6 +31,7 @@ class Inside(NamedTuple):
     sigma: jax.Array
     branches: jax.Array
     times: Mapping[str, jax.Array] | None = None
+    shown: jax.Array | None = None
 
 
 class View(NamedTuple):

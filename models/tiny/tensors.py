@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,8 +11,6 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
-
-from jax_stepcache.paths import as_path
 
 
 def random_tensor(
@@ -71,23 +68,22 @@ def write_json(file: Path, content: Any) -> None:
 
 
 @contextmanager
-def new_folder(folder: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
+def new_folder(target: Path) -> Iterator[Path]:
     """Makes a folder under another name, which gets its own when it is whole.
 
     Args:
-        folder: to be made.
+        target: to be made.
 
     Yields:
-        Where to write, and where it will be.
+        Where to write.
 
     Raises:
         FileExistsError: if there is something of that name.
     """
-    target = as_path(folder)
     if target.exists():
         raise FileExistsError(f"{target} is there already; give another name")
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    yield partial, target
+    yield partial
     partial.replace(target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jax_stepcache.network.params import Params
@@ -116,7 +117,7 @@ def check_encoders(encoders: FrozenEncoders, release: WanRelease) -> None:
             raise ValueError(f"{what}: {given}; the transformer takes {taken}")
 
 
-def scheduler_of(folder: str | os.PathLike[str], release: WanRelease) -> Scheduler:
+def scheduler_of(folder: Path, release: WanRelease) -> Scheduler:
     """What a folder samples with, or else what the original does.
 
     Args:
@@ -126,6 +127,6 @@ def scheduler_of(folder: str | os.PathLike[str], release: WanRelease) -> Schedul
     Returns:
         The scheduler.
     """
-    layout = layout_of(as_path(folder, "folder"))
+    layout = layout_of(folder)
     found = None if layout is None else layout.scheduler
     return found or Scheduler("unipc", "original", release.shift)

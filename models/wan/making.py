@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jax_stepcache.network.registry import load_model
+from jax_stepcache.paths import as_path
 
 from ..films import check_film
 from .asking import ask
@@ -44,6 +45,7 @@ def make_film(
         ValueError: as `WanPipeline`.
     """
     check_film(out)
+    folder = as_path(folder, "folder")
     model: Any = load_model(folder)
     # What does not fit is told before weights are read.
     names = inspect.signature(ask).parameters

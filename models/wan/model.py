@@ -147,6 +147,10 @@ class WanModel:
         del weights, hidden
         return stages.times(self.experts, context)
 
+    def shown(self, sample: jax.Array, condition: WanCondition) -> jax.Array:
+        """See `jax_stepcache.network.stages.Shown`."""
+        return stages.entering(sample, condition)
+
     def guidance_at(
         self, scale: jax.Array, t: jax.Array, condition: WanCondition
     ) -> jax.Array:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.paths import path_option
+from jax_stepcache.paths import as_path, path_option
 
 from .. import umt5, wan_vae
 from ..checkpoints.name_map import source_shapes
@@ -109,7 +109,8 @@ def write_tiny(
     """
     if kind not in KINDS:
         raise ValueError(unknown_name("kind of Wan", kind, KINDS))
-    with new_folder(folder) as (partial, target):
+    target = as_path(folder)
+    with new_folder(target) as partial:
         _write_all(partial, KINDS[kind], np.random.default_rng(seed))
     return target
 

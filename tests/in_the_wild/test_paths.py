@@ -209,6 +209,24 @@ WRITES = {
         "DreamZero-tiny",
         lambda x, path: _of("models.dreamzero.pixels.tiny").write_tiny(path),
     ),
+    "models.wan.tiny:write_tiny(folder)": (
+        "Wan-tiny",
+        lambda x, path: _of("models.wan.tiny").write_tiny(path),
+    ),
+    "models.films:write_film(path)": (
+        "other.gif",
+        lambda x, path: _of("models.films").write_film(
+            path, np.zeros((2, 4, 4, 3), np.uint8), 5
+        ),
+    ),
+    "models.wan.film:WanFilm.save(path)": (
+        "third.gif",
+        lambda x, path: (
+            _of("models.wan")
+            .WanFilm(np.zeros((2, 4, 4, 3), np.uint8), None, None, 5)
+            .save(path)
+        ),
+    ),
     "models.dreamzero.control.pipeline:LatentPipeline.save_session(path)": (
         "session2",
         lambda x, path: LatentPipeline.save_session(x.pipeline, path, x.session),
@@ -365,6 +383,14 @@ READS = {
             path, tokenizer=path
         ),
     ),
+    "models.films:check_film(path)": (
+        "other.gif",
+        lambda x, path: _of("models.films").check_film(path),
+    ),
+    "models.wan.pipeline:WanPipeline.from_folder(tokenizer)": (
+        "Wan-tiny",
+        lambda x, path: _of("models.wan").WanPipeline.from_folder(path, tokenizer=path),
+    ),
     "models.prompts.tokenizer:load_tokenizer(path)": (
         "DreamZero-tiny",
         lambda x, path: _of("models.prompts").load_tokenizer(path),
@@ -390,6 +416,17 @@ OTHERS = {
     "models.dreamzero.training:finetune(out)",
     "models.prompts.tokenizer:load_tokenizer(path)",
     "models.training.loop:fit(folder)",
+    # Below, with a file of somebody's.
+    "models.checkpoints.lora.file:LoraFile.__init__(path)",
+    "models.checkpoints.lora.merging:merge_lora(path)",
+    "models.checkpoints.lora.beside:keep_lora(path)",
+    "models.wan.pipeline:WanPipeline.from_folder(lora)",
+    # These pass on what they are given, to what is tried here.
+    "models.wan.folder:load_folder(folder)",
+    "models.wan.folder:load_folder(tokenizer)",
+    "models.wan.pipeline:WanPipeline.from_folder(folder)",
+    "models.wan.making:make_film(folder)",
+    "models.wan.making:make_film(out)",
     "models.tabletop.train:train(folder)",
     "serving.robots.running:PolicyServer.run(certificate)",
     "serving.robots.running:PolicyServer.run(key)",
@@ -496,6 +533,16 @@ def _finetune(params, out):
 
     save_chunks("~/sequences", _chunks())
     finetune(params, "~/sequences", out, FinetuneSettings(steps=1, batch=2, lora=1))
+
+
+def test_lora_of_somebodys(home):
+    """A file in a home folder, merged or kept beside."""
+    from jax_stepcache.models.checkpoints.lora import keep_lora, merge_lora
+    from tests.models.checkpoints.lora.toy import params_of, write
+
+    write(home / "x.safetensors", {"head.head.diff_b": np.ones(4, np.float32)})
+    for apply in (merge_lora, keep_lora):
+        apply(params_of(), "~/x.safetensors")
 
 
 def test_settings_beside_weights(home):

@@ -5,7 +5,7 @@ What is inside is not asked at such a step, and its state stays as it was.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -140,13 +140,15 @@ class ForcedSteps:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LastStep:
-    """Runs the last step.
+    """Runs the last step, or so many.
 
     Attributes:
         gate: the gate for the others.
+        steps: how many.
     """
 
     gate: Gate
+    steps: int = field(default=1, metadata={"static": True})
 
     def init(self, num_steps: int) -> Counted:
         """See `Gate.init`; the number is that of all steps."""
@@ -155,7 +157,7 @@ class LastStep:
     def decide(self, state: Counted, step: jax.Array, signal: jax.Array) -> Verdict:
         """See `Gate.decide`."""
         verdict = forced(
-            step == state.number - 1,
+            step >= state.number - self.steps,
             state.inner,
             self.gate.decide(state.inner, step, signal),
         )
@@ -163,8 +165,9 @@ class LastStep:
 
     def certain(self, num_steps: int) -> list[Certain]:
         """See `Certain`."""
-        last = np.arange(num_steps) == num_steps - 1
-        return [Certain(last, "the last always runs")]
+        last = np.arange(num_steps) >= num_steps - self.steps
+        which = "the last" if self.steps == 1 else f"the last {self.steps}"
+        return [Certain(last, f"{which} always {'runs' if self.steps == 1 else 'run'}")]
 
     def record(self, state: Counted) -> Counted:
         """See `Gate.record`."""

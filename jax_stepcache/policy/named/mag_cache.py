@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from jax_stepcache.check import check_count, check_numbers, fetched
 from jax_stepcache.errors import naming_arguments
@@ -84,7 +84,7 @@ def magnitude_calibration() -> Composed:
 def resampled_ratios(
     ratios: Sequence[float] | np.ndarray | jax.Array, num_steps: int
 ) -> np.ndarray | jax.Array:
-    """Fits ratios that were calibrated with another step count, as MagCache does.
+    """Fits ratios that were calibrated with another step count, as diffusers does.
 
     Args:
         ratios: one for each step of the calibration.
@@ -97,8 +97,19 @@ def resampled_ratios(
     return given[nearest_steps(len(given), num_steps)]
 
 
-def nearest_steps(given: int, wanted: int) -> np.ndarray:
-    """Of so many steps, those nearest to as many as are wanted; of one, the last."""
+def nearest_steps(given: int, wanted: int, dtype: DTypeLike = np.float32) -> np.ndarray:
+    """Of so many steps, those nearest to as many as are wanted; of one, the last.
+
+    Args:
+        given: how many there are.
+        wanted: how many are wanted.
+        dtype: that they are told apart in: of two that are as near, one or the other
+            is taken. diffusers' is float32, that of MagCache's own code float64.
+
+    Returns:
+        Their indices, int[wanted].
+    """
     if wanted == 1:
         return np.array([given - 1])
-    return np.linspace(0, given - 1, wanted).round().astype(int)
+    scale = np.asarray((given - 1) / (wanted - 1), dtype)
+    return np.round(np.arange(wanted, dtype=dtype) * scale).astype(int)

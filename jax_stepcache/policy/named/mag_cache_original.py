@@ -65,7 +65,7 @@ def original_mag_cache(
     active = _active(forwards, retention_ratio, split_step, spares_high)
     mask = np.ones((_BRANCHES, num_steps), bool)
     for branch in range(_BRANCHES):
-        curve = given[branch][nearest_steps(len(given[branch]), num_steps)]
+        curve = given[branch][nearest_steps(given.shape[1], num_steps, np.float64)]
         own = active[branch::_BRANCHES]
         mask[branch] = _runs(curve, own, threshold, max_skip_steps)
     # The first has nothing to reuse, whatever is retained.

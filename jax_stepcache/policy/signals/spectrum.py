@@ -75,6 +75,8 @@ class Spectrum:
         return tuple(range(1, ndim - 1)) if self.axes is None else self.axes
 
     def _seen(self, view: View) -> tuple[Any, Any]:
+        if view.inside is not None and view.inside.shown is not None:
+            return view.inside.shown, view.inside.sigma
         if not isinstance(view.sample, Mapping):
             if len(jax.tree.leaves(view.sample)) != 1:
                 raise ValueError("the spectrum needs a sample of one array, or a name")

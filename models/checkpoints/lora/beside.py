@@ -12,6 +12,7 @@ from jax_stepcache.checkpoints.streaming import Recipe
 from jax_stepcache.checkpoints.weights import flat, nested
 from jax_stepcache.meshes.beside import sharding_beside
 from jax_stepcache.network.params import Params
+from jax_stepcache.paths import as_path
 from jax_stepcache.processes import gathered, put
 
 from ..tensors import is_turned
@@ -56,7 +57,7 @@ def keep_lora(
         ValueError: likewise.
         TypeError: likewise.
     """
-    lora, fitted, plan = opened(params, path, scale, component, strict)
+    lora, fitted, plan = opened(params, as_path(path), scale, component, strict)
     weights = flat(params.weights)
     total = Sums(weights, plan)
     pairs: dict[str, _Pairs] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from jax_stepcache.checkpoints.streaming import Recipe
 from jax_stepcache.checkpoints.weights import flat, nested
 from jax_stepcache.network.offered import offered
 from jax_stepcache.network.params import Params
+from jax_stepcache.paths import as_path
 
 from .file import COMPONENTS, LoraFile
 from .fitting import Fitted, Place, fit
@@ -58,7 +60,7 @@ def merge_lora(
         TypeError: if ``params`` are none, or the model takes no LoRA.
     """
     check_flag("consume", consume)
-    lora, fitted, plan = opened(params, path, scale, component, strict)
+    lora, fitted, plan = opened(params, as_path(path), scale, component, strict)
     weights = flat(params.weights)
     total = Sums(weights, plan, consume=consume)
     for one in fitted:
@@ -135,7 +137,7 @@ class Sums:
 
 def opened(
     params: Params,
-    path: str | os.PathLike[str],
+    path: Path,
     scale: float,
     component: str,
     strict: bool,

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jax_stepcache.paths import path_option
+from jax_stepcache.paths import as_path, path_option
 
 from ... import clip_vision, umt5, wan_vae
 from ...tiny import encoders
@@ -84,7 +84,8 @@ def write_tiny(
         FileExistsError: if there is something of that name.
         ImportError: without tokenizers.
     """
-    with new_folder(folder) as (partial, target):
+    target = as_path(folder)
+    with new_folder(target) as partial:
         _write_all(partial, kind, np.random.default_rng(seed))
     return target
 

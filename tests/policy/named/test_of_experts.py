@@ -25,6 +25,7 @@ from jax_stepcache import (
 from jax_stepcache.policy.gates import Always
 from jax_stepcache.policy.gates.base import chosen
 from jax_stepcache.policy.gates.padded import padded
+from jax_stepcache.policy.named.mag_cache import nearest_steps
 
 SIGMAS = np.linspace(1, 0.1, 10, dtype=np.float32)
 
@@ -161,6 +162,14 @@ def test_original_mag_cache_resamples_each_branch() -> None:
         padded(policy, 6, 8)
     with pytest.raises(ValueError, match="mag_ratios"):
         original_mag_cache([1.0, 0.9, 0.8], num_steps=3)
+
+
+def test_of_two_steps_as_near_each_takes_its_own() -> None:
+    """49 steps over 42 fall between two; float32 and float64 round them otherwise."""
+    single, double = nearest_steps(50, 43), nearest_steps(50, 43, np.float64)
+    assert (single != double).nonzero()[0].tolist() == [27]
+    assert single[[0, -1]].tolist() == double[[0, -1]].tolist() == [0, 49]
+    assert nearest_steps(50, 1).tolist() == [49]
 
 
 def test_original_tea_cache_falls_where_its_polynomial_does() -> None:
