@@ -11,6 +11,7 @@ from jax_stepcache.policy.gates.combinators import (
     MaxSkips,
     WarmUp,
 )
+from jax_stepcache.policy.gates.early import EarlyLate
 from jax_stepcache.policy.gates.every import Every
 from jax_stepcache.policy.gates.magnitude import Magnitude
 from jax_stepcache.policy.gates.mask import Mask
@@ -20,6 +21,7 @@ __all__ = [
     "Accumulate",
     "Always",
     "Below",
+    "EarlyLate",
     "Every",
     "ForcedSteps",
     "Gate",
