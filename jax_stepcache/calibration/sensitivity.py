@@ -40,7 +40,7 @@ def sensitivities(
         for t in trajectories
     ]
     by_sample, by_time = (np.mean(x, axis=0) for x in zip(*each, strict=True))
-    levels = _levels(generation, trajectories[0])
+    levels = np.asarray(jax.device_get(_levels(generation, trajectories[0])))
     return {
         "timesteps": (1000 * levels).astype(np.float32),
         "J_x_norm": by_sample,
@@ -48,11 +48,11 @@ def sensitivities(
     }
 
 
-def _levels(generation: Generation, trajectory: Trajectory) -> np.ndarray:
+def _levels(generation: Generation, trajectory: Trajectory) -> jax.Array:
     """The noise levels of the output that is looked at."""
     structure = jax.tree.structure(trajectory.samples)
     schedules = per_output(generation.schedule, trajectory.samples)
-    sigmas = [np.asarray(one.sigmas, np.float32)[:-1] for one in schedules]
+    sigmas = [jnp.asarray(one.sigmas, jnp.float32)[:-1] for one in schedules]
     tree = jax.tree.unflatten(structure, sigmas)
     output = generation.program.model.signal_output
     return jax.tree.leaves(compared_output(tree, output))[0]
@@ -69,7 +69,7 @@ def _measured(
         raise ValueError("sensitivities are those of a sampler without a cache inside")
     output = generation.program.model.signal_output
     count = trajectory.computed.shape[0]
-    levels = jnp.asarray(_levels(generation, trajectory))
+    levels = _levels(generation, trajectory)
 
     def apart(a: Any, b: Any) -> jax.Array:
         return root_mean_square(
