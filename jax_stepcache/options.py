@@ -26,6 +26,7 @@ from jax_stepcache.loop.gradient import check_differentiable
 from jax_stepcache.loop.progress import Progress, as_progress
 from jax_stepcache.network.inputs import check_inputs, default_key, schedules_of
 from jax_stepcache.network.interval import check_interval
+from jax_stepcache.network.optimised import with_own_levels
 from jax_stepcache.network.own import own_model
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Denoiser
@@ -33,12 +34,13 @@ from jax_stepcache.network.scale import check_scale_of_each, scale_of
 from jax_stepcache.policy.asked import Asked, asked_of
 from jax_stepcache.policy.named import Uncached
 from jax_stepcache.policy.policy import Policy
-from jax_stepcache.solvers import Bespoke, Solver, SolverTable, get_solver
+from jax_stepcache.solvers import Solver, get_solver
 from jax_stepcache.solvers.base import calls_of
+from jax_stepcache.solvers.bespoke import checked_tables, solver_of
 from jax_stepcache.solvers.named_schedules import has_names, without_names
 from jax_stepcache.solvers.schedule import is_schedule, num_steps_of
 from jax_stepcache.solvers.stochastic import draws_noise
-from jax_stepcache.solvers.table import checked_table
+from jax_stepcache.solvers.table_family import TableFamily
 
 _DECIDE = ("batch", "sample")
 
@@ -202,7 +204,7 @@ def resolve(params: Any, options: Options) -> Generation:
     if tables is None:
         solver = _solver(options, model)
     else:
-        solver = _table_solver(options.solver, tables)
+        solver = solver_of(tables, options.solver)
     key = options.key
     if key is not None:
         check_key(key, _rows(options.noise, inputs.observation))
@@ -321,13 +323,14 @@ def _schedule(options: Options, model: Any) -> Any:
                 "final_noise are those of the usual one, so leave them out"
             )
         count = _or(options.num_inference_steps, model.defaults.num_inference_steps)
+        given = with_own_levels(given, model, count, _solver(options, model))
         given = without_names(given, count)
-    elif any(one is not None for one in steps):
+    elif any(one is not None for one in _besides(given, options)):
         raise ValueError(
             "a schedule fixes the steps; give either it or num_inference_steps, shift "
             "and final_noise"
         )
-    schedule = _checked_tables(given)
+    schedule = checked_tables(_in_family(given, options, model))
     if is_schedule(schedule) and model.outputs is not None:
         return dict.fromkeys(model.outputs, schedule)
     return schedule
@@ -350,39 +353,29 @@ def _brought(cache: CacheBackend, model: Any, options: Options) -> Any:
     """The tables that a backend brings instead of schedule and solver, or None."""
     asked = {name: getattr(options, name) for name in TABLE_BRINGS}
     asked = {name: given for name, given in asked.items() if given is not None}
-    tables = cache.tables(model, asked)
+    tables = _in_family(cache.tables(model, asked), options, model)
     if is_schedule(tables) and model.outputs is not None:
         return dict.fromkeys(model.outputs, tables)
     return tables
 
 
-def _checked_tables(schedule: Any) -> Any:
-    """The schedule, its tables checked; either all are or none."""
-    found = jax.tree.leaves(schedule, is_leaf=is_schedule)
-    tables = [isinstance(one, SolverTable) for one in found]
-    if not any(tables):
-        return schedule
-    if not all(tables):
-        raise ValueError(
-            "some outputs have a table in schedule and others have none; as_table "
-            "makes a table of a schedule"
-        )
-    return jax.tree_util.tree_map_with_path(
-        lambda path, one: checked_table(one, "schedule" + jax.tree_util.keystr(path)),
-        schedule,
-        is_leaf=is_schedule,
+def _in_family(given: Any, options: Options, model: Any) -> Any:
+    """Tables, those of the guidance scale or shift that is asked for."""
+    if not isinstance(given, TableFamily):
+        return given
+    asked = getattr(options, given.over)
+    return given.between(_or(asked, getattr(model.defaults, given.over)))
+
+
+def _besides(given: Any, options: Options) -> tuple[Any, ...]:
+    """What a schedule is given instead of, and may not be given beside."""
+    over = given.over if isinstance(given, TableFamily) else None
+    return (
+        options.num_inference_steps,
+        None if over == "shift" else options.shift,
+        options.final_noise,
     )
 
 
 def _solver(options: Options, model: Any) -> Solver:
     return get_solver(_or(options.solver, model.defaults.solver))
-
-
-def _table_solver(given: Any, tables: tuple[SolverTable, ...]) -> Bespoke:
-    """The solver that steps by these tables."""
-    solver = Bespoke(tables[0].num_steps)
-    if given is None or given == solver:
-        return solver
-    raise ValueError(
-        f"solver is {given!r:.80}, and a table is a solver of its own; leave out solver"
-    )

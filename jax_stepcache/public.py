@@ -42,6 +42,8 @@ from jax_stepcache.loop.result import SampleResult, Stats
 from jax_stepcache.measure.summary import Summary, summary
 from jax_stepcache.measure.summary.timeline import Timeline, timeline
 from jax_stepcache.meshes.layout import Layout
+from jax_stepcache.network.adapting.adapt import adapt
+from jax_stepcache.network.as_flow import as_flow
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.parametrisation import (
     EDMDiffusion,
@@ -52,6 +54,7 @@ from jax_stepcache.network.params import Params
 from jax_stepcache.network.placed import place_params
 from jax_stepcache.network.protocol import Model, Part, SamplingDefaults
 from jax_stepcache.network.registry import load_model, load_params, save_params
+from jax_stepcache.network.residual import Residual
 from jax_stepcache.network.stages import StagedDenoiser, Stages
 from jax_stepcache.options import Request
 from jax_stepcache.pipeline import Pipeline
@@ -73,7 +76,11 @@ from jax_stepcache.policy.gates import (
     Accumulate,
     Always,
     Below,
+<<<<<<< HEAD
     EarlyLate,
+=======
+    BranchMask,
+>>>>>>> main
     Every,
     ForcedSteps,
     Gate,
@@ -89,6 +96,7 @@ from jax_stepcache.policy.named import (
     DREAMZERO_SCHEDULES,
     TEACACHE_COEFFICIENTS,
     Restarting,
+    Switching,
     Uncached,
     Unconditional,
     cfg_cache,
@@ -98,18 +106,22 @@ from jax_stepcache.policy.named import (
     first_block_cache,
     mag_cache,
     mask_of_steps,
+    original_mag_cache,
+    original_tea_cache,
     restarting,
     sea_cache,
     sen_cache,
     static_schedule,
     step_cache,
     steps_mask,
+    switching,
     taylor_seer,
     tea_cache,
 )
 from jax_stepcache.policy.policy import Composed, Policy
 from jax_stepcache.policy.signals import (
     Cosine,
+    EmbeddedTime,
     FirstBlocks,
     MagnitudeRatio,
     ModulatedInput,
@@ -149,6 +161,10 @@ from jax_stepcache.solvers import (
     get_solver,
 )
 from jax_stepcache.solvers.ays import ays_schedule
+from jax_stepcache.solvers.diffusers_flow import (
+    diffusers_euler_schedule,
+    diffusers_unipc_schedule,
+)
 from jax_stepcache.solvers.schedule import Schedule, explicit_schedule, flow_schedule
 from jax_stepcache.solvers.spacings import (
     beta_schedule,
@@ -156,6 +172,7 @@ from jax_stepcache.solvers.spacings import (
     karras_schedule,
     linear_schedule,
 )
+from jax_stepcache.solvers.table_family import TableFamily, family_of
 from jax_stepcache.solvers.token_shift import shift_for_tokens
 
 __all__ = [
@@ -173,6 +190,7 @@ __all__ = [
     "Below",
     "Bespoke",
     "BespokeBackend",
+    "BranchMask",
     "CFGCacheBackend",
     "CacheBackend",
     "CacheDiTBackend",
@@ -187,6 +205,7 @@ __all__ = [
     "EDMDiffusion",
     "EarlyLate",
     "EasyCacheBackend",
+    "EmbeddedTime",
     "Euler",
     "EulerAncestral",
     "Every",
@@ -226,6 +245,7 @@ __all__ = [
     "PredictedChange",
     "Probe",
     "Request",
+    "Residual",
     "Restarting",
     "SampleResult",
     "SamplingDefaults",
@@ -249,6 +269,8 @@ __all__ = [
     "StepCacheState",
     "Stream",
     "Summary",
+    "Switching",
+    "TableFamily",
     "TableFit",
     "Taylor",
     "TaylorSeerBackend",
@@ -263,6 +285,8 @@ __all__ = [
     "VPDiffusion",
     "View",
     "WarmUp",
+    "adapt",
+    "as_flow",
     "as_table",
     "ays_schedule",
     "beta_schedule",
@@ -272,9 +296,12 @@ __all__ = [
     "db_cache",
     "denoise",
     "di_cache",
+    "diffusers_euler_schedule",
+    "diffusers_unipc_schedule",
     "easy_cache",
     "explicit_schedule",
     "exponential_schedule",
+    "family_of",
     "first_block_cache",
     "flow_schedule",
     "get_cache_backend",
@@ -286,6 +313,8 @@ __all__ = [
     "load_settings",
     "mag_cache",
     "mask_of_steps",
+    "original_mag_cache",
+    "original_tea_cache",
     "place_params",
     "policy_server",
     "restarting",
@@ -301,6 +330,7 @@ __all__ = [
     "step_cache",
     "steps_mask",
     "summary",
+    "switching",
     "taylor_seer",
     "tea_cache",
     "timeline",

@@ -82,6 +82,18 @@ class DiffusionCacheConfig:
             unconditional branch out, every so many ask it all the same.
         unconditional_batch_timestep_skip_range: timesteps between which it may, 1000
             times the noise level, both exclusive.
+        use_lite_mode: whether TaylorSeer extrapolates the network's output instead of
+            what its blocks add.
+        original: whether TeaCache and MagCache decide as the papers' own code for Wan
+            does, which differs from what vLLM-Omni and diffusers made of it; None for
+            the model's choice, else not.
+        use_ret_steps: of the original TeaCache, whether it looks at the projected time
+            embedding and computes the first five steps, rather than first and last.
+        mag_split_step: of the original MagCache for two experts, how many steps the
+            high-noise one has; None for one transformer.
+        high: for a model of two experts, settings of the high-noise one by name, over
+            those that both have.
+        low: likewise, of the low-noise one.
         forecast: what skipped steps use; None for the backend's own (``"hold"``, or
             what was tuned).
         signal_output: output that StepCache and EasyCache compare, and SeaCache and
@@ -150,6 +162,12 @@ class DiffusionCacheConfig:
     sencache_K: int = 10
     unconditional_batch_skip_range: int = 5
     unconditional_batch_timestep_skip_range: Sequence[float] = (-1, 641)
+    use_lite_mode: bool = False
+    original: bool | None = None
+    use_ret_steps: bool = False
+    mag_split_step: int | None = None
+    high: Mapping[str, Any] | None = None
+    low: Mapping[str, Any] | None = None
 
     forecast: Any = None
     signal_output: str | None = None

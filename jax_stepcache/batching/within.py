@@ -160,6 +160,7 @@ class SlotsWithin:
             modulated=self._slots_apart(inside.modulated),
             sigma=inside.sigma,
             branches=self._own(settings),
+            times=self._slots_apart(inside.times),
         )
 
     def _slots_apart(self, tree: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from jax_stepcache.calibration.trajectory import Trajectory
 from jax_stepcache.check import batch_size
-from jax_stepcache.loop.forward import Within
+from jax_stepcache.loop.forward import Whole, Within
 from jax_stepcache.loop.generation import Generation, begin, run_together
 from jax_stepcache.loop.program import forward_of
 from jax_stepcache.loop.transfers import sent
@@ -65,6 +65,8 @@ def _measured(
     condition, _ = begin(generation)
     batch = batch_size(trajectory.end, "noise")
     network = forward_of(generation, condition, batch)
+    if isinstance(network, Whole):
+        network = network.network
     if isinstance(network, Within):
         raise ValueError("sensitivities are those of a sampler without a cache inside")
     output = generation.program.model.signal_output

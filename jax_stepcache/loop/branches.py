@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.meshes.explicit import apart, together
+from jax_stepcache.policy.branches import BRANCHES
 from jax_stepcache.policy.policy import Decision, Policy
-from jax_stepcache.policy.signals.first_blocks import BRANCHES
 from jax_stepcache.policy.view import View
 
 
@@ -157,6 +157,7 @@ class Branches:
                 modulated=self._rows_apart(inside.modulated),
                 sigma=jnp.broadcast_to(inside.sigma, (self.count,)),
                 branches=jnp.full((self.count,), forwards, jnp.int32),
+                times=self._rows_apart(inside.times),
             )
         )
 

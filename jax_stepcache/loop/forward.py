@@ -120,6 +120,7 @@ class Within:
         axes: where guidance branches are asked one by one, those that want it: the rows
             of the condition's arrays, the second part of the context. Else None.
         guided: ``step -> bool``, whether there is guidance; None for always.
+        times: ``(hidden, context) -> arrays by name``, or None.
     """
 
     embed: Callable[[Any, jax.Array], tuple[Any, Any]]
@@ -132,6 +133,7 @@ class Within:
     sigma: Callable[[Any], jax.Array]
     axes: RowAxes | None = None
     guided: Callable[[jax.Array], jax.Array] | None = None
+    times: Callable[[Any, Any], Any] | None = None
 
     def init(self, policy: Policy, view: View, num_steps: int) -> Any:
         """See `Forward.init`; the blocks are traced for shapes."""
@@ -205,6 +207,7 @@ class Within:
             else self.modulated(view.sample, view.step, start, context),
             sigma=self.sigma(view.sigma),
             branches=jnp.asarray(self.branches, jnp.int32),
+            times=None if self.times is None else self.times(start, context),
         )
         dtypes = tuple(x.dtype for x in jax.tree.leaves(leaving))
         return Entered(view._replace(inside=inside), hidden, context, dtypes)

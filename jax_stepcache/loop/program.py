@@ -121,6 +121,7 @@ def guided_forward(
     Returns:
         ``(sample, where) -> velocity``, or the network in stages.
     """
+    vary = None if scale is None else getattr(model, "guidance_at", None)
     model = in_stages(model, span)
 
     def told(where: Any) -> Any:
@@ -134,9 +135,12 @@ def guided_forward(
         with naming_rows(model, some, read):
             return model.denoise(_anew(weights), some, t=t, condition=read)
 
+    def scaled(where: Any) -> Any:
+        now = scale if vary is None else vary(scale, told(where), condition)
+        return now if guided is None else scale_within(now, guided(where))
+
     def mixed(said: Any, where: Any) -> Any:
-        now = scale if guided is None else scale_within(scale, guided(where))
-        return mix_branches(said, now, model.guided_outputs)  # pyright: ignore
+        return mix_branches(said, scaled(where), model.guided_outputs)
 
     def network(x: Any, where: Any) -> Any:
         t = told(where)
@@ -148,7 +152,7 @@ def guided_forward(
         if scale is None:
             return ask(x)
         if guided is None:
-            return guide(ask, x, scale, model.guided_outputs)
+            return guide(ask, x, scaled(where), model.guided_outputs)
         shown = (stack_branches(x, x), t, condition)
         rows = leading_axes(shown[:2]) + (axes or ())
         wanted = jnp.stack([jnp.asarray(True), guided(where).any()])
@@ -176,6 +180,9 @@ def guided_forward(
         found = stage_rows(model, weights, x, timesteps(where), condition, axes)
         return rows_first(said, found.modulated, jax.tree.leaves(x)[0].shape[0])
 
+    def times(hidden: Any, context: Any) -> Any:
+        return model.times(_anew(weights), hidden, context)
+
     if span is None:
         told_apart = guided is not None and scale is not None
         return Whole(network, guided) if told_apart else network
@@ -191,6 +198,7 @@ def guided_forward(
         axes=axes if each_branch(span) and scale is not None else None,
         guided=guided,
         sigma=functools.partial(guided_level, model.signal_output),
+        times=None if getattr(model, "times", None) is None else times,
     )
 
 

@@ -44,7 +44,8 @@ class OneBlock:
         del weights, context
         return hidden
 
-    modulated = None
+    # These look between stages that it has not.
+    modulated = times = None
 
 
 def in_stages(model: Any, span: Span | None) -> Any:

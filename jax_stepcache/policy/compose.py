@@ -23,7 +23,7 @@ from jax_stepcache.policy.span import Span, get_span
 # What can be seen from around the whole forward, and from within it.
 _AROUND = ("velocity", "sample", "nothing")
 _FIRST = ("first blocks", "probe")
-_WITHIN = ("blocks", "first blocks", "probe", "modulated", "sample", "nothing")
+_WITHIN = ("blocks", "first blocks", "probe", "modulated", "times", "sample", "nothing")
 
 
 @naming_arguments()

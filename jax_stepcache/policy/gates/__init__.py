@@ -14,14 +14,18 @@ from jax_stepcache.policy.gates.combinators import (
 from jax_stepcache.policy.gates.early import EarlyLate
 from jax_stepcache.policy.gates.every import Every
 from jax_stepcache.policy.gates.magnitude import Magnitude
-from jax_stepcache.policy.gates.mask import Mask
+from jax_stepcache.policy.gates.mask import BranchMask, Mask
 from jax_stepcache.policy.gates.tiers import Tiers, TiersState
 
 __all__ = [
     "Accumulate",
     "Always",
     "Below",
+<<<<<<< HEAD
     "EarlyLate",
+=======
+    "BranchMask",
+>>>>>>> main
     "Every",
     "ForcedSteps",
     "Gate",

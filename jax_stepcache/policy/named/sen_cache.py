@@ -54,14 +54,14 @@ def sen_cache(
     check_numbers("sencache_thresh_main", threshold, least=0.0)
     check_numbers("sencache_thresh_start", early_threshold, least=0.0)
     check_count("sencache_K", max_skips, 1)
-    table = _checked(sensitivities)
+    timesteps, by_sample, by_time = _checked(sensitivities)
     gate = EarlyLate(
         leaf(early_threshold, np.float32),
         leaf(threshold, np.float32),
         np.int32(round(num_steps * _EARLY)),
     )
     return compose(
-        signal=Sensitivity(*table, output),
+        signal=Sensitivity(timesteps, by_sample, by_time, output),
         gate=MaxConsecutive(gate, leaf(max_skips, np.int32)),
         forecast=forecast,
         span="blocks",

@@ -2,6 +2,7 @@
 
 from jax_stepcache.policy.signals.base import Signal
 from jax_stepcache.policy.signals.cosine import Cosine
+from jax_stepcache.policy.signals.embedded_time import EmbeddedTime
 from jax_stepcache.policy.signals.first_blocks import FirstBlocks
 from jax_stepcache.policy.signals.magnitude_ratio import MagnitudeRatio
 from jax_stepcache.policy.signals.modulated_input import ModulatedInput
@@ -14,6 +15,7 @@ from jax_stepcache.policy.signals.spectrum import Spectrum
 
 __all__ = [
     "Cosine",
+    "EmbeddedTime",
     "FirstBlocks",
     "MagnitudeRatio",
     "ModulatedInput",

@@ -16,7 +16,7 @@ class Signal(Protocol):
         looks_at: what it needs to see: the ``"velocity"`` (of the whole forward), the
             ``"blocks"`` (what the span adds), the ``"first blocks"``, the
             ``"probe"`` (what comes out of these), the ``"modulated"`` input of block 0,
-            the ``"sample"``, or ``"nothing"``.
+            the embedded ``"times"``, the ``"sample"``, or ``"nothing"``.
     """
 
     looks_at: ClassVar[str]
