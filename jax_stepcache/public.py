@@ -76,11 +76,8 @@ from jax_stepcache.policy.gates import (
     Accumulate,
     Always,
     Below,
-<<<<<<< HEAD
-    EarlyLate,
-=======
     BranchMask,
->>>>>>> main
+    EarlyLate,
     Every,
     ForcedSteps,
     Gate,

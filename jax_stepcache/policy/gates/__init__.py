@@ -21,11 +21,8 @@ __all__ = [
     "Accumulate",
     "Always",
     "Below",
-<<<<<<< HEAD
-    "EarlyLate",
-=======
     "BranchMask",
->>>>>>> main
+    "EarlyLate",
     "Every",
     "ForcedSteps",
     "Gate",
