@@ -12,7 +12,10 @@ import jax_stepcache
 from jax_stepcache import mask_of_steps, static_schedule
 from jax_stepcache.backends import resolve_policy
 from jax_stepcache.calibration.schedule_search import FORECASTS
+from jax_stepcache.calibration.sensitivity import sensitivities
 from jax_stepcache.calibration.thresholds import SWEPT
+from jax_stepcache.calibration.trajectory import follow
+from jax_stepcache.options import Options, resolve
 
 BUDGETS = (4, 5, 6, 8)
 FEW = (3, *BUDGETS)
@@ -105,6 +108,7 @@ _DIALS: tuple[tuple[Dial, ...], ...] = (
     ),
     (Dial("easy_cache", "easy_cache", {"ret_steps": 2}, (4, 6, 8, 10), "offset"),),
     (Dial("di_cache", "di_cache", {"ret_ratio": 0.1}, (4, 6, 8, 10), "aligned"),),
+    (Dial("sen_cache", "sen_cache", {}, (4, 6, 8, 10)),),
     (Dial("first_block_cache", "first_block_cache", {}, (4, 6, 8, 10), plays=True),),
 )
 
@@ -112,6 +116,8 @@ _DIALS: tuple[tuple[Dial, ...], ...] = (
 def families(model: Any) -> list[Family]:
     """Contenders without a threshold to find, measurable in any order."""
     found = [*_plain(), *_whole(model), *_static(), _tuned(model), *_bespoke(model)]
+    for name in ("hold", "linear"):
+        found.append([_cfg_cache(model, name, every) for every in (2, 3, 5)])
     for order in (1, 2):
         found.append([_taylor_seer(model, every, order) for every in (2, 3, 5)])
         found.append([_hi_cache(model, every, order) for every in (2, 3, 5)])
@@ -197,6 +203,16 @@ def _taylor_seer(model: Any, every: int, order: int) -> Contender:
     return Contender(f"taylor_seer every {every}", f"taylor {order}", Way(cache), plays)
 
 
+def _cfg_cache(model: Any, forecast: str, every: int) -> Contender:
+    config = {
+        "unconditional_batch_skip_range": every,
+        "unconditional_batch_timestep_skip_range": (-1, 1001),
+        "forecast": forecast,
+    }
+    cache = resolve_policy("cfg_cache", model, NUM_STEPS, config)
+    return Contender(f"cfg_cache every {every}", forecast, Way(cache))
+
+
 def _hi_cache(model: Any, every: int, order: int) -> Contender:
     config = {"cache_interval": every, "max_order": order}
     cache = resolve_policy("hi_cache", model, NUM_STEPS, config)
@@ -222,9 +238,10 @@ def _turn(scenes: Scenes, dial: Dial) -> Iterator[Contender]:
     """Turns a dial to each number of calls, in the mean over the scenes."""
     name, grid = SWEPT[dial.cache]
     thresholds = [float(f"{threshold:.3g}") for threshold in grid]
+    measured = _sensed(scenes) if dial.cache == "sen_cache" else {}
 
     def policy(place: int) -> Any:
-        config = {**dial.config, name: thresholds[place]}
+        config = {**measured, **dial.config, name: thresholds[place]}
         return resolve_policy(dial.cache, scenes.params.model, NUM_STEPS, config)
 
     @functools.cache
@@ -245,6 +262,16 @@ def _turn(scenes: Scenes, dial: Dial) -> Iterator[Contender]:
         label = f"{dial.name}, {thresholds[best]:g}"
         plays = dial.plays and calls == 6
         yield Contender(label, dial.forecast, Way(policy(best)), plays)
+
+
+def _sensed(scenes: Scenes) -> dict[str, Any]:
+    """SenCache's table, measured on the scenes that its threshold is found on."""
+    each = [
+        resolve(scenes.params, Options(observation=observation, key=key))
+        for observation, key in zip(scenes.observations, scenes.keys, strict=True)
+    ]
+    table = sensitivities(each[0], [follow(one) for one in each])
+    return {"sencache_sensitivities": table}
 
 
 def _in_words(forecast: Any) -> str:

@@ -17,7 +17,6 @@ from jax_stepcache.check import (
     batch_size,
     check_key,
     check_leaves,
-    check_numbers,
     fetched,
 )
 from jax_stepcache.errors import naming_fields, unknown_name, warn
@@ -31,8 +30,8 @@ from jax_stepcache.network.optimised import with_own_levels
 from jax_stepcache.network.own import own_model
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Denoiser
+from jax_stepcache.network.scale import check_scale_of_each, scale_of
 from jax_stepcache.policy.asked import Asked, asked_of
-from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.named import Uncached
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers import Solver, get_solver
@@ -183,7 +182,7 @@ def resolve(params: Any, options: Options) -> Generation:
     _check_who_decides(options)
     check_differentiable(options.differentiable, options.progress)
     weights, model = _weights_and_model(params, options)
-    scale = _scale(_or(options.guidance_scale, model.defaults.guidance_scale))
+    scale = scale_of(_or(options.guidance_scale, model.defaults.guidance_scale))
     guided = isinstance(scale, Tracer) or bool((np.asarray(fetched(scale)) != 1).any())
     # Of scales of each sample, some part may be 1 throughout; it goes with its rows.
     of_each = np.ndim(_or(options.guidance_scale, 0.0)) == 1
@@ -200,7 +199,7 @@ def resolve(params: Any, options: Options) -> Generation:
         options.noise,
         guided,
     )
-    _check_scale_of_each(scale, options.noise, inputs.observation)
+    check_scale_of_each(scale, options.noise, inputs.observation)
     tables = tables_of(schedule)
     if tables is None:
         solver = _solver(options, model)
@@ -275,31 +274,10 @@ def check_params(params: Any, model: Any) -> None:
     check_leaves(params, "params")
 
 
-def _scale(given: Any) -> Any:
-    """One number, or one for each sample."""
-    if not isinstance(given, Tracer):
-        shape = () if np.ndim(given) == 0 else (None,)
-        check_numbers("guidance_scale", given, shape=shape)
-    scale = leaf(given, np.float32)
-    return scale.reshape(()) if np.shape(scale) == (1,) else scale
-
-
 def _rows(noise: Any, observation: Any) -> int:
     if noise is not None:
         return batch_size(noise, "noise")
     return 1 if observation is None else batch_size(observation, "observation")
-
-
-def _check_scale_of_each(scale: Any, noise: Any, observation: Any) -> None:
-    if np.ndim(scale) == 0:
-        return
-    what, batch = ("observation", observation) if noise is None else ("noise", noise)
-    rows = batch_size(batch, what)
-    if np.shape(scale) != (rows,):
-        raise ValueError(
-            f"guidance_scale has shape {np.shape(scale)} and the {what} {rows} rows; "
-            "give one number, or one for each sample"
-        )
 
 
 def _or(given: Any, default: Any) -> Any:

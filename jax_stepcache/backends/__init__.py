@@ -22,6 +22,7 @@ from jax_stepcache.backends.selector import (
     backend_from_environment,
     get_cache_backend,
 )
+from jax_stepcache.backends.sen_cache import SenCacheBackend
 from jax_stepcache.backends.static_schedule import StaticBackend, TunedBackend
 from jax_stepcache.backends.step_cache import (
     CUSTOM_STEP_CACHE_DIT_ENABLERS,
@@ -56,6 +57,7 @@ __all__ = [
     "HiCacheBackend",
     "MagCacheBackend",
     "SeaCacheBackend",
+    "SenCacheBackend",
     "StaticBackend",
     "StepCacheBackend",
     "StepCacheConfig",

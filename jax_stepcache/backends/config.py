@@ -73,6 +73,11 @@ class DiffusionCacheConfig:
         probe_depth: blocks of DiCache's probe, always computed.
         ret_ratio: share of the steps that DiCache computes first.
         error_choice: what DiCache adds up: ``"delta_y"`` or ``"delta_minus"``.
+        sencache_sensitivities: SenCache's table: ``timesteps``, ``J_x_norm`` and
+            ``J_t_norm``, rows of one length; None for the model's.
+        sencache_thresh_main: SenCache's threshold.
+        sencache_thresh_start: SenCache's threshold at the first fifth of the steps.
+        sencache_K: SenCache's cap on consecutive skips.
         unconditional_batch_skip_range: of the steps at which CFG-Cache may leave the
             unconditional branch out, every so many ask it all the same.
         unconditional_batch_timestep_skip_range: timesteps between which it may, 1000
@@ -95,9 +100,9 @@ class DiffusionCacheConfig:
         low: likewise, of the low-noise one.
         forecast: what skipped steps use; None for the backend's own (``"hold"``, or
             what was tuned).
-        signal_output: output that StepCache and EasyCache compare and SeaCache looks
-            at; None for the model's choice, ``"lowest"`` for the lowest of StepCache's
-            cosines over all outputs.
+        signal_output: output that StepCache and EasyCache compare, and SeaCache and
+            SenCache look at; None for the model's choice, ``"lowest"`` for the lowest
+            of StepCache's cosines over all outputs.
         steps_mask: the static backend's mask, or DBCache's, true where the network
             runs.
         num_dit_steps: 5, 6, 7 or 8 of 16, the original DreamZero's static schedules.
@@ -155,6 +160,10 @@ class DiffusionCacheConfig:
     probe_depth: int = 1
     ret_ratio: float = 0.2
     error_choice: str = "delta_y"
+    sencache_sensitivities: Any = None
+    sencache_thresh_main: Any = 0.07
+    sencache_thresh_start: Any = 0.005
+    sencache_K: int = 10
     unconditional_batch_skip_range: int = 5
     unconditional_batch_timestep_skip_range: Sequence[float] = (-1, 641)
     use_lite_mode: bool = False

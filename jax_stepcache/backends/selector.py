@@ -20,6 +20,7 @@ from jax_stepcache.backends.easy_cache import EasyCacheBackend
 from jax_stepcache.backends.hi_cache import HiCacheBackend
 from jax_stepcache.backends.mag_cache import MagCacheBackend
 from jax_stepcache.backends.sea_cache import SeaCacheBackend
+from jax_stepcache.backends.sen_cache import SenCacheBackend
 from jax_stepcache.backends.static_schedule import StaticBackend, TunedBackend
 from jax_stepcache.backends.step_cache import StepCacheBackend
 from jax_stepcache.backends.tea_cache import TeaCacheBackend
@@ -43,6 +44,7 @@ _BACKENDS: Mapping[str, type[CacheBackend]] = {
     "easy_cache": EasyCacheBackend,
     "di_cache": DiCacheBackend,
     "hi_cache": HiCacheBackend,
+    "sen_cache": SenCacheBackend,
     "cfg_cache": CFGCacheBackend,
     "static": StaticBackend,
     "tuned": TunedBackend,
@@ -71,8 +73,9 @@ def get_cache_backend(
         name: ``"step_cache"`` (also ``"stepcache"``, ``"step_cache_dit"``),
             ``"tea_cache"``, ``"cache_dit"``, ``"mag_cache"``, ``"sea_cache"``,
             ``"first_block_cache"``, ``"taylor_seer"``, ``"easy_cache"``,
-            ``"di_cache"``, ``"hi_cache"``, ``"cfg_cache"``, ``"static"``, ``"tuned"``,
-            ``"bespoke"``, in any case; None or ``"none"`` for no cache.
+            ``"di_cache"``, ``"hi_cache"``, ``"sen_cache"``, ``"cfg_cache"``,
+            ``"static"``, ``"tuned"``, ``"bespoke"``, in any case; None or ``"none"``
+            for no cache.
         config: its settings; a dict goes through `DiffusionCacheConfig.from_dict`.
 
     Returns:

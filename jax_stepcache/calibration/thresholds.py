@@ -16,11 +16,13 @@ from jax_stepcache.calibration.quality import shown
 from jax_stepcache.calibration.replay import replay_inside, replay_whole
 from jax_stepcache.calibration.result import Calibration, CurvePoint
 from jax_stepcache.calibration.samples import Samples
+from jax_stepcache.calibration.sensitivity import sensitivities
 from jax_stepcache.calibration.trajectory import Trajectory, watch
 from jax_stepcache.loop.generation import Generation
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.options import Options, resolve
 from jax_stepcache.policy.asked import asked_of
+from jax_stepcache.policy.named.sen_cache import TABLE
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import Span
 
@@ -34,6 +36,7 @@ SWEPT: Mapping[str, tuple[str, np.ndarray]] = MappingProxyType(
         "sea_cache": ("sea_threshold", np.geomspace(1e-3, 20, 160)),
         "easy_cache": ("thresh", np.geomspace(1e-3, 4, 128)),
         "di_cache": ("rel_l1_thresh", np.geomspace(1e-3, 20, 160)),
+        "sen_cache": ("sencache_thresh_main", np.geomspace(1e-4, 10, 160)),
         "step_cache": ("velocity_sim_thresholds", 1 - np.geomspace(1.9, 1e-6, 160)),
     }
 )
@@ -61,6 +64,8 @@ def check_threshold(
     given = {**config, name: _as_setting(cache, config, grid[len(grid) // 2])}
     if cache == "mag_cache":
         given.setdefault("mag_ratios", [1.0] * generation.program.num_steps)
+    if cache == "sen_cache":
+        given.setdefault("sencache_sensitivities", {row: [1.0] for row in TABLE})
     program = generation.program
     policy = _policy(generation, cache, given)
     asked = asked_of(policy, program.num_steps, 2 if program.guided else 1)
@@ -98,7 +103,7 @@ def calibrate_threshold(
     missing = _MADE.get(cache)
     if missing is not None and missing.setting not in config:
         trajectories = _watched(samples, Span(), missing.looks_at)
-        config[missing.setting], fit = missing.make(trajectories)
+        config[missing.setting], fit = missing.make(generation, trajectories)
     if cache == "step_cache":
         grid = np.array([t for t in grid if _as_setting(cache, config, t)[-1] >= -1])
     policies = [
@@ -157,10 +162,13 @@ class _Missing(NamedTuple):
 
     setting: str
     looks_at: str
-    make: Callable[[list[Trajectory]], tuple[Any, dict[str, Any]]]
+    make: Callable[[Generation, list[Trajectory]], tuple[Any, dict[str, Any]]]
 
 
-def _polynomial(trajectories: list[Trajectory]) -> tuple[Any, dict[str, Any]]:
+def _polynomial(
+    generation: Generation, trajectories: list[Trajectory]
+) -> tuple[Any, dict[str, Any]]:
+    del generation
     # The first step has nothing to change from.
     changes = []
     for name in ("input_change", "output_change"):
@@ -170,7 +178,17 @@ def _polynomial(trajectories: list[Trajectory]) -> tuple[Any, dict[str, Any]]:
     return fit.coefficients, fit._asdict()
 
 
-def _ratios(trajectories: list[Trajectory]) -> tuple[Any, dict[str, Any]]:
+def _sensed(
+    generation: Generation, trajectories: list[Trajectory]
+) -> tuple[Any, dict[str, Any]]:
+    table = sensitivities(generation, trajectories)
+    return table, {"sencache_sensitivities": table}
+
+
+def _ratios(
+    generation: Generation, trajectories: list[Trajectory]
+) -> tuple[Any, dict[str, Any]]:
+    del generation
     ratios = mean_ratios(trajectories)
     return ratios, {"mag_ratios": ratios}
 
@@ -178,6 +196,7 @@ def _ratios(trajectories: list[Trajectory]) -> tuple[Any, dict[str, Any]]:
 _MADE: Mapping[str, _Missing] = MappingProxyType(
     {
         "tea_cache": _Missing("coefficients", "modulated", _polynomial),
+        "sen_cache": _Missing("sencache_sensitivities", "", _sensed),
         "mag_cache": _Missing("mag_ratios", "", _ratios),
     }
 )

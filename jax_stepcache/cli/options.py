@@ -26,8 +26,8 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         "--cache",
         default="step_cache",
         help="cache backend: step_cache, tea_cache, cache_dit, mag_cache, sea_cache, "
-        "first_block_cache, taylor_seer, easy_cache, di_cache, hi_cache, static, "
-        "tuned, bespoke or none (default: %(default)s)",
+        "first_block_cache, taylor_seer, easy_cache, di_cache, hi_cache, "
+        "sen_cache, cfg_cache, static, tuned, bespoke or none (default: %(default)s)",
     )
     parser.add_argument(
         "--cache-config",
@@ -57,13 +57,6 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         "optimised, the model's own noise levels of --steps",
     )
     parser.add_argument("--guidance-scale", type=float, help="guidance scale")
-    parser.add_argument(
-        "--guidance-interval",
-        type=float,
-        nargs=2,
-        metavar=("LO", "HI"),
-        help="noise levels between which there is guidance",
-    )
     parser.add_argument("--seed", type=seed, default=0, help="seed of world and noise")
     parser.add_argument(
         "--out",
@@ -91,7 +84,6 @@ def solver_options(parsed: argparse.Namespace) -> dict[str, Any]:
         "shift": parsed.shift,
         "schedule": parsed.schedule,
         "guidance_scale": parsed.guidance_scale,
-        "guidance_interval": parsed.guidance_interval,
     }
     return {name: value for name, value in given.items() if value is not None}
 

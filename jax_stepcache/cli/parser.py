@@ -48,6 +48,7 @@ THRESHOLDS = (
     "sea_cache",
     "easy_cache",
     "di_cache",
+    "sen_cache",
     "step_cache",
 )
 
@@ -103,6 +104,13 @@ def _add_sample(commands: Any) -> None:
         description="``jax-stepcache sample``: predict once, and compare.",
     )
     add_sampling_options(parser)
+    parser.add_argument(
+        "--guidance-interval",
+        type=float,
+        nargs=2,
+        metavar=("LO", "HI"),
+        help="noise levels between which there is guidance",
+    )
     parser.add_argument("--batch", type=int, default=1, help="scenes at once")
     parser.add_argument(
         "--compare",

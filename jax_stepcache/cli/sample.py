@@ -29,6 +29,8 @@ def run(parsed: argparse.Namespace) -> None:
     observation = params.model.example(world, parsed.batch)
     common = {"observation": observation, "key": noise}
     solver, cache = solver_options(parsed), cache_options(parsed)
+    if parsed.guidance_interval is not None:
+        solver["guidance_interval"] = parsed.guidance_interval
     print(params)
     if parsed.compare:
         rows = contenders(params, parsed.cache, solver, cache, **common)

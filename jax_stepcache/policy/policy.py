@@ -160,7 +160,10 @@ class Composed:
 def _points(view: View) -> list[Point]:
     if view.inside is not None:
         here = Point(view.step, view.inside.sigma, None)
-        return [here._replace(first=x) for x in jax.tree.leaves(view.inside.first)]
+        hidden = jax.tree.leaves(view.inside.hidden)
+        # None where nobody looks at it, as when decisions are replayed.
+        first = jax.tree.leaves(view.inside.first) or [None] * len(hidden)
+        return [here._replace(first=x) for x in first]
     sigmas, samples = jax.tree.leaves(view.sigma), jax.tree.leaves(view.sample)
     return [
         Point(view.step, sigma, sample)

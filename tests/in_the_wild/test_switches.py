@@ -96,6 +96,14 @@ CONFIGS: dict[str, Any] = {
     "hi_cache": {"cache_interval": 2, "disable_cache_before_step": 2},
     "easy_cache": {"thresh": 0.5, "ret_steps": 2},
     "di_cache": {"rel_l1_thresh": 0.5},
+    "sen_cache": {
+        "sencache_sensitivities": {
+            "timesteps": [500.0],
+            "J_x_norm": [1.0],
+            "J_t_norm": [0.0],
+        },
+        "sencache_thresh_main": 1.0,
+    },
     "cfg_cache": {"unconditional_batch_timestep_skip_range": (-1, 1000)},
     "static": {"steps_mask": [True, True, False, True, False]},
 }

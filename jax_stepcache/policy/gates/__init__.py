@@ -11,6 +11,7 @@ from jax_stepcache.policy.gates.combinators import (
     MaxSkips,
     WarmUp,
 )
+from jax_stepcache.policy.gates.early import EarlyLate
 from jax_stepcache.policy.gates.every import Every
 from jax_stepcache.policy.gates.magnitude import Magnitude
 from jax_stepcache.policy.gates.mask import BranchMask, Mask
@@ -21,6 +22,7 @@ __all__ = [
     "Always",
     "Below",
     "BranchMask",
+    "EarlyLate",
     "Every",
     "ForcedSteps",
     "Gate",

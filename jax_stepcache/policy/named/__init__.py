@@ -9,6 +9,7 @@ from jax_stepcache.policy.named.mag_cache import mag_cache
 from jax_stepcache.policy.named.mag_cache_original import original_mag_cache
 from jax_stepcache.policy.named.restarting import Restarting, restarting
 from jax_stepcache.policy.named.sea_cache import sea_cache
+from jax_stepcache.policy.named.sen_cache import sen_cache
 from jax_stepcache.policy.named.static_schedule import (
     DREAMZERO_SCHEDULES,
     mask_of_steps,
@@ -40,6 +41,7 @@ __all__ = [
     "original_tea_cache",
     "restarting",
     "sea_cache",
+    "sen_cache",
     "static_schedule",
     "step_cache",
     "steps_mask",

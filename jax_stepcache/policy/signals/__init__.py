@@ -10,6 +10,7 @@ from jax_stepcache.policy.signals.nothing import Nothing
 from jax_stepcache.policy.signals.predicted_change import PredictedChange
 from jax_stepcache.policy.signals.probe import Probe
 from jax_stepcache.policy.signals.relative_l1 import relative_l1
+from jax_stepcache.policy.signals.sensitivity import Sensitivity
 from jax_stepcache.policy.signals.spectrum import Spectrum
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Nothing",
     "PredictedChange",
     "Probe",
+    "Sensitivity",
     "Signal",
     "Spectrum",
     "relative_l1",

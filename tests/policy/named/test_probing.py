@@ -1,7 +1,7 @@
-"""EasyCache and DiCache in whole generations, beside NumPy's account of their scripts.
+"""EasyCache, DiCache and SenCache beside NumPy's account of their scripts.
 
 The originals are scripts for CUDA around large models. What is here was written from
-reading them: HunyuanVideo's of EasyCache, and FLUX's of DiCache.
+reading them: HunyuanVideo's of EasyCache, FLUX's of DiCache and Wan's of SenCache.
 """
 
 import numpy as np
@@ -149,3 +149,70 @@ def test_di_cache_is_the_originals(thresh, depth, choice):
     assert ours.stats.computed.tolist() == expected
     assert sum(expected) < NUM_STEPS
     np.testing.assert_allclose(ours.sample, end, atol=1e-4)
+
+
+SENSED = {
+    "timesteps": [1000.0, 700.0, 400.0, 100.0],
+    "J_x_norm": [2.0, 1.0, 0.5, 1.5],
+    "J_t_norm": [1e-3, 2e-3, 4e-3, 1e-3],
+}
+
+
+@pytest.mark.parametrize(("main", "start", "most"), [(1.2, 0.05, 10), (2.0, 2.0, 2)])
+def test_sen_cache_is_the_originals(main, start, most):
+    """It decides alike and comes to the same sample; norms are root mean squares."""
+    condition = np.asarray(conditions()[0], np.float64)
+    x = np.asarray(noise(), np.float64)
+    timesteps, *norms = (np.array(SENSED[name]) for name in SENSED)
+    anchor = then = residual = None
+    skipped, expected = 0, []
+    for step, level in enumerate(LEVELS[:-1]):
+        t, limit = 1000 * level, start if step < round(0.2 * NUM_STEPS) else main
+        h, time = tokens(x, t, condition)
+        runs = True
+        if anchor is not None:
+            nearest = np.argmin(np.abs(timesteps - then))
+            moved = np.sqrt(((x - anchor) ** 2).mean()), abs(t - then)
+            error = sum(n[nearest] * m for n, m in zip(norms, moved, strict=True))
+            runs = not (error < limit and skipped < most)
+        skipped = 0 if runs else skipped + 1
+        if runs:
+            residual = through(h, time, 0, len(PLAIN["blocks"])) - h
+            anchor, then = x, t
+        x = x + (LEVELS[step + 1] - level) * ((h + residual) @ PLAIN["out"])
+        expected.append(runs)
+    settings = {
+        "sencache_sensitivities": SENSED,
+        "sencache_thresh_main": main,
+        "sencache_thresh_start": start,
+        "sencache_K": most,
+    }
+    ours = run("sen_cache", settings, **AS_HERE)
+    assert ours.stats.computed.tolist() == expected
+    assert 1 < sum(expected) < NUM_STEPS
+    np.testing.assert_allclose(ours.sample, x, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, r"needs sencache_sensitivities.*calibrate\("),
+        ({"sencache_sensitivities": [1.0]}, "sencache_sensitivities is list"),
+        (
+            {"sencache_sensitivities": {**SENSED, "J_t_norm": [1.0]}},
+            "rows of .*need one length",
+        ),
+        (
+            {"sencache_sensitivities": {**SENSED, "J_t_norm": [-1.0] * 4}},
+            "J_t_norm.*at least 0",
+        ),
+        (
+            {"sencache_sensitivities": SENSED, "sencache_K": 0},
+            "sencache_K is 0; .*at least 1",
+        ),
+    ],
+)
+def test_sen_cache_needs_its_table(settings, message):
+    """A table that does not fit is an error that says what makes one."""
+    with pytest.raises(ValueError, match=message):
+        run("sen_cache", settings)
