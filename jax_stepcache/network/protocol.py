@@ -56,6 +56,18 @@ class TunedTable(NamedTuple):
     wins: bool
 
 
+class OptimisedLevels(NamedTuple):
+    """A schedule that a fit found for a number of plain steps.
+
+    Attributes:
+        schedule: a `Schedule`, or one for each output.
+        solver: the name of the solver that it was found for.
+    """
+
+    schedule: Any
+    solver: str
+
+
 class Part(Protocol):
     """A network that has weights and is not sampled: an encoder, a VAE.
 
@@ -176,6 +188,18 @@ class Tabled(Protocol):
         ...
 
 
+class Spaced(Protocol):
+    """A model for which noise levels have been fitted; optional beside `Model`."""
+
+    def optimised(self, num_steps: int) -> OptimisedLevels:
+        """The noise levels of a number of plain steps.
+
+        Raises:
+            ValueError: if there are none, naming the numbers that there are.
+        """
+        ...
+
+
 class Calibrated(Protocol):
     """A model for which caches have been calibrated; optional beside `Model`."""
 
@@ -188,5 +212,34 @@ class Calibrated(Protocol):
 
         Returns:
             Settings by the names of `DiffusionCacheConfig`.
+        """
+        ...
+
+
+class GuidedByNoise(Protocol):
+    """A model whose guidance depends on the noise level; optional beside `Model`."""
+
+    def guidance_at(self, scale: jax.Array, t: Any, condition: Any) -> jax.Array:
+        """The guidance scale of each sample where it stands.
+
+        Args:
+            scale: what was asked for, float32 scalar or float32[batch].
+            t: see `Model.denoise`, of the rows of both branches.
+            condition: likewise.
+
+        Returns:
+            float32[batch].
+        """
+        ...
+
+
+class OfExperts(Protocol):
+    """A model of two networks, one of which is asked at a step; optional likewise."""
+
+    @property
+    def experts_meet_at(self) -> float | None:
+        """The sigma from which on, upwards, the high-noise one is asked.
+
+        None where there is only one network after all.
         """
         ...

@@ -25,8 +25,9 @@ from jax_stepcache.solvers.table import Calls, SolverTable, one_for_each
 _SIGMA_MAX = float(np.float32(0.999))
 
 # What the noise level itself is called elsewhere.
-_NAMES = ("t", "time", "sigmas", "noise", "noiselevel", "level")
-_TIMES: dict[str, str] = dict.fromkeys(_NAMES, "sigma")
+_TIMES: dict[str, str] = dict.fromkeys(
+    ("t", "time", "sigmas", "noise", "noiselevel", "level"), "sigma"
+)
 
 
 class Schedule(NamedTuple):
