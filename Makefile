@@ -28,7 +28,10 @@ help:
 	.venv-$*/bin/python -m pip install --quiet --editable ".[$*]"
 	case "$*" in test|dev) \
 		.venv-$*/bin/python -m pip install --quiet --no-deps "openpi-client>=0.1.1" \
-			|| echo "tests with openpi's client will be skipped" ;; esac
+			|| echo "tests with openpi's client will be skipped"; \
+		.venv-$*/bin/python -m pip install --quiet equinox einops \
+			&& .venv-$*/bin/python -m pip install --quiet --no-deps flaxdiff==0.2.11 \
+			|| echo "tests with other people's networks will be skipped" ;; esac
 	@touch $@
 
 sample: .venv-plot/stamp

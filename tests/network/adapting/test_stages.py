@@ -12,6 +12,16 @@ from tests.network.adapting import strangers
 from tests.network.adapting.adapted import KINDS, case
 
 T = jnp.asarray([700.0, 300.0])
+SLOW = pytest.mark.slow
+
+
+def _some(quick, *slow):
+    """Kinds of networks; of all but the first, the tests compile for long."""
+    return [quick, *(pytest.param(kind, marks=SLOW) for kind in slow)]
+
+
+_LONG = [kind for kind in KINDS if kind not in ("function", "two streams")]
+COMPILED = ["function", *_some("two streams", *_LONG)]
 
 
 def staged(model, weights, x, t, condition, cuts=()):
@@ -22,7 +32,7 @@ def staged(model, weights, x, t, condition, cuts=()):
     return model.head(weights, hidden, context)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", COMPILED)
 def test_stages_make_the_network(kind):
     """However the blocks are cut into spans, the whole is what the network says."""
     weights, model, condition = case(kind)
@@ -69,7 +79,7 @@ def test_blocks_do_nothing_of_what_is_before_them(kind):
     assert sum(counts) == own["dot_general"]
 
 
-@pytest.mark.parametrize("kind", ["nnx list", "linen scan", "two streams"])
+@pytest.mark.parametrize("kind", _some("nnx list", "linen scan", "two streams"))
 def test_some_of_the_rows_go_through(kind):
     """Where only some samples compute, blocks take their rows of what is read."""
     weights, model, condition = case(kind)
