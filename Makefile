@@ -45,10 +45,9 @@ pixels: .venv-pixels/stamp
 test: .venv-test/stamp
 	.venv-test/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
-# What `test` leaves out, and its property tests with more examples. Without flags, XLA
-# emits code as it does for users; see tests/conftest.py.
+# What `test` leaves out, and its property tests with more examples.
 test-all: test
-	XLA_FLAGS= .venv-test/bin/python -m pytest -n $(WORKERS) --dist loadfile \
+	.venv-test/bin/python -m pytest -n $(WORKERS) --dist loadfile \
 		-m "slow or hypothesis" --hypothesis-profile many
 
 check: .venv-dev/stamp
@@ -93,6 +92,8 @@ benchmarks: .venv-plot/stamp .venv-pixels/stamp
 	.venv-plot/bin/python benchmarks/host.py --json benchmarks/results/host.json
 	.venv-plot/bin/python benchmarks/skipped.py --json benchmarks/results/skipped.json
 	.venv-plot/bin/python benchmarks/frontier.py --json benchmarks/results/frontier.json
+	.venv-plot/bin/python benchmarks/few_calls.py --json benchmarks/results/few_calls.json
+	.venv-plot/bin/python benchmarks/scales.py --json benchmarks/results/scales.json
 	.venv-plot/bin/python benchmarks/batching.py --json benchmarks/results/batching.json
 	.venv-plot/bin/python benchmarks/dreamzero.py --config small --json benchmarks/results/dreamzero.json
 	.venv-pixels/bin/python benchmarks/pixels.py --json benchmarks/results/pixels.json

@@ -56,6 +56,47 @@ def success_rate(params: jax_stepcache.Params, way: Way, episodes: int) -> float
     return float(there.mean())
 
 
+def success_together(
+    params: jax_stepcache.Params, tables: Any, episodes: int, batch: int = 128
+) -> float:
+    """`success_rate` of a way that makes the same calls for every robot, in batches.
+
+    Args:
+        params: the tabletop's.
+        tables: what to sample by; None for the usual steps without a cache.
+        episodes: how many, a multiple of the batch.
+        batch: robots side by side.
+
+    Returns:
+        The share.
+    """
+    worlds, controls = _begin(jax.random.split(jax.random.key(_KEY), episodes))
+    there = jnp.zeros(episodes, bool)
+    for chunk in range(DEADLINE // CHUNK):
+        shown, noise = _look(worlds, controls[:, chunk])
+        shown = jax.tree.map(lambda x: x[:, 0], shown)
+        planned = [
+            _planned(
+                params,
+                tables,
+                jax.tree.map(lambda x, i=i: x[i : i + batch], shown),
+                noise[i : i + batch],
+            )
+            for i in range(0, episodes, batch)
+        ]
+        worlds, arrived = _act(worlds, jnp.concatenate(planned))
+        there |= arrived
+    return float(there.mean())
+
+
+@jax.jit
+def _planned(
+    params: jax_stepcache.Params, tables: Any, shown: Any, keys: jax.Array
+) -> jax.Array:
+    result = jax_stepcache.sample(params, observation=shown, key=keys, schedule=tables)
+    return params.model.decode(result.sample)["action"]
+
+
 @jax.jit
 @jax.vmap
 def _begin(key: jax.Array) -> tuple[WorldState, jax.Array]:

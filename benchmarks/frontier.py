@@ -85,6 +85,7 @@ def frontier(
                 # The uncached sampler's own row: no distance to itself, and infinity
                 # is no JSON.
                 "psnr": quality.psnr if np.isfinite(quality.psnr) else None,
+                "psnr_p5": quality.psnr_p5 if np.isfinite(quality.psnr_p5) else None,
                 "success": success,
             }
             print(row, flush=True)

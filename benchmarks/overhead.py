@@ -32,6 +32,12 @@ from jax_stepcache.paths import path_option
 
 MIN_CALL_SECONDS = 0.020
 NUM_STEPS = 16
+
+
+def _table(shift: float) -> jax_stepcache.SolverTable:
+    return jax_stepcache.as_table("unipc", jax_stepcache.flow_schedule(8, shift))
+
+
 # With these, every cache skips steadily: some steps and not all.
 CACHES: dict[str, dict[str, Any]] = {
     "step_cache": {"cache": "step_cache"},
@@ -51,6 +57,7 @@ CACHES: dict[str, dict[str, Any]] = {
     "sea_cache": {"cache": "sea_cache"},
     "first_block_cache": {"cache": "first_block_cache"},
     "taylor_seer": {"cache": "taylor_seer", "cache_config": {"cache_interval": 3}},
+    "bespoke": {"cache": "bespoke", "cache_config": {"table": _table(1.0)}},
 }
 _MASKS = [[i % every == 0 for i in range(NUM_STEPS)] for every in (2, 3, 4)]
 _RATIOS = [(1.0, *[ratio] * (NUM_STEPS - 1)) for ratio in (0.9, 0.95, 1.05)]
@@ -87,6 +94,7 @@ SWEEPS: dict[str, dict[str, list[Any]]] = {
         "cache_interval": [2, 3, 5],
         "disable_cache_before_step": [1, 3, 5],
     },
+    "bespoke": {"table": [_table(shift) for shift in (2.0, 3.0, 5.0)]},
 }
 
 
@@ -201,7 +209,7 @@ def measure(
         )
     flops = {
         name: forward_flops(
-            network.weights, **shared(network, network.noise), **settings
+            network.weights, **shared(network, network.noise, settings)
         ).of(stats[name])
         for name, settings in both.items()
     }
@@ -228,16 +236,21 @@ def measure(
     }
 
 
-def shared(network: Network, noise: jax.Array) -> dict[str, Any]:
-    """Options of `sample` for every cache."""
-    return {"model": network.model, "noise": noise, "num_inference_steps": NUM_STEPS}
+def shared(
+    network: Network, noise: jax.Array, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Options of `sample`: those of every cache, and its own. A table has its steps."""
+    common = {"model": network.model, "noise": noise, **options}
+    if options.get("cache") != "bespoke":
+        common["num_inference_steps"] = NUM_STEPS
+    return common
 
 
 def sample(
     network: Network, weights: Weights, noise: jax.Array, options: dict[str, Any]
 ) -> jax_stepcache.SampleResult:
     """Samples the network."""
-    return jax_stepcache.sample(weights, **shared(network, noise), **options)
+    return jax_stepcache.sample(weights, **shared(network, noise, options))
 
 
 def count_traces(network: Network, options: dict[str, Any]) -> int:

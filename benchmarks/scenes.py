@@ -19,7 +19,7 @@ import numpy as np
 import jax_stepcache
 from jax_stepcache.loop.result import Stats
 from jax_stepcache.measure.flops import ForwardFlops, forward_flops
-from jax_stepcache.measure.metrics import psnr, rmse
+from jax_stepcache.measure.metrics import psnr_of_each, rmse, ssim
 from jax_stepcache.policy.policy import Policy
 
 NUM_STEPS = 16
@@ -81,12 +81,16 @@ class Quality(NamedTuple):
     Attributes:
         calls: model calls.
         psnr: dB of the picture or video; infinite for the uncached sampler.
+        psnr_p5: its 5th percentile over the scenes.
+        ssim: of the pictures.
         action_rmse: in world units; None where the model does not act.
         flops: operations of the matrix products, skipped ones left out.
     """
 
     calls: float
     psnr: float
+    psnr_p5: float
+    ssim: float
     action_rmse: float | None
     flops: float
 
@@ -156,9 +160,13 @@ def measure(scenes: Scenes, way: Way, flops: ForwardFlops) -> Quality:
     action = None
     if "action" in reference:
         action = float(rmse(reference["action"], decoded["action"]))
+    each = np.asarray(psnr_of_each(reference[seen], decoded[seen]))
+    frames = (x[seen].reshape(-1, *x[seen].shape[-3:]) for x in (reference, decoded))
     return Quality(
         calls=float(np.mean([int(one.model_calls) for one in stats])),
-        psnr=float(psnr(reference[seen], decoded[seen])),
+        psnr=float(each.mean()),
+        psnr_p5=float(np.quantile(each, 0.05)) if np.isfinite(each).all() else np.inf,
+        ssim=float(ssim(*frames)),
         action_rmse=action,
         flops=float(np.mean([flops.of(one) for one in stats])),
     )

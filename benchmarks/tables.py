@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from few_tables import few_calls_tables, gpu_fitting_table, scales_table
 from gpu_tables import (
     gpu_encoders_table,
     gpu_meshes_table,
@@ -324,6 +325,9 @@ def tables() -> dict[str, str]:
         "batching": batching_table(*read("batching")),
         "compile-time": compile_table(*read("compile_time")),
         "costs": costs_table(frontier),
+        "few-calls": few_calls_tables(read("few_calls")[0], frontier),
+        "scales": scales_table(read("scales")[0]),
+        "gpu-fitting": gpu_fitting_table(read("gpu_fitting")[0]),
         "dreamzero": dreamzero_table(*read("dreamzero")),
         "frontier": frontier_tables(frontier),
         "frontier-whole": frontier_tables(frontier, lambda rows: rows),

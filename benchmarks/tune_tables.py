@@ -6,6 +6,9 @@ what is in there for other caches and budgets stays. Broken off, a run goes on w
 was with the same ``--resume``.
 
     python benchmarks/tune_tables.py --params dit --write models/dit/tuned.json
+
+With ``--levels``, the noise levels of as many plain steps instead, which a table has to
+beat.
 """
 
 from __future__ import annotations
@@ -28,8 +31,14 @@ SEED = 1
 # mind about the target, which only their squared errors tell.
 FITS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "dit": {"samples": 512, "steps": 500, "batch": 16, "pooled": 0.25},
-        "tabletop": {"samples": 384, "steps": 400, "batch": 8, "pooled": 0.6},
+        "dit": {"samples": 512, "steps": 400, "batch": 16, "pooled": 0.25},
+        "tabletop": {
+            "samples": 768,
+            "steps": 400,
+            "batch": 16,
+            "pooled": {"video": 0.1, "action": 0.8},
+            "learning_rate": 0.02,
+        },
     }
 )
 
@@ -41,23 +50,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", type=path_option, required=True)
     parser.add_argument("--resume", type=path_option, help="folder of unfinished fits")
     parser.add_argument("--budgets", type=int, nargs="*", default=BUDGETS)
+    parser.add_argument("--levels", action="store_true", help="noise levels alone")
     given = parser.parse_args(arguments)
     params = jax_stepcache.load_params(given.params)
     settings = dict(FITS[given.params])
     samples = settings.pop("samples")
     print(f"{device_name()}: {params.model.name}, {samples} samples", flush=True)
     for calls in given.budgets:
-        name = f"{given.params}-{calls}.npz"
+        kind = "levels-" if given.levels else ""
+        if given.levels:  # So few numbers are found soon.
+            settings["steps"] = 160
+        name = f"{given.params}-{kind}{calls}.npz"
         fit = {
             **settings,
             "seconds": None,
-            "learning_rate": 6e-3,
+            "patience": 4,
+            "curvature": 64,
             "resume": given.resume and given.resume / name,
             "progress": lambda looked: print(looked, flush=True),
         }
         found = jax_stepcache.calibrate(
             params,
-            cache="bespoke",
+            cache="none" if given.levels else "bespoke",
             target={"model_calls": calls},
             samples=samples,
             key=jax.random.key(SEED),

@@ -26,6 +26,8 @@ from jax_stepcache.loop.generation import Generation, program_of, tables_of
 from jax_stepcache.loop.gradient import check_differentiable
 from jax_stepcache.loop.progress import Progress, as_progress
 from jax_stepcache.network.inputs import check_inputs, default_key, schedules_of
+from jax_stepcache.network.interval import check_interval
+from jax_stepcache.network.optimised import with_own_levels
 from jax_stepcache.network.own import own_model
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Denoiser
@@ -33,12 +35,13 @@ from jax_stepcache.policy.asked import Asked, asked_of
 from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.named import Uncached
 from jax_stepcache.policy.policy import Policy
-from jax_stepcache.solvers import Bespoke, Solver, SolverTable, get_solver
+from jax_stepcache.solvers import Solver, get_solver
 from jax_stepcache.solvers.base import calls_of
+from jax_stepcache.solvers.bespoke import checked_tables, solver_of
 from jax_stepcache.solvers.named_schedules import has_names, without_names
 from jax_stepcache.solvers.schedule import is_schedule, num_steps_of
 from jax_stepcache.solvers.stochastic import draws_noise
-from jax_stepcache.solvers.table import checked_table
+from jax_stepcache.solvers.table_family import TableFamily
 
 _DECIDE = ("batch", "sample")
 
@@ -137,6 +140,7 @@ class Options(Request):
         progress: where to report each step.
         decide: who decides in a batch.
         differentiable: whether a derivative will be asked for.
+        guidance_interval: noise levels between which there is guidance.
     """
 
     model: Denoiser | None = None
@@ -144,6 +148,7 @@ class Options(Request):
     progress: bool | Progress = False
     decide: str = "batch"
     differentiable: bool = False
+    guidance_interval: Sequence[float] | None = None
 
 
 def options_of(**given: Any) -> Options:
@@ -200,7 +205,7 @@ def resolve(params: Any, options: Options) -> Generation:
     if tables is None:
         solver = _solver(options, model)
     else:
-        solver = _table_solver(options.solver, tables)
+        solver = solver_of(tables, options.solver)
     key = options.key
     if key is not None:
         check_key(key, _rows(options.noise, inputs.observation))
@@ -210,11 +215,20 @@ def resolve(params: Any, options: Options) -> Generation:
     elif options.noise is None or draws_noise(solver):
         key = default_key()
     progress = as_progress(options.progress)
+    interval = check_interval(options.guidance_interval) if guided else None
     asked = asked_of(policy, num_steps_of(schedule), 2 if guided else 1)
+    if interval is not None and getattr(policy, "span", None) is None:
+        asked = replace(asked, apart=True)
     _warn_of_no_reuse(options.cache, num_steps_of(schedule), asked)
     return Generation(
         program=program_of(
-            model, schedule, solver, guided, progress, bool(options.differentiable)
+            model,
+            schedule,
+            solver,
+            guided,
+            progress,
+            bool(options.differentiable),
+            interval,
         ),
         weights=weights,
         policy=policy,
@@ -331,13 +345,14 @@ def _schedule(options: Options, model: Any) -> Any:
                 "final_noise are those of the usual one, so leave them out"
             )
         count = _or(options.num_inference_steps, model.defaults.num_inference_steps)
+        given = with_own_levels(given, model, count, _solver(options, model))
         given = without_names(given, count)
-    elif any(one is not None for one in steps):
+    elif any(one is not None for one in _besides(given, options)):
         raise ValueError(
             "a schedule fixes the steps; give either it or num_inference_steps, shift "
             "and final_noise"
         )
-    schedule = _checked_tables(given)
+    schedule = checked_tables(_in_family(given, options, model))
     if is_schedule(schedule) and model.outputs is not None:
         return dict.fromkeys(model.outputs, schedule)
     return schedule
@@ -360,39 +375,29 @@ def _brought(cache: CacheBackend, model: Any, options: Options) -> Any:
     """The tables that a backend brings instead of schedule and solver, or None."""
     asked = {name: getattr(options, name) for name in TABLE_BRINGS}
     asked = {name: given for name, given in asked.items() if given is not None}
-    tables = cache.tables(model, asked)
+    tables = _in_family(cache.tables(model, asked), options, model)
     if is_schedule(tables) and model.outputs is not None:
         return dict.fromkeys(model.outputs, tables)
     return tables
 
 
-def _checked_tables(schedule: Any) -> Any:
-    """The schedule, its tables checked; either all are or none."""
-    found = jax.tree.leaves(schedule, is_leaf=is_schedule)
-    tables = [isinstance(one, SolverTable) for one in found]
-    if not any(tables):
-        return schedule
-    if not all(tables):
-        raise ValueError(
-            "some outputs have a table in schedule and others have none; as_table "
-            "makes a table of a schedule"
-        )
-    return jax.tree_util.tree_map_with_path(
-        lambda path, one: checked_table(one, "schedule" + jax.tree_util.keystr(path)),
-        schedule,
-        is_leaf=is_schedule,
+def _in_family(given: Any, options: Options, model: Any) -> Any:
+    """Tables, those of the guidance scale or shift that is asked for."""
+    if not isinstance(given, TableFamily):
+        return given
+    asked = getattr(options, given.over)
+    return given.between(_or(asked, getattr(model.defaults, given.over)))
+
+
+def _besides(given: Any, options: Options) -> tuple[Any, ...]:
+    """What a schedule is given instead of, and may not be given beside."""
+    over = given.over if isinstance(given, TableFamily) else None
+    return (
+        options.num_inference_steps,
+        None if over == "shift" else options.shift,
+        options.final_noise,
     )
 
 
 def _solver(options: Options, model: Any) -> Solver:
     return get_solver(_or(options.solver, model.defaults.solver))
-
-
-def _table_solver(given: Any, tables: tuple[SolverTable, ...]) -> Bespoke:
-    """The solver that steps by these tables."""
-    solver = Bespoke(tables[0].num_steps)
-    if given is None or given == solver:
-        return solver
-    raise ValueError(
-        f"solver is {given!r:.80}, and a table is a solver of its own; leave out solver"
-    )

@@ -92,19 +92,56 @@ def _bundled(ask: Ask, mesh: Any) -> Lowered:
     )
 
 
-def _robot(ask: Ask, mesh: Any) -> Lowered:
+def generation_of(ask: Ask, mesh: Any, **options: Any) -> Any:
+    """A robot's generation, ready to sample: structs that are placed.
+
+    Args:
+        ask: the model, its attention and rules.
+        mesh: the devices.
+        **options: of `sample`.
+
+    Returns:
+        A `Generation` of one row.
+    """
+    params, session, shown = _begun(ask, mesh)
+    given = _observed(mesh, params, session, shown)
+    given = {**given, "noise": params.model.noise_struct(1), **options}
+    generation = resolve(params, Options(**_options(ask, **given)))
+    check_spread(generation)
+    return _whole(mesh, generation)
+
+
+def _begun(ask: Ask, mesh: Any) -> tuple[Params, Any, Any]:
+    """A robot's weights and session, where the rules have them, and what it sees."""
     model: Any = load_model(ask.model)
     dit = replace(model.dit, dtype="bfloat16", attention=ask.attention)
     weights = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, "bfloat16"), weight_shapes(dit)
     )
     params = _laid_out(Params(weights, replace(model, dit=dit)), ask, mesh)
-    weights, model = params.weights, params.model
+    model = params.model
     rows = 1 if ask.program in MANY else ask.rows
     check_batch(model, rows)
     session = session_struct(model.size, rows, True, ask.layers == "apart")
     session = _placed_as(session, session_shardings(session, model.layout or mesh))
-    shown = _shown(model, rows)
+    return params, session, _shown(model, rows)
+
+
+def _observed(mesh: Any, params: Params, session: Any, shown: Any) -> dict[str, Any]:
+    """The condition that observing leaves."""
+    model: Any = params.model
+    observed = jax.eval_shape(
+        lambda *given: observe(model.size, *given), params.weights, session, shown
+    )
+    # The session that observing returns lies as it did.
+    rest = placed(mesh, observed.condition)
+    return {"condition": rest._replace(context=session.context, cache=session.cache)}
+
+
+def _robot(ask: Ask, mesh: Any) -> Lowered:
+    params, session, shown = _begun(ask, mesh)
+    weights, model = params.weights, params.model
+    rows, dit = 1 if ask.program in MANY else ask.rows, model.dit
     own = dit.num_frame_per_block * dit.frame_seqlen
     room = (dit.window - dit.num_frame_per_block) * dit.frame_seqlen
     observing = ask.program == "observe"
@@ -116,14 +153,9 @@ def _robot(ask: Ask, mesh: Any) -> Lowered:
             (model, model.layout, weights, session, *given),
         )
     else:
-        observed = jax.eval_shape(
-            lambda *given: observe(model.size, *given), weights, session, shown
-        )
-        # The session that observing returns lies as it did.
-        rest = placed(mesh, observed.condition)
-        condition = rest._replace(context=session.context, cache=session.cache)
         own += dit.num_action_per_block + dit.num_state_per_block
-        given = {"condition": condition, "noise": model.noise_struct(rows)}
+        given = _observed(mesh, params, session, shown)
+        given["noise"] = model.noise_struct(rows)
         program = _PROGRAMS[ask.program]
         function, arguments = program(ask, mesh, params, given)
     slotted = ask.program in MANY

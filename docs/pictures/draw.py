@@ -143,6 +143,35 @@ def frontier() -> Figure:
     return figure
 
 
+def few_calls() -> Figure:
+    """What each number of calls can give, by whoever chose them."""
+    rows = json.loads((RESULTS.parent / "few_calls.json").read_text())
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    figure = Figure(figsize=(4.2 * len(models) + 1, 3.6), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, len(models)))
+    styles = {
+        "plain": ("black", "o-"),
+        "best plain": ("0.5", "s-"),
+        "optimised": ("tab:blue", "v-"),
+        "tuned": ("tab:red", "^-"),
+        "bespoke": ("tab:green", "D-"),
+    }
+    for axis, model in zip(axes, models, strict=True):
+        for kind, (color, style) in styles.items():
+            own = [row for row in rows if (row["model"], row["kind"]) == (model, kind)]
+            if own:
+                own = sorted(own, key=lambda row: row["calls"])
+                x = [row["calls"] for row in own]
+                y = [row["psnr"] for row in own]
+                axis.plot(x, y, style, color=color, label=kind, markersize=4)
+                low = [row["psnr_p5"] for row in own]
+                axis.fill_between(x, low, y, color=color, alpha=0.08, linewidth=0)
+        axis.set(title=model, xlabel="network calls", ylabel="PSNR, dB")
+        axis.grid(alpha=0.3)
+    axes[-1].legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
 def calibration() -> Figure:
     """The thresholds that a calibration tried, and the one that it chose."""
     params = jax_stepcache.load_params()
@@ -242,6 +271,7 @@ PICTURES = {
     "sample": sample,
     "signals": signals,
     "frontier": frontier,
+    "few-calls": few_calls,
     "calibration": calibration,
     "timeline": timeline,
     "digits": digits,

@@ -10,7 +10,7 @@ from jax_stepcache.check import check_count
 from jax_stepcache.network.protocol import Model, TunedTable
 from jax_stepcache.policy.named import Uncached
 from jax_stepcache.policy.policy import Policy
-from jax_stepcache.solvers.table import as_tables
+from jax_stepcache.solvers.table_family import TableFamily, as_family
 
 
 class BespokeBackend(CacheBackend):
@@ -40,8 +40,11 @@ class BespokeBackend(CacheBackend):
                 "forecast goes with a cache that skips steps; a table has none to skip"
             )
         if budget is None:
-            check_brought(sampler, None)
-            return as_tables(table, "cache_config['table']")
+            found = as_family(table, "cache_config['table']")
+            over = found.over if isinstance(found, TableFamily) else None
+            asked = {name: x for name, x in sampler.items() if name != over}
+            check_brought(asked, None)
+            return found
         found = table_of(model, budget)
         check_brought(sampler, found.num_steps)
         return found.tables

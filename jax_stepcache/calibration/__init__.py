@@ -4,7 +4,7 @@ from jax_stepcache.calibration.calibrate import calibrate
 from jax_stepcache.calibration.fit import PolynomialFit, fit_polynomial
 from jax_stepcache.calibration.result import Calibration, CurvePoint
 from jax_stepcache.calibration.settings import load_settings, save_settings
-from jax_stepcache.calibration.table_fit import TableFit
+from jax_stepcache.calibration.table_options import TableFit
 
 __all__ = [
     "Calibration",

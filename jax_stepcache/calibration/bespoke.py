@@ -1,4 +1,7 @@
-"""The table of a number of network calls whose samples come nearest to a reference."""
+"""The table of a number of network calls whose samples come nearest to a reference.
+
+Or the noise levels alone, of which a solver makes the table.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.calibration.answers import check_changes, check_finite
+from jax_stepcache.calibration.levels import Levels, levels_around, schedule_of
 from jax_stepcache.calibration.provenance import provenance_of
 from jax_stepcache.calibration.quality import decibels, decoded, shown, spread
 from jax_stepcache.calibration.result import Calibration, CurvePoint
 from jax_stepcache.calibration.samples import Samples
 from jax_stepcache.calibration.schedule_search import even_spread
-from jax_stepcache.calibration.table_fit import (
-    Chunk,
-    Layout,
-    TableFit,
-    fit_table,
-    held_out_loss,
-)
+from jax_stepcache.calibration.table_fit import fit_table
+from jax_stepcache.calibration.table_loss import Chunk, Layout, held_out_loss
+from jax_stepcache.calibration.table_options import TableFit
 from jax_stepcache.calibration.table_space import (
     Space,
-    moved_table,
     space_around,
     space_of,
     unmoved,
@@ -45,6 +44,10 @@ _HELD_OUT = 4
 """One in so many samples decides which table is kept, and is not descended on."""
 
 
+_POOLED = 0.25
+"""The share of an output that is not named; that of `TableFit`."""
+
+
 class _Start(NamedTuple):
     name: str
     tables: tuple[SolverTable, ...]
@@ -60,8 +63,9 @@ class _Ground(NamedTuple):
         ends: what each part should come near to.
         uncached: the sampler that a table is to stand for, of one part.
         layout: how the outputs' tables make a schedule.
-        weights: of the outputs.
+        shares: float32[outputs, 2], the loss's; see `table_loss`.
         fit: how it is fitted.
+        levels: whether noise levels alone are moved, and a solver steps by them.
     """
 
     samples: Samples
@@ -70,19 +74,18 @@ class _Ground(NamedTuple):
     ends: list[Any]
     uncached: Generation
     layout: Layout
-    weights: tuple[float, ...]
+    shares: jax.Array
     fit: TableFit
-
-    @property
-    def numbers(self) -> tuple[jax.Array, jax.Array]:
-        """The loss's: of each output, and of all samples together."""
-        return jnp.asarray(self.weights, jnp.float32), jnp.float32(self.fit.pooled)
+    levels: bool
 
 
 def calibrate_bespoke(
-    samples: Samples, target: Mapping[str, float], fit: TableFit
+    samples: Samples,
+    target: Mapping[str, float],
+    fit: TableFit,
+    levels: bool = False,
 ) -> Calibration:
-    """Finds a table.
+    """Finds a table, or a schedule for the solver.
 
     It starts from the best table known, judged on the held-out samples: as many plain
     steps, the model's own schedule and table, lines at evenly spread steps.
@@ -92,6 +95,8 @@ def calibrate_bespoke(
         target: ``model_calls``; or ``psnr``, then the fewest calls that reach it, and
             where none do the nearest that was found.
         fit: how.
+        levels: finds noise levels alone, those by which plain steps of the solver come
+            nearest; it starts from its usual ones.
 
     Returns:
         The calibration, with figures of the held-out samples.
@@ -100,7 +105,7 @@ def calibrate_bespoke(
         ValueError: for too few samples, or a model that answers NaN, or the same at
             every step.
     """
-    ground = _ground(samples, fit)
+    ground = _ground(samples, fit, levels)
     if "model_calls" in target:
         return _with_calls(ground, int(target["model_calls"]), target)
     found: list[Calibration] = []
@@ -113,14 +118,14 @@ def calibrate_bespoke(
     return max(found, key=lambda one: shown(one.quality, samples.output))
 
 
-def _ground(samples: Samples, fit: TableFit) -> _Ground:
+def _ground(samples: Samples, fit: TableFit, levels: bool = False) -> _Ground:
     parts, held = _parts(samples, fit.batch)
     ends = [_reference(part, fit.reference_steps or 0) for part in parts]
     uncached = _resolved(parts[0], parts[0].shared)
     check_changes([follow(uncached)])
     layout = Layout(jax.tree.structure(ends[0]), is_schedule(uncached.schedule))
-    weights = _weights(fit, ends[0])
-    return _Ground(samples, parts, held, ends, uncached, layout, weights, fit)
+    shares = _shares(fit, ends[0])
+    return _Ground(samples, parts, held, ends, uncached, layout, shares, fit, levels)
 
 
 def _with_calls(
@@ -128,18 +133,19 @@ def _with_calls(
 ) -> Calibration:
     """The best table of so many calls."""
     samples, layout, held = ground.samples, ground.layout, ground.held
-    starts = list(_starts(samples, ground.uncached, calls, ground.ends[0]))
+    starts = list(_starts(ground, calls))
     chunks = [
         _chunk(part, layout.schedule(starts[0].tables), end)
         for part, end in zip(ground.parts, ground.ends, strict=True)
     ]
     best = _best(ground, starts, chunks[:held])
-    spaces = _spaces(ground, best)
+    spaces = _levels(ground, calls) if ground.levels else _spaces(ground, best)
     moved, taken = fit_table(
-        spaces, layout, chunks[held:], chunks[:held], ground.weights, ground.fit
+        spaces, layout, chunks[held:], chunks[:held], ground.shares, ground.fit
     )
-    found = [moved_table(*pair) for pair in zip(spaces, moved, strict=True)]
-    found = jax.device_get(layout.schedule(found))
+    pairs = zip(spaces, moved, strict=True)
+    tables = jax.device_get([space.around(one).table(one) for space, one in pairs])
+    found = layout.schedule(tables)
     reference = decoded(samples.model, _together(ground.ends[:held]))
 
     def made(tables: Any) -> Any:
@@ -154,9 +160,19 @@ def _with_calls(
     quality = decibels(reference, ours)
     psnr = shown(quality, samples.output)
     num_steps = ground.uncached.program.num_steps
+    sampler = {k: x for k, x in samples.sampler.items() if k not in TABLE_BRINGS}
+    if ground.levels:
+        schedules = [schedule_of(one) for one in tables]
+        sampler["schedule"] = (
+            schedules[0]
+            if layout.shared
+            else jax.tree.unflatten(layout.structure, schedules)
+        )
+        if "solver" in samples.sampler:
+            sampler["solver"] = samples.sampler["solver"]
     return Calibration(
-        cache="bespoke",
-        cache_config={"table": found},
+        cache="none" if ground.levels else "bespoke",
+        cache_config={} if ground.levels else {"table": found},
         target=dict(target),
         met="model_calls" in target or psnr >= target["psnr"],
         model_calls=float(calls),
@@ -166,8 +182,10 @@ def _with_calls(
             CurvePoint(name, float(calls), shown(each, samples.output), sampled=True)
             for name, each in {**measured, "found": quality}.items()
         ),
-        sampler={k: x for k, x in samples.sampler.items() if k not in TABLE_BRINGS},
+        sampler=sampler,
         fit={
+            "solver": ground.uncached.program.solver,
+            "shift": samples.sampler.get("shift"),
             "start": best.name,
             "steps": taken,
             "samples": samples.number,
@@ -187,7 +205,7 @@ def _best(ground: _Ground, starts: Sequence[_Start], held_out: list[Chunk]) -> _
     def loss(start: _Start) -> float:
         spaces = tuple(map(space_of, start.tables))
         still = tuple(map(unmoved, spaces))
-        return held_out_loss(spaces, still, ground.layout, held_out, *ground.numbers)
+        return held_out_loss(spaces, still, ground.layout, held_out, ground.shares)
 
     losses = np.array([loss(start) for start in starts])
     return starts[int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))]
@@ -206,6 +224,18 @@ def _spaces(ground: _Ground, start: _Start) -> tuple[Space, ...]:
         space_around(table, schedule, samples[0], velocities)
         for table, schedule, samples, velocities in each
     )
+
+
+def _levels(ground: _Ground, calls: int) -> tuple[Levels, ...]:
+    """Where noise levels are moved from: as many plain steps."""
+    plain = _plain(ground, calls)
+    schedules = per_output(plain.schedule, ground.ends[0])
+    return tuple(levels_around(plain.program.solver, one) for one in schedules)
+
+
+def _plain(ground: _Ground, calls: int) -> Generation:
+    samples = ground.samples
+    return _resolved(samples.some([0]), samples.with_steps(calls))
 
 
 def _parts(samples: Samples, batch: int) -> tuple[list[Samples], int]:
@@ -251,17 +281,16 @@ def _chunk(part: Samples, schedule: Any, end: Any) -> Chunk:
 _begun = jax.jit(begin)
 
 
-def _starts(
-    samples: Samples, uncached: Generation, calls: int, like: Any
-) -> Iterator[_Start]:
+def _starts(ground: _Ground, calls: int) -> Iterator[_Start]:
     """Tables that are known, as many plain steps the first of them."""
-    program = uncached.program
-    plain = _resolved(samples.some([0]), samples.with_steps(calls))
+    program, plain = ground.uncached.program, _plain(ground, calls)
 
     def start(name: str, tables: Any) -> _Start:
-        return _Start(name, tuple(per_output(tables, like)))
+        return _Start(name, tuple(per_output(tables, ground.ends[0])))
 
     yield start("plain", as_table(plain.program.solver, plain.schedule))
+    if ground.levels:
+        return
     model, outputs = program.model, tuple(program.model.outputs or ())
     if calls < program.num_steps:
         policies = {
@@ -275,7 +304,8 @@ def _starts(
             mask = mask_of_steps(tuned.steps, tuned.num_steps)
             policies["tuned"] = static_schedule(mask, tuned.forecast)
         for name, policy in policies.items():
-            yield start(name, as_table(program.solver, uncached.schedule, policy))
+            schedule = ground.uncached.schedule
+            yield start(name, as_table(program.solver, schedule, policy))
     own = _known(model, "bespoke", calls)
     if own is not None:
         yield start("bespoke", own.tables)
@@ -290,15 +320,25 @@ def _known(model: Any, name: str, calls: int) -> Any:
         return None
 
 
-def _weights(fit: TableFit, end: Any) -> tuple[float, ...]:
+def _shares(fit: TableFit, end: Any) -> jax.Array:
+    """What each output's errors weigh, each for itself and all together."""
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(end)]
     names = [jax.tree_util.keystr(p, simple=True, separator=".") for p in paths]
-    given = {} if fit.outputs is None else dict(fit.outputs)
+    weights = np.asarray(_of_outputs(fit.outputs, names, 1.0))
+    pooled = np.asarray(_of_outputs(fit.pooled, names, _POOLED))
+    weights = weights / max(weights.sum(), 1e-30)
+    shares = np.stack([weights * (1 - pooled), weights * pooled], axis=1)
+    return jnp.asarray(shares, jnp.float32)
+
+
+def _of_outputs(given: Any, names: Sequence[str], usual: float) -> list[float]:
+    """A number for each output, of one for all or of some by name."""
+    if not isinstance(given, Mapping):
+        return [usual if given is None else float(given)] * len(names)
     for name in given:
         if name not in names:
             raise ValueError(unknown_name("output", name, names))
-    each = [float(given.get(name, 1.0)) for name in names]
-    return tuple(one / max(sum(each), 1e-30) for one in each)
+    return [float(given.get(name, usual)) for name in names]
 
 
 def _together(parts: Sequence[Any]) -> Any:

@@ -14,7 +14,7 @@ from jax_stepcache.calibration.bespoke import calibrate_bespoke
 from jax_stepcache.calibration.result import Calibration
 from jax_stepcache.calibration.samples import make_samples
 from jax_stepcache.calibration.schedules import calibrate_schedule
-from jax_stepcache.calibration.table_fit import TableFit
+from jax_stepcache.calibration.table_options import TableFit
 from jax_stepcache.calibration.thresholds import (
     SWEPT,
     calibrate_threshold,
@@ -26,13 +26,15 @@ from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.options import check_params, options_of, resolve
-from jax_stepcache.solvers import SolverTable, get_solver
+from jax_stepcache.solvers import SolverTable
 from jax_stepcache.solvers.schedule import is_schedule
 from jax_stepcache.solvers.stochastic import draws_noise
 
 _TARGETS = ("model_calls", "psnr")
 # What is found without a threshold.
-_WHOLE = ("tuned", "bespoke")
+_WHOLE = ("tuned", "bespoke", "none")
+# By descent, on many samples.
+_FITTED = ("bespoke", "none")
 _FEW, _MANY = 8, 256
 _ALIASES = {"stepcache": "step_cache", "step_cache_dit": "step_cache"}
 
@@ -55,7 +57,8 @@ def calibrate(
     Uncached trajectories are sampled once. A threshold is then replayed over what was
     seen on them, however many are tried; only the few that matter are sampled for real.
     ``"tuned"`` searches which steps run and what the others use, by replaying too.
-    ``"bespoke"`` descends from the best that is known to a table of its own.
+    ``"bespoke"`` descends from the best that is known to a table of its own, ``"none"``
+    from the usual noise levels to those by which plain steps come nearest.
 
     Args:
         params: see `sample`.
@@ -63,15 +66,16 @@ def calibrate(
         samples: how many of a bundled model's own to draw; or a mapping with ``noise``
             and what else `sample` takes of ``observation``, ``condition`` and
             ``negative_condition``, [samples, ...] arrays. None draws 8, and 256 for
-            ``"bespoke"``, where few would be fitted by heart.
+            ``"bespoke"`` and ``"none"``, where few would be fitted by heart.
         target: ``{"model_calls": 6}``: the best setting of as many calls or fewer, in
             the mean; or ``{"psnr": 35.0}``: the cheapest that is so near to the
             uncached samples, in dB.
-        cache: ``"tuned"``, ``"bespoke"``, or the name of a backend with a threshold.
+        cache: ``"tuned"``, ``"bespoke"``, ``"none"`` (the noise levels of plain steps),
+            or the name of a backend with a threshold.
         cache_config: the backend's other settings.
         key: draws observations and noise.
         replay: False samples every candidate of ``"tuned"``, for small models.
-        fit: how a table of ``"bespoke"`` is fitted.
+        fit: how a table of ``"bespoke"`` is fitted, or the levels of ``"none"``.
         **options: of `sample` (``num_inference_steps``, ``guidance_scale``, ...).
             ``schedule`` may also be a function of the step count, which makes those of
             the plain steps that it is compared with; for these, a schedule that is
@@ -110,12 +114,13 @@ def calibrate(
     if key is not None:
         check_key(key)
     if samples is None:
-        samples = _MANY if cache == "bespoke" else _FEW
+        samples = _MANY if cache in _FITTED else _FEW
     drawn = make_samples(params, model, samples, key, options)
     generation = resolve(params, options_of(**drawn.shared, **drawn.batch))
-    if cache == "bespoke":
+    _check_solver(generation.program.solver)
+    if cache in _FITTED:
         _check_calls(target)
-        return calibrate_bespoke(drawn, target, fit)
+        return calibrate_bespoke(drawn, target, fit, levels=cache == "none")
     if cache == "tuned":
         _check_budget(target, generation.program.num_steps)
         return calibrate_schedule(drawn.measured(), target, replay=replay)
@@ -162,8 +167,8 @@ def _check_changes_to_fit(samples: int, generation: Generation) -> None:
 
 def _checked_fit(fit: Any, cache: str) -> TableFit:
     """How a table is fitted, of a mapping too."""
-    if fit is not None and cache != "bespoke":
-        raise ValueError(f"fit goes with cache='bespoke', not {cache!r}")
+    if fit is not None and cache not in _FITTED:
+        raise ValueError(f"fit goes with cache='bespoke' or 'none', not {cache!r}")
     if isinstance(fit, Mapping):
         return TableFit(**fit)
     if not isinstance(fit, TableFit | None):
@@ -189,18 +194,21 @@ def _check_options(options: Mapping[str, Any]) -> None:
     for name in ("noise", "observation", "condition", "negative_condition"):
         if name in options:
             raise ValueError(f"{name}= goes into samples={{{name!r}: ...}}")
-    solver = get_solver(options.get("solver") or "unipc")
-    if draws_noise(solver) or hasattr(solver, "expanded"):
-        why = "draws noise" if draws_noise(solver) else "calls the network twice"
-        raise ValueError(
-            f"solver is {options['solver']!r:.80}, which {why} at a step; a "
-            "calibration replays steps of one call, which are the same again"
-        )
     given = jax.tree.leaves(options.get("schedule"), is_leaf=is_schedule)
     if any(isinstance(one, SolverTable) for one in given):
         raise ValueError(
             "schedule is a table already; a calibration begins with noise levels, and "
             "knows the model's own tables"
+        )
+
+
+def _check_solver(solver: Any) -> None:
+    """Checks the solver that is asked for, or the model's own."""
+    if draws_noise(solver) or hasattr(solver, "expanded"):
+        why = "draws noise" if draws_noise(solver) else "calls the network twice"
+        raise ValueError(
+            f"solver is {solver!r:.80}, which {why} at a step; a calibration replays "
+            "steps of one call, which are the same again"
         )
 
 

@@ -11,6 +11,7 @@ from jax_stepcache.calibration.quality import ahead
 from jax_stepcache.calibration.result import Calibration
 from jax_stepcache.network.tuned import TunedFile
 from jax_stepcache.paths import as_path
+from jax_stepcache.solvers.named import name_of
 from jax_stepcache.solvers.table import table_to_json
 
 
@@ -21,8 +22,8 @@ def save_settings(
 
     Args:
         path: of the file. What is in it for other caches and budgets stays.
-        calibration: the first one: of ``"bespoke"``, of ``"tuned"``, or of a backend
-            with a threshold.
+        calibration: the first one: of ``"bespoke"``, of ``"none"``, of ``"tuned"``, or
+            of a backend with a threshold.
         *more: others, of the same step count.
 
     Raises:
@@ -58,24 +59,31 @@ def load_settings(path: str | os.PathLike[str], params: Any = None) -> TunedFile
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if it is damaged, or its tables were found for other weights.
+        ValueError: if it is damaged, or what was fitted was for other weights.
     """
     target = as_path(path)
     if not target.is_file():
         raise FileNotFoundError(f"there is no file of settings at {target}")
     file = TunedFile(target)
-    marks = {
-        budget: one.get("provenance", {}).get("weights")
-        for budget, one in file.read().get("tables", {}).items()
-    }
-    for budget in marks:
-        file.table(int(budget))
-    mark = None if params is None else weights_mark(params)
-    others = [budget for budget, of in marks.items() if of not in (None, mark)]
-    if mark is not None and others:
+    found = file.read()
+    for calls in found.get("tables", {}):
+        file.table(int(calls))
+    for steps in found.get("optimised", {}):
+        file.levels(int(steps))
+    if params is None:
+        return file
+    mark = weights_mark(params)
+    others = [
+        calls
+        for part in ("tables", "optimised")
+        for calls, one in found.get(part, {}).items()
+        if one.get("provenance", {}).get("weights") not in (None, mark)
+    ]
+    if others:
         raise ValueError(
-            f"{target} has tables of {', '.join(others)} model calls that were found "
-            "for other weights; calibrate them for these, or load without params"
+            f"{target} has tables or noise levels of {', '.join(others)} model calls "
+            "that were found for other weights; calibrate them for these, or load "
+            "without params"
         )
     return file
 
@@ -96,15 +104,16 @@ def _with(found: dict[str, Any], one: Calibration, target: Any) -> dict[str, Any
         entry = {
             "table": table_to_json(one.cache_config["table"]),
             "wins": tuned is None or ahead(one.quality, tuned) > 0,
-            "provenance": {
-                **one.fit["provenance"],
-                "quality": told["quality"],
-                "spread": one.fit["spread"],
-                "plain": told["baseline"],
-                **{k: one.fit[k] for k in ("samples", "held_out", "reference_steps")},
-            },
+            "provenance": _provenance(one),
         }
         part = {"tables": {**found.get("tables", {}), calls: entry}}
+    elif one.cache == "none":
+        entry = {
+            "schedule": told["sampler"]["schedule"],
+            "solver": name_of(one.fit["solver"]),
+            "provenance": _provenance(one),
+        }
+        part = {"optimised": {**found.get("optimised", {}), calls: entry}}
     elif one.cache == "static":
         entry = {"steps": one.fit["steps"], "forecast": one.cache_config["forecast"]}
         part = {"schedules": {**found.get("schedules", {}), calls: entry}}
@@ -112,3 +121,15 @@ def _with(found: dict[str, Any], one: Calibration, target: Any) -> dict[str, Any
         entry = told["cache_config"]
         part = {"settings": {**found.get("settings", {}), one.cache: entry}}
     return {"num_steps": before or num_steps, **found, **part}
+
+
+def _provenance(one: Calibration) -> dict[str, Any]:
+    """Where what was fitted comes from, and how near it came."""
+    told = one.to_json()
+    return {
+        **one.fit["provenance"],
+        "quality": told["quality"],
+        "spread": one.fit["spread"],
+        "plain": told["baseline"],
+        **{k: one.fit[k] for k in ("samples", "held_out", "reference_steps")},
+    }

@@ -4,158 +4,66 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_stepcache.calibration.table_space import (
-    Moved,
-    Space,
-    kept_falling,
-    moved_table,
-    unmoved,
+from jax_stepcache.calibration.levels import Levels
+from jax_stepcache.calibration.table_curvature import (
+    Free,
+    curvature_of,
+    free_of,
+    scale_of,
 )
+from jax_stepcache.calibration.table_loss import (
+    Chunk,
+    Layout,
+    around_all,
+    held_out_loss,
+    mean_squares,
+    table_ends,
+    table_loss,
+)
+from jax_stepcache.calibration.table_options import Looked, TableFit
+from jax_stepcache.calibration.table_space import Moved, Space, kept_falling, unmoved
 from jax_stepcache.calibration.table_state import Progressed, read_state, write_state
-from jax_stepcache.check import check_count, check_numbers
-from jax_stepcache.errors import naming_fields
-from jax_stepcache.loop.denoise import walk
-from jax_stepcache.loop.generation import Generation, tables_of
-from jax_stepcache.loop.program import sampled
-from jax_stepcache.solvers import SolverTable
-from jax_stepcache.solvers.table import one_for_all
+from jax_stepcache.errors import warn
 
 _BETWEEN_LOOKS = 20
 """Steps from one look at the held-out samples to the next."""
 
-# A noise level is moved by no more than this for what a weight is moved by 1.
-_LEVELS = 0.3
+_TURNS = 2
+"""How often directions are looked for: errors that have shrunk weigh otherwise."""
 
 
-@naming_fields()
-@dataclass(frozen=True)
-class TableFit:
-    """How a table is fitted.
-
-    Attributes:
-        steps: of Adam, at most.
-        seconds: it takes at most, compiling included; None for no limit. Where it is
-            reached two runs may differ.
-        batch: samples that a step looks at.
-        learning_rate: in units of the sample; falls to 0 by half a cosine.
-        patience: looks at the held-out samples, one every 20 steps, that may go by
-            without a better table.
-        pooled: share of the logarithm of the mean squared error over all samples in the
-            loss; the rest is the mean of the logarithms of each. 0 lets a few samples
-            go wrong for the sake of the others, 1 looks at little else.
-        outputs: the weight of each output by its name; None for equal ones.
-        reference_steps: plain steps of what the samples should come near to; None for
-            the sampler's own.
-        remat: whether to call the network again for the derivative of each call,
-            rather than to remember what is in it: for large models.
-        resume: a file that keeps what has been reached, and to go on from where it is
-            there; None for none.
-        progress: True shows a bar; or a function that is given a `Looked`.
-    """
-
-    steps: int = 300
-    seconds: float | None = 180.0
-    batch: int = 16
-    learning_rate: float = 6e-3
-    patience: int = 6
-    pooled: float = 0.25
-    outputs: Mapping[str, float] | None = None
-    reference_steps: int | None = None
-    remat: bool = False
-    resume: str | os.PathLike[str] | None = None
-    progress: bool | Callable[[Looked], Any] = False
-
-    def __post_init__(self) -> None:
-        """Checks the numbers.
-
-        Raises:
-            ValueError: for one that does not fit.
-            TypeError: for what is no number.
-        """
-        for name in ("steps", "batch", "patience"):
-            check_count(f"fit's {name}", getattr(self, name), 1)
-        if self.reference_steps is not None:
-            check_count("fit's reference_steps", self.reference_steps, 1)
-        if self.seconds is not None:
-            check_numbers("fit's seconds", self.seconds, above=0.0)
-        check_numbers("fit's learning_rate", self.learning_rate, above=0.0)
-        check_numbers("fit's pooled", self.pooled)
-        if not 0 <= self.pooled <= 1:
-            raise ValueError(f"fit's pooled is {self.pooled}; it must be in [0, 1]")
-
-
-class Looked(NamedTuple):
-    """What a look at the held-out samples has found.
-
-    Attributes:
-        step: after so many steps of Adam.
-        steps: of so many.
-        decibels: how far errors have shrunk since the start, mean over outputs, dB.
-        best: the most so far.
-    """
-
-    step: int
-    steps: int
-    decibels: float
-    best: float
-
-
-class Layout(NamedTuple):
-    """How the outputs' tables make a schedule; static.
-
-    Attributes:
-        structure: the sample's.
-        shared: whether the outputs share one schedule, and so their noise levels.
-    """
-
-    structure: Any
-    shared: bool
-
-    def schedule(self, tables: Sequence[SolverTable]) -> Any:
-        """The tables of all outputs as what `sample` takes."""
-        if self.shared:
-            return one_for_all(tables, self.structure)
-        return jax.tree.unflatten(self.structure, tables)
-
-
-class Chunk(NamedTuple):
-    """Some samples that are looked at together.
-
-    Attributes:
-        generation: with tables, its condition prepared and its noise drawn.
-        reference: what they should come near to, as sampled.
-    """
-
-    generation: Generation
-    reference: Any
+_BACK = 3
+"""How often it runs out of patience before it ends."""
 
 
 def fit_table(
-    spaces: tuple[Space, ...],
+    spaces: tuple[Space | Levels, ...],
     layout: Layout,
     train: Sequence[Chunk],
     held_out: Sequence[Chunk],
-    weights: tuple[float, ...],
+    shares: jax.Array,
     fit: TableFit,
 ) -> tuple[tuple[Moved, ...], int]:
     """Moves tables by Adam, and stops where held-out samples gain no more.
+
+    Adam moves along directions in which the loss is curved alike, those of a
+    Gauss-Newton matrix of some samples: numbers of a table hang together, and some
+    matter a thousand times as much as others.
 
     Args:
         spaces: of each output.
         layout: how their tables make a schedule.
         train: what the descent looks at, chunk after chunk.
         held_out: what decides which table is kept.
-        weights: of each output.
+        shares: see `table_loss`.
         fit: how.
 
     Returns:
@@ -168,10 +76,10 @@ def fit_table(
     started = time.monotonic()
     adam = _adam()
     start = tuple(unmoved(space) for space in spaces)
-    numbers = jnp.asarray(weights), jnp.float32(fit.pooled)
+    free = free_of(spaces, start, layout.shared)
 
     def look(moved: tuple[Moved, ...]) -> float:
-        return held_out_loss(spaces, moved, layout, held_out, *numbers)
+        return held_out_loss(spaces, moved, layout, held_out, shares)
 
     first = look(start)
     if not math.isfinite(first):
@@ -179,87 +87,55 @@ def fit_table(
             "the table that the fit starts from gives NaN or infinity, or has no error "
             "at all: there is nothing to descend"
         )
-    state = Progressed(0, start, adam.init(start), start, first, 0)
+    packed = free.packed(start)
+    of = min(max(fit.curvature // fit.batch, 1), len(train))
+    none = jnp.zeros((len(packed),) * 2)
+    state = Progressed(0, start, adam.init(packed), start, first, 0, none, 0)
     if fit.resume is not None:
         state = read_state(fit.resume, state, spaces)
     with _shown(fit.progress, fit.steps) as show:
-        while state.step < fit.steps and state.idle < fit.patience:
+        while state.step < fit.steps and state.backs < _BACK:
             share = state.step / fit.steps
             if fit.seconds is not None:
                 share = max(share, (time.monotonic() - started) / fit.seconds)
             if share >= 1:
                 break
+            if state.step % max(-(-fit.steps // _TURNS), _BETWEEN_LOOKS) == 0:
+                seen = _next(state.step, of, train)
+                scale = _scale(free, layout, spaces, state.now, seen, shares)
+                state = state._replace(scale=scale, adam=adam.init(packed))
             rate = fit.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
-            chunk = train[_chosen(state.step, len(train))]
-            after = _stepped(
-                adam.update,
-                layout,
-                fit.remat,
-                spaces,
-                state.now,
-                state.adam,
-                chunk,
-                *numbers,
-                jnp.float32(rate),
-            )
+            rate *= 0.5**state.backs
+            near = around_all(spaces, state.now)
+            slopes = [
+                slope_of(layout, fit.slopes, free, near, state.now, chunk, shares)
+                for chunk in _next(state.step, fit.accumulate, train)
+            ]
+            after = _moved(adam.update, free, spaces, state, slopes, jnp.float32(rate))
             state = state._replace(step=state.step + 1, now=after[0], adam=after[1])
             if state.step % _BETWEEN_LOOKS and state.step != fit.steps:
                 continue
             found = look(state.now)
             if not math.isfinite(found):
-                break
+                warn(
+                    f"the table of step {state.step} samples NaN or infinity; the fit "
+                    "goes back to the best so far. A lower learning_rate in fit would "
+                    "not come there"
+                )
+                state = state._replace(now=state.best, adam=adam.init(packed))
             if found < state.loss:
                 state = state._replace(best=state.now, loss=found, idle=0)
             else:
                 state = state._replace(idle=state.idle + 1)
+            if state.idle == fit.patience:
+                state = state._replace(idle=0, backs=state.backs + 1, now=state.best)
+                state = state._replace(adam=adam.init(packed))
             if fit.resume is not None:
                 write_state(fit.resume, state, spaces)
-            gained = [_decibels(first - x, weights) for x in (found, state.loss)]
+            reached = found if math.isfinite(found) else state.loss
+            gained = [_decibels(first - x, shares) for x in (reached, state.loss)]
             show(Looked(state.step, fit.steps, *gained))
     return state.best, state.step
-
-
-def held_out_loss(
-    spaces: tuple[Space, ...],
-    moved: tuple[Moved, ...],
-    layout: Layout,
-    held_out: Sequence[Chunk],
-    weights: jax.Array,
-    pooled: jax.Array,
-) -> float:
-    """The loss of held-out samples, all together.
-
-    Args:
-        spaces: of each output.
-        moved: how far their tables are moved.
-        layout: how these make a schedule.
-        held_out: the samples.
-        weights: float32[outputs].
-        pooled: see `table_loss`.
-
-    Returns:
-        The loss.
-    """
-    errors = [_table_errors(layout, spaces, moved, one) for one in held_out]
-    return float(table_loss(jnp.concatenate(errors, axis=1), weights, pooled))
-
-
-@jax.jit
-def table_loss(errors: jax.Array, weights: jax.Array, pooled: jax.Array) -> jax.Array:
-    """The loss: logarithms of mean squared errors, of each sample and of all.
-
-    Args:
-        errors: float32[outputs, samples].
-        weights: float32[outputs].
-        pooled: the share of that over all samples.
-
-    Returns:
-        A float32 scalar.
-    """
-    # Far below any error that is seen; a sample without one is no infinity.
-    errors = jnp.maximum(errors, 1e-30)
-    each, whole = jnp.log(errors).mean(axis=1), jnp.log(errors.mean(axis=1))
-    return (weights * ((1 - pooled) * each + pooled * whole)).sum()
 
 
 @functools.cache
@@ -270,78 +146,105 @@ def _adam() -> Any:
     return optax.scale_by_adam(b1=0.9, b2=0.99)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _table_errors(layout: Layout, spaces: Any, moved: Any, chunk: Chunk) -> jax.Array:
-    return _errors(layout, spaces, moved, chunk, remat=False)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _stepped(
-    update: Any,
+def _scale(
+    free: Free,
     layout: Layout,
-    remat: bool,
     spaces: Any,
     moved: Any,
-    adam: Any,
+    chunks: Sequence[Chunk],
+    shares: jax.Array,
+) -> jax.Array:
+    """Directions along which the loss is curved alike, as some samples see it."""
+    near, ends = around_all(spaces, moved), _ends(layout)
+    total = np.zeros(())
+    for chunk in chunks:
+        given = (free, near, moved, chunk)
+        found = curvature_of(ends, free.packed(moved), shares, *given)
+        total = total + np.nan_to_num(np.asarray(jax.device_get(found), np.float64))
+    return jnp.asarray(scale_of(total / len(chunks)))
+
+
+@functools.cache
+def _ends(layout: Layout) -> Callable[..., Any]:
+    """The errors as a function of the free numbers; one object for each layout."""
+
+    def ends(
+        numbers: jax.Array, free: Free, spaces: Any, like: Any, chunk: Chunk
+    ) -> Any:
+        return table_ends(layout, spaces, free.unpacked(numbers, like), chunk)
+
+    return ends
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def slope_of(
+    layout: Layout,
+    slopes: str,
+    free: Free,
+    spaces: Any,
+    moved: Any,
     chunk: Chunk,
-    weights: jax.Array,
-    pooled: jax.Array,
+    shares: jax.Array,
+) -> jax.Array:
+    """The derivative of some samples' loss by the free numbers.
+
+    Args:
+        layout: how tables make a schedule; static.
+        slopes: see `TableFit`; static.
+        free: which numbers are free.
+        spaces: of each output, around the move.
+        moved: how far their tables are moved.
+        chunk: the samples.
+        shares: see `table_loss`.
+
+    Returns:
+        float32[free].
+    """
+
+    def loss(numbers: jax.Array) -> jax.Array:
+        of = free.unpacked(numbers, moved)
+        errors = table_ends(layout, spaces, of, chunk, slopes == "remat")
+        return table_loss(mean_squares(errors), shares)
+
+    numbers = free.packed(moved)
+    if slopes == "forward":
+        units = jnp.eye(len(numbers), dtype=jnp.float32)
+        # One by one, so that no more is held than twice what sampling takes.
+        return jax.lax.map(lambda way: jax.jvp(loss, (numbers,), (way,))[1], units)
+    return jax.grad(loss)(numbers)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _moved(
+    update: Any,
+    free: Free,
+    spaces: Any,
+    state: Progressed,
+    slopes: Sequence[jax.Array],
     rate: jax.Array,
 ) -> tuple[Any, Any]:
-    def loss(moved: Any) -> jax.Array:
-        return table_loss(_errors(layout, spaces, moved, chunk, remat), weights, pooled)
-
-    slope = jax.grad(loss)(moved)
+    """A step of Adam: where it leads, and the optimiser's state."""
     # One sample that goes astray must not take the table along.
-    slope = jax.tree.map(jnp.nan_to_num, slope)
-    if layout.shared:
-        levels = sum(one.sigmas for one in slope)
-        slope = tuple(one._replace(sigmas=levels) for one in slope)
-    direction, adam = update(slope, adam)
-    after = tuple(
-        kept_falling(
-            space,
-            Moved(
-                one.sigmas - _LEVELS * rate * way.sigmas,
-                one.weights - rate * way.weights,
-            ),
+    slope = jnp.nan_to_num(jnp.stack(slopes)).mean(axis=0)
+    direction, adam = update(state.scale.T @ slope, state.adam)
+    numbers = free.packed(state.now) - rate * (state.scale @ direction)
+    pairs = zip(spaces, free.unpacked(numbers, state.now), strict=True)
+    return tuple(kept_falling(space, one) for space, one in pairs), adam
+
+
+def _next(step: int, count: int, chunks: Sequence[Chunk]) -> list[Chunk]:
+    """The next ones: all in turn, each time in another order; the same when resumed."""
+    found = []
+    for place in range(step * count, (step + 1) * count):
+        turn, at = divmod(place, len(chunks))
+        found.append(
+            chunks[int(np.random.default_rng(turn).permutation(len(chunks))[at])]
         )
-        for space, one, way in zip(spaces, moved, direction, strict=True)
-    )
-    return after, adam
+    return found
 
 
-def _errors(
-    layout: Layout, spaces: Any, moved: Any, chunk: Chunk, remat: bool
-) -> jax.Array:
-    schedule = layout.schedule(tuple(map(moved_table, spaces, moved)))
-
-    def loop(network: Any, noise: Any, **given: Any) -> Any:
-        network = jax.checkpoint(network) if remat else network
-        return walk(network, noise, **given)[0]
-
-    end = sampled(
-        replace(chunk.generation, tables=tables_of(schedule)), loop=loop
-    ).sample
-    pairs = zip(jax.tree.leaves(end), jax.tree.leaves(chunk.reference), strict=True)
-    return jnp.stack(
-        [
-            jnp.square(
-                (a.astype(jnp.float32) - b.astype(jnp.float32)).reshape(len(a), -1)
-            ).mean(axis=1)
-            for a, b in pairs
-        ]
-    )
-
-
-def _chosen(step: int, chunks: int) -> int:
-    """All chunks in turn, each time in another order; the same when resumed."""
-    turn, place = divmod(step, chunks)
-    return int(np.random.default_rng(turn).permutation(chunks)[place])
-
-
-def _decibels(gained: float, weights: Sequence[float]) -> float:
-    return 10 / math.log(10) * gained / max(sum(weights), 1e-30)
+def _decibels(gained: float, shares: jax.Array) -> float:
+    return 10 / math.log(10) * gained / max(float(jnp.sum(shares)), 1e-30)
 
 
 class _shown:

@@ -47,6 +47,25 @@ class Space(NamedTuple):
     turn: jax.Array
     rate: jax.Array
 
+    @property
+    def most(self) -> float:
+        """The highest noise level there may be."""
+        return 1.0
+
+    @property
+    def moves_weights(self) -> bool:
+        """Whether there is more to move than levels."""
+        return True
+
+    def around(self, moved: Moved) -> Space:
+        """The same: a table's weights are what they are wherever it is moved."""
+        del moved
+        return self
+
+    def table(self, moved: Moved) -> SolverTable:
+        """See `moved_table`."""
+        return moved_table(self, moved)
+
 
 def space_around(
     start: SolverTable, schedule: Schedule, noise: Any, velocities: Any
@@ -73,7 +92,7 @@ def space_around(
     return Space(
         jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), start),
         jnp.asarray(turn, jnp.float32),
-        jnp.asarray(_rate(start, schedule), jnp.float32),
+        jnp.asarray(told_rate(start, schedule), jnp.float32),
     )
 
 
@@ -83,7 +102,7 @@ def space_of(table: SolverTable) -> Space:
     return Space(table, jnp.eye(calls + 1), jnp.zeros(calls))
 
 
-def unmoved(space: Space) -> Moved:
+def unmoved(space: Any) -> Moved:
     """The start itself."""
     calls = space.start.num_steps
     return Moved(jnp.zeros(calls), jnp.zeros((calls, calls + 1)))
@@ -110,19 +129,28 @@ def moved_table(space: Space, moved: Moved) -> SolverTable:
     )
 
 
-def kept_falling(space: Space, moved: Moved) -> Moved:
-    """The nearest move, more or less, whose noise levels fall within [0, 1]."""
+def kept_falling(space: Any, moved: Moved) -> Moved:
+    """The nearest move, more or less, whose noise levels fall as far as they may."""
     before = space.start.sigmas
     levels = before[:-1] + moved.sigmas
     # From below, each is at least so much above the next; from above, below the last.
     places = jnp.arange(len(levels), dtype=jnp.float32)
     falling = jax.lax.cummin(levels + _LEAST_STEP * places) - _LEAST_STEP * places
     least = before[-1] + _LEAST_STEP * (len(levels) - places)
-    levels = jnp.minimum(jnp.maximum(falling, least), 1.0 - _LEAST_STEP * places)
+    levels = jnp.minimum(jnp.maximum(falling, least), space.most - _LEAST_STEP * places)
     return moved._replace(sigmas=levels - before[:-1])
 
 
-def _rate(start: SolverTable, schedule: Schedule) -> np.ndarray:
+def told_rate(start: SolverTable, schedule: Schedule) -> np.ndarray:
+    """How fast what the network is told moves with the noise level of each call.
+
+    Args:
+        start: the table.
+        schedule: that tells what the network is told at each level.
+
+    Returns:
+        float64[N].
+    """
     usual = explicit_schedule(schedule.sigmas).timesteps == schedule.timesteps
     if usual or schedule.num_steps < 2:
         return np.full(start.num_steps, 1000.0)

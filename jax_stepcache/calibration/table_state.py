@@ -26,6 +26,8 @@ class Progressed(NamedTuple):
         best: the move that was best on held-out samples.
         loss: its loss there.
         idle: looks since then.
+        scale: float32[free, free], directions that steps are taken along.
+        backs: how often it went back to the best.
     """
 
     step: int
@@ -34,6 +36,8 @@ class Progressed(NamedTuple):
     best: Any
     loss: float
     idle: int
+    scale: Any
+    backs: int
 
 
 def write_state(path: str | os.PathLike[str], state: Progressed, spaces: Any) -> None:
@@ -90,8 +94,9 @@ def read_state(
             "other samples. Give resume another name, or remove the file"
         )
     found = jax.tree.unflatten(structure, map(jnp.asarray, read))
-    step, loss, idle = int(found.step), float(found.loss), int(found.idle)
-    return found._replace(step=step, loss=loss, idle=idle)
+    step, loss = int(found.step), float(found.loss)
+    counts = {"idle": int(found.idle), "backs": int(found.backs)}
+    return found._replace(step=step, loss=loss, **counts)
 
 
 def _mark(spaces: Any) -> str:

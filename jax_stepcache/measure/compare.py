@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jax_stepcache.backends import CacheBackend, resolve_cache, resolve_policy
+from jax_stepcache.backends import CacheBackend, TunedBackend, resolve_cache
 from jax_stepcache.check import fetched
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.measure.metrics import psnr, rmse
@@ -85,9 +85,10 @@ def contenders(
     tuned = {**solver_options, "cache": "tuned", "budget": calls}
     plain = {**solver_options, "num_inference_steps": calls}
     try:
-        resolve_policy(
-            "tuned", params.model, len(result.stats.computed), None, budget=calls
-        )
+        found = TunedBackend({"budget": calls})
+        brings = {k: x for k, x in solver_options.items() if k in TABLE_BRINGS}
+        if found.tables(params.model, brings) is None:
+            found.policy(params.model, len(result.stats.computed))
     except ValueError:
         pass  # no search was made for this budget and step count
     else:

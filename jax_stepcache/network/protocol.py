@@ -56,6 +56,18 @@ class TunedTable(NamedTuple):
     wins: bool
 
 
+class OptimisedLevels(NamedTuple):
+    """A schedule that a fit found for a number of plain steps.
+
+    Attributes:
+        schedule: a `Schedule`, or one for each output.
+        solver: the name of the solver that it was found for.
+    """
+
+    schedule: Any
+    solver: str
+
+
 class Part(Protocol):
     """A network that has weights and is not sampled: an encoder, a VAE.
 
@@ -172,6 +184,18 @@ class Tabled(Protocol):
 
         Raises:
             ValueError: if there is none, naming the budgets that there are.
+        """
+        ...
+
+
+class Spaced(Protocol):
+    """A model for which noise levels have been fitted; optional beside `Model`."""
+
+    def optimised(self, num_steps: int) -> OptimisedLevels:
+        """The noise levels of a number of plain steps.
+
+        Raises:
+            ValueError: if there are none, naming the numbers that there are.
         """
         ...
 

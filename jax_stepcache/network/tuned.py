@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jax_stepcache.network.protocol import TunedSchedule, TunedTable
+from jax_stepcache.network.protocol import (
+    OptimisedLevels,
+    TunedSchedule,
+    TunedTable,
+)
 from jax_stepcache.paths import as_path
 from jax_stepcache.policy.forecasts import get_forecast
-from jax_stepcache.solvers.schedule import num_steps_of
+from jax_stepcache.solvers.schedule import explicit_schedule, num_steps_of
 from jax_stepcache.solvers.table import as_tables
 
 
@@ -74,6 +78,29 @@ class TunedFile:
             )
         return TunedTable(table, found["num_steps"], wins)
 
+    def levels(self, num_steps: int) -> OptimisedLevels:
+        """The noise levels of so many plain steps; see `Spaced.optimised`.
+
+        Raises:
+            ValueError: if there are none, naming the numbers that there are; or if the
+                file is damaged.
+        """
+        found = self.read().get("optimised", {})
+        if str(num_steps) not in found:
+            raise ValueError(
+                f"there are no optimised noise levels of {num_steps} steps; there are "
+                f"{sorted(map(int, found))}"
+            )
+        one = found[str(num_steps)]
+        try:
+            schedule, solver = _schedules(one["schedule"]), str(one["solver"])
+            count = num_steps_of(schedule)
+        except (TypeError, KeyError, ValueError) as error:
+            raise self._damaged(f"its levels of {num_steps} steps: {error}") from error
+        if count != num_steps:
+            raise self._damaged(f"its levels of {num_steps} steps are of {count}")
+        return OptimisedLevels(schedule, solver)
+
     def options(self, budget: int) -> dict[str, Any]:
         """What to pass to `sample` for the best there is of so many model calls.
 
@@ -111,16 +138,25 @@ class TunedFile:
             raise self._damaged(f"it is not JSON: {error}") from error
         if not isinstance(found, dict) or type(found.get("num_steps")) is not int:
             raise self._damaged("it needs 'num_steps'")
-        for name in ("schedules", "settings", "tables"):
+        for name in ("schedules", "settings", "tables", "optimised"):
             part = found.get(name, {})
             if not isinstance(part, dict) or not all(
                 isinstance(one, dict) for one in part.values()
             ):
                 raise self._damaged(f"{name!r} is {part!r:.80}")
-        for name in ("schedules", "tables"):
+        for name in ("schedules", "tables", "optimised"):
             if not all(budget.isdecimal() for budget in found.get(name, {})):
                 raise self._damaged(f"{name!r} has {sorted(found[name])}")
         return found
 
     def _damaged(self, what: str) -> ValueError:
         return ValueError(f"{self.path} is cut short, or is no such file: {what}")
+
+
+def _schedules(given: Any) -> Any:
+    """A schedule of what JSON has for it, or one for each output."""
+    if not isinstance(given, dict) or not given:
+        raise TypeError(f"{given!r:.80} is no schedule")
+    if set(given) == {"sigmas", "timesteps"}:
+        return explicit_schedule(given["sigmas"], given["timesteps"])
+    return {name: _schedules(one) for name, one in given.items()}

@@ -13,7 +13,6 @@ import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.backends import get_cache_backend
-from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.settings import settings_of
 from jax_stepcache.check import batch_size, check_count, dtype_of, fetched, structs_of
 from jax_stepcache.errors import unknown_name
@@ -21,7 +20,9 @@ from jax_stepcache.loop.generation import Generation, draw_noise
 from jax_stepcache.loop.spread import check_placed
 from jax_stepcache.meshes.beside import context_mesh, moved_beside, sharding_beside
 from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
+from jax_stepcache.network.condition import condition_axes
 from jax_stepcache.network.inputs import Inputs
+from jax_stepcache.network.interval import check_interval
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.own_rows import own_axes
 from jax_stepcache.network.rows import RowAxes
@@ -31,6 +32,7 @@ from jax_stepcache.requests.compiled import Plan
 from jax_stepcache.requests.places import Entry
 from jax_stepcache.requests.together import group_size, groups
 from jax_stepcache.solvers import Bespoke
+from jax_stepcache.solvers.base import calls_in
 from jax_stepcache.solvers.stochastic import draws_noise, seeds_of
 
 # What makes no sense for many requests: each decides, and is somewhere of its own.
@@ -107,9 +109,10 @@ class Admission:
                 "stream was opened without: give serve an example that is guided"
             )
         if program.num_steps > plan.max_steps:
+            what = "calls" if hasattr(plan.solver, "expanded") else "steps"
             raise ValueError(
-                f"the request takes {program.num_steps} steps; max_inference_steps is "
-                f"{plan.max_steps}"
+                f"the request takes {program.num_steps} {what}; max_inference_steps is "
+                f"{plan.max_steps}{'' if what == 'steps' else ' of these'}"
             )
         if (request.tables is None) == isinstance(plan.solver, Bespoke):
             raise ValueError(
@@ -235,14 +238,17 @@ def admission_for(
     first = requests[0]
     usual = shared.get("guidance_scale", first.program.model.defaults.guidance_scale)
     guided = [request.program.guided for request in requests]
+    # A table's history is as long as the longest of them needs.
+    history = Bespoke(max_steps or longest)
+    solver = first.program.solver if first.tables is None else history
     plan = Plan(
         first.program.model,
-        # A table's history is as long as the longest of them needs.
-        first.program.solver if first.tables is None else Bespoke(max_steps or longest),
+        solver,
         any(guided) or not np.array_equal(usual, 1),
         getattr(first.policy, "span", None),
         slots,
-        longest if max_steps is None else max_steps,
+        longest if max_steps is None else calls_in(solver, max_steps),
+        check_interval(shared.get("guidance_interval")),
     )
     check_placed(first)
     weights = with_automatic_axes(first.weights)

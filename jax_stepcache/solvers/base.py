@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_stepcache.solvers.schedule import Schedule, is_schedule
+from jax_stepcache.solvers.schedule import Schedule, explicit_schedule, is_schedule
 from jax_stepcache.solvers.stochastic import draws_noise, seeds_of_output
 from jax_stepcache.solvers.table import SolverTable
 
@@ -91,6 +91,12 @@ def calls_of(solver: Any, schedule: Any) -> Any:
         schedule,
         is_leaf=is_schedule,
     )
+
+
+def calls_in(solver: Any, num_steps: int) -> int:
+    """How many network calls a number of solver steps makes."""
+    levels = explicit_schedule(np.linspace(1, 0, num_steps + 1))
+    return calls_of(solver, levels).num_steps
 
 
 def begin_outputs(

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.policy.forecasts.base import wide
-from jax_stepcache.solvers.table import SolverTable
+from jax_stepcache.solvers.schedule import is_schedule
+from jax_stepcache.solvers.table import SolverTable, checked_table
 
 
 class BespokeRow(NamedTuple):
@@ -106,3 +107,46 @@ class Bespoke:
         following += (weights * history).sum(axis=0)
         after = BespokeState(state.taken + 1, state.noise, velocities)
         return following.astype(sample.dtype), after
+
+
+def checked_tables(schedule: Any) -> Any:
+    """A schedule, or a tree of them, whose tables are checked; all are or none.
+
+    Raises:
+        ValueError: if some are, or a table is none; see `checked_table`.
+    """
+    found = jax.tree.leaves(schedule, is_leaf=is_schedule)
+    tables = [isinstance(one, SolverTable) for one in found]
+    if not any(tables):
+        return schedule
+    if not all(tables):
+        raise ValueError(
+            "some outputs have a table in schedule and others have none; as_table "
+            "makes a table of a schedule"
+        )
+    return jax.tree_util.tree_map_with_path(
+        lambda path, one: checked_table(one, "schedule" + jax.tree_util.keystr(path)),
+        schedule,
+        is_leaf=is_schedule,
+    )
+
+
+def solver_of(tables: Sequence[SolverTable], given: Any = None) -> Bespoke:
+    """The solver that steps by some tables.
+
+    Args:
+        tables: of one number of calls.
+        given: the solver that was asked for, or None.
+
+    Returns:
+        The solver.
+
+    Raises:
+        ValueError: if another was asked for.
+    """
+    solver = Bespoke(tables[0].num_steps)
+    if given is None or given == solver:
+        return solver
+    raise ValueError(
+        f"solver is {given!r:.80}, and a table is a solver of its own; leave out solver"
+    )

@@ -92,3 +92,11 @@ def get_solver(solver: str | Solver) -> Solver:
     if solver not in SOLVERS:
         raise ValueError(unknown_name("solver", solver, SOLVERS, _ELSEWHERE))
     return SOLVERS[solver]()
+
+
+def name_of(solver: Solver) -> str:
+    """What a solver is called; one that has no name by what it prints."""
+    for name, make in SOLVERS.items():
+        if make() == solver:
+            return name
+    return repr(solver)

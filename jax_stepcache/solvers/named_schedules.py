@@ -34,6 +34,9 @@ SCHEDULES: Mapping[str, Callable[[int], Schedule]] = MappingProxyType(
 )
 """What makes the schedule of each name, given a number of steps."""
 
+OPTIMISED = "optimised"
+"""The name of noise levels that were found for a model, and are kept beside it."""
+
 _ELSEWHERE = MappingProxyType(
     {
         **dict.fromkeys(("alignyoursteps", "ays"), "ays_sdxl"),
@@ -59,8 +62,14 @@ def get_schedule(name: str, num_steps: int) -> Schedule:
         ValueError: for an unknown name, or a step count below 1.
         TypeError: for a step count that is being traced.
     """
+    if name == OPTIMISED:
+        raise ValueError(
+            "optimised noise levels are a model's own, of all its outputs: give "
+            "schedule='optimised' to sample, with a model that has some"
+        )
     if name not in SCHEDULES:
-        raise ValueError(unknown_name("schedule", name, SCHEDULES, _ELSEWHERE))
+        known = [*SCHEDULES, OPTIMISED]
+        raise ValueError(unknown_name("schedule", name, known, _ELSEWHERE))
     return _made(name, static_count("num_inference_steps", num_steps, 1))
 
 

@@ -17,7 +17,12 @@ from jax_stepcache.check import batch_size, check_arrays, fetched
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.guidance import stack_branches
-from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule, TunedTable
+from jax_stepcache.network.protocol import (
+    OptimisedLevels,
+    SamplingDefaults,
+    TunedSchedule,
+    TunedTable,
+)
 from jax_stepcache.network.tuned import TunedFile
 
 from ..observations import require_parts
@@ -213,6 +218,12 @@ class DiTModel:
         if not self._is_bundled:
             raise ValueError(f"{self.name} has no tables for these sizes")
         return TUNED.table(budget)
+
+    def optimised(self, num_steps: int) -> OptimisedLevels:
+        """See `jax_stepcache.network.protocol.Spaced`."""
+        if not self._is_bundled:
+            raise ValueError(f"{self.name} has no optimised levels for these sizes")
+        return TUNED.levels(num_steps)
 
     def calibrated(self, backend: str, num_steps: int) -> dict[str, Any]:
         """See `jax_stepcache.network.protocol.Calibrated`."""

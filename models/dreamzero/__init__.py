@@ -8,7 +8,7 @@ from typing import Any
 
 from ..layers.attention import KeysValues
 from ..layers.prompt_attention import Context
-from .checkpoint.name_map import import_state_dict, state_dict_shapes
+from .checkpoint.name_map import import_state_dict, state_dict_shapes, tensor_plans
 from .checkpoint.released import named_model, open_checkpoint, with_dtype
 from .control.pipeline import LatentPipeline
 from .control.step import ControlStep
@@ -88,6 +88,7 @@ __all__ = [
     "split_sessions",
     "stack_sessions",
     "state_dict_shapes",
+    "tensor_plans",
     "weight_axes",
     "weight_shapes",
     "weights_struct",

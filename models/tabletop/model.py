@@ -22,7 +22,12 @@ from jax_stepcache.checkpoints.layers import are_apart
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.meshes.explicit import under_automatic_axes
 from jax_stepcache.network.guidance import stack_branches
-from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule, TunedTable
+from jax_stepcache.network.protocol import (
+    OptimisedLevels,
+    SamplingDefaults,
+    TunedSchedule,
+    TunedTable,
+)
 from jax_stepcache.network.tuned import TunedFile
 
 from ..dreamzero import (
@@ -168,6 +173,10 @@ class TabletopModel(DreamZeroModel):
     def bespoke(self, budget: int) -> TunedTable:
         """See `jax_stepcache.network.protocol.Tabled`."""
         return TUNED.table(budget)
+
+    def optimised(self, num_steps: int) -> OptimisedLevels:
+        """See `jax_stepcache.network.protocol.Spaced`."""
+        return TUNED.levels(num_steps)
 
     def calibrated(self, backend: str, num_steps: int) -> dict[str, Any]:
         """See `jax_stepcache.network.protocol.Calibrated`."""

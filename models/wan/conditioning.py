@@ -63,3 +63,36 @@ def beside_latent(condition: jax.Array, stride: int, last: bool = False) -> jax.
 def with_first(latent: jax.Array, first: jax.Array) -> jax.Array:
     """A film (B, C, f, H, W) with its first latent frame (B, C, 1, H, W) as given."""
     return jnp.concatenate([first.astype(latent.dtype), latent[:, :, 1:]], axis=2)
+
+
+def given_frames(
+    first: jax.Array, frames: int, last: jax.Array | None = None
+) -> jax.Array:
+    """The film whose latent is the condition: given images, and grey between.
+
+    Args:
+        first: float32 (B, 3, H, W) in [-1, 1].
+        frames: of the film, in pixels.
+        last: likewise, or None.
+
+    Returns:
+        float32 (B, 3, frames, H, W).
+    """
+    ends = [first[:, :, None]] + ([] if last is None else [last[:, :, None]])
+    batch, channels, height, width = first.shape
+    grey = jnp.zeros((batch, channels, frames - len(ends), height, width), first.dtype)
+    return jnp.concatenate([ends[0], grey, *ends[1:]], axis=2)
+
+
+def free_frames(latent_size: tuple[int, int, int]) -> np.ndarray:
+    """Which latent frames are denoised where the first one is given.
+
+    Args:
+        latent_size: frames, rows and columns of the latent.
+
+    Returns:
+        float32 (1, 1, frames, rows, columns): 0 in the first frame, 1 elsewhere.
+    """
+    mask = np.ones((1, 1, *latent_size), np.float32)
+    mask[:, :, 0] = 0
+    return mask

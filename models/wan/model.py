@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.check import batch_size, check_arrays
+from jax_stepcache.check import batch_size, check_arrays, static_count
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule
@@ -321,17 +321,25 @@ def model_of(release: WanRelease, size: Any = None, frames: Any = None) -> WanMo
     count = release.num_frames if frames is None else frames
     in_time, down, across = release.stride
     _, rows, cols = release.transformer.patch_size
-    if count < 1 or (count - 1) % in_time:
+    count = static_count("num_frames", count, 1)
+    if rest := (count - 1) % in_time:
         raise ValueError(
-            f"num_frames must be one more than a multiple of {in_time}, got {count}"
+            f"num_frames must be one more than a multiple of {in_time}, got {count}; "
+            f"{count - rest} and {count - rest + in_time} are the nearest"
         )
+    height, width = static_count("height", height, 1), static_count("width", width, 1)
     if height % (down * rows) or width % (across * cols):
+        near = (_nearest(height, down * rows), _nearest(width, across * cols))
         raise ValueError(
             f"height and width must be multiples of {down * rows} and {across * cols}, "
-            f"got {height} and {width}"
+            f"got {height} and {width}; {near[0]} and {near[1]} are the nearest"
         )
     latent = (1 + (count - 1) // in_time, height // down, width // across)
     return WanModel(release, latent)
+
+
+def _nearest(length: int, step: int) -> int:
+    return max(step, round(length / step) * step)
 
 
 def model_from_config(config: Mapping[str, Any]) -> WanModel:

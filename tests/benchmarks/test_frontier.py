@@ -93,3 +93,27 @@ def test_a_dial_is_turned_to_the_nearest_number_of_calls(script):
     assert len(found) == 2
     assert 0.4 < found[0] < 0.45
     assert 0.37 < found[1] < 0.4
+
+
+def test_few_calls_stand_beside_what_they_have_to_beat(script):
+    """A row for each number of calls; of gated caches one of no more operations."""
+    few = script("few_tables")
+
+    def one(kind, calls, decibels, **other):
+        names = {"model": "toy", "kind": kind, "what": "unipc, linear", "calls": calls}
+        psnr = {"psnr": decibels, "psnr_p5": decibels - 4, "ssim": 0.99}
+        return {**names, **psnr, "psnr_256": 20.0, "psnr_p5_256": 19.0, **other}
+
+    rows = [
+        one("plain", 4, 28.0),
+        one("best plain", 4, 32.0, action_rmse=0.002),
+        one("bespoke", 4, 38.0, action_rmse=0.001, success=0.5, success_error=0.01),
+        one("plain", 6, 33.0),
+    ]
+    lines = few.few_calls_tables(rows, ROWS).splitlines()
+    assert lines[4] == (
+        "| 4 | 28.0 (24.0) | 32.0 (28.0), unipc, linear | - | 29.0, tea_cache | - | "
+        "38.0 (34.0) | 0.9900 | 20.0 (19.0) |"
+    )
+    assert lines[5].startswith("| 6 | 33.0 (29.0) | - | - | 35.0, tea_cache |")
+    assert lines[-1] == "| 4 | - | 2.00 | - | - | 1.00 (50.0% ± 1.0%) |"

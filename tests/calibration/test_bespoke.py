@@ -15,7 +15,7 @@ from jax_stepcache import (
     sample,
 )
 from jax_stepcache.calibration.quality import decibels
-from jax_stepcache.calibration.table_fit import table_loss
+from jax_stepcache.calibration.table_loss import table_loss
 from jax_stepcache.calibration.table_space import (
     Moved,
     kept_falling,
@@ -139,7 +139,7 @@ def test_the_fewest_calls_that_reach_a_psnr(tmp_path):
 
 
 def test_held_out_samples_stop_a_fit():
-    """A rate that only makes it worse ends after some looks, with where it began."""
+    """A rate that only makes it worse: back twice, then it ends where it began."""
     looks = []
     found = run(
         samples(),
@@ -147,8 +147,47 @@ def test_held_out_samples_stop_a_fit():
         fit={**FIT, "steps": 2000, "learning_rate": 30.0, "patience": 2}
         | {"progress": looks.append},
     )
-    assert looks[-1].step <= 80
+    assert looks[-1].step == 3 * 2 * 20
     assert found.lead >= 0
+
+
+@pytest.mark.parametrize("slopes", ["remat", "forward"])
+def test_derivatives_come_to_the_same(slopes, found):
+    """Whatever is remembered: forward and rematerialised, the same descent."""
+    fit = {**FIT, "steps": 20}
+    one, other = (
+        run(samples(), target=TARGET, fit={**fit, "slopes": how}).cache_config["table"]
+        for how in ("reverse", slopes)
+    )
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+
+
+def test_batches_add_up():
+    """Two batches a step are one of twice the size, where each sample weighs alike."""
+    fit = {**FIT, "steps": 20, "pooled": 0.0, "curvature": 24}
+    one, other = (
+        run(samples(), target=TARGET, fit={**fit, **how}).cache_config["table"]
+        for how in ({"batch": 8, "accumulate": 3}, {"batch": 8, "accumulate": 6})
+    )
+    # All of the training samples, once and twice.
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+
+
+def blows_up(weights, x, t, condition):
+    """Infinite as soon as samples leave where the start has them."""
+    return jax.tree.map(lambda one: jnp.where(jnp.abs(one) > 1e3, jnp.inf, one), x)
+
+
+def test_nan_on_the_way_leads_back():
+    """It is told, and what was best before is kept: nothing half fitted comes out."""
+    fit = {**FIT, "steps": 40, "learning_rate": 1e9, "patience": 2}
+    given = {"cache": "bespoke", "target": TARGET, "fit": fit, **OPTIONS}
+    with pytest.warns(UserWarning, match="samples NaN or infinity; .* best"):
+        found = calibrate(WEIGHTS, blows_up, samples(), **given)
+    assert found.lead >= 0
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(found.cache_config))
 
 
 def test_what_a_network_is_told_may_be_anything():
@@ -211,17 +250,13 @@ def test_noise_levels_keep_falling():
 def test_the_loss_is_in_decibels():
     """Ten times the error is 10 dB, of one sample or of all; weights weigh outputs."""
     errors = jnp.array([[1.0, 1.0], [1.0, 1.0]])
-    one = table_loss(errors, jnp.array([1.0, 0.0]), jnp.float32(0))
-    more = table_loss(10 * errors, jnp.array([1.0, 0.0]), jnp.float32(0))
+    each, all_together = jnp.array([[1.0, 0], [0, 0]]), jnp.array([[0, 0.5], [0, 0.5]])
+    one, more = (table_loss(x, each) for x in (errors, 10 * errors))
     assert float(more - one) == pytest.approx(np.log(10))
     apart = jnp.array([[1.0, 100.0], [1.0, 1.0]])
-    weights = jnp.array([1.0, 1.0])
-    assert float(table_loss(apart, weights, jnp.float32(0))) == pytest.approx(
-        np.log(10)
-    )
-    assert float(table_loss(apart, weights, jnp.float32(1))) == pytest.approx(
-        np.log(50.5), abs=1e-5
-    )
+    assert float(table_loss(apart, each)) == pytest.approx(np.log(10))
+    whole = float(table_loss(apart, all_together))
+    assert whole == pytest.approx(np.log(50.5) / 2, abs=1e-5)
 
 
 def nan(weights, x, t, condition):
@@ -236,6 +271,10 @@ def nan(weights, x, t, condition):
         ({"fit": {"stepz": 3}}, "'steps'"),
         ({"fit": {"steps": 0}}, "fit's steps"),
         ({"fit": {"pooled": 2.0}}, "pooled"),
+        ({"fit": {"pooled": {"a": -1.0}}}, "pooled"),
+        ({"fit": {"pooled": {"c": 1.0}}}, "unknown output 'c'"),
+        ({"fit": {"slopes": "forwards"}}, "Did you mean 'forward'"),
+        ({"fit": {"accumulate": 0}}, "fit's accumulate"),
         ({"fit": 3}, "give a mapping"),
         ({"fit": {"outputs": {"c": 1.0}}}, "unknown output 'c'"),
         ({"cache_config": {"budget": 3}}, "finds all of its settings"),

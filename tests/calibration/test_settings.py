@@ -122,6 +122,31 @@ def test_damaged_files(tmp_path, found):
     assert not (tmp_path / "new.json").exists()
 
 
+def test_noise_levels_stand_beside(tmp_path):
+    """Those of plain steps are in the same file, with their solver and provenance."""
+    file = tmp_path / "settings.json"
+    fit = {"steps": 20, "seconds": None, "learning_rate": 1e-2}
+    given = {"samples": {"noise": NOISE}, "target": {"model_calls": 3}, **OPTIONS}
+    found = calibrate(WEIGHTS, network, cache="none", fit=fit, **given)
+    save_settings(file, found)
+    levels = load_settings(file, WEIGHTS).levels(3)
+    assert levels == (found.options["schedule"], "euler")
+    told = json.loads(file.read_text())["optimised"]["3"]["provenance"]
+    assert (told["samples"], told["held_out"]) == (8, 2)
+    with pytest.raises(ValueError, match="for other weights"):
+        load_settings(file, {"w": WEIGHTS["w"] + 1})
+    with pytest.raises(ValueError, match=r"no optimised .* 4 steps; there are \[3\]"):
+        load_settings(file).levels(4)
+    whole = json.loads(file.read_text())
+    for damage, message in (
+        ({}, "its levels of 3 steps: 'schedule'"),
+        ({**whole["optimised"]["3"], "schedule": {"sigmas": [1, 0]}}, "levels of 3"),
+    ):
+        file.write_text(json.dumps({**whole, "optimised": {"3": damage}}))
+        with pytest.raises(ValueError, match=message):
+            load_settings(file)
+
+
 def test_thresholds_stand_beside(tmp_path):
     """Settings of a backend are in the same file, by the backend's name."""
     file = tmp_path / "settings.json"

@@ -43,6 +43,12 @@ def test_rollout_counts_successes_and_writes_a_film(capsys, tmp_path):
         (["sample", "--cache", "step_cash"], "Did you mean 'step_cache'?"),
         (["sample", "--params", "tabletpo"], "Did you mean 'tabletop'?"),
         (["sample", "--steps", "0"], "must be at least 1"),
+        (["sample", "--schedule", "karas"], "Did you mean 'karras'?"),
+        (
+            ["sample", "--schedule", "optimised", "--steps", "7"],
+            "no optimised noise levels of 7 steps",
+        ),
+        (["sample", "--schedule", "linear", "--shift", "3"], "levels are its own"),
         (["sample", "--cache", "tuned", "--budget", "99"], "no tuned schedule of 99"),
         (["rollout", "--episodes", "0"], "must be at least 1"),
     ],

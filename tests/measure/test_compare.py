@@ -9,7 +9,7 @@ import pytest
 
 from jax_stepcache import load_params, sample
 from jax_stepcache.measure.compare import Contender, compare, contenders, policy_of
-from jax_stepcache.measure.metrics import psnr, rmse
+from jax_stepcache.measure.metrics import psnr, rmse, ssim
 
 
 def test_psnr_is_decibels_of_the_peak_over_the_error():
@@ -21,6 +21,23 @@ def test_psnr_is_decibels_of_the_peak_over_the_error():
 
 
 @pytest.mark.slow
+def test_ssim_compares_means_variances_and_covariances():
+    """By the paper's formula in each 7 x 7 window; 1 for equal pictures."""
+    draw = np.random.default_rng(0)
+    a = draw.random((2, 9, 8, 3)).astype(np.float32)
+    b = np.clip(a + 0.2 * draw.standard_normal(a.shape), 0, 1).astype(np.float32)
+    each = []
+    for picture, channel, y, x in np.ndindex(2, 3, 3, 2):
+        one, other = (c[picture, y : y + 7, x : x + 7, channel].ravel() for c in (a, b))
+        (var, both), (_, vary) = np.cov(one, other)
+        means = one.mean(), other.mean()
+        alike = (2 * means[0] * means[1] + 1e-4) * (2 * both + 9e-4)
+        spread = means[0] ** 2 + means[1] ** 2 + 1e-4
+        each.append(alike / (spread * (var + vary + 9e-4)))
+    assert float(ssim(a, b)) == pytest.approx(np.mean(each), abs=1e-5)
+    assert float(ssim(a, a)) == pytest.approx(1.0)
+
+
 def test_rows_are_the_cache_the_tuned_schedule_and_as_many_plain_steps():
     """All from the same noise; the first is what the others are compared with."""
     params = load_params("dit")

@@ -20,6 +20,7 @@ from jax_stepcache import (
     flow_schedule,
     get_solver,
     sample,
+    sample_many,
     static_schedule,
 )
 from jax_stepcache.solvers.named import SOLVERS
@@ -181,6 +182,25 @@ def test_heun_calls_the_network_twice_a_step():
         np.testing.assert_allclose(given.sample, wanted.sample, atol=1e-5)
     each = sample(1.0, solver="heun", schedule=schedule, decide="sample", **options)
     np.testing.assert_allclose(each.sample, result.sample, atol=1e-6)
+
+
+def test_slots_count_heuns_steps():
+    """`max_inference_steps` are solver steps, whatever calls these are."""
+    noise = jnp.linspace(-1, 1, 4)[None]
+
+    def network(weights, x, t, condition):
+        return jnp.sin(weights * x + t[:, None] / 300)
+
+    options = {"model": network, "solver": "heun", "slots": 1}
+    requests = [{"noise": noise, "num_inference_steps": 3}]
+    one = sample_many(1.0, requests, max_inference_steps=3, **options)[0]
+    alone = sample(
+        1.0, model=network, solver="heun", num_inference_steps=3, noise=noise
+    )
+    np.testing.assert_allclose(one.sample, alone.sample, atol=1e-6)
+    assert int(one.stats.model_calls) == 5
+    with pytest.raises(ValueError, match="5 calls; max_inference_steps is 3 of these"):
+        sample_many(1.0, requests, max_inference_steps=2, **options)
 
 
 def test_heun_by_hand_needs_the_schedule_of_calls():

@@ -11,6 +11,7 @@ from jax_stepcache.policy.gates.combinators import (
     MaxSkips,
     WarmUp,
 )
+from jax_stepcache.policy.gates.every import Every
 from jax_stepcache.policy.gates.magnitude import Magnitude
 from jax_stepcache.policy.gates.mask import BranchMask, Mask
 from jax_stepcache.policy.gates.tiers import Tiers, TiersState
@@ -20,6 +21,7 @@ __all__ = [
     "Always",
     "Below",
     "BranchMask",
+    "Every",
     "ForcedSteps",
     "Gate",
     "LastStep",

@@ -1,6 +1,9 @@
 """Named policies, each a short composition of a signal, a gate and a forecast."""
 
+from jax_stepcache.policy.named.cfg_cache import Unconditional, cfg_cache
 from jax_stepcache.policy.named.db_cache import db_cache
+from jax_stepcache.policy.named.di_cache import di_cache
+from jax_stepcache.policy.named.easy_cache import easy_cache
 from jax_stepcache.policy.named.first_block_cache import first_block_cache
 from jax_stepcache.policy.named.mag_cache import mag_cache
 from jax_stepcache.policy.named.mag_cache_original import original_mag_cache
@@ -25,7 +28,11 @@ __all__ = [
     "Restarting",
     "Switching",
     "Uncached",
+    "Unconditional",
+    "cfg_cache",
     "db_cache",
+    "di_cache",
+    "easy_cache",
     "first_block_cache",
     "mag_cache",
     "mask_of_steps",
