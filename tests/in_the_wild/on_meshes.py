@@ -32,6 +32,7 @@ from jax_stepcache import (
 from jax_stepcache.models.dreamzero import DreamZeroPipeline
 
 from ..models.dreamzero.robots import MODEL, PARAMS, observation, prompts
+from ..models.wan import small as wan
 from ..staged import SKIPPING, UNROLLED, WEIGHTS, conditions, noise
 from .devices import main
 from .on_devices import same
@@ -128,6 +129,26 @@ def separate_robots() -> None:
     for one, other in zip(steps(pipe), steps(alone), strict=True):
         same((one.video, one.action), (other.video, other.action))
         np.testing.assert_array_equal(one.stats.computed, other.stats.computed)
+
+
+def films(rules: str) -> None:
+    """Wan's two experts by a preset, with a cache inside them."""
+    asked = {
+        "observation": wan.text(4),
+        "noise": wan.noise(4),
+        "num_inference_steps": 4,
+        "cache": "cache_dit",
+        "cache_config": {"max_warmup_steps": 1, "residual_diff_threshold": 0.9},
+    }
+    wanted = sample(wan.params(wan.TWO), **asked)
+    placed = place_params(wan.params(wan.TWO), mesh=mesh_of(rules), rules=rules)
+    heads = placed.weights["low"]["blocks"]["self_attn"]["q"]["kernel"].sharding
+    assert heads.spec[2] == "tensor", heads
+    found = sample(placed, **asked)
+    same(found.sample, wanted.sample)
+    ran = np.asarray(found.stats.branches.computed)
+    np.testing.assert_array_equal(ran, wanted.stats.branches.computed)
+    assert not ran.all()
 
 
 def apart() -> dict[str, Any]:
@@ -263,8 +284,12 @@ def refused() -> None:
             call()
 
 
+# Presets that cut heads.
+_WITH_HEADS = ("tensor", "branches")
+
 CASES: dict[str, Any] = {
     **{f"robots {rules}": functools.partial(robots, rules) for rules in MESHES},
+    **{f"films {rules}": functools.partial(films, rules) for rules in _WITH_HEADS},
     **{
         f"preset {name} {rules}": functools.partial(preset, name, rules)
         for name in ("dit", "tabletop")

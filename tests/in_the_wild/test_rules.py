@@ -30,7 +30,7 @@ def test_rules_are_followed():
 
 GROUPS = {
     kind: [name for name in CASES if name.startswith(kind) and name not in QUICK]
-    for kind in ("preset", "robots", "decisions")
+    for kind in ("preset", "robots", "films", "decisions")
 } | {"slots": ["slots", "separate robots"]}
 
 
