@@ -45,10 +45,9 @@ pixels: .venv-pixels/stamp
 test: .venv-test/stamp
 	.venv-test/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
-# What `test` leaves out, and its property tests with more examples. Without flags, XLA
-# emits code as it does for users; see tests/conftest.py.
+# What `test` leaves out, and its property tests with more examples.
 test-all: test
-	XLA_FLAGS= .venv-test/bin/python -m pytest -n $(WORKERS) --dist loadfile \
+	.venv-test/bin/python -m pytest -n $(WORKERS) --dist loadfile \
 		-m "slow or hypothesis" --hypothesis-profile many
 
 check: .venv-dev/stamp

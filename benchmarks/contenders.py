@@ -60,7 +60,11 @@ class Dial(NamedTuple):
 
 
 def _db_cache(
-    calls: tuple[int, ...], warmup: int, order: int = 0, last: int = 0
+    calls: tuple[int, ...],
+    warmup: int,
+    order: int = 0,
+    last: int = 0,
+    kind: str | None = None,
 ) -> Dial:
     return Dial(
         f"cache_dit F1B{last}, warm-up {warmup}",
@@ -70,10 +74,11 @@ def _db_cache(
             "Bn_compute_blocks": last,
             "enable_taylorseer": order > 0,
             "taylorseer_order": max(order, 1),
+            "calibrator_type": kind,
         },
         calls,
-        f"taylor {order}" if order else "hold",
-        plays=(warmup, order, last) == (1, 0, 0),
+        kind or (f"taylor {order}" if order else "hold"),
+        plays=(warmup, order, last, kind) == (1, 0, 0, None),
     )
 
 
@@ -84,6 +89,8 @@ _DIALS: tuple[tuple[Dial, ...], ...] = (
     (_db_cache((4, 6, 8), 1), _db_cache((7, 8, 10), 4)),
     (_db_cache((4, 6, 8), 1, order=1), _db_cache((7, 8, 10), 4, order=1)),
     (_db_cache((4, 6, 8), 1, order=2), _db_cache((7, 8, 10), 4, order=2)),
+    (_db_cache((6, 8), 2, kind="foca"), _db_cache((7, 8, 10), 4, kind="foca")),
+    (_db_cache((7, 8, 10), 4, kind="dmd"),),
     (_db_cache((4, 6, 8), 1, last=1), _db_cache((7, 8, 10), 4, last=1)),
     (Dial("mag_cache", "mag_cache", {}, (4, 6, 8, 10), plays=True),),
     (
@@ -96,6 +103,8 @@ _DIALS: tuple[tuple[Dial, ...], ...] = (
             "newton 1",
         ),
     ),
+    (Dial("easy_cache", "easy_cache", {"ret_steps": 2}, (4, 6, 8, 10), "offset"),),
+    (Dial("di_cache", "di_cache", {"ret_ratio": 0.1}, (4, 6, 8, 10), "aligned"),),
     (Dial("first_block_cache", "first_block_cache", {}, (4, 6, 8, 10), plays=True),),
 )
 
@@ -105,6 +114,7 @@ def families(model: Any) -> list[Family]:
     found = [*_plain(), *_whole(model), *_static(), _tuned(model), *_bespoke(model)]
     for order in (1, 2):
         found.append([_taylor_seer(model, every, order) for every in (2, 3, 5)])
+        found.append([_hi_cache(model, every, order) for every in (2, 3, 5)])
     found.append([_masked(model, name) for name in ("medium", "fast")])
     return found
 
@@ -185,6 +195,12 @@ def _taylor_seer(model: Any, every: int, order: int) -> Contender:
     cache = resolve_policy("taylor_seer", model, NUM_STEPS, config)
     plays = (every, order) == (5, 1)
     return Contender(f"taylor_seer every {every}", f"taylor {order}", Way(cache), plays)
+
+
+def _hi_cache(model: Any, every: int, order: int) -> Contender:
+    config = {"cache_interval": every, "max_order": order}
+    cache = resolve_policy("hi_cache", model, NUM_STEPS, config)
+    return Contender(f"hi_cache every {every}", f"hermite {order}", Way(cache))
 
 
 def _masked(model: Any, name: str) -> Contender:

@@ -32,6 +32,7 @@ from jax_stepcache.models.dreamzero.pixels.prompt import NEGATIVE_PROMPT, prompt
 from jax_stepcache.models.dreamzero.pixels.senses import Senses
 from jax_stepcache.models.dreamzero.pixels.tiny import write_tiny
 from jax_stepcache.models.dreamzero.pixels.windows import frames_at_first
+from jax_stepcache.models.encoders.programs import film_of
 from jax_stepcache.models.umt5 import encoding as words
 from jax_stepcache.network.inputs import default_key
 from jax_stepcache.options import Options, resolve
@@ -179,7 +180,7 @@ def _showing(senses: Senses, session: RobotSession) -> dict[str, Stage]:
     config, vae = senses.encoders.vae_config, senses.encoders.vae.weights
     film = np.concatenate([np.asarray(x) for x in session.film], axis=1)[None]
     name = f"film of {4 * film.shape[2] - 3} frames"
-    return {name: _program(WHEN[3], programs.film_of, config, vae, film)}
+    return {name: _program(WHEN[3], film_of, config, vae, film)}
 
 
 def _program(when: str, jitted: Any, *arguments: Any) -> Stage:

@@ -26,6 +26,7 @@ from jax_stepcache.loop.generation import Generation, program_of, tables_of
 from jax_stepcache.loop.gradient import check_differentiable
 from jax_stepcache.loop.progress import Progress, as_progress
 from jax_stepcache.network.inputs import check_inputs, default_key, schedules_of
+from jax_stepcache.network.interval import check_interval
 from jax_stepcache.network.optimised import with_own_levels
 from jax_stepcache.network.own import own_model
 from jax_stepcache.network.params import Params
@@ -139,6 +140,7 @@ class Options(Request):
         progress: where to report each step.
         decide: who decides in a batch.
         differentiable: whether a derivative will be asked for.
+        guidance_interval: noise levels between which there is guidance.
     """
 
     model: Denoiser | None = None
@@ -146,6 +148,7 @@ class Options(Request):
     progress: bool | Progress = False
     decide: str = "batch"
     differentiable: bool = False
+    guidance_interval: Sequence[float] | None = None
 
 
 def options_of(**given: Any) -> Options:
@@ -212,11 +215,20 @@ def resolve(params: Any, options: Options) -> Generation:
     elif options.noise is None or draws_noise(solver):
         key = default_key()
     progress = as_progress(options.progress)
+    interval = check_interval(options.guidance_interval) if guided else None
     asked = asked_of(policy, num_steps_of(schedule), 2 if guided else 1)
+    if interval is not None and getattr(policy, "span", None) is None:
+        asked = replace(asked, apart=True)
     _warn_of_no_reuse(options.cache, num_steps_of(schedule), asked)
     return Generation(
         program=program_of(
-            model, schedule, solver, guided, progress, bool(options.differentiable)
+            model,
+            schedule,
+            solver,
+            guided,
+            progress,
+            bool(options.differentiable),
+            interval,
         ),
         weights=weights,
         policy=policy,

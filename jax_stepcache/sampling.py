@@ -61,6 +61,7 @@ def sample(
     progress: bool | Progress = False,
     decide: str = "batch",
     differentiable: bool = False,
+    guidance_interval: Sequence[float] | None = None,
 ) -> SampleResult:
     """Samples a flow-matching model, skipping model calls as the cache decides.
 
@@ -96,7 +97,8 @@ def sample(
         cache_config: the backend's settings, by vLLM-Omni's names.
         budget: number of model calls for ``cache="tuned"`` and ``cache="bespoke"``.
         forecast: what a skipped step uses: ``"hold"``, ``"linear"``, ``"damped"``,
-            ``"linear_x0"``, ``"taylor"``, ``"newton"``, a `Forecast`, or a mapping with
+            ``"linear_x0"``, ``"taylor"``, ``"newton"``, ``"hermite"``, ``"foca"``,
+            ``"dmd"``, ``"offset"``, ``"aligned"``, a `Forecast`, or a mapping with
             one for each output. None for the cache's own.
         num_inference_steps: solver steps; None for the model's default, 16.
         solver: the name of one, such as ``"unipc"`` or ``"dpm++_2m"``, or a `Solver`;
@@ -122,6 +124,12 @@ def sample(
             the sample and the cache of every step, and takes each step again rather
             than keep what the network computed in it. Decisions are constants in a
             derivative. False keeps all, which is faster where there is room.
+        guidance_interval: two noise levels, ``(lo, hi)``: there is guidance where ``lo
+            < sigma <= hi`` (Kynkäänniemi et al. 2024, "Applying Guidance in a Limited
+            Interval Improves Sample and Distribution Quality in Diffusion Models"), and
+            elsewhere the conditional branch alone is sampled by. With a cache around
+            the network, or none, the other is not asked there. Another interval
+            compiles again.
 
     Returns:
         The sample and its statistics.

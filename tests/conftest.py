@@ -61,7 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _compile_quickly() -> None:
     """Unless the user has flags for XLA: `XLA_FLAGS= pytest` has its usual emitters.
 
-    `make test-all` has them for all that is slow.
+    So have `make sample`, the notebooks and what runs the installed wheel.
     """
     os.environ.setdefault("XLA_FLAGS", QUICK)
 

@@ -25,6 +25,7 @@ SKIPPING: dict[str, dict[str, Any]] = {
     "sea_cache": {"sea_threshold": 0.6},
     "first_block_cache": {"threshold": 0.2},
     "taylor_seer": {"cache_interval": 3},
+    "di_cache": {"rel_l1_thresh": 0.4},
 }
 COMPUTING: dict[str, dict[str, Any]] = {
     "tea_cache": {"rel_l1_thresh": 1e-9},
@@ -33,6 +34,7 @@ COMPUTING: dict[str, dict[str, Any]] = {
     "sea_cache": {"sea_threshold": 0.0},
     "first_block_cache": {"threshold": 0.0},
     "taylor_seer": {"cache_interval": 1},
+    "di_cache": {"rel_l1_thresh": 0.0},
 }
 
 

@@ -14,6 +14,7 @@ from jax_stepcache.models.clip_vision import encoding as pictures
 from jax_stepcache.models.dreamzero.pixels import programs
 from jax_stepcache.models.dreamzero.pixels.canvas import PictureSizes, default_sizes
 from jax_stepcache.models.dreamzero.pixels.windows import frames_at_first
+from jax_stepcache.models.encoders.programs import film_of
 from jax_stepcache.models.umt5 import encoding as prompts
 from jax_stepcache.network.offered import in_dtype, offered
 from jax_stepcache.network.registry import load_model
@@ -62,7 +63,7 @@ def _vae(ask: Ask, mesh: Any) -> tuple[Any, tuple[Any, ...], int]:
     if ask.program == "decode":
         latents = (ask.rows, config.z_dim, dit.window, *robot.latent_size)
         film = placed(mesh, np.zeros(latents, np.float32))
-        return programs.film_of, (config, weights, film), 1
+        return film_of, (config, weights, film), 1
     count = 1 if ask.program == "begin" else _SHOWN
     canvases = placed(mesh, np.zeros((ask.rows, count, *sizes.canvas, 3), np.uint8))
     if ask.program == "encode":

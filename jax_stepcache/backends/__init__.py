@@ -3,13 +3,17 @@
 from jax_stepcache.backends.base import CacheBackend
 from jax_stepcache.backends.bespoke import BespokeBackend
 from jax_stepcache.backends.cache_dit import CacheDiTBackend
+from jax_stepcache.backends.cfg_cache import CFGCacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
+from jax_stepcache.backends.di_cache import DiCacheBackend
 from jax_stepcache.backends.diffusers import (
     FirstBlockCacheBackend,
     FirstBlockCacheConfig,
     TaylorSeerBackend,
     TaylorSeerCacheConfig,
 )
+from jax_stepcache.backends.easy_cache import EasyCacheBackend
+from jax_stepcache.backends.hi_cache import HiCacheBackend
 from jax_stepcache.backends.mag_cache import MagCacheBackend
 from jax_stepcache.backends.resolve import resolve_cache, resolve_policy
 from jax_stepcache.backends.sea_cache import SeaCacheBackend
@@ -41,11 +45,15 @@ __all__ = [
     "CUSTOM_STEP_CACHE_DIT_ENABLERS",
     "DIFFUSION_CACHE_BACKEND",
     "BespokeBackend",
+    "CFGCacheBackend",
     "CacheBackend",
     "CacheDiTBackend",
+    "DiCacheBackend",
     "DiffusionCacheConfig",
+    "EasyCacheBackend",
     "FirstBlockCacheBackend",
     "FirstBlockCacheConfig",
+    "HiCacheBackend",
     "MagCacheBackend",
     "SeaCacheBackend",
     "StaticBackend",

@@ -1,4 +1,4 @@
-"""cache-dit's DBCache, TaylorSeer and step-computation masks under vLLM-Omni's name."""
+"""cache-dit's DBCache, calibrators and step masks under vLLM-Omni's name."""
 
 from __future__ import annotations
 
@@ -7,29 +7,26 @@ from typing import Any
 import numpy as np
 
 from jax_stepcache.backends.inside import InsideBackend
-from jax_stepcache.check import check_count, check_flag
+from jax_stepcache.check import check_count, check_flag, check_numbers
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.network.protocol import Model
-from jax_stepcache.policy.forecasts import Taylor
+from jax_stepcache.policy.forecasts import DMD, FoCa, Taylor
 from jax_stepcache.policy.named import db_cache, restarting, steps_mask
 from jax_stepcache.policy.policy import Policy
 
 # cache-dit's TaylorSeer keeps no derivative of what is computed before this step.
 _FIRST_DIFFERENCE = 3
+_CALIBRATORS = ("taylorseer", "foca", "dmd")
 
 
 class CacheDiTBackend(InsideBackend):
-    """cache-dit's DBCache, with TaylorSeer and step-computation masks."""
+    """cache-dit's DBCache, with its calibrators and step-computation masks."""
 
     def _composed(self, model: Model, num_steps: int) -> Policy:
         del model
         c = self.config
-        forecast: Any = "hold"
         for name in ("enable_taylorseer", "cfg_diff_compute_separate"):
             check_flag(name, getattr(c, name))
-        if c.enable_taylorseer:
-            check_count("taylorseer_order", c.taylorseer_order)
-            forecast = Taylor(c.taylorseer_order, _FIRST_DIFFERENCE)
         policy = db_cache(
             c.residual_diff_threshold,
             first_blocks=c.Fn_compute_blocks,
@@ -42,7 +39,7 @@ class CacheDiTBackend(InsideBackend):
             separate_cfg_diff=c.cfg_diff_compute_separate,
             steps_mask=self._mask(num_steps),
             steps_policy=c.scm_steps_policy,
-            forecast=self._forecast(forecast),
+            forecast=self._forecast(self._calibrator()),
         )
         if c.force_refresh_step_hint is None:
             return policy
@@ -55,6 +52,28 @@ class CacheDiTBackend(InsideBackend):
             )
         repeat = c.force_refresh_step_policy == "repeat"
         return restarting(policy, c.force_refresh_step_hint, repeat)
+
+    def _calibrator(self) -> Any:
+        """The forecast, by cache-dit's settings."""
+        c, kind = self.config, self.config.calibrator_type
+        if kind is None:
+            kind = "taylorseer" if c.enable_taylorseer else "none"
+        elif kind not in _CALIBRATORS:
+            raise ValueError(unknown_name("calibrator_type", kind, _CALIBRATORS))
+        elif c.enable_taylorseer and kind != "taylorseer":
+            raise ValueError(
+                f"calibrator_type is {kind!r} and enable_taylorseer is True; leave out "
+                "one of them"
+            )
+        if kind == "taylorseer":
+            check_count("taylorseer_order", c.taylorseer_order)
+            return Taylor(c.taylorseer_order, _FIRST_DIFFERENCE)
+        if kind == "dmd":
+            check_count("dmd_history", c.dmd_history, 4)
+            check_count("dmd_rank", c.dmd_rank)
+            check_numbers("dmd_ridge", c.dmd_ridge, least=0.0)
+            return DMD(c.dmd_history, c.dmd_rank, c.dmd_ridge)
+        return FoCa() if kind == "foca" else "hold"
 
     def _mask(self, num_steps: int) -> Any:
         c = self.config

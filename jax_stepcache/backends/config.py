@@ -18,7 +18,8 @@ class DiffusionCacheConfig:
     cache-dit and diffusers; the last group is this library's.
 
     Attributes:
-        rel_l1_thresh: TeaCache's threshold; None for the model's, else 0.2.
+        rel_l1_thresh: TeaCache's threshold; None for the model's, else 0.2. DiCache's;
+            None for 0.4, or 0.08 with ``"delta_minus"``.
         coefficients: TeaCache's polynomial, five numbers, highest power first.
         sea_threshold: SeaCache's threshold.
         sea_residual_order: order of SeaCache's extrapolation.
@@ -60,12 +61,39 @@ class DiffusionCacheConfig:
         cache_interval: TaylorSeer's interval.
         disable_cache_before_step: steps that TaylorSeer computes first.
         disable_cache_after_step: the step from which it computes all, or None.
-        max_order: order of TaylorSeer's series.
+        max_order: order of TaylorSeer's series, and HiCache's.
+        calibrator_type: DBCache's forecast in cache-dit's words: ``"taylorseer"``,
+            ``"foca"`` or ``"dmd"``; None for ``enable_taylorseer`` to say.
+        dmd_history: values that DMD is fitted to, at least 4.
+        dmd_rank: most of DMD's modes; 0 for all above the noise.
+        dmd_ridge: what DMD adds to the singular values that it divides by.
+        hicache_scale_factor: how far HiCache contracts its polynomials.
+        thresh: EasyCache's threshold.
+        ret_steps: steps that EasyCache computes first.
+        probe_depth: blocks of DiCache's probe, always computed.
+        ret_ratio: share of the steps that DiCache computes first.
+        error_choice: what DiCache adds up: ``"delta_y"`` or ``"delta_minus"``.
+        unconditional_batch_skip_range: of the steps at which CFG-Cache may leave the
+            unconditional branch out, every so many ask it all the same.
+        unconditional_batch_timestep_skip_range: timesteps between which it may, 1000
+            times the noise level, both exclusive.
+        use_lite_mode: whether TaylorSeer extrapolates the network's output instead of
+            what its blocks add.
+        original: whether TeaCache and MagCache decide as the papers' own code for Wan
+            does, which differs from what vLLM-Omni and diffusers made of it; None for
+            the model's choice, else not.
+        use_ret_steps: of the original TeaCache, whether it looks at the projected time
+            embedding and computes the first five steps, rather than first and last.
+        mag_split_step: of the original MagCache for two experts, how many steps the
+            high-noise one has; None for one transformer.
+        high: for a model of two experts, settings of the high-noise one by name, over
+            those that both have.
+        low: likewise, of the low-noise one.
         forecast: what skipped steps use; None for the backend's own (``"hold"``, or
             what was tuned).
-        signal_output: output that StepCache compares and SeaCache looks at; None for
-            the model's choice, ``"lowest"`` for the lowest of StepCache's cosines over
-            all outputs.
+        signal_output: output that StepCache and EasyCache compare and SeaCache looks
+            at; None for the model's choice, ``"lowest"`` for the lowest of StepCache's
+            cosines over all outputs.
         steps_mask: the static backend's mask, or DBCache's, true where the network
             runs.
         num_dit_steps: 5, 6, 7 or 8 of 16, the original DreamZero's static schedules.
@@ -113,6 +141,24 @@ class DiffusionCacheConfig:
     disable_cache_before_step: int = 3
     disable_cache_after_step: int | None = None
     max_order: int = 1
+    calibrator_type: str | None = None
+    dmd_history: int = 6
+    dmd_rank: int = 0
+    dmd_ridge: float = 1e-8
+    hicache_scale_factor: Any = 0.5
+    thresh: Any = 0.05
+    ret_steps: int = 5
+    probe_depth: int = 1
+    ret_ratio: float = 0.2
+    error_choice: str = "delta_y"
+    unconditional_batch_skip_range: int = 5
+    unconditional_batch_timestep_skip_range: Sequence[float] = (-1, 641)
+    use_lite_mode: bool = False
+    original: bool | None = None
+    use_ret_steps: bool = False
+    mag_split_step: int | None = None
+    high: Mapping[str, Any] | None = None
+    low: Mapping[str, Any] | None = None
 
     forecast: Any = None
     signal_output: str | None = None

@@ -8,6 +8,7 @@ from typing import Any
 
 from jax_stepcache.backends.config import DiffusionCacheConfig
 from jax_stepcache.backends.inside import InsideBackend
+from jax_stepcache.check import check_flag
 from jax_stepcache.errors import naming_fields
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.named import first_block_cache, taylor_seer
@@ -37,12 +38,15 @@ class TaylorSeerCacheConfig:
         disable_cache_before_step: steps that run first.
         disable_cache_after_step: the step from which all run again, or None.
         max_order: of the series.
+        use_lite_mode: whether the network's output is extrapolated, instead of what its
+            blocks add.
     """
 
     cache_interval: int = 5
     disable_cache_before_step: int = 3
     disable_cache_after_step: int | None = None
     max_order: int = 1
+    use_lite_mode: bool = False
 
 
 class FirstBlockCacheBackend(InsideBackend):
@@ -77,12 +81,14 @@ class TaylorSeerBackend(InsideBackend):
     def _composed(self, model: Model, num_steps: int) -> Policy:
         del model
         c = self.config
+        check_flag("use_lite_mode", c.use_lite_mode)
         return taylor_seer(
             num_steps,
             c.cache_interval,
             c.disable_cache_before_step,
             c.disable_cache_after_step,
             c.max_order,
+            lite=c.use_lite_mode,
             forecast=self.config.forecast,
         )
 

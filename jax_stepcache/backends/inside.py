@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from jax_stepcache.backends.base import CacheBackend, check_pipeline
+from jax_stepcache.backends.config import DiffusionCacheConfig
+from jax_stepcache.check import check_flag
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.network.stages import check_stages
+from jax_stepcache.policy.named.switching import switching
 from jax_stepcache.policy.policy import Policy
 
 
@@ -23,9 +27,34 @@ class InsideBackend(CacheBackend):
                 parts.
         """
         check_stages(model, None)
-        policy = self._composed(model, num_inference_steps)
+        boundary = getattr(model, "experts_meet_at", None)
+        each = (self.config.high, self.config.low)
+        if boundary is None and each != (None, None):
+            raise ValueError(
+                "cache_config's 'high' and 'low' are for the experts of a model that "
+                f"has two; {model.name} has one network"
+            )
+        if boundary is None or self._serves_both(model):
+            policy = self._composed(model, num_inference_steps)
+        else:
+            above, below = (
+                self._with(own)._composed(model, num_inference_steps) for own in each
+            )
+            policy = switching(above, below, boundary)
         check_policy(policy, model)
         return policy
+
+    def _serves_both(self, model: Model) -> bool:
+        """Whether one state goes on from one expert to the other."""
+        del model
+        return False
+
+    def _with(self, own: Mapping[str, Any] | None) -> InsideBackend:
+        """The backend with some settings of its own."""
+        if not own:
+            return self
+        DiffusionCacheConfig.from_dict(own)  # which checks the names
+        return type(self)(replace(self.config, **own))
 
     @abstractmethod
     def _composed(self, model: Model, num_steps: int) -> Policy:
@@ -62,3 +91,11 @@ def calibrated(model: Any, backend: str, num_steps: int) -> Mapping[str, Any]:
     """Settings that were found for a model, if it has any; see `Calibrated`."""
     find = getattr(model, "calibrated", None)
     return {} if find is None else find(backend, num_steps)
+
+
+def as_original(config: DiffusionCacheConfig, found: Mapping[str, Any]) -> bool:
+    """Whether a cache is to decide as its authors' code for Wan does."""
+    if config.original is None:
+        return bool(found.get("original", False))
+    check_flag("original", config.original)
+    return bool(config.original)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from jax_stepcache.backends.inside import InsideBackend, calibrated
+from jax_stepcache.backends.inside import InsideBackend, as_original, calibrated
 from jax_stepcache.check import check_flag, check_numbers
 from jax_stepcache.errors import warn
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.named import mag_cache
 from jax_stepcache.policy.named.mag_cache import magnitude_calibration, resampled_ratios
+from jax_stepcache.policy.named.mag_cache_original import original_mag_cache
 from jax_stepcache.policy.policy import Policy
 
 
@@ -16,7 +17,8 @@ class MagCacheBackend(InsideBackend):
 
     ``mag_ratios`` are the model's, where it was calibrated; those of more steps are
     resampled over the schedule, as diffusers does. With ``mag_calibrate``
-    nothing is skipped, and the signal of a step is the ratio of the step before.
+    nothing is skipped, and the signal of a step is the ratio of the step before. With
+    ``original`` as in the paper's code for Wan.
     """
 
     def _composed(self, model: Model, num_steps: int) -> Policy:
@@ -24,6 +26,8 @@ class MagCacheBackend(InsideBackend):
         check_flag("mag_calibrate", c.mag_calibrate)
         if c.mag_calibrate:
             return magnitude_calibration()
+        if as_original(c, calibrated(model, "mag_cache", num_steps)):
+            return self._original(model, num_steps)
         ratios = c.mag_ratios
         if ratios is None:
             ratios = calibrated(model, "mag_cache", num_steps).get("mag_ratios")
@@ -49,5 +53,34 @@ class MagCacheBackend(InsideBackend):
             c.mag_max_skip_steps,
             c.mag_retention_ratio,
             num_steps=num_steps,
+            forecast=self._forecast(),
+        )
+
+    def _serves_both(self, model: Model) -> bool:
+        return as_original(self.config, calibrated(model, "mag_cache", 1))
+
+    def _original(self, model: Model, num_steps: int) -> Policy:
+        c = self.config
+        found = calibrated(model, "original_mag_cache", num_steps)
+        ratios = found.get("mag_ratios") if c.mag_ratios is None else c.mag_ratios
+        if ratios is None:
+            raise ValueError(
+                "mag_cache with original=True needs mag_ratios, of both guidance "
+                f"branches in turn, and {model.name} has none of its own"
+            )
+        of_two = getattr(model, "experts_meet_at", None) is not None
+        if of_two and c.mag_split_step is None:
+            raise ValueError(
+                f"mag_cache with original=True counts the steps of each of {model.name}"
+                "'s experts: give mag_split_step, how many the high-noise one has"
+            )
+        return original_mag_cache(
+            ratios,
+            c.mag_threshold,
+            c.mag_max_skip_steps,
+            c.mag_retention_ratio,
+            num_steps=num_steps,
+            split_step=c.mag_split_step,
+            spares_high=found.get("spares_high", False),
             forecast=self._forecast(),
         )

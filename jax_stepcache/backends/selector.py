@@ -9,11 +9,15 @@ from typing import Any
 from jax_stepcache.backends.base import CacheBackend
 from jax_stepcache.backends.bespoke import BespokeBackend
 from jax_stepcache.backends.cache_dit import CacheDiTBackend
+from jax_stepcache.backends.cfg_cache import CFGCacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
+from jax_stepcache.backends.di_cache import DiCacheBackend
 from jax_stepcache.backends.diffusers import (
     FirstBlockCacheBackend,
     TaylorSeerBackend,
 )
+from jax_stepcache.backends.easy_cache import EasyCacheBackend
+from jax_stepcache.backends.hi_cache import HiCacheBackend
 from jax_stepcache.backends.mag_cache import MagCacheBackend
 from jax_stepcache.backends.sea_cache import SeaCacheBackend
 from jax_stepcache.backends.static_schedule import StaticBackend, TunedBackend
@@ -36,6 +40,10 @@ _BACKENDS: Mapping[str, type[CacheBackend]] = {
     "sea_cache": SeaCacheBackend,
     "first_block_cache": FirstBlockCacheBackend,
     "taylor_seer": TaylorSeerBackend,
+    "easy_cache": EasyCacheBackend,
+    "di_cache": DiCacheBackend,
+    "hi_cache": HiCacheBackend,
+    "cfg_cache": CFGCacheBackend,
     "static": StaticBackend,
     "tuned": TunedBackend,
     "bespoke": BespokeBackend,
@@ -46,6 +54,8 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("dbcache", "dbcachetaylor", "blockcache"), "cache_dit"),
     **dict.fromkeys(("fbcache", "fbc", "fbcachedit"), "first_block_cache"),
     **dict.fromkeys(("taylor", "taylorcache", "taylorseercache"), "taylor_seer"),
+    **dict.fromkeys(("fastercache", "fastercfg", "cfg"), "cfg_cache"),
+    **dict.fromkeys(("hermite", "hermitecache"), "hi_cache"),
     **dict.fromkeys(("scm", "mask", "schedule", "stepsmask"), "static"),
     **dict.fromkeys(("off", "no", "false"), "none"),
 }
@@ -60,7 +70,8 @@ def get_cache_backend(
     Args:
         name: ``"step_cache"`` (also ``"stepcache"``, ``"step_cache_dit"``),
             ``"tea_cache"``, ``"cache_dit"``, ``"mag_cache"``, ``"sea_cache"``,
-            ``"first_block_cache"``, ``"taylor_seer"``, ``"static"``, ``"tuned"``,
+            ``"first_block_cache"``, ``"taylor_seer"``, ``"easy_cache"``,
+            ``"di_cache"``, ``"hi_cache"``, ``"cfg_cache"``, ``"static"``, ``"tuned"``,
             ``"bespoke"``, in any case; None or ``"none"`` for no cache.
         config: its settings; a dict goes through `DiffusionCacheConfig.from_dict`.
 

@@ -16,7 +16,8 @@ from jax_stepcache.batching.forward import (
 )
 from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots, decided, stepped, view_of, where_slots
-from jax_stepcache.loop.forward import like_sample
+from jax_stepcache.loop.forward import Whole, like_sample, told_apart
+from jax_stepcache.network.rows import RowAxes
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,11 @@ class SlotsAround:
 
     Attributes:
         network: what all slots share.
+        axes: the rows of the condition's arrays.
     """
 
     network: Network
+    axes: RowAxes
 
     def init(self, settings: Settings, sample: Any, condition: Any) -> Any:
         """See `SlotForward.init`."""
@@ -53,7 +56,9 @@ class SlotsAround:
 
     def call(self, settings: Settings, slots: Slots, condition: Any) -> Slots:
         """See `SlotForward.call`."""
-        network = self.network.forward(settings, condition, span=None)
+        network = self.network.forward(settings, condition, None, self.axes)
+        if isinstance(network, Whole):
+            network = network.network
         sample = rows_of(slots.sample)
         velocity = like_sample(sample, network(sample, slots.step))
         after = jax.vmap(self._record)(settings, slots, batches_of_one(velocity))
@@ -62,7 +67,11 @@ class SlotsAround:
     def _decide(self, settings: Settings, slot: Slots) -> Slots:
         policy, view = settings.policy, view_of(settings, slot.step, slot.sample)
         decision = policy.decide(slot.cache, view)
-        slot = decided(slot, decision)
+        noted = decision
+        if self.network.told_apart:
+            guided = self.network.guided_at(settings, slot.step) & (settings.scale != 1)
+            noted = told_apart(decision, guided)
+        slot = decided(slot, noted)
         waiting = slot._replace(waits=jnp.ones((), bool))
         if decision.run is True:
             return waiting

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots
 from jax_stepcache.loop.program import guided_forward
+from jax_stepcache.network.interval import Interval, within
 from jax_stepcache.network.rows import RowAxes
 from jax_stepcache.policy.span import Span
 from jax_stepcache.solvers import Solver
@@ -26,17 +28,33 @@ class Network:
         weights: its weights.
         solver: the solver.
         guided: whether both branches run. A slot with a scale of 1 has only the one.
+        interval: noise levels between which there is guidance; None for all.
     """
 
     model: Any
     weights: Any
     solver: Solver
     guided: bool
+    interval: Interval | None = None
 
     @property
     def branches(self) -> int:
         """How many rows a slot has in a network call."""
         return 2 if self.guided else 1
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the unconditional branch is asked at some steps only."""
+        return self.guided and self.interval is not None
+
+    def guided_at(self, settings: Settings, step: jax.Array) -> jax.Array:
+        """Whether there is guidance, bool[slots], or a scalar for one of them."""
+        if self.interval is None:
+            return jnp.ones_like(step, bool)
+        outputs = sorted(self.model.outputs or ())
+        seen = self.model.signal_output
+        row = settings.sigmas[outputs.index(seen) if seen in outputs else 0]
+        return within(self.interval, row[step] if step.ndim == 0 else _at(row, step))
 
     def forward(
         self,
@@ -65,8 +83,16 @@ class Network:
             return jax.tree.map(told, settings.timesteps)
 
         scale = jnp.atleast_1d(settings.scale) if self.guided else None
+        guided = functools.partial(self.guided_at, settings)
         return guided_forward(
-            self.model, self.weights, condition, scale, timesteps, span, axes
+            self.model,
+            self.weights,
+            condition,
+            scale,
+            timesteps,
+            span,
+            axes,
+            guided if self.told_apart else None,
         )
 
 

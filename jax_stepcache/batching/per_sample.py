@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jax_stepcache.batching.around import SlotsAround
-from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.forward import Network, SlotForward, batches_of_one, rows_of
 from jax_stepcache.batching.loop import FixedBatch, Running, run_slots
 from jax_stepcache.batching.settings import settings_of
@@ -21,6 +20,7 @@ from jax_stepcache.loop.denoise import walk
 from jax_stepcache.loop.generation import Generation, begin
 from jax_stepcache.loop.program import forward_of
 from jax_stepcache.loop.result import Batching, SampleResult, stats_of
+from jax_stepcache.network.condition import condition_axes
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.rows import RowAxes, take_rows
 from jax_stepcache.policy.policy import Policy
@@ -30,7 +30,8 @@ from jax_stepcache.solvers.schedule import num_steps_of
 
 def forward_for(network: Network, span: Span | None, axes: RowAxes) -> SlotForward:
     """How slots come by their velocities under a policy of this span."""
-    return SlotsAround(network) if span is None else SlotsWithin(network, span, axes)
+    around = span is None
+    return SlotsAround(network, axes) if around else SlotsWithin(network, span, axes)
 
 
 def sampled_each(generation: Generation) -> SampleResult:
@@ -44,8 +45,11 @@ def sampled_each(generation: Generation) -> SampleResult:
     """
     program, weights = generation.program, generation.weights
     condition, noise = begin(generation)
-    network = Network(program.model, weights, program.solver, program.guided)
-    if generation.span is None and isinstance(program.model, FunctionModel):
+    network = Network(
+        program.model, weights, program.solver, program.guided, program.interval
+    )
+    own = isinstance(program.model, FunctionModel)
+    if generation.span is None and own and not network.told_apart:
         # Around the network all rows are shown the whole condition.
         axes = (None,) * len(jax.tree.leaves(condition))
     else:
@@ -144,7 +148,8 @@ def denoise_each(
     # Static here, so that a mask of another length is told.
     one = one._replace(num_steps=num_steps)
     samples = batches_of_one(noise)
-    branches = network.branches if span is not None and network.guided else None
+    apart = network.guided and (span is not None or network.told_apart)
+    branches = network.branches if apart else None
 
     def start(place: jax.Array, sample: Any, seeds: Any, rows: Any) -> Any:
         cache = forward.init(one, sample, rows)

@@ -20,6 +20,7 @@ from jax_stepcache.batching.settings import Settings
 from jax_stepcache.batching.slots import Slots, decided, stepped, view_of, where_slots
 from jax_stepcache.loop.branches import Branches
 from jax_stepcache.loop.forward import like_sample
+from jax_stepcache.network.one_block import in_stages
 from jax_stepcache.network.rows import RowAxes, take_rows
 from jax_stepcache.network.stage_rows import StageRows, stage_rows
 from jax_stepcache.policy.span import Span
@@ -99,9 +100,13 @@ class SlotsWithin:
         recorded = jax.vmap(self._record)(
             settings, each.slot, views, self._slots_apart(value)
         )
+        if hasattr(settings.policy, "complete"):
+            settle = functools.partial(self._settle, entered.leaving)
+            said = self._slots_apart(value)
+            value = self._together(jax.vmap(settle)(settings, each.slot, views, said))
         if self.span.last:
             value = within.blocks(value, context, within.end, within.num_blocks)
-        velocity = like_sample(rows.sample, within.head(value, context))
+        velocity = like_sample(rows.sample, within.head(value, context, slots.step))
         after = jax.vmap(self._step)(settings, recorded, batches_of_one(velocity))
         return where_slots(slots.waits, after, slots)
 
@@ -116,6 +121,8 @@ class SlotsWithin:
         # A request that is not guided has one branch; its other rows are nobody's.
         each = jnp.arange(branches.count, dtype=jnp.int32)
         ran = decision.state.ran & (each < self._own(settings))
+        if self.network.interval is not None and hasattr(settings.policy, "complete"):
+            ran &= (each == 0) | self.network.guided_at(settings, slot.step)
         state = decision.state._replace(ran=ran)
         decision = decision._replace(
             run=ran.any(), state=state, ran=ran if branches.count > 1 else None
@@ -125,6 +132,12 @@ class SlotsWithin:
     def _record(self, settings: Settings, slot: Slots, view: View, value: Any) -> Slots:
         cache = self._branches(settings).record(slot.cache, view, value)
         return slot._replace(cache=cache)
+
+    def _settle(
+        self, leaving: Any, settings: Settings, slot: Slots, view: View, value: Any
+    ) -> Any:
+        branches = replace(self._branches(settings), leaving=leaving)
+        return branches.settle(slot.cache, view, value)
 
     def _step(self, settings: Settings, slot: Slots, velocity: Any) -> Slots:
         return stepped(slot, settings, self.network.solver, velocity, slot.cache)
@@ -147,6 +160,7 @@ class SlotsWithin:
             modulated=self._slots_apart(inside.modulated),
             sigma=inside.sigma,
             branches=self._own(settings),
+            times=self._slots_apart(inside.times),
         )
 
     def _slots_apart(self, tree: Any) -> Any:
@@ -173,7 +187,7 @@ class SlotsWithin:
             lambda _: jax.ShapeDtypeStruct((rows,), jnp.float32), timesteps
         )
         found = stage_rows(
-            self.network.model,
+            in_stages(self.network.model, self.span),
             self.network.weights,
             jax.tree.map(many, sample),
             t,

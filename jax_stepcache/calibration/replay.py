@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -12,6 +13,7 @@ from jax_stepcache.calibration.trajectory import Trajectory
 from jax_stepcache.loop.denoise import denoise
 from jax_stepcache.loop.generation import Program
 from jax_stepcache.loop.result import SampleResult
+from jax_stepcache.policy.forecasts import Hold
 from jax_stepcache.policy.gates.base import chosen
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.signals.first_blocks import BRANCHES
@@ -92,12 +94,13 @@ def replay_inside(
     ]
     branches = trajectory.seen.steps.shape[1]
     # No forecast is asked for, so what it would remember may be as small as can be.
-    hidden = jnp.zeros((num_steps, 1, 1, 1))
+    nothing = jnp.zeros((num_steps, 1, 1, 1))
+    policies = _without_forecast(policies)
 
     def decide(policy: Policy, sights: Any) -> jax.Array:
         """One branch's decisions, bool[num_steps]."""
         inside = Inside(
-            hidden,
+            nothing if sights.hidden is None else sights.hidden,
             sights.first,
             sights.modulated,
             sigmas[0],
@@ -113,7 +116,7 @@ def replay_inside(
         def step(state: Any, view: View) -> tuple[Any, jax.Array]:
             decision = policy.decide(state, view)
             ran = jnp.asarray(decision.run)
-            recorded = policy.record(decision.state, view, hidden[0])
+            recorded = policy.record(decision.state, view, view.entering)
             return chosen(ran, recorded, decision.state), ran
 
         start = policy.init(jax.tree.map(lambda x: x[0], views), num_steps)
@@ -123,3 +126,12 @@ def replay_inside(
     return jax.lax.map(
         lambda policy: each_branch(policy, trajectory.seen).any(axis=0), policies
     )
+
+
+def _without_forecast(policy: Any) -> Any:
+    """A policy that decides alike and remembers nothing to speak of."""
+    if hasattr(policy, "forecast"):
+        return dataclasses.replace(policy, forecast=Hold())
+    if hasattr(policy, "policy"):
+        return dataclasses.replace(policy, policy=_without_forecast(policy.policy))
+    return policy

@@ -32,6 +32,8 @@ SWEPT: Mapping[str, tuple[str, np.ndarray]] = MappingProxyType(
         "first_block_cache": ("threshold", np.geomspace(1e-3, 4, 128)),
         "mag_cache": ("mag_threshold", np.geomspace(1e-4, 4, 128)),
         "sea_cache": ("sea_threshold", np.geomspace(1e-3, 20, 160)),
+        "easy_cache": ("thresh", np.geomspace(1e-3, 4, 128)),
+        "di_cache": ("rel_l1_thresh", np.geomspace(1e-3, 20, 160)),
         "step_cache": ("velocity_sim_thresholds", 1 - np.geomspace(1.9, 1e-6, 160)),
     }
 )

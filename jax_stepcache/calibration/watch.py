@@ -21,6 +21,7 @@ class Seen(NamedTuple):
     Attributes:
         modulated: block 0's modulated input, or None where nobody looks at it.
         first: what the first blocks added, or None likewise.
+        hidden: what came out of them, or None likewise.
         output: what left the span.
         residual: what the span added.
         input_change: float32 scalar, relative L1 of ``modulated`` since the step
@@ -33,6 +34,7 @@ class Seen(NamedTuple):
 
     modulated: Any
     first: Any
+    hidden: Any
     output: Any
     residual: Any
     input_change: jax.Array
@@ -48,8 +50,8 @@ class Watch:
 
     Attributes:
         span: what is around it.
-        looks_at: what is kept: ``"modulated"`` or ``"first blocks"``; anything else
-            keeps neither.
+        looks_at: what is kept: ``"modulated"``, ``"first blocks"`` or ``"probe"``, what
+            these added and what came out; anything else keeps none of them.
     """
 
     span: Span = field(metadata={"static": True})
@@ -60,10 +62,20 @@ class Watch:
         del num_steps
         inside = _inside(view)
         hidden = jax.tree.map(jnp.zeros_like, inside.hidden)
-        modulated, first = jax.tree.map(jnp.zeros_like, self._kept(inside))
+        modulated, first, behind = jax.tree.map(jnp.zeros_like, self._kept(inside))
         nothing = jnp.zeros((), jnp.float32)
         steps = jnp.zeros((), jnp.int32)
-        return Seen(modulated, first, hidden, hidden, nothing, nothing, nothing, steps)
+        return Seen(
+            modulated,
+            first,
+            behind,
+            hidden,
+            hidden,
+            nothing,
+            nothing,
+            nothing,
+            steps,
+        )
 
     def decide(self, state: Seen, view: View) -> Decision:
         """See `Policy.decide`."""
@@ -73,7 +85,7 @@ class Watch:
     def record(self, state: Seen, view: View, value: Any) -> Seen:
         """See `Policy.record`."""
         inside = _inside(view)
-        modulated, first = self._kept(inside)
+        modulated, first, hidden = self._kept(inside)
         output = jax.tree.map(jnp.add, inside.hidden, value)
         begun = state.steps > 0
 
@@ -88,6 +100,7 @@ class Watch:
         return Seen(
             modulated,
             first,
+            hidden,
             output,
             value,
             since(state.modulated, modulated),
@@ -101,10 +114,11 @@ class Watch:
         del view
         return state.residual
 
-    def _kept(self, inside: Inside) -> tuple[Any, Any]:
+    def _kept(self, inside: Inside) -> tuple[Any, Any, Any]:
         return (
             inside.modulated if self.looks_at == "modulated" else None,
-            inside.first if self.looks_at == "first blocks" else None,
+            inside.first if self.looks_at in ("first blocks", "probe") else None,
+            inside.hidden if self.looks_at == "probe" else None,
         )
 
 

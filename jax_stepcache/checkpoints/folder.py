@@ -28,7 +28,7 @@ from jax_stepcache.paths import as_path
 from jax_stepcache.processes import are_several, by_main
 
 from .checksums import Checksums, checksums, of_text, require_intact
-from .placement import is_stacked, placed_struct
+from .placement import STACKED, is_stacked, placed_struct
 
 MODEL = "model.json"
 _RECORD = "source.json"
@@ -38,7 +38,8 @@ def parts_of(names: Iterable[str]) -> dict[str, list[str]]:
     """Divides weights into parts.
 
     Weights of the blocks are by far the largest: a part is one matrix of all layers and
-    its bias. Of the others, a part is all that has the same first name.
+    its bias. Of the others, a part is all that has the same first name. Where a model
+    has several networks, this holds of each.
 
     Args:
         names: the weights', with dots.
@@ -48,8 +49,9 @@ def parts_of(names: Iterable[str]) -> dict[str, list[str]]:
     """
     parts: dict[str, list[str]] = {}
     for name in names:
-        depth = 3 if is_stacked(name) else 1
-        parts.setdefault(".".join(name.split(".")[:depth]), []).append(name)
+        words = name.split(".")
+        depth = words.index(STACKED) + 3 if is_stacked(name) else 1
+        parts.setdefault(".".join(words[:depth]), []).append(name)
     return parts
 
 

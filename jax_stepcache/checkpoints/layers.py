@@ -150,6 +150,14 @@ def wanted_layers(layers: str | None, mesh: Mesh | None) -> str:
 
 
 def _with_blocks(weights: Any, change: Any) -> Any:
-    if not isinstance(weights, dict) or STACKED not in weights:
+    """Weights with those of the blocks changed; of several networks, those of each."""
+    if not isinstance(weights, dict):
         return weights
-    return {**weights, STACKED: change(weights[STACKED])}
+    if STACKED in weights:
+        return {**weights, STACKED: change(weights[STACKED])}
+    return {
+        name: _with_blocks(part, change)
+        if isinstance(part, dict) and STACKED in part
+        else part
+        for name, part in weights.items()
+    }

@@ -12,7 +12,8 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jax_stepcache.meshes.by_name import PlacedByName
 from jax_stepcache.meshes.explicit import automatic_mesh
 
-# Weights of this name carry a leading axis of layers, which the model scans over.
+# Weights of this name carry a leading axis of layers, which the model scans over. Of a
+# model of several networks the network's name stands before it.
 STACKED = "blocks"
 
 
@@ -110,7 +111,7 @@ def placed_struct(
 
 def is_stacked(name: str) -> bool:
     """Whether a weight's first axis is that of the layers."""
-    return name.split(".", maxsplit=1)[0] == STACKED
+    return STACKED in name.split(".", maxsplit=2)[:2]
 
 
 def bytes_per_device(weights: Any, devices: int) -> int:

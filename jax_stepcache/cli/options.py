@@ -26,7 +26,8 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         "--cache",
         default="step_cache",
         help="cache backend: step_cache, tea_cache, cache_dit, mag_cache, sea_cache, "
-        "first_block_cache, taylor_seer, static, tuned or none (default: %(default)s)",
+        "first_block_cache, taylor_seer, easy_cache, di_cache, hi_cache, static, "
+        "tuned, bespoke or none (default: %(default)s)",
     )
     parser.add_argument(
         "--cache-config",
@@ -40,9 +41,10 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--forecast",
-        type=_json_or_name,
+        type=json_or_name,
         metavar="NAME|JSON",
-        help="hold, linear, damped, linear_x0, taylor, newton, or one for each output: "
+        help="hold, linear, damped, linear_x0, taylor, newton, hermite, foca, dmd, "
+        "offset, aligned, or one for each output: "
         """'{"video": "linear", "action": "hold"}'""",
     )
     parser.add_argument("--steps", type=int, help="solver steps")
@@ -55,6 +57,13 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         "optimised, the model's own noise levels of --steps",
     )
     parser.add_argument("--guidance-scale", type=float, help="guidance scale")
+    parser.add_argument(
+        "--guidance-interval",
+        type=float,
+        nargs=2,
+        metavar=("LO", "HI"),
+        help="noise levels between which there is guidance",
+    )
     parser.add_argument("--seed", type=seed, default=0, help="seed of world and noise")
     parser.add_argument(
         "--out",
@@ -82,6 +91,7 @@ def solver_options(parsed: argparse.Namespace) -> dict[str, Any]:
         "shift": parsed.shift,
         "schedule": parsed.schedule,
         "guidance_scale": parsed.guidance_scale,
+        "guidance_interval": parsed.guidance_interval,
     }
     return {name: value for name, value in given.items() if value is not None}
 
@@ -105,5 +115,6 @@ def json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def _json_or_name(text: str) -> Any:
+def json_or_name(text: str) -> Any:
+    """Reads an option that is a JSON object, or a word."""
     return json_object(text) if text.lstrip().startswith("{") else text

@@ -12,6 +12,7 @@ from typing import Any
 
 from jax_stepcache import __version__
 from jax_stepcache.checkpoints.precision import DTYPES
+from jax_stepcache.cli.film_options import add_film
 from jax_stepcache.cli.gpus import MEMORY, RULES
 from jax_stepcache.cli.options import (
     add_params_option,
@@ -45,6 +46,8 @@ THRESHOLDS = (
     "first_block_cache",
     "mag_cache",
     "sea_cache",
+    "easy_cache",
+    "di_cache",
     "step_cache",
 )
 
@@ -74,6 +77,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     _add_convert(commands)
     _add_info(commands)
     _add_finetune(commands)
+    add_film(commands)
     add_serve(commands)
     try:
         parsed, unknown = parser.parse_known_args(arguments)
@@ -189,7 +193,7 @@ def _add_part(parser: Any) -> None:
         "--part",
         metavar="NAME",
         help="of several networks in a checkpoint one beside that which is sampled: "
-        "text_encoder, image_encoder or vae",
+        "text_encoder, image_encoder or vae; or one of two transformers",
     )
 
 
@@ -203,7 +207,7 @@ def _add_info(commands: Any) -> None:
     parser.add_argument(
         "source",
         metavar="NAME|PATH",
-        help="tabletop, dit, droid-14b, wan22-5b, sit-xl/2, wan-vae-2.1, ..., or a "
+        help="tabletop, dit, droid-14b, wan2.1-t2v-14b, sit-xl/2, umt5-xxl, ..., or a "
         "checkpoint",
     )
     _add_part(parser)

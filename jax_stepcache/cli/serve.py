@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from pathlib import Path
 from typing import Any
 
 from jax_stepcache.cli.serve_options import LIMITS
-from jax_stepcache.serving.robots.opening import policy_from, policy_server
+from jax_stepcache.serving.robots.opening import (
+    check_policy,
+    policy_from,
+    policy_server,
+    server_class,
+)
+from jax_stepcache.serving.robots.settings import ServerSettings
 
 
 def run(parsed: argparse.Namespace) -> None:
@@ -17,6 +24,7 @@ def run(parsed: argparse.Namespace) -> None:
         raise ValueError(f"--port is {parsed.port}; give one of 0 to 65535")
     settings = server_settings(parsed)
     _check_tls(parsed)
+    server_class()  # told of what is not installed
     if parsed.replicas is not None:
         _run_replicas(parsed, settings)
         return
@@ -52,13 +60,15 @@ def _run_replicas(parsed: argparse.Namespace, settings: dict[str, Any]) -> None:
     )
 
     source, policy = parsed.params, policy_settings(parsed)
+    check_policy(source, **policy)
+    given = ServerSettings(**settings)
     application = ray_application(
-        lambda: policy_from(source, **policy),
+        functools.partial(policy_from, source, **policy),
         replicas=parsed.replicas,
         gpus=gpus_each(),
-        **settings,
+        **{**settings, "hosts": given.hosts_at(parsed.host)},
     )
-    run_on_ray(application, parsed.host, parsed.port)
+    run_on_ray(application, parsed.host, parsed.port, given.drain)
 
 
 def policy_settings(parsed: argparse.Namespace) -> dict[str, Any]:
@@ -78,21 +88,17 @@ def server_settings(parsed: argparse.Namespace) -> dict[str, Any]:
     names = [name.replace("-", "_") for name, *_ in LIMITS]
     given: dict[str, Any] = {
         name: value
-        for name in [*names, "sessions"]
+        for name in [*names, "sessions", "hosts"]
         if (value := getattr(parsed, name)) is not None
     }
     given["debug"] = parsed.debug
     if parsed.token_file is not None:
         given["token"] = _token(parsed.token_file)
-    from jax_stepcache.serving.robots.settings import ServerSettings
-
     ServerSettings(**given)
     return given
 
 
 def _token(file: Path) -> str:
-    from jax_stepcache.serving.robots.settings import ServerSettings
-
     try:
         token = file.read_text(encoding="utf-8").strip()
         ServerSettings(token=token)

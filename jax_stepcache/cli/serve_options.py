@@ -18,6 +18,8 @@ LIMITS = (
     ("max-connections", int, "256", "connections at a time"),
     ("max-message", int, "67108864", "bytes of a message"),
     ("max-frames", int, "64", "pictures of one camera in a message"),
+    ("max-pixels", int, "2097152", "of a picture"),
+    ("max-kinds", int, "8", "sizes of pictures that are compiled for beside the usual"),
     ("drain", float, "30", "seconds that requests have to end after SIGTERM"),
 )
 
@@ -72,6 +74,13 @@ def add_serve(commands: Any) -> None:
         metavar="N",
         help="so many, by Ray Serve, each with a GPU where there are any; limits hold "
         "for each",
+    )
+    parser.add_argument(
+        "--hosts",
+        nargs="+",
+        metavar="NAME",
+        help="names that clients may call it by, '*' for any (default: at 127.0.0.1 "
+        "without a token those of this machine, otherwise any)",
     )
     parser.add_argument(
         "--token-file",

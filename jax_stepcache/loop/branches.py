@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.meshes.explicit import apart, together
+from jax_stepcache.policy.branches import BRANCHES
 from jax_stepcache.policy.policy import Decision, Policy
-from jax_stepcache.policy.signals.first_blocks import BRANCHES
 from jax_stepcache.policy.view import View
 
 
@@ -111,9 +111,28 @@ class Branches:
         """
         if self.count == 1:
             return value
-        reused = self._rows_apart(self.predict(state, view))
+        complete = getattr(self.policy, "complete", None)
+        predicted = self.predict(state, view)
+        if complete is not None:
+            predicted = self._completed(complete, state, view, value, predicted)
+        reused = self._rows_apart(predicted)
         mixed = self._where(state.ran, self._rows_apart(value), reused)
         return jax.tree.map(together, mixed)
+
+    def _completed(
+        self, complete: Any, state: BranchesState, view: View, value: Any, like: Any
+    ) -> Any:
+        """What reusing branches make of what the others said at this very step."""
+        added = self._rows_apart(
+            jax.tree.map(lambda v, x: v.astype(x.dtype) - x, value, view.entering)
+        )
+        made = self._map(complete, state.each, view, added)
+        return jax.tree.map(
+            lambda x, more, to: (x + together(more).astype(x.dtype)).astype(to.dtype),
+            view.entering,
+            made,
+            like,
+        )
 
     def _map(self, function: Any, states: Any, view: View, *values: Any) -> Any:
         """Applies a function of one branch to all of them."""
@@ -138,6 +157,7 @@ class Branches:
                 modulated=self._rows_apart(inside.modulated),
                 sigma=jnp.broadcast_to(inside.sigma, (self.count,)),
                 branches=jnp.full((self.count,), forwards, jnp.int32),
+                times=self._rows_apart(inside.times),
             )
         )
 

@@ -63,7 +63,7 @@ class Step(NamedTuple):
 
 
 def denoise(
-    network: Callable[[Any, jax.Array], Any] | Within,
+    network: Callable[[Any, jax.Array], Any] | Whole | Within,
     noise: Any,
     *,
     schedule: Any,
@@ -105,7 +105,7 @@ def denoise(
 
 
 def walk(
-    network: Callable[[Any, jax.Array], Any] | Within,
+    network: Callable[[Any, jax.Array], Any] | Whole | Within,
     noise: Any,
     *,
     schedule: Any,
@@ -159,7 +159,7 @@ def _loop(
     leaves, structure = jax.tree.flatten(noise)
     schedules = per_output(schedule, noise)
     tables = [coefficients(solver, s) for s in schedules]
-    forward = network if isinstance(network, Within) else Whole(network)
+    forward = network if isinstance(network, Within | Whole) else Whole(network)
 
     def view_at(step: jax.Array, sample: Any) -> View:
         sigmas = [sigma_at(s, step) for s in schedules]
@@ -192,7 +192,7 @@ def _loop(
     first = jnp.zeros((), jnp.int32)
     shape = (num_steps,)
     ran = None
-    if isinstance(forward, Within) and forward.branches > 1:
+    if forward.branches > 1:
         shape = (num_steps, forward.branches)
         ran = jnp.zeros(shape, bool)
     start = LoopState(

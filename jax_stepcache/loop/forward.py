@@ -12,6 +12,9 @@ import jax.numpy as jnp
 from jax_stepcache.check import described
 from jax_stepcache.loop.branches import Branches
 from jax_stepcache.loop.gated import gated
+from jax_stepcache.loop.one_by_one import one_by_one
+from jax_stepcache.loop.placeholders import unchecked
+from jax_stepcache.network.rows import RowAxes, leading_axes
 from jax_stepcache.network.stages import check_hidden, check_kept
 from jax_stepcache.policy.policy import Decision, Policy
 from jax_stepcache.policy.span import Span
@@ -36,9 +39,17 @@ class Whole:
 
     Attributes:
         network: ``(sample, step) -> velocity``, guidance included.
+        guided: ``step -> bool``, whether the unconditional branch is asked where the
+            network is; None where that is not decided step by step.
     """
 
     network: Callable[[Any, jax.Array], Any]
+    guided: Callable[[jax.Array], jax.Array] | None = None
+
+    @property
+    def branches(self) -> int:
+        """Guidance branches that are told apart in what is noted."""
+        return 1 if self.guided is None else 2
 
     def init(self, policy: Policy, view: View, num_steps: int) -> Any:
         """See `Forward.init`."""
@@ -50,7 +61,28 @@ class Whole:
         def run() -> Any:
             return like_sample(view.sample, self.network(view.sample, view.step))
 
-        return gated(policy, state, view, run)
+        velocity, decision = gated(policy, state, view, run)
+        if self.guided is None:
+            return velocity, decision
+        return velocity, told_apart(decision, self.guided(view.step))
+
+
+def told_apart(decision: Decision, guided: jax.Array) -> Decision:
+    """A decision about all of a step, as both guidance branches took part in it.
+
+    Args:
+        decision: the decision.
+        guided: bool scalar, whether the unconditional branch is asked, too.
+
+    Returns:
+        The decision, with that of each branch.
+    """
+    run = jnp.asarray(decision.run)
+    return decision._replace(
+        ran=jnp.stack([run, run & guided]),
+        signal=jnp.broadcast_to(decision.signal, (2,)),
+        threshold=jnp.broadcast_to(jnp.asarray(decision.threshold, jnp.float32), (2,)),
+    )
 
 
 class Entered(NamedTuple):
@@ -79,22 +111,29 @@ class Within:
     Attributes:
         embed: ``(sample, step) -> (hidden, context)``, with the rows of all branches.
         blocks: ``(hidden, context, start, stop) -> hidden``.
-        head: ``(hidden, context) -> velocity``, guidance included.
+        head: ``(hidden, context, step) -> velocity``, guidance included.
         modulated: ``(sample, step, hidden, context) -> array``, or None.
         num_blocks: how many blocks there are.
         span: those that may be skipped.
         branches: guidance branches, 1 or 2.
         sigma: picks, of the sigmas of all outputs, that which forecasts go by.
+        axes: where guidance branches are asked one by one, those that want it: the rows
+            of the condition's arrays, the second part of the context. Else None.
+        guided: ``step -> bool``, whether there is guidance; None for always.
+        times: ``(hidden, context) -> arrays by name``, or None.
     """
 
     embed: Callable[[Any, jax.Array], tuple[Any, Any]]
     blocks: Callable[[Any, Any, int, int], Any]
-    head: Callable[[Any, Any], Any]
+    head: Callable[[Any, Any, jax.Array], Any]
     modulated: Callable[[Any, jax.Array, Any, Any], jax.Array] | None
     num_blocks: int
     span: Span
     branches: int
     sigma: Callable[[Any], jax.Array]
+    axes: RowAxes | None = None
+    guided: Callable[[jax.Array], jax.Array] | None = None
+    times: Callable[[Any, Any], Any] | None = None
 
     def init(self, policy: Policy, view: View, num_steps: int) -> Any:
         """See `Forward.init`; the blocks are traced for shapes."""
@@ -108,15 +147,28 @@ class Within:
         view, context = entered.view, entered.context
         branches = Branches(policy, self.branches, leaving=entered.leaving)
 
-        def run() -> Any:
-            return self.through(entered.hidden, context)
+        if self.axes is None:
 
-        hidden, decision = gated(branches, state, view, run)
+            def run() -> Any:
+                return self.through(entered.hidden, context)
+
+            hidden, decision = gated(branches, state, view, run)
+        else:
+            with unchecked():
+                decision = branches.decide(state, view)
+            decision = self._wanted(policy, decision, view.step)
+            shown = (entered.hidden, context)
+            axes = leading_axes((entered.hidden, context[0])) + self.axes
+            hidden = one_by_one(
+                lambda some: self.through(*some), shown, axes, decision.state.ran
+            )
+            state = branches.record(decision.state, view, hidden)
+            decision = decision._replace(state=state)
         # A branch that reuses has recorded nothing: it predicts now as it did before.
         hidden = branches.settle(decision.state, view, hidden)
         if self.span.last:
             hidden = self.blocks(hidden, context, self.end, self.num_blocks)
-        return like_sample(view.sample, self.head(hidden, context)), decision
+        return like_sample(view.sample, self.head(hidden, context, view.step)), decision
 
     @property
     def end(self) -> int:
@@ -155,9 +207,18 @@ class Within:
             else self.modulated(view.sample, view.step, start, context),
             sigma=self.sigma(view.sigma),
             branches=jnp.asarray(self.branches, jnp.int32),
+            times=None if self.times is None else self.times(start, context),
         )
         dtypes = tuple(x.dtype for x in jax.tree.leaves(leaving))
         return Entered(view._replace(inside=inside), hidden, context, dtypes)
+
+    def _wanted(self, policy: Policy, decision: Decision, step: jax.Array) -> Decision:
+        """The decision, with an unconditional branch that nobody reads left out."""
+        if self.guided is None or not hasattr(policy, "complete"):
+            return decision
+        ran = decision.state.ran & jnp.stack([jnp.asarray(True), self.guided(step)])
+        state = decision.state._replace(ran=ran)
+        return decision._replace(run=ran.any(), state=state, ran=ran)
 
     def through(self, hidden: Any, context: Any) -> Any:
         """Goes through the span, with all rows or some."""

@@ -20,6 +20,7 @@ from jax_stepcache.meshes.explicit import (
 )
 from jax_stepcache.meshes.layout import spread_rows
 from jax_stepcache.network.inputs import Inputs
+from jax_stepcache.network.interval import Interval
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.own_rows import both_branches, own_axes
 from jax_stepcache.network.rows import RowAxes
@@ -44,6 +45,7 @@ class Program(NamedTuple):
     guided: bool
     progress: Progress | TqdmProgress | None
     differentiable: bool = False
+    interval: Interval | None = None
 
     @property
     def schedule(self) -> Any:
@@ -63,13 +65,21 @@ def program_of(
     guided: bool,
     progress: Progress | TqdmProgress | None,
     differentiable: bool = False,
+    interval: Interval | None = None,
 ) -> Program:
     """Makes a program of a schedule, or of a tree of them, which has no hash."""
     num_steps = num_steps_of(schedule)
     schedules, structure = jax.tree.flatten(schedule, is_leaf=is_schedule)
     static = (Calls(num_steps) if isinstance(s, SolverTable) else s for s in schedules)
     return Program(
-        model, tuple(static), structure, solver, guided, progress, differentiable
+        model,
+        tuple(static),
+        structure,
+        solver,
+        guided,
+        progress,
+        differentiable,
+        interval,
     )
 
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jax_stepcache.check import batch_size
 from jax_stepcache.loop.denoise import denoise
-from jax_stepcache.loop.forward import Within
+from jax_stepcache.loop.forward import Whole, Within
 from jax_stepcache.loop.generation import Generation, begin
+from jax_stepcache.loop.one_by_one import one_by_one
+from jax_stepcache.network.condition import condition_axes
 from jax_stepcache.network.guidance import guide, mix_branches, stack_branches
+from jax_stepcache.network.interval import guided_level, scale_within, within
+from jax_stepcache.network.one_block import in_stages
 from jax_stepcache.network.own import naming_rows
-from jax_stepcache.network.rows import RowAxes
+from jax_stepcache.network.rows import RowAxes, leading_axes
 from jax_stepcache.network.stage_rows import rows_first, stage_rows
 from jax_stepcache.network.stages import check_modulated, pair
-from jax_stepcache.policy.span import Span
-from jax_stepcache.solvers.schedule import timesteps_at
+from jax_stepcache.policy.span import Span, each_branch
+from jax_stepcache.solvers.schedule import is_schedule, sigma_at, timesteps_at
 
 
 def sampled(generation: Generation, loop: Callable[..., Any] = denoise) -> Any:
@@ -48,7 +53,7 @@ def sampled(generation: Generation, loop: Callable[..., Any] = denoise) -> Any:
 
 def forward_of(
     generation: Generation, condition: Any, batch: int
-) -> Callable[[Any, jax.Array], Any] | Within:
+) -> Callable[[Any, jax.Array], Any] | Whole | Within:
     """One step's forward, guidance included.
 
     Args:
@@ -63,6 +68,17 @@ def forward_of(
     rows = 2 * batch if program.guided else batch
     # One branch of one batch is never taken apart.
     apart = program.guided and generation.span is not None
+    axes, interval = None, program.interval if program.guided else None
+    if apart:
+        axes = generation.own_axes
+    if interval is not None or (apart and each_branch(generation.span)):
+        axes = condition_axes(
+            program.model,
+            generation.weights,
+            generation.inputs,
+            generation.noise,
+            program.guided,
+        )
     return guided_forward(
         program.model,
         generation.weights,
@@ -70,7 +86,10 @@ def forward_of(
         generation.scale if program.guided else None,
         lambda step: timesteps_at(generation.schedule, step, rows),
         generation.span,
-        generation.own_axes if apart else None,
+        axes,
+        None
+        if interval is None
+        else lambda step: within(interval, _level(program.model, generation, step)),
     )
 
 
@@ -82,7 +101,8 @@ def guided_forward(
     timesteps: Callable[[Any], Any],
     span: Span | None,
     axes: RowAxes | None = None,
-) -> Callable[[Any, Any], Any] | Within:
+    guided: Callable[[Any], jax.Array] | None = None,
+) -> Callable[[Any, Any], Any] | Whole | Within:
     """A model's forward, guidance included.
 
     Args:
@@ -95,16 +115,32 @@ def guided_forward(
         span: what may be skipped inside the network; None for all of it.
         axes: the rows of the condition's arrays, by which those of what is looked at
             inside are told; None where they lie as the protocol says.
+        guided: from where the sampler stands to whether there is guidance, a bool
+            scalar or one for each row; None for always.
 
     Returns:
         ``(sample, where) -> velocity``, or the network in stages.
     """
+    vary = None if scale is None else getattr(model, "guidance_at", None)
+    model = in_stages(model, span)
 
     def told(where: Any) -> Any:
         # Behind a barrier: XLA would rearrange the embedding of a timestep with where
         # it comes from, another way in each loop, and a high frequency makes much of
         # the last bit.
         return jax.lax.optimization_barrier(timesteps(where))
+
+    def ask_some(shown: Any) -> Any:
+        some, t, read = shown
+        with naming_rows(model, some, read):
+            return model.denoise(_anew(weights), some, t=t, condition=read)
+
+    def scaled(where: Any) -> Any:
+        now = scale if vary is None else vary(scale, told(where), condition)
+        return now if guided is None else scale_within(now, guided(where))
+
+    def mixed(said: Any, where: Any) -> Any:
+        return mix_branches(said, scaled(where), model.guided_outputs)
 
     def network(x: Any, where: Any) -> Any:
         t = told(where)
@@ -113,20 +149,23 @@ def guided_forward(
             with naming_rows(model, x, condition):
                 return model.denoise(_anew(weights), x, t=t, condition=condition)
 
-        if scale is not None:
-            return guide(ask, x, scale, model.guided_outputs)
-        return ask(x)
+        if scale is None:
+            return ask(x)
+        if guided is None:
+            return guide(ask, x, scaled(where), model.guided_outputs)
+        shown = (stack_branches(x, x), t, condition)
+        rows = leading_axes(shown[:2]) + (axes or ())
+        wanted = jnp.stack([jnp.asarray(True), guided(where).any()])
+        return mixed(one_by_one(ask_some, shown, rows, wanted), where)
 
     def embed(x: Any, where: Any) -> Any:
         x = x if scale is None else stack_branches(x, x)
         with naming_rows(model, x, condition):
             return pair(model.embed(_anew(weights), x, told(where), condition))
 
-    def head(hidden: Any, context: Any) -> Any:
+    def head(hidden: Any, context: Any, where: Any) -> Any:
         said = model.head(_anew(weights), hidden, context)
-        if scale is not None:
-            return mix_branches(said, scale, model.guided_outputs)
-        return said
+        return said if scale is None else mixed(said, where)
 
     def blocks(hidden: Any, context: Any, start: int, stop: int) -> Any:
         return model.blocks(_anew(weights), hidden, context, start, stop)
@@ -141,8 +180,12 @@ def guided_forward(
         found = stage_rows(model, weights, x, timesteps(where), condition, axes)
         return rows_first(said, found.modulated, jax.tree.leaves(x)[0].shape[0])
 
+    def times(hidden: Any, context: Any) -> Any:
+        return model.times(_anew(weights), hidden, context)
+
     if span is None:
-        return network
+        told_apart = guided is not None and scale is not None
+        return Whole(network, guided) if told_apart else network
     look = getattr(model, "modulated", None)
     return Within(
         embed=embed,
@@ -152,7 +195,10 @@ def guided_forward(
         num_blocks=model.num_blocks,
         span=span,
         branches=1 if scale is None else 2,
-        sigma=functools.partial(_seen_sigma, model.signal_output),
+        axes=axes if each_branch(span) and scale is not None else None,
+        guided=guided,
+        sigma=functools.partial(guided_level, model.signal_output),
+        times=None if getattr(model, "times", None) is None else times,
     )
 
 
@@ -165,8 +211,9 @@ def _anew(weights: Any) -> Any:
     return jax.tree.map(lambda x: x, weights)
 
 
-def _seen_sigma(output: str | None, sigmas: Any) -> jax.Array:
-    """The noise level of the output that signals look at."""
-    if isinstance(sigmas, Mapping) and output in sigmas:
-        return jax.tree.leaves(sigmas[output])[0]
-    return jax.tree.leaves(sigmas)[0]
+def _level(model: Any, generation: Generation, step: jax.Array) -> jax.Array:
+    """The noise level of a step, of the output that signals look at."""
+    sigmas = jax.tree.map(
+        lambda one: sigma_at(one, step), generation.schedule, is_leaf=is_schedule
+    )
+    return guided_level(model.signal_output, sigmas)

@@ -115,11 +115,15 @@ class Stats(ReadAsNumbers, _StatsLeaves):
         if not all(map(_has_values, self[:4])) or np.ndim(self.computed) != 1:
             return f"Stats(computed={self.computed}, model_calls={self.model_calls})"
         warning = ", NON-FINITE VALUES" if fetched(self.nonfinite) else ""
-        why = why_unused(self.computed, self.signal, self.threshold, self.asked)
+        shown, other = self.computed, ""
+        if self.asked is not None and self.asked.apart and self.branches is not None:
+            shown = np.asarray(fetched(self.branches.computed))[:, 1]
+            other = f", {shown.sum()} its unconditional branch"
+        why = why_unused(shown, self.signal, self.threshold, self.asked)
         unused = "" if why is None else f", nothing was skipped: {why}"
         return (
-            f"Stats({strip(self.computed)} {int(fetched(self.model_calls))} of "
-            f"{len(self.computed)} steps ran the model{unused}{warning})"
+            f"Stats({strip(shown)} {int(fetched(self.model_calls))} of "
+            f"{len(self.computed)} steps ran the model{other}{unused}{warning})"
         )
 
 

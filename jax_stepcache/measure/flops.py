@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
-from jax_stepcache.loop.forward import Within
+from jax_stepcache.check import fetched
+from jax_stepcache.loop.forward import Whole, Within
 from jax_stepcache.loop.generation import Generation, begin
 from jax_stepcache.loop.program import forward_of
 from jax_stepcache.loop.result import Stats
@@ -24,14 +26,20 @@ class ForwardFlops(NamedTuple):
         every: what is done at every step, computed or not: of a cache around the whole
             forward nothing, of one inside the network all but the span.
         span: what is done where the span runs.
+        apart: whether it is done for each guidance branch by itself, where that runs.
     """
 
     every: int
     span: int
+    apart: bool = False
 
     def of(self, stats: Stats) -> int:
         """Operations of a whole run."""
-        return len(stats.computed) * self.every + int(stats.model_calls) * self.span
+        every = len(stats.computed) * self.every
+        if self.apart and stats.branches is not None:
+            ran = np.asarray(fetched(stats.branches.computed))
+            return every + int(ran.sum()) * self.span // ran.shape[1]
+        return every + int(stats.model_calls) * self.span
 
 
 def forward_flops(params: Any, **options: Any) -> ForwardFlops:
@@ -51,13 +59,15 @@ def forward_flops(params: Any, **options: Any) -> ForwardFlops:
     check_params(params, options.get("model"))
     generation = resolve(params, options_of(**options))
 
-    def counted(generation: Generation) -> tuple[int, int]:
+    def counted(generation: Generation) -> tuple[int, int, bool]:
         condition, x = begin(generation)
         rows = jax.tree.leaves(x)[0].shape[0]
         forward = forward_of(generation, condition, rows)
         step = jax.numpy.zeros((), jax.numpy.int32)
         if not isinstance(forward, Within):
-            return 0, matmul_flops(forward, x, step)
+            apart = isinstance(forward, Whole)
+            network = forward.network if isinstance(forward, Whole) else forward
+            return 0, matmul_flops(network, x, step), apart
         first, end = forward.span.first, forward.end
         hidden, context = forward.embed(x, step)
 
@@ -66,14 +76,15 @@ def forward_flops(params: Any, **options: Any) -> ForwardFlops:
             hidden = forward.blocks(hidden, context, 0, first) if first else hidden
             if forward.span.last:
                 hidden = forward.blocks(hidden, context, end, forward.num_blocks)
-            return forward.head(hidden, context)
+            return forward.head(hidden, context, step)
 
         def inside(hidden: Any) -> Any:
             return forward.blocks(hidden, context, first, end)
 
-        return matmul_flops(outside, x), matmul_flops(inside, hidden)
+        apart = forward.axes is not None
+        return matmul_flops(outside, x), matmul_flops(inside, hidden), apart
 
-    found: list[tuple[int, int]] = []
+    found: list[tuple[int, int, bool]] = []
     jax.eval_shape(lambda traced: found.append(counted(traced)), generation)
     return ForwardFlops(*found[0])
 

@@ -45,12 +45,13 @@ class Predicting:
     Attributes:
         network: ``(params, sample, t, condition)`` to what it says, over arrays.
         noising: how it was trained.
-        predicts: what it says.
+        predicts: what it says; or a function of that, of the sample, and of signal and
+            noise as they broadcast with it, to the clean sample and the noise.
     """
 
     network: Callable[..., Any]
     noising: Any
-    predicts: str
+    predicts: Any
 
     def __call__(self, params: Any, sample: Any, t: Any, condition: Any) -> Any:
         """The velocity; see `Denoiser`."""
@@ -74,7 +75,10 @@ class Predicting:
 
         def velocity(x: jax.Array, said: jax.Array, like: jax.Array) -> jax.Array:
             a, b, said = of(alpha, x), of(s, x), wide(said)
-            if self.predicts == "epsilon":
+            if callable(self.predicts):
+                says: Any = self.predicts
+                x0, noise = says(said, x, a, b)
+            elif self.predicts == "epsilon":
                 noise, x0 = said, (x - b * said) / a
             elif self.predicts == "sample":
                 noise, x0 = (x - a * said) / b, said
@@ -144,23 +148,13 @@ class VPDiffusion:
             ValueError: for a count below 1 or above the steps of the training, or
                 another spacing.
         """
-        count, last = static_count("num_steps", num_steps, 1), self.num_train_timesteps
-        if count > last:
-            raise ValueError(
-                f"num_steps is {num_steps}, and there are {last} training timesteps"
-            )
-        if spacing == "linspace":
-            told = np.linspace(0, last - 1, count + 1).round()[::-1][:-1]
-        elif spacing == "trailing":
-            told = np.round(last - last / count * np.arange(count)) - 1
-        else:
-            raise ValueError(unknown_name("spacing", spacing, ("linspace", "trailing")))
+        told = training_steps(num_steps, self.num_train_timesteps, spacing)
         kept = np.asarray(_kept(self))[told.astype(int)]
-        return _of_levels(np.sqrt(kept), np.sqrt(1 - kept), told)
+        return of_levels(np.sqrt(kept), np.sqrt(1 - kept), told)
 
     def start(self, noise: Any, schedule: Schedule) -> Any:
         """The first sample, of standard normal numbers; see `sample`'s ``noise``."""
-        return _started(self, noise, schedule)
+        return started(noise, schedule)
 
     def denoiser(self, network: Callable[..., Any], predicts: str) -> Predicting:
         """The denoiser of a network.
@@ -231,11 +225,11 @@ class EDMDiffusion:
         least = self.sigma_min / self.sigma_max
         even = karras_schedule(num_steps, sigma_min=least, rho=self.rho).sigmas[:-1]
         noise = np.array(even) * self.sigma_max
-        return _of_levels(np.ones_like(noise), noise, noise)
+        return of_levels(np.ones_like(noise), noise, noise)
 
     def start(self, noise: Any, schedule: Schedule) -> Any:
         """The first sample, of standard normal numbers; see `sample`'s ``noise``."""
-        return _started(self, noise, schedule)
+        return started(noise, schedule)
 
     def denoiser(
         self, network: Callable[..., Any], predicts: str = "edm"
@@ -279,17 +273,45 @@ class FlowMatching:
         return _predicting(network, self, predicts, PREDICTS[:2])
 
 
+def training_steps(num_steps: int, last: int, spacing: str) -> np.ndarray:
+    """Which steps of a training are asked, as diffusers' multistep solvers choose them.
+
+    Args:
+        num_steps: how many.
+        last: how many there were.
+        spacing: ``"linspace"`` or ``"trailing"``.
+
+    Returns:
+        float64[num_steps], falling.
+
+    Raises:
+        ValueError: for a count below 1 or above ``last``, or another spacing.
+    """
+    count = static_count("num_steps", num_steps, 1)
+    if count > last:
+        raise ValueError(
+            f"num_steps is {num_steps}, and there are {last} training timesteps"
+        )
+    if spacing == "linspace":
+        return np.linspace(0, last - 1, count + 1).round()[::-1][:-1]
+    if spacing == "trailing":
+        return np.round(last - last / count * np.arange(count)) - 1
+    raise ValueError(unknown_name("spacing", spacing, ("linspace", "trailing")))
+
+
 def _predicting(network: Any, noising: Any, predicts: Any, known: Any) -> Predicting:
     if predicts not in known:
         raise ValueError(unknown_name("prediction", predicts, known, _ELSEWHERE))
     return Predicting(network, noising, predicts)
 
 
-def _of_levels(alpha: np.ndarray, s: np.ndarray, told: np.ndarray) -> Schedule:
+def of_levels(alpha: np.ndarray, s: np.ndarray, told: np.ndarray) -> Schedule:
+    """A schedule to 0 through these levels of signal and noise."""
     return explicit_schedule(np.append(s / (alpha + s), 0.0), told)
 
 
-def _started(noising: Any, noise: Any, schedule: Schedule) -> Any:
+def started(noise: Any, schedule: Schedule) -> Any:
+    """The first sample of a schedule, of standard normal numbers."""
     first = schedule.sigmas[0]
     # Data of unit variance and so much noise, over signal and noise.
     scale = math.hypot(first, 1 - first)

@@ -214,3 +214,32 @@ class Calibrated(Protocol):
             Settings by the names of `DiffusionCacheConfig`.
         """
         ...
+
+
+class GuidedByNoise(Protocol):
+    """A model whose guidance depends on the noise level; optional beside `Model`."""
+
+    def guidance_at(self, scale: jax.Array, t: Any, condition: Any) -> jax.Array:
+        """The guidance scale of each sample where it stands.
+
+        Args:
+            scale: what was asked for, float32 scalar or float32[batch].
+            t: see `Model.denoise`, of the rows of both branches.
+            condition: likewise.
+
+        Returns:
+            float32[batch].
+        """
+        ...
+
+
+class OfExperts(Protocol):
+    """A model of two networks, one of which is asked at a step; optional likewise."""
+
+    @property
+    def experts_meet_at(self) -> float | None:
+        """The sigma from which on, upwards, the high-noise one is asked.
+
+        None where there is only one network after all.
+        """
+        ...

@@ -25,6 +25,7 @@ from jax_stepcache.checkpoints.weights import flat, load_metadata, refuse_pickle
 from jax_stepcache.errors import naming_arguments, nearest, unknown_name
 from jax_stepcache.meshes.layout import layout_of
 from jax_stepcache.meshes.presets import Rule
+from jax_stepcache.network.configurations import CONFIGURATIONS, PARTS
 from jax_stepcache.network.offered import (
     in_dtype,
     in_layout,
@@ -46,36 +47,21 @@ if TYPE_CHECKING:
 # `weight_axes(name, ndim)` and `axis_sizes(model)`, for rules on a mesh;
 # `with_dtype(model, name)`, the model with other activations; for `jax-stepcache info`
 # `describe(model)`, rows, and `memory(model, rows, devices, layout)`, bytes on each
-# device; `finetune` with `FinetuneSettings`; for robots `policy_of(pipeline)` and
-# `load_policy(source, most_steps, **settings)`, each a `Policy`. What it does not
-# offer, its base class's package may. The module of a model's class stands in the
-# package itself and not in a folder of it, for there `offered` looks.
+# device; for LoRA `tensor_plans(model, component)`, what tensors become, one for each
+# way of naming them; for `jax-stepcache film` `make_film(folder, prompt, out, **rest)`,
+# which has ``stats``; `finetune` with `FinetuneSettings`; for robots
+# `policy_of(pipeline)` and `load_policy(source, most_steps, **settings)`, each a
+# `Policy`. What it does not offer, its base class's package may. The module of a
+# model's class stands in the package itself and not in a folder of it, for there
+# `offered` looks.
 _MODULES = {
     "tabletop": "jax_stepcache.models.tabletop",
     "dreamzero": "jax_stepcache.models.dreamzero",
     "dit": "jax_stepcache.models.dit",
+    "wan": "jax_stepcache.models.wan",
     "wan_vae": "jax_stepcache.models.wan_vae",
     "umt5": "jax_stepcache.models.umt5",
     "clip_vision": "jax_stepcache.models.clip_vision",
-}
-
-# Configurations that have a name and no bundled weights, and their packages.
-_CONFIGURATIONS = {
-    "droid-14b": "dreamzero",
-    "wan22-5b": "dreamzero",
-    "wan-vae-2.1": "wan_vae",
-    "wan-vae-2.2": "wan_vae",
-    "umt5-xxl": "umt5",
-    "clip-vit-h-14": "clip_vision",
-    **{f"sit-{x}/{p}": "dit" for x in ("s", "b", "l", "xl") for p in (2, 4, 8)},
-}
-
-# What a checkpoint of several networks has beside the one that is sampled, under
-# diffusers' names for it, and the packages that know such a thing.
-_PARTS = {
-    "vae": ("wan_vae",),
-    "text_encoder": ("umt5",),
-    "image_encoder": ("clip_vision",),
 }
 
 DEFAULT_MODEL = "tabletop"
@@ -166,8 +152,8 @@ def load_model(
         FileNotFoundError: if there is neither a model nor a file of that name.
         ValueError: as `load_params`, as far as it shows without reading weights.
     """
-    if str(source) in _CONFIGURATIONS and part is None:
-        module = load_module(_CONFIGURATIONS[str(source)])
+    if str(source) in CONFIGURATIONS and part is None:
+        module = load_module(CONFIGURATIONS[str(source)])
         return module.named_model(str(source))
     return open_checkpoint(source, part).model
 
@@ -215,8 +201,8 @@ def open_checkpoint(
         FileNotFoundError: as `load_params`.
         ValueError: as `load_params`, as far as it shows without reading weights.
     """
-    if part is not None and part not in _PARTS:
-        raise ValueError(unknown_name("part", part, _PARTS))
+    if part is not None and part not in PARTS:
+        raise ValueError(unknown_name("part", part, PARTS))
     path = as_path(source, "source")
     if part is not None and path.exists():
         return _open_part(path, part)
@@ -225,14 +211,14 @@ def open_checkpoint(
         if bundled is None:
             raise ValueError(_no_weights(str(source)))
         path = as_path(bundled)
-    elif str(source) in _CONFIGURATIONS and not path.exists():
+    elif str(source) in CONFIGURATIONS and not path.exists():
         raise ValueError(_no_weights(str(source)))
     elif not path.exists():
         # A package that is there for its configurations alone is not a name to load.
-        known = {*_MODULES, *_CONFIGURATIONS} - {
+        known = {*_MODULES, *CONFIGURATIONS} - {
             name
             for name in _MODULES
-            if name in _CONFIGURATIONS.values()
+            if name in CONFIGURATIONS.values()
             and not hasattr(load_module(name), "WEIGHTS")
         }
         raise FileNotFoundError(
@@ -288,7 +274,7 @@ def _no_weights(name: str) -> str:
     return (
         f"no weights are bundled for {name!r}: give the path of its checkpoint, as "
         "released or converted. load_model gives the model alone, for "
-        f"{sorted(_CONFIGURATIONS)}"
+        f"{sorted(CONFIGURATIONS)}"
     )
 
 
@@ -297,10 +283,10 @@ def _open_part(path: Path, part: str) -> FolderCheckpoint | StreamedCheckpoint:
     inside = path / part
     path = inside if inside.is_dir() else path
     if (ours := _open_ours(path)) is not None:
-        if ours.model.name not in _PARTS[part]:
+        if ours.model.name not in PARTS[part]:
             raise ValueError(f"{path} is no {part}, but weights of {ours.model.name}")
         return ours
-    for name in _PARTS[part]:
+    for name in PARTS[part]:
         if (found := load_module(name).open_part(path)) is not None:
             return cast("StreamedCheckpoint", found)
     raise ValueError(

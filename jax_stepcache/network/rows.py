@@ -77,6 +77,17 @@ def take_rows(tree: Any, axes: RowAxes, index: jax.Array) -> Any:
     )
 
 
+def slice_rows(tree: Any, axes: RowAxes, start: jax.Array, count: int) -> Any:
+    """Rows of every array that lie one after the other, from ``start`` on."""
+
+    def cut(x: Any, axis: int | None) -> Any:
+        if axis is None:
+            return x
+        return jax.lax.dynamic_slice_in_dim(x, start, count, axis)
+
+    return _map(cut, tree, axes)
+
+
 def put_rows(tree: Any, axes: RowAxes, index: jax.Array, rows: Any) -> Any:
     """Overwrites rows; an index past the end is left out.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.check import check_count, described
-from jax_stepcache.policy.span import Span
+from jax_stepcache.policy.span import Span, each_branch
 
 
 class Stages(Protocol):
@@ -22,7 +22,8 @@ class Stages(Protocol):
     time embedding, keys and values of a prompt), of any type. Where samples decide each
     for itself, rows are picked from its arrays; where it is no pytree of arrays with
     rows, all of them go through the span or none. A class that has these methods need
-    not derive from this one. ``modulated`` is asked for by TeaCache only.
+    not derive from this one. ``modulated`` is asked for by TeaCache only,
+    and ``times`` by the original one for Wan.
     """
 
     @property
@@ -48,6 +49,17 @@ class Stages(Protocol):
 
     def modulated(self, weights: Any, hidden: Any, context: Any) -> jax.Array:
         """What block 0 feeds its attention: normalised, scaled and shifted by time."""
+        ...
+
+
+class Timed(Protocol):
+    """A network in stages that tells what it makes of the timestep; optional."""
+
+    def times(self, weights: Any, hidden: Any, context: Any) -> Mapping[str, jax.Array]:
+        """``"embedding"`` and ``"projection"`` of the timestep, [rows, ...] each.
+
+        Where tokens have different ones, each in proportion to how many have it.
+        """
         ...
 
 
@@ -103,6 +115,8 @@ def check_stages(model: Any, span: Span | None, looks_at: str = "") -> None:
         ValueError: naming what is missing and how to add it, or if there are too few
             blocks.
     """
+    if each_branch(span):
+        return
     name = getattr(model, "name", type(model).__name__)
     missing = [part for part in STAGES if getattr(model, part, None) is None]
     if missing:
@@ -114,6 +128,11 @@ def check_stages(model: Any, span: Span | None, looks_at: str = "") -> None:
         raise ValueError(
             f"this cache looks at the modulated input of block 0, and {name} lacks "
             f"'modulated'. {_HOW}"
+        )
+    if looks_at == "times" and getattr(model, "times", None) is None:
+        raise ValueError(
+            f"this cache looks at the embedded timestep, and {name} lacks 'times'. "
+            "tea_cache without original=True looks at the modulated input of block 0"
         )
     check_count(f"num_blocks of {name}", model.num_blocks, 1)
     if span is not None and span.first + span.last >= model.num_blocks:

@@ -10,8 +10,10 @@ import jax
 import numpy as np
 
 from jax_stepcache.policy.gates.certain import Certain, on_host
+from jax_stepcache.policy.named.cfg_cache import Unconditional
 from jax_stepcache.policy.named.restarting import Restarting
 from jax_stepcache.policy.named.uncached import Uncached
+from jax_stepcache.policy.span import each_branch
 
 
 @jax.tree_util.register_static
@@ -27,11 +29,14 @@ class Asked:
         never: why it can reuse nothing, whatever its signal says; None where it can, or
             where that cannot be told.
         meant: whether that is what was asked for.
+        apart: whether guidance branches are asked one by one, so that one which is
+            skipped costs nothing.
     """
 
     cache: bool = False
     never: str | None = None
     meant: bool = False
+    apart: bool = False
 
     def __eq__(self, other: object) -> bool:
         """Whether the other is such a remark, too."""
@@ -55,13 +60,16 @@ def asked_of(policy: Any, num_steps: int, branches: int = 1) -> Asked:
     """
     if isinstance(policy, Uncached):
         return Asked()
+    apart = branches > 1 and each_branch(getattr(policy, "span", None))
+    if isinstance(policy, Unconditional) and branches == 1:
+        return Asked(True, "without guidance there is no unconditional branch")
     first = Certain(np.arange(num_steps) == 0, "the first has nothing to reuse yet")
     found = [*_certain(policy, num_steps, branches), first]
     left = np.ones(num_steps, bool)
     for one in found:
         left &= ~one.steps
     if left.any():
-        return Asked(cache=True)
+        return Asked(cache=True, apart=apart)
     left[:], taken = True, []
     # What explains most comes first, and no more than it takes.
     for one in sorted(found, key=lambda one: -int(one.steps.sum())):
@@ -71,7 +79,7 @@ def asked_of(policy: Any, num_steps: int, branches: int = 1) -> Asked:
     why = " and ".join(one.why for one in taken)
     if num_steps == 1:
         why = "the first has nothing to reuse yet, and there is no other"
-    return Asked(True, why, any(one.meant for one in taken))
+    return Asked(True, why, any(one.meant for one in taken), apart)
 
 
 def _certain(policy: Any, num_steps: int, branches: int) -> Iterator[Certain]:

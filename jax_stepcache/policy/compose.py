@@ -8,7 +8,13 @@ import jax
 
 from jax_stepcache.errors import naming_arguments
 from jax_stepcache.kept import kept
-from jax_stepcache.policy.forecasts import LinearX0, get_forecast, is_forecast
+from jax_stepcache.policy.forecasts import (
+    Aligned,
+    LinearX0,
+    Offset,
+    get_forecast,
+    is_forecast,
+)
 from jax_stepcache.policy.gates import Gate, needs_signal
 from jax_stepcache.policy.policy import Composed
 from jax_stepcache.policy.signals import Nothing, Signal
@@ -16,7 +22,8 @@ from jax_stepcache.policy.span import Span, get_span
 
 # What can be seen from around the whole forward, and from within it.
 _AROUND = ("velocity", "sample", "nothing")
-_WITHIN = ("blocks", "first blocks", "modulated", "sample", "nothing")
+_FIRST = ("first blocks", "probe")
+_WITHIN = ("blocks", "first blocks", "probe", "modulated", "times", "sample", "nothing")
 
 
 @naming_arguments()
@@ -61,18 +68,13 @@ def compose(
             f"{type(signal).__name__} looks at the {looks_at}, which a policy with "
             f"span={span!r} does not see. It sees: {', '.join(seen)}"
         )
-    if span is not None and looks_at == "first blocks" and span.first < 1:
+    if span is not None and looks_at in _FIRST and span.first < 1:
         raise ValueError(
             f"{type(signal).__name__} looks at what the first blocks add; give a span "
             "with first=1 or more (Fn_compute_blocks)"
         )
-    each = jax.tree.leaves(forecasts, is_leaf=is_forecast)
-    if span is not None and any(isinstance(one, LinearX0) for one in each):
-        raise ValueError(
-            "forecast 'linear_x0' extrapolates what a velocity says of the clean "
-            "sample; inside the network there is no velocity. Use 'hold', 'linear', "
-            "'damped', 'taylor' or 'newton'"
-        )
+    for one in jax.tree.leaves(forecasts, is_leaf=is_forecast):
+        _check_sees(one, span)
     if span is not None and not is_forecast(forecasts):
         raise ValueError(
             "inside the network the outputs are not apart yet: give one forecast, not "
@@ -84,3 +86,27 @@ def compose(
             "never reuse. Give signal="
         )
     return Composed(kept(signal), kept(gate), kept(forecasts), span)
+
+
+def _check_sees(forecast: Any, span: Span | None) -> None:
+    """Checks that what a forecast needs to see is there.
+
+    Raises:
+        ValueError: naming what is not.
+    """
+    if span is not None and isinstance(forecast, LinearX0 | Offset):
+        name = "linear_x0" if isinstance(forecast, LinearX0) else "offset"
+        what = (
+            "extrapolates what a velocity says of the clean sample"
+            if isinstance(forecast, LinearX0)
+            else "holds how far a velocity is from the sample"
+        )
+        raise ValueError(
+            f"forecast {name!r} {what}; inside the network there is no velocity. Use "
+            "'hold', 'linear', 'damped', 'taylor', 'hermite', 'foca', 'dmd' or 'newton'"
+        )
+    if isinstance(forecast, Aligned) and (span is None or span.first < 1):
+        raise ValueError(
+            "forecast 'aligned' goes as far as the first blocks have gone; give a span "
+            "with first=1 or more (probe_depth)"
+        )

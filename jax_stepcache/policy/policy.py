@@ -160,7 +160,7 @@ class Composed:
 def _points(view: View) -> list[Point]:
     if view.inside is not None:
         here = Point(view.step, view.inside.sigma, None)
-        return [here] * len(jax.tree.leaves(view.inside.hidden))
+        return [here._replace(first=x) for x in jax.tree.leaves(view.inside.first)]
     sigmas, samples = jax.tree.leaves(view.sigma), jax.tree.leaves(view.sample)
     return [
         Point(view.step, sigma, sample)

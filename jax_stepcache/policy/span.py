@@ -33,12 +33,23 @@ class Span:
             object.__setattr__(self, name, counted)
 
 
+@dataclass(frozen=True)
+class EachBranch(Span):
+    """The whole network, for each guidance branch by itself, before they are mixed."""
+
+
+def each_branch(span: Span | None) -> bool:
+    """Whether a span is the whole network, branch by branch."""
+    return isinstance(span, EachBranch)
+
+
 def get_span(span: Span | str | None) -> Span | None:
     """Finds a span by name.
 
     Args:
         span: ``"network"`` or None for the whole forward, guidance included;
-            ``"blocks"`` for all blocks; or a `Span`.
+            ``"branches"`` for each guidance branch of it; ``"blocks"`` for all blocks;
+            or a `Span`.
 
     Returns:
         The span; None for the whole forward.
@@ -51,7 +62,7 @@ def get_span(span: Span | str | None) -> Span | None:
         return span
     if not isinstance(span, str):
         raise TypeError(f"span is {span!r}; give 'network', 'blocks' or a Span")
-    known = {"network": None, "blocks": Span()}
+    known = {"network": None, "branches": EachBranch(), "blocks": Span()}
     if span not in known:
         raise ValueError(unknown_name("span", span, known))
     return known[span]

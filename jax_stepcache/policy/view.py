@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,8 @@ class Inside(NamedTuple):
         sigma: float32 scalar, the noise level of the output that signals look at.
         branches: int32 scalar, how many guidance branches a step has; each is a forward
             of its own in the originals.
+        times: what the network makes of the timestep alone, arrays [batch, ...] by
+            name; None where it does not offer them.
     """
 
     hidden: Any
@@ -25,6 +28,7 @@ class Inside(NamedTuple):
     modulated: jax.Array | None
     sigma: jax.Array
     branches: jax.Array
+    times: Mapping[str, jax.Array] | None = None
 
 
 class View(NamedTuple):

@@ -13,7 +13,6 @@ import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.backends import get_cache_backend
-from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.settings import settings_of
 from jax_stepcache.check import batch_size, check_count, dtype_of, fetched, structs_of
 from jax_stepcache.errors import unknown_name
@@ -21,7 +20,9 @@ from jax_stepcache.loop.generation import Generation, draw_noise
 from jax_stepcache.loop.spread import check_placed
 from jax_stepcache.meshes.beside import context_mesh, moved_beside, sharding_beside
 from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
+from jax_stepcache.network.condition import condition_axes
 from jax_stepcache.network.inputs import Inputs
+from jax_stepcache.network.interval import check_interval
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.own_rows import own_axes
 from jax_stepcache.network.rows import RowAxes
@@ -247,6 +248,7 @@ def admission_for(
         getattr(first.policy, "span", None),
         slots,
         longest if max_steps is None else calls_in(solver, max_steps),
+        check_interval(shared.get("guidance_interval")),
     )
     check_placed(first)
     weights = with_automatic_axes(first.weights)

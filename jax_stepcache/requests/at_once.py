@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.forward import Network
 from jax_stepcache.batching.loop import FixedBatch, Running, run_slots
 from jax_stepcache.batching.per_sample import forward_for
@@ -20,6 +19,7 @@ from jax_stepcache.check import structs_of
 from jax_stepcache.loop.placeholders import as_numbers
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.beside import sharding_beside
+from jax_stepcache.network.condition import condition_axes
 from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.network.rows import RowAxes, rows_side_by_side, take_rows
 from jax_stepcache.requests.compiled import Plan
@@ -143,7 +143,7 @@ def sampled_at_once(
     Returns:
         What has been made of it.
     """
-    network = Network(plan.model, weights, plan.solver, plan.guided)
+    network = Network(plan.model, weights, plan.solver, plan.guided, plan.interval)
     settings = as_numbers(batch.settings)
     condition = batch.condition
     if batch.inputs is not None:  # One after the other, as if each were alone.

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.batching.condition import condition_axes
 from jax_stepcache.batching.forward import Network
 from jax_stepcache.batching.loop import Running, run_slots
 from jax_stepcache.batching.per_sample import forward_for
@@ -17,6 +16,8 @@ from jax_stepcache.batching.slots import Slots, empty_trace
 from jax_stepcache.loop.placeholders import Bits, as_bits, as_numbers
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.beside import sharding_beside
+from jax_stepcache.network.condition import condition_axes
+from jax_stepcache.network.interval import Interval
 from jax_stepcache.network.rows import with_rows
 from jax_stepcache.policy.span import Span
 from jax_stepcache.requests.places import Entry, Places, Queue, QueueFeed, at_rest
@@ -33,6 +34,7 @@ class Plan(NamedTuple):
         span: what the policies may skip inside the network; None for all of it.
         slots: how many requests run side by side.
         max_steps: steps that any request may take.
+        interval: noise levels between which there is guidance; None for all.
     """
 
     model: Any
@@ -41,11 +43,13 @@ class Plan(NamedTuple):
     span: Span | None
     slots: int
     max_steps: int
+    interval: Interval | None = None
 
     @property
     def traced_branches(self) -> int | None:
         """Guidance branches that decide apart, or None."""
-        return 2 if self.guided and self.span is not None else None
+        apart = self.span is not None or self.interval is not None
+        return 2 if self.guided and apart else None
 
 
 class State(NamedTuple):
@@ -252,7 +256,7 @@ def _slots_at_rest(slots: Slots) -> Slots:
 
 
 def _feed(plan: Plan, weights: Any, entry: Entry) -> QueueFeed:
-    network = Network(plan.model, weights, plan.solver, plan.guided)
+    network = Network(plan.model, weights, plan.solver, plan.guided, plan.interval)
     axes = condition_axes(plan.model, weights, entry.inputs, entry.sample, plan.guided)
     return QueueFeed(
         network,

@@ -16,13 +16,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.check import check_numbers
-from jax_stepcache.errors import naming_arguments
+from jax_stepcache.errors import naming_arguments, unknown_name
 from jax_stepcache.policy.prefix import spread
 from jax_stepcache.solvers.table import Calls, SolverTable, one_for_each
 
 # FlowUniPC's largest sigma. The original stores it in float32, and its timesteps are
 # truncated from that value.
 _SIGMA_MAX = float(np.float32(0.999))
+
+# What the noise level itself is called elsewhere.
+_TIMES: dict[str, str] = dict.fromkeys(
+    ("t", "time", "sigmas", "noise", "noiselevel", "level"), "sigma"
+)
 
 
 class Schedule(NamedTuple):
@@ -100,20 +105,22 @@ def _flow_schedule(num_steps: int, shift: float, final_noise: float | None) -> S
 @naming_arguments()
 def explicit_schedule(
     sigmas: Sequence[float] | np.ndarray,
-    timesteps: Sequence[float] | np.ndarray | None = None,
+    timesteps: Sequence[float] | np.ndarray | str | None = None,
 ) -> Schedule:
     """Makes a schedule from given noise levels.
 
     Args:
         sigmas: ``num_steps + 1`` falling noise levels in [0, 1].
         timesteps: what the network is told at each step; None for
-            ``trunc(1000 * sigma)``, the habit of diffusers and Wan.
+            ``trunc(1000 * sigma)``, the habit of diffusers and Wan; ``"sigma"`` for the
+            noise level itself, as pi0 and most networks of one's own have it.
 
     Returns:
         The schedule.
 
     Raises:
-        ValueError: if the sigmas do not fall, leave [0, 1], or the lengths disagree.
+        ValueError: if the sigmas do not fall, leave [0, 1], or the lengths disagree;
+            or for another name.
         TypeError: if they are no numbers.
     """
     try:
@@ -130,6 +137,10 @@ def explicit_schedule(
     if timesteps is None:
         # Through float32, as the originals: 0.937 * 1000 must not become 936.
         times = np.trunc(levels[:-1].astype(np.float32) * np.float32(1000))
+    elif isinstance(timesteps, str):
+        if timesteps != "sigma":
+            raise ValueError(unknown_name("timesteps", timesteps, ["sigma"], _TIMES))
+        times = levels[:-1]
     else:
         times = np.asarray(timesteps, np.float64)
     if times.shape != (len(levels) - 1,):

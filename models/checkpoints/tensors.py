@@ -41,6 +41,11 @@ def turned(source: str) -> Tensor:
     return Tensor(source, lambda ours: ours[::-1], _turned)
 
 
+def is_turned(convert: Callable[[Any], Any]) -> bool:
+    """Whether a conversion is that of `turned`."""
+    return convert is _turned
+
+
 def only(source: str) -> Tensor:
     """A tensor with an axis of length 1 before those of ours."""
     return Tensor(source, lambda ours: (1, *ours), _only)

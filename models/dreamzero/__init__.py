@@ -7,7 +7,8 @@ what it remembers of the frames before, and `denoise` the function a sampler cal
 from typing import Any
 
 from ..layers.attention import KeysValues
-from .checkpoint.name_map import import_state_dict, state_dict_shapes
+from ..layers.prompt_attention import Context
+from .checkpoint.name_map import import_state_dict, state_dict_shapes, tensor_plans
 from .checkpoint.released import named_model, open_checkpoint, with_dtype
 from .control.pipeline import LatentPipeline
 from .control.step import ControlStep
@@ -19,7 +20,6 @@ from .model import (
     model_from_config,
     weights_struct,
 )
-from .network.attention import Context
 from .network.config import DreamZeroConfig
 from .network.kv_cache import KVCache
 from .network.logical_axes import weight_axes
@@ -88,6 +88,7 @@ __all__ = [
     "split_sessions",
     "stack_sessions",
     "state_dict_shapes",
+    "tensor_plans",
     "weight_axes",
     "weight_shapes",
     "weights_struct",

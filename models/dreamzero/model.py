@@ -15,10 +15,10 @@ from jax_stepcache.errors import unknown_name
 from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule
 
+from ..layers.video_axes import constrained
 from ..observations import named
 from .network import stages
 from .network.config import DreamZeroConfig
-from .network.logical_axes import constrained
 from .network.parameters import weight_shapes
 from .network.published import Size
 from .network.stages import DreamZeroCondition, Stage

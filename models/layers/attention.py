@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.gradient import with_derivatives_of
 
 from . import fused_attention
@@ -74,6 +75,20 @@ def attend(
     if kernel is None and fused_attention.can_run(q):
         return jax.lax.platform_dependent(q, k, v, cuda=fused, default=plain)
     return plain(q, k, v)
+
+
+def check_kernel(kernel: str | None, dtype: str) -> None:
+    """Checks that a kernel is known, and takes activations of a dtype.
+
+    Raises:
+        ValueError: if it is not, or does not.
+    """
+    if kernel is not None and kernel not in KERNELS:
+        raise ValueError(unknown_name("attention", kernel, KERNELS))
+    if kernel == "cudnn" and dtype not in ("bfloat16", "float16"):
+        raise ValueError(
+            f"attention 'cudnn' needs dtype bfloat16 or float16, got {dtype}"
+        )
 
 
 def attention(

@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 
 from jax_stepcache import (
+    DMD,
     CacheDiTBackend,
+    DiCacheBackend,
     DiffusionCacheConfig,
     FirstBlockCacheBackend,
     FirstBlockCacheConfig,
+    FoCa,
+    Hermite,
     MagCacheBackend,
     Newton,
     Pipeline,
@@ -39,6 +43,7 @@ KINDS = {
     "sea_cache": SeaCacheBackend,
     "first_block_cache": FirstBlockCacheBackend,
     "taylor_seer": TaylorSeerBackend,
+    "di_cache": DiCacheBackend,
 }
 MODEL = function_model(UNROLLED)
 
@@ -123,6 +128,21 @@ def test_diffusers_configs():
         FirstBlockCacheBackend(TaylorSeerCacheConfig())
 
 
+def test_calibrators():
+    """cache-dit's names of its calibrators are forecasts; HiCache's is Hermite's."""
+    for settings, forecast in (
+        ({"calibrator_type": "foca"}, FoCa()),
+        ({"calibrator_type": "dmd"}, DMD()),
+        ({"calibrator_type": "dmd", "dmd_history": 5, "dmd_rank": 2}, DMD(5, 2)),
+        ({"calibrator_type": "taylorseer", "taylorseer_order": 2}, Taylor(2, 3)),
+        ({"enable_taylorseer": True}, Taylor(1, 3)),
+    ):
+        assert policy("cache_dit", settings).forecast == forecast
+    hi = policy("hi_cache", {"max_order": 2, "hicache_scale_factor": 0.7})
+    assert hi.forecast == Hermite(2, 0.7)
+    assert hi.gate.mask.tolist() == policy("taylor_seer", {}).gate.mask.tolist()
+
+
 def test_defaults():
     """Without settings each is vLLM-Omni's or diffusers'."""
     tea = policy("tea_cache", {})
@@ -132,6 +152,10 @@ def test_defaults():
     assert (warm.steps, warm.interval) == (4, 1)
     assert (warm.gate.skips, warm.gate.gate.skips) == (-1, 3)
     assert warm.gate.gate.gate.threshold == np.float32(0.24)
+    di = policy("di_cache", {})
+    assert (di.gate.steps, di.span.first) == (2, 1)
+    assert di.gate.gate.gate.threshold == np.float32(0.4)
+    assert policy("di_cache", {"error_choice": "delta_minus"}).gate.gate.gate.threshold
     sea = policy("sea_cache", {})
     assert sea.forecast == Newton(1)
     assert sea.gate.gate.skips == 2
@@ -213,6 +237,33 @@ BAD = [
     ("sea_cache", {"sea_residual_order": -1}, "order is -1; .*at least 0"),
     ("sea_cache", {"sea_max_consecutive_cached": -1}, "sea_max_consecutive.* is -1"),
     ("first_block_cache", {"threshold": None}, "threshold is None"),
+    ("di_cache", {"error_choice": "delta_x"}, "unknown error_choice 'delta_x'.*_y"),
+    ("di_cache", {"ret_ratio": 1.5}, "ret_ratio is 1.5; .*at most 1"),
+    ("di_cache", {"probe_depth": 0}, "probe_depth is 0; .*at least 1"),
+    ("di_cache", {"probe_depth": 3}, "leaves out 3 first"),
+    ("di_cache", {"rel_l1_thresh": -0.1}, "rel_l1_thresh is -0.1; .*at least 0"),
+    ("hi_cache", {"hicache_scale_factor": 0.0}, "scale_factor is 0.0; .*above 0"),
+    ("hi_cache", {"max_order": -1}, "max_order is -1; .*at least 0"),
+    (
+        "cache_dit",
+        {"calibrator_type": "taylor"},
+        "unknown calibrator_type 'taylor'.*'taylorseer'",
+    ),
+    (
+        "cache_dit",
+        {"calibrator_type": "foca", "enable_taylorseer": True},
+        "calibrator_type is 'foca' and enable_taylorseer is True",
+    ),
+    (
+        "cache_dit",
+        {"calibrator_type": "dmd", "dmd_history": 3},
+        "dmd_history is 3; .*at least 4",
+    ),
+    (
+        "cache_dit",
+        {"calibrator_type": "dmd", "dmd_ridge": -1.0},
+        "dmd_ridge is -1.0; .*at least 0",
+    ),
     ("taylor_seer", {"max_order": -1}, "max_order is -1; .*at least 0"),
     ("taylor_seer", {"cache_interval": 0}, "cache_interval is 0; .*at least 1"),
 ]

@@ -72,6 +72,7 @@ SWEPT = {
         np.linspace(0.02, 0.6, 8),
         True,
     ),
+    "di_cache": ("probe", {}, "rel_l1_thresh", np.geomspace(0.05, 2, 8), True),
     "sea_cache": ("", {}, "sea_threshold", np.geomspace(0.05, 2, 8), True),
 }
 

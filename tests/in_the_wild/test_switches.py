@@ -93,9 +93,13 @@ CONFIGS: dict[str, Any] = {
     "sea_cache": {"sea_threshold": 0.5},
     "first_block_cache": {"threshold": 0.5},
     "taylor_seer": {"cache_interval": 2, "disable_cache_before_step": 2},
+    "hi_cache": {"cache_interval": 2, "disable_cache_before_step": 2},
+    "easy_cache": {"thresh": 0.5, "ret_steps": 2},
+    "di_cache": {"rel_l1_thresh": 0.5},
+    "cfg_cache": {"unconditional_batch_timestep_skip_range": (-1, 1000)},
     "static": {"steps_mask": [True, True, False, True, False]},
 }
-FORECASTS = ("hold", "linear", "damped", "linear_x0", "taylor", "newton")
+FORECASTS = ("hold", "linear", "damped", "linear_x0", "taylor", "newton", "foca", "dmd")
 
 
 class Falling(NamedTuple):
@@ -393,7 +397,7 @@ REST: dict[str, Callable[[], Any]] = {
             forecast=forecast,
         )
         for dtype in ("bfloat16", "float16", "float64")
-        for forecast, solver in zip(FORECASTS, ("unipc", "euler") * 3, strict=True)
+        for forecast, solver in zip(FORECASTS, ("unipc", "euler") * 4, strict=True)
     },
     **{
         f"{name} in bfloat16": functools.partial(_bfloat16, name)

@@ -30,6 +30,11 @@ def caches_files(config: pytest.Config, pattern: str) -> list[Path]:
     return sorted((vectors_dir(config) / "caches").glob(pattern))
 
 
+def guidance_files(config: pytest.Config) -> list[Path]:
+    """Files of the ``guidance`` part: runs that left the unconditional branch out."""
+    return sorted((vectors_dir(config) / "guidance").glob("*.npz"))
+
+
 def solvers_files(config: pytest.Config) -> list[Path]:
     """Files of the ``solvers`` part: trajectories of diffusers' schedulers."""
     return sorted((vectors_dir(config) / "solvers").glob("*.npz"))

@@ -25,7 +25,10 @@ def parametrize_runs(metafunc: pytest.Metafunc, name: str, clean: bool) -> None:
     """
     files = [f for f in recorded_runs(metafunc.config) if is_clean(f) == clean]
     ids = [f"caches-{file.name}" for file in files]
-    kinds = [config_of(file)["impl"] for file in files]
+    kinds = [
+        config_of(file).get("db", {}).get("calibrator_type", config_of(file)["impl"])
+        for file in files
+    ]
     parametrize(metafunc, name, files, ids, kinds)
 
 

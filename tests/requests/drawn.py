@@ -32,6 +32,8 @@ SETTINGS: dict[str, tuple[str | None, tuple[float, float], dict[str, Any]]] = {
     "mag_cache": ("mag_threshold", (0.02, 0.4), {"mag_ratios": RATIOS}),
     "sea_cache": ("sea_threshold", (0.1, 1.0), {}),
     "first_block_cache": ("threshold", (0.02, 0.4), {}),
+    "easy_cache": ("thresh", (0.05, 0.6), {"ret_steps": 2}),
+    "di_cache": ("rel_l1_thresh", (0.05, 0.6), {"ret_ratio": 0.1}),
     "taylor_seer": ("cache_interval", (1, 5), {"disable_cache_before_step": 2}),
 }
 SHARED: dict[str, Any] = {"model": UNROLLED, "solver": "unipc"}

@@ -164,6 +164,8 @@ def _row(
     asked: Asked | None,
 ) -> Row:
     steps, computed = len(curve.computed), sum(curve.computed)
+    # Which is the other's to skip.
+    of_two = branch == BRANCHES[0] and asked is not None and asked.apart
     signal = [x for x in curve.signal if x is not None and np.isfinite(x)]
     runs = [len(list(same)) for ran, same in groupby(curve.computed) if not ran]
     quantiles = None
@@ -185,5 +187,5 @@ def _row(
         nonfinite=nonfinite,
         strip=strip(curve.computed),
         curve=curve,
-        unused=why_unused(*curve, asked),
+        unused=None if of_two else why_unused(*curve, asked),
     )

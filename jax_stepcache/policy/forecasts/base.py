@@ -15,11 +15,14 @@ class Point(NamedTuple):
         step: int32 scalar, the index of the step.
         sigma: float32 scalar, the noise level.
         sample: the output's current sample; None inside the network.
+        first: inside the network, what the blocks before the span have added; else
+            None.
     """
 
     step: jax.Array
     sigma: jax.Array
     sample: Any
+    first: Any = None
 
 
 @runtime_checkable

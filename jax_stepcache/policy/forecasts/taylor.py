@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -77,8 +78,22 @@ class Taylor:
     def predict(self, memory: TaylorMemory, at: Point) -> jax.Array:
         """See `Forecast.predict`."""
         reach = (at.step - memory.last).astype(jnp.float32)
-        value = wide(memory.differences[0])
-        for i, difference in enumerate(memory.differences[1:], start=1):
-            weight = jnp.where(i < memory.known, reach**i / math.factorial(i), 0.0)
-            value = value + weight.astype(value.dtype) * wide(difference)
-        return value.astype(memory.differences[0].dtype)
+        weights = [reach**i / math.factorial(i) for i in range(1, self.order + 1)]
+        return series(memory, weights)
+
+
+def series(memory: TaylorMemory, weights: Sequence[jax.Array]) -> jax.Array:
+    """The last value, and its known differences by their weights.
+
+    Args:
+        memory: what was recorded.
+        weights: float32 scalars, one for each difference, the first one first.
+
+    Returns:
+        An array like the last value.
+    """
+    value = wide(memory.differences[0])
+    for i, difference in enumerate(memory.differences[1:], start=1):
+        weight = jnp.where(i < memory.known, weights[i - 1], 0.0)
+        value = value + weight.astype(value.dtype) * wide(difference)
+    return value.astype(memory.differences[0].dtype)

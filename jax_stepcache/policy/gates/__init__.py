@@ -11,14 +11,17 @@ from jax_stepcache.policy.gates.combinators import (
     MaxSkips,
     WarmUp,
 )
+from jax_stepcache.policy.gates.every import Every
 from jax_stepcache.policy.gates.magnitude import Magnitude
-from jax_stepcache.policy.gates.mask import Mask
+from jax_stepcache.policy.gates.mask import BranchMask, Mask
 from jax_stepcache.policy.gates.tiers import Tiers, TiersState
 
 __all__ = [
     "Accumulate",
     "Always",
     "Below",
+    "BranchMask",
+    "Every",
     "ForcedSteps",
     "Gate",
     "LastStep",

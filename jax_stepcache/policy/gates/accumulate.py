@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -34,12 +34,15 @@ class Accumulate:
         threshold: float32, what they must stay below, strictly.
         coefficients: float32[terms] of a polynomial that the signal goes through,
             highest power first; its absolute value is added. None adds the signal.
+        signed: whether the polynomial is added as it is: where it is negative, the sum
+            falls.
     """
 
     needs_signal: ClassVar[bool] = True
 
     threshold: ArrayLike
     coefficients: ArrayLike | None = None
+    signed: bool = field(default=False, metadata={"static": True})
 
     def init(self, num_steps: int) -> AccumulateState:
         """See `Gate.init`."""
@@ -52,9 +55,9 @@ class Accumulate:
         """See `Gate.decide`; NaN runs."""
         del step
         if self.coefficients is not None:
-            signal = jnp.abs(
-                jnp.polyval(jnp.asarray(self.coefficients, jnp.float32), signal)
-            )
+            coefficients = jnp.asarray(self.coefficients, jnp.float32)
+            signal = jnp.polyval(coefficients, signal)
+            signal = signal if self.signed else jnp.abs(signal)
         total = state.total + signal
         threshold = jnp.asarray(self.threshold, jnp.float32)
         reuse = state.recorded & (total < threshold)

@@ -1,8 +1,12 @@
 """Named policies, each a short composition of a signal, a gate and a forecast."""
 
+from jax_stepcache.policy.named.cfg_cache import Unconditional, cfg_cache
 from jax_stepcache.policy.named.db_cache import db_cache
+from jax_stepcache.policy.named.di_cache import di_cache
+from jax_stepcache.policy.named.easy_cache import easy_cache
 from jax_stepcache.policy.named.first_block_cache import first_block_cache
 from jax_stepcache.policy.named.mag_cache import mag_cache
+from jax_stepcache.policy.named.mag_cache_original import original_mag_cache
 from jax_stepcache.policy.named.restarting import Restarting, restarting
 from jax_stepcache.policy.named.sea_cache import sea_cache
 from jax_stepcache.policy.named.static_schedule import (
@@ -12,24 +16,34 @@ from jax_stepcache.policy.named.static_schedule import (
 )
 from jax_stepcache.policy.named.step_cache import step_cache
 from jax_stepcache.policy.named.step_masks import steps_mask
+from jax_stepcache.policy.named.switching import Switching, switching
 from jax_stepcache.policy.named.taylor_seer import taylor_seer
 from jax_stepcache.policy.named.tea_cache import TEACACHE_COEFFICIENTS, tea_cache
+from jax_stepcache.policy.named.tea_cache_original import original_tea_cache
 from jax_stepcache.policy.named.uncached import Uncached
 
 __all__ = [
     "DREAMZERO_SCHEDULES",
     "TEACACHE_COEFFICIENTS",
     "Restarting",
+    "Switching",
     "Uncached",
+    "Unconditional",
+    "cfg_cache",
     "db_cache",
+    "di_cache",
+    "easy_cache",
     "first_block_cache",
     "mag_cache",
     "mask_of_steps",
+    "original_mag_cache",
+    "original_tea_cache",
     "restarting",
     "sea_cache",
     "static_schedule",
     "step_cache",
     "steps_mask",
+    "switching",
     "taylor_seer",
     "tea_cache",
 ]

@@ -94,5 +94,11 @@ def resampled_ratios(
         float32[num_steps], each the ratio of the nearest step.
     """
     given = leaf(ratios, np.float32)
-    nearest = np.linspace(0, len(given) - 1, num_steps).round().astype(int)
-    return given[nearest]
+    return given[nearest_steps(len(given), num_steps)]
+
+
+def nearest_steps(given: int, wanted: int) -> np.ndarray:
+    """Of so many steps, those nearest to as many as are wanted; of one, the last."""
+    if wanted == 1:
+        return np.array([given - 1])
+    return np.linspace(0, given - 1, wanted).round().astype(int)

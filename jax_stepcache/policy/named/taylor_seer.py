@@ -21,6 +21,7 @@ def taylor_seer(
     disable_cache_after_step: int | None = None,
     max_order: int = 1,
     *,
+    lite: bool = False,
     forecast: Any = None,
 ) -> Composed:
     """TaylorSeer (Liu et al. 2025), as in diffusers' ``TaylorSeerCacheConfig``.
@@ -34,6 +35,8 @@ def taylor_seer(
         disable_cache_before_step: steps that run first, at least 1.
         disable_cache_after_step: the step from which all run again, or None.
         max_order: of the series.
+        lite: whether it extrapolates the velocity and skips the whole network
+            (``use_lite_mode``).
         forecast: another forecast than the series.
 
     Returns:
@@ -55,4 +58,5 @@ def taylor_seer(
         for step in range(num_steps)
     ]
     forecast = Taylor(max_order) if forecast is None else forecast
-    return compose(gate=Mask(leaf(mask, bool)), forecast=forecast, span="blocks")
+    span = "network" if lite else "blocks"
+    return compose(gate=Mask(leaf(mask, bool)), forecast=forecast, span=span)

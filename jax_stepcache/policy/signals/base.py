@@ -15,7 +15,8 @@ class Signal(Protocol):
     Attributes:
         looks_at: what it needs to see: the ``"velocity"`` (of the whole forward), the
             ``"blocks"`` (what the span adds), the ``"first blocks"``, the
-            ``"modulated"`` input of block 0, the ``"sample"``, or ``"nothing"``.
+            ``"probe"`` (what comes out of these), the ``"modulated"`` input of block 0,
+            the embedded ``"times"``, the ``"sample"``, or ``"nothing"``.
     """
 
     looks_at: ClassVar[str]

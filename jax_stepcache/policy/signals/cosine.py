@@ -52,7 +52,7 @@ class Cosine:
         Raises:
             ValueError: if the sample has no output of the name.
         """
-        last = jax.tree.map(jnp.zeros_like, self._compared(view.sample))
+        last = jax.tree.map(jnp.zeros_like, compared_output(view.sample, self.output))
         return CosineState(last, jnp.zeros((), jnp.float32))
 
     def measure(self, state: CosineState, view: View) -> tuple[jax.Array, CosineState]:
@@ -63,22 +63,28 @@ class Cosine:
     def record(self, state: CosineState, view: View, value: Any) -> CosineState:
         """See `Signal.record`."""
         del view
-        new = self._compared(value)
+        new = compared_output(value, self.output)
         cosines = jax.tree.leaves(jax.tree.map(cosine_per_sample, state.last, new))
         lowest = jnp.stack(cosines).min(axis=0)
         return CosineState(new, lowest.mean())
 
-    def _compared(self, tree: Any) -> Any:
-        if self.output is None:
-            return tree
-        if not isinstance(tree, Mapping) or self.output not in tree:
-            has = "no outputs with names"
-            if isinstance(tree, Mapping):
-                has = str(sorted(tree))
-            raise ValueError(
-                f"the signal compares the output {self.output!r}; the sample has {has}"
-            )
-        return tree[self.output]
+
+def compared_output(tree: Any, output: str | None) -> Any:
+    """The output that a signal compares; all of them where none is named.
+
+    Raises:
+        ValueError: if there is none of the name.
+    """
+    if output is None:
+        return tree
+    if not isinstance(tree, Mapping) or output not in tree:
+        has = "no outputs with names"
+        if isinstance(tree, Mapping):
+            has = str(sorted(tree))
+        raise ValueError(
+            f"the signal compares the output {output!r}; the sample has {has}"
+        )
+    return tree[output]
 
 
 def cosine_per_sample(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -8,11 +8,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.policy.branches import BRANCHES
 from jax_stepcache.policy.signals.relative_l1 import relative_l1
 from jax_stepcache.policy.view import View
-
-BRANCHES = "branches"
-"""The name of the mapped axis over guidance branches, for signals that share one."""
 
 
 class FirstBlocksState(NamedTuple):

@@ -1,11 +1,14 @@
-"""Who may come in: a token, compared in constant time, and no pages of other sites."""
+"""Who may come in: a token, compared in constant time, no pages of other sites."""
 
 from __future__ import annotations
 
 import hmac
 import logging
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from starlette.applications import Starlette
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import HTTPConnection
 
 _log = logging.getLogger("jax_stepcache.robots")
@@ -33,6 +36,21 @@ def knows_token(connection: HTTPConnection, token: str | None) -> bool:
     at = None if address is None else f"{address.host}:{address.port}"
     _log.warning("refused: %s token", said, extra={"at": at})
     return False
+
+
+def know_hosts(app: Starlette, hosts: Sequence[str]) -> None:
+    """Lets in only who calls the server by a name that it has.
+
+    A page whose name leads to 127.0.0.1 is of the same site as the server, so that its
+    browser lets it in; but it calls the server by that name.
+
+    Args:
+        app: the application; others are answered with status 400 from now on.
+        hosts: the names, ``"*"`` for any.
+    """
+    app.add_middleware(
+        TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False
+    )
 
 
 def is_same_site(connection: HTTPConnection) -> bool:

@@ -29,7 +29,7 @@ def application(service: Service) -> Starlette:
         service: what is served.
 
     Returns:
-        An ASGI application, for uvicorn or Ray Serve.
+        An ASGI application, for uvicorn or Ray Serve; ``state.service`` is the service.
     """
 
     @contextlib.asynccontextmanager
@@ -77,7 +77,7 @@ def application(service: Service) -> Starlette:
     async def front(_: Request) -> Response:
         return page()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             WebSocketRoute("/{path:path}", robot),
             Route("/", front),
@@ -90,3 +90,5 @@ def application(service: Service) -> Starlette:
         ],
         lifespan=lifespan,
     )
+    app.state.service = service
+    return app

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,6 @@ class Asked:
         options: what it asks of the policy.
         deadline: seconds.
         stats: whether it wants to know what the step has cost.
-        name: an id of the request.
     """
 
     message: Mapping[str, Any]
@@ -43,7 +41,6 @@ class Asked:
     options: Mapping[str, Any]
     deadline: float
     stats: bool
-    name: str = field(default_factory=lambda: secrets.token_hex(6))
 
 
 def options_allowed(policy: Mapping[str, str]) -> dict[str, str]:
@@ -82,7 +79,7 @@ def asked(
             raise ValueError(unknown_name("option", name, known))
     own = {name: value for name, value in options.items() if name in allowed}
     for key, value in rest.items():
-        count = len(value) if getattr(value, "ndim", 0) > 3 else 0
+        count = _pictures(key, value, settings.max_pixels)
         if count > settings.max_frames:
             raise ValueError(
                 f"{key!r} has {count} frames; at most {settings.max_frames} are taken"
@@ -98,6 +95,28 @@ def asked(
         _deadline(options.get("deadline"), settings.deadline),
         _flag(options.get("stats")),
     )
+
+
+def _pictures(key: str, value: Any, most: int) -> int:
+    """How many pictures there are under a key, however deep.
+
+    Raises:
+        ValueError: if one has more than ``most`` pixels.
+    """
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        return sum(_pictures(key, one, most) for one in value)
+    shape = getattr(value, "shape", ())
+    if len(shape) < 3:
+        return 0
+    height, width = shape[-3:-1]
+    if height * width > most:
+        raise ValueError(
+            f"{key!r} has pictures of {height} x {width}; at most {most} pixels are "
+            "taken"
+        )
+    return math.prod(shape[:-3])
 
 
 def _session(given: Any) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import contextlib
 import logging
 import secrets
 import time
@@ -20,8 +22,10 @@ from jax_stepcache.serving.robots.waiting import Answered
 from jax_stepcache.serving.robots.wire import pack, unpack
 
 _log = logging.getLogger("jax_stepcache.robots")
-_INTERNAL = 1011
+_INTERNAL, _REFUSED, _STOPPING = 1011, 1008, 1012
 _RESET = "reset successful"
+# Frames that a client may send before it has heard the replies to those before.
+_AHEAD = 32
 
 
 async def converse(service: Service, socket: WebSocket) -> None:
@@ -37,6 +41,7 @@ async def converse(service: Service, socket: WebSocket) -> None:
         return
     service.connections += 1
     conversation = Conversation(service, socket)
+    service.hanging_up.add(conversation.close)
     try:
         await socket.accept()
         await socket.send_bytes(pack(service.policy.metadata))
@@ -45,6 +50,7 @@ async def converse(service: Service, socket: WebSocket) -> None:
         pass
     finally:
         service.connections -= 1
+        service.hanging_up.discard(conversation.close)
         conversation.forget()
 
 
@@ -61,7 +67,7 @@ def _denied(service: Service, socket: WebSocket) -> PlainTextResponse | None:
 
 
 class Conversation:
-    """A connection's part of the service: its session, and its last request."""
+    """A connection's part of the service: its session, and its frames."""
 
     def __init__(self, service: Service, socket: WebSocket) -> None:
         """Begins.
@@ -71,35 +77,42 @@ class Conversation:
             socket: accepted.
         """
         self._service, self._socket = service, socket
+        secret = secrets.token_hex(16)
         # For a robot that names no session; nobody else can name this one: ids are of
         # printable characters, and the blank in it is none.
-        self._own = f"connection\N{NO-BREAK SPACE}{secrets.token_hex(16)}"
+        self._own = f"connection\N{NO-BREAK SPACE}{secret}"
         # RoboArena's reset names none, and means that of the last request.
         self._last = self._own
+        # Of another secret: names of requests are told.
+        self._name, self._requests = secrets.token_hex(4), 0
         self._previous: float | None = None
+        self._ahead: collections.deque[tuple[Any, float]] = collections.deque()
+        self._over = False
 
     async def run(self) -> None:
-        """Answers frame after frame."""
-        frame = await self._socket.receive()
-        while frame["type"] != "websocket.disconnect":
-            begun = time.monotonic()
-            # Heard meanwhile: whoever goes away waits for no answer.
-            coming = asyncio.create_task(self._socket.receive())
-            answering = asyncio.create_task(self._answer(frame, begun))
-            try:
-                await asyncio.wait(
-                    {coming, answering}, return_when=asyncio.FIRST_COMPLETED
-                )
-                if coming.done() and coming.result()["type"] == "websocket.disconnect":
+        """Listens, and answers meanwhile: whoever goes away waits for no answer."""
+        answering: asyncio.Task | None = None
+        try:
+            while True:
+                frame = await self._socket.receive()
+                if frame["type"] == "websocket.disconnect" or self._over:
                     return
-                if not await answering:
+                self._ahead.append((frame, time.monotonic()))
+                if self._is_too_far_ahead():
+                    await self._hang_up()
                     return
-                self._previous = time.monotonic() - begun
-                frame = await coming
-            finally:
-                for task in (coming, answering):
-                    task.cancel()
-                await asyncio.gather(coming, answering, return_exceptions=True)
+                if answering is None or answering.done():
+                    answering = asyncio.create_task(self._answer())
+        finally:
+            if answering is not None:
+                answering.cancel()
+                await asyncio.gather(answering, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Ends the connection, for the server is stopping."""
+        self._over = True
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it ends already
+            await self._socket.close(_STOPPING, "the server is stopping")
 
     def forget(self) -> None:
         """The connection has ended, and with it the session that has no other name."""
@@ -107,30 +120,50 @@ class Conversation:
         if held is not None:
             self._service.sessions.drop(held)
 
-    async def _answer(self, frame: Any, begun: float) -> bool:
-        """Answers a frame, and says whether the connection goes on."""
+    def _is_too_far_ahead(self) -> bool:
+        """Whether more waits than one client may have in our memory."""
+        if len(self._ahead) == 1:
+            return False
+        size = sum(len(frame.get("bytes") or "") for frame, _ in self._ahead)
+        return len(self._ahead) > _AHEAD or size > self._service.settings.max_message
+
+    async def _hang_up(self) -> None:
+        self._service.metrics.error("overloaded")
+        _log.warning(
+            "refused: too many frames before their replies",
+            extra={"session": self._last, "kind": "overloaded"},
+        )
+        await self._socket.close(_REFUSED, "wait for replies before you send more")
+
+    async def _answer(self) -> None:
+        """Answers the frames that are there."""
         self._service.answering += 1
         try:
-            return await self._answered(frame, begun)
+            while self._ahead and not self._over:
+                frame, came = self._ahead.popleft()
+                self._over = not await self._answered(frame, came)
+                self._previous = time.monotonic() - came
+        except WebSocketDisconnect:  # the listener is told as well
+            self._over = True
         finally:
             self._service.answering -= 1
 
-    async def _answered(self, frame: Any, begun: float) -> bool:
-        name = secrets.token_hex(6)
+    async def _answered(self, frame: Any, came: float) -> bool:
+        """Answers a frame, and says whether the connection goes on."""
+        self._requests += 1
+        name = f"{self._name}-{self._requests}"
         try:
-            request = self._read(frame)
-            name = request.name
-            reply = await self._reply(request)
-            took = time.monotonic() - begun
+            reply = await self._reply(self._read(frame), name)
+            if isinstance(reply, str):
+                await self._socket.send_text(reply)
+            else:
+                await self._socket.send_bytes(reply)
+            took = time.monotonic() - came
             self._service.metrics.request(took)
             _log.info(
                 "answered",
                 extra={"request": name, "session": self._last, "seconds": took},
             )
-            if isinstance(reply, str):
-                await self._socket.send_text(reply)
-            else:
-                await self._socket.send_bytes(reply)
         except Refused as refused:
             await self._refuse(refused, name)
             return refused.kind != "internal"
@@ -163,14 +196,14 @@ class Conversation:
         except (ValueError, TypeError) as error:
             raise Refused("bad_request", str(error)) from error
 
-    async def _reply(self, request: Asked) -> bytes | str:
+    async def _reply(self, request: Asked, name: str) -> bytes | str:
         if request.endpoint == "reset":
             session = request.session or self._last
             await self._service.reset(session, request.deadline)
             return _RESET
         self._last = request.session or self._own
         answer = await self._service.ask(
-            request, self._last, own=request.session is None
+            request, self._last, own=request.session is None, name=name
         )
         if request.endpoint == "infer" and not request.stats:
             return pack(answer.actions)

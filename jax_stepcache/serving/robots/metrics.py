@@ -75,13 +75,17 @@ class Metrics:
         self._latency.observe(seconds)
         self.latencies.append(seconds)
 
-    def step(self, robots: int, seconds: float) -> None:
-        """Robots were stepped together."""
+    def step(self, robots: int, seconds: float, made: int, skipped: int) -> None:
+        """Robots were stepped together; of network calls, for one robot each.
+
+        Args:
+            robots: how many.
+            seconds: that it took.
+            made: network calls.
+            skipped: those that the cache has saved.
+        """
         self._step.observe(seconds)
         self._stepped.inc(robots)
-
-    def calls(self, made: int, skipped: int) -> None:
-        """A robot's step took network calls, and did without others."""
         self._calls.inc(made)
         self._skipped.inc(skipped)
 

@@ -1,20 +1,28 @@
 """Several replicas of a policy, by Ray Serve: each the whole ASGI application.
 
 A websocket stays on the replica that took it, and so do its sessions. Which replica
-that is, how many there are, and what becomes of one that dies is Ray's.
+that is, how many there are, and what becomes of one that dies is Ray's. What Ray cannot
+know it is told: how many requests wait, and that replicas shall drain.
 """
 
 from __future__ import annotations
 
+import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax_stepcache.check import check_count
+from jax_stepcache.serving.robots.admission import know_hosts
 from jax_stepcache.serving.robots.opening import policy_from
 from jax_stepcache.serving.robots.policy import Policy
+from jax_stepcache.serving.robots.scaling import LOAD, replicas_by_queue
 from jax_stepcache.serving.robots.settings import ServerSettings
+
+_log = logging.getLogger("jax_stepcache.robots")
+_BY_RAY = 10.0  # seconds that it takes to tell replicas
 
 
 def ray_application(
@@ -22,6 +30,7 @@ def ray_application(
     *,
     replicas: int = 1,
     most_replicas: int | None = None,
+    scaling: Mapping[str, Any] | None = None,
     gpus: float = 0,
     actor_options: Mapping[str, Any] | None = None,
     **settings: Any,
@@ -31,8 +40,9 @@ def ray_application(
     Args:
         load: makes the policy, in the process of each replica.
         replicas: how many there are; with ``most_replicas`` the fewest.
-        most_replicas: how many there may be. Another is started where each replica has
-            more connections than slots.
+        most_replicas: how many there may be: as many as have slots for the requests
+            that wait or run, see `replicas_by_queue`.
+        scaling: others of Ray's ``autoscaling_config``, such as ``upscale_delay_s``.
         gpus: of each replica.
         actor_options: others of ``ray_actor_options``, such as ``runtime_env``.
         **settings: fields of `ServerSettings`; limits hold for each replica.
@@ -52,35 +62,61 @@ def ray_application(
             "other's"
         )
     serve = _serve()
-    count: dict[str, Any] = {"num_replicas": replicas}
-    if most_replicas is not None:
-        check_count("most_replicas", most_replicas, replicas)
-        scaling = {
-            "min_replicas": replicas,
-            "max_replicas": most_replicas,
-            "target_ongoing_requests": checked.slots,
-        }
-        count = {"autoscaling_config": scaling}
 
     def build() -> Any:
         from jax_stepcache.serving.robots.running import PolicyServer
 
-        return PolicyServer(load(), checked).app
-
-    @serve.ingress(build)
-    class Robots:
-        """A replica."""
+        server = PolicyServer(load(), checked)
+        know_hosts(server.app, checked.hosts or ("*",))
+        return server.app
 
     deployment = serve.deployment(
-        Robots,
+        serve.ingress(build)(Robots),
         name="robots",
         # A connection is one request of Ray's, as long as it lasts.
         max_ongoing_requests=checked.max_connections,
         ray_actor_options={"num_gpus": gpus, **(actor_options or {})},
         graceful_shutdown_timeout_s=checked.drain,
-        **count,
+        **_count(replicas, most_replicas, scaling),
     )
     return deployment.bind()
+
+
+class Robots:
+    """A replica. Ray gives it its application, and asks what has a name of Ray's."""
+
+    app: Any
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What `replicas_by_queue` decides by."""
+        service = self.app.state.service
+        busy = service.worker.waiting() + service.worker.running
+        return {LOAD: busy / service.settings.slots}
+
+    async def drain(self) -> None:
+        """Takes no new request, answers those under way, and closes connections."""
+        await self.app.state.service.drain()
+        await self.app.state.service.hang_up()
+
+
+def _count(
+    replicas: int, most: int | None, scaling: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """How many replicas, in Ray's words."""
+    if most is None:
+        if scaling is not None:
+            raise ValueError("scaling= is given where most_replicas= is")
+        return {"num_replicas": replicas}
+    check_count("most_replicas", most, replicas)
+    policy = f"{replicas_by_queue.__module__}:{replicas_by_queue.__name__}"
+    return {
+        "autoscaling_config": {
+            "min_replicas": replicas,
+            "max_replicas": most,
+            "policy": {"policy_function": policy},
+            **(scaling or {}),
+        }
+    }
 
 
 def application_from(arguments: Mapping[str, Any]) -> Any:
@@ -98,25 +134,55 @@ def application_from(arguments: Mapping[str, Any]) -> Any:
     return ray_application(lambda: policy_from(source, **policy), **rest)
 
 
-def run_on_ray(application: Any, host: str, port: int) -> None:
-    """Serves until SIGTERM or SIGINT.
+def run_on_ray(application: Any, host: str, port: int, drain: float) -> None:
+    """Serves until SIGTERM or SIGINT, which drain; a second one does not wait.
 
     Args:
         application: of `ray_application`.
         host: the address to listen at.
         port: likewise.
+        drain: seconds that replicas have to drain.
 
     Raises:
         ImportError: without the extra ``ray``.
     """
     serve = _serve()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    running, stop, at_once = (threading.Event() for _ in range(3))
+
+    def told(*_: Any) -> None:
+        if not running.is_set():  # weights are being loaded, which takes minutes
+            sys.exit(0)
+        (at_once if stop.is_set() else stop).set()
+
     serve.start(http_options={"host": host, "port": port})
-    serve.run(application, name="robots", route_prefix="/")
-    stop.wait()
-    serve.shutdown()
+    try:
+        # After Ray, which has handlers of its own.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, told)
+        handle = serve.run(application, name="robots", route_prefix="/")
+        running.set()
+        stop.wait()
+        draining = threading.Thread(
+            target=drain_replicas, args=(handle, drain), daemon=True
+        )
+        draining.start()
+        while draining.is_alive() and not at_once.is_set():
+            draining.join(0.1)
+    finally:
+        serve.shutdown()
+
+
+def drain_replicas(handle: Any, drain: float) -> None:
+    """Lets all replicas drain.
+
+    Args:
+        handle: what ``serve.run`` returned.
+        drain: seconds that they have.
+    """
+    try:
+        handle.broadcast("drain").results(timeout_s=drain + _BY_RAY)
+    except Exception:  # of one that has died, say: the others have drained
+        _log.warning("not all replicas have drained", exc_info=True)
 
 
 def gpus_each() -> float:

@@ -34,13 +34,22 @@ def policy_server(pipeline: Any, **settings: Any) -> PolicyServer:
     """
     policy = as_policy(pipeline)
     checked = ServerSettings(**settings)
+    return server_class()(policy, checked)
+
+
+def server_class() -> type[PolicyServer]:
+    """The server, where what it needs is installed.
+
+    Raises:
+        ImportError: without the extra ``robot``.
+    """
     try:
         from jax_stepcache.serving.robots.running import PolicyServer
     except ImportError as error:
         raise ImportError(
             f"serving robots needs more: pip install 'jax-stepcache[robot]' ({error})"
         ) from error
-    return PolicyServer(policy, checked)
+    return PolicyServer
 
 
 def policy_from(source: str | os.PathLike[str], **settings: Any) -> Policy:
@@ -58,16 +67,32 @@ def policy_from(source: str | os.PathLike[str], **settings: Any) -> Policy:
         FileNotFoundError: if there is no such checkpoint.
         ValueError: for a model that no robot is served by, or settings that do not fit.
     """
+    check_policy(source, **settings)
+    load: Any = offered(open_checkpoint(source).model, "load_policy")
+    return load(source, **settings)
+
+
+def check_policy(source: str | os.PathLike[str], **settings: Any) -> None:
+    """Tells what `policy_from` would, as far as no weights are needed.
+
+    Loading them takes minutes, and replicas do it elsewhere.
+
+    Args:
+        source: see `policy_from`.
+        **settings: likewise.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+        ValueError: for a model that no robot is served by, or settings that do not fit.
+    """
     model = open_checkpoint(source).model
-    load = offered(model, "load_policy")
-    if load is None:
+    if offered(model, "load_policy") is None:
         raise ValueError(
             f"{model.name} acts for no robot; 'tabletop' does, and DreamZero's folders"
         )
     cache = settings.get("cache_backend")
-    if isinstance(cache, str):  # told before weights are loaded, which takes minutes
+    if isinstance(cache, str):
         _check_cache(model, cache, settings.get("cache_config"))
-    return load(source, **settings)
 
 
 def _check_cache(model: Any, name: str, config: Any) -> None:

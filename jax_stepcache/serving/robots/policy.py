@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -44,13 +44,18 @@ class Policy(Protocol):
 
     def check(
         self, session: Any, message: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> None:
+    ) -> Hashable:
         """Looks at a request, and computes nothing.
 
         Args:
             session: where the robot stands.
             message: what it sent.
             options: what it asks for; names of `options` only.
+
+        Returns:
+            Its kind, as a word or a tuple of them: programs are compiled for each, so
+            that a server takes so many and no more. None where all messages run the
+            same programs.
 
         Raises:
             ValueError: for what does not fit, naming its key.

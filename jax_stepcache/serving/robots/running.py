@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,8 +19,10 @@ import uvicorn
 from starlette.applications import Starlette
 
 from jax_stepcache.paths import as_path
+from jax_stepcache.serving.robots.admission import know_hosts
 from jax_stepcache.serving.robots.app import application
 from jax_stepcache.serving.robots.policy import Policy
+from jax_stepcache.serving.robots.reading import reading_clients
 from jax_stepcache.serving.robots.service import Service
 from jax_stepcache.serving.robots.settings import ServerSettings
 
@@ -68,7 +71,7 @@ class PolicyServer:
             OSError: if the port is taken.
             RuntimeError: if the policy cannot be compiled.
         """
-        server = self._uvicorn(certificate, key)
+        server = self._uvicorn(host, certificate, key)
         with contextlib.closing(_listening(host, port)) as at:
             _log.info("listening", extra={"at": _url(at, certificate is not None)})
             server.run(sockets=[at])
@@ -88,14 +91,14 @@ class PolicyServer:
         Yields:
             The URL, ``ws://127.0.0.1:12345``.
         """
-        server = self._uvicorn(tls.get("certificate"), tls.get("key"))
+        server = self._uvicorn(host, tls.get("certificate"), tls.get("key"))
         with contextlib.closing(_listening(host, port)) as at:
             thread = threading.Thread(target=server.run, args=([at],), daemon=True)
             thread.start()
             try:
                 yield _url(at, tls.get("certificate") is not None)
             finally:
-                server.should_drain = True
+                server.drain()
                 thread.join()
 
     def wait_until_ready(self, timeout: float = 600.0) -> None:
@@ -122,6 +125,7 @@ class PolicyServer:
 
     def _uvicorn(
         self,
+        host: str,
         certificate: str | os.PathLike[str] | None,
         key: str | os.PathLike[str] | None,
     ) -> _Draining:
@@ -130,11 +134,11 @@ class PolicyServer:
             name: _file(path) for name, path in given.items() if path is not None
         }
         settings = self.service.settings
+        know_hosts(self.app, settings.hosts_at(host))
         config = uvicorn.Config(
             self.app,
-            ws="websockets-sansio",
+            ws=reading_clients(settings.deadline),
             ws_max_size=settings.max_message,
-            ws_max_queue=2,
             ws_per_message_deflate=False,
             limit_concurrency=2 * settings.max_connections + 16,
             timeout_graceful_shutdown=5,
@@ -153,24 +157,43 @@ class _Draining(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
-        self.should_drain = False
-        self._drained: asyncio.Task | None = None
+        self._shall_drain = threading.Event()
+        self._wake: Callable[[], Any] = lambda: None
+
+    def drain(self) -> None:
+        """Ends, in good order; any thread may say so."""
+        self._shall_drain.set()
+        with contextlib.suppress(RuntimeError):  # it has ended by itself
+            self._wake()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Signals that uvicorn knows of are raised again at the end, and the exit code
         # would not be 0.
-        if self.should_drain:
+        if self._shall_drain.is_set():
             self.should_exit = self.force_exit = True
-        self.should_drain = True
+        self.drain()
+
+    async def main_loop(self) -> None:
+        woken, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._wake = functools.partial(loop.call_soon_threadsafe, woken.set)
+        if self._shall_drain.is_set():  # before there was anybody to wake
+            woken.set()
+        parts = [asyncio.create_task(super().main_loop())]
+        parts.append(asyncio.create_task(self._drained(woken)))
+        done, left = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        for part in left:
+            part.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for part in done:  # raises what ended it
+            part.result()
+
+    async def _drained(self, woken: asyncio.Event) -> None:
+        await woken.wait()
+        await self._service.drain()
 
     async def on_tick(self, counter: int) -> bool:
-        if self._service.failure is not None:
-            return True
-        if self.should_drain and self._drained is None:
-            self._drained = asyncio.create_task(self._service.drain())
-        if self._drained is not None and self._drained.done():
-            self.should_exit = True
-        return await super().on_tick(counter)
+        failed = self._service.failure is not None
+        return failed or await super().on_tick(counter)
 
 
 def _file(given: str | os.PathLike[str]) -> Path:

@@ -6,25 +6,28 @@ import asyncio
 import contextlib
 import logging
 import math
+import threading
 import time
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import numpy as np
 
 from jax_stepcache.serving.robots.asked import Asked
+from jax_stepcache.serving.robots.kinds import Kinds
 from jax_stepcache.serving.robots.metrics import Metrics
 from jax_stepcache.serving.robots.policy import Policy
 from jax_stepcache.serving.robots.refused import Refused
 from jax_stepcache.serving.robots.saved import restore, save
 from jax_stepcache.serving.robots.sessions import Held, Sessions
 from jax_stepcache.serving.robots.settings import ServerSettings
-from jax_stepcache.serving.robots.waiting import Answered, Ticket, sizes
+from jax_stepcache.serving.robots.waiting import Answered, Ended, Ticket, sizes
 from jax_stepcache.serving.robots.worker import Worker
 
 _log = logging.getLogger("jax_stepcache.robots")
 _Result = TypeVar("_Result")
 _TICK = 1.0  # seconds between looks for idle sessions
+_PATIENCE = 0.02  # seconds that the worker waits at most until replies are on their way
 
 
 class Service:
@@ -37,6 +40,7 @@ class Service:
         sessions: of all robots.
         worker: the thread that runs the policy.
         connections: how many there are.
+        hanging_up: closes each of them.
         answering: how many of them have a request that is not answered yet.
         ready: whether all programs are compiled.
         draining: whether no new request is taken any more.
@@ -52,12 +56,16 @@ class Service:
         """
         self.policy, self.settings = policy, settings
         self.metrics = Metrics()
+        self._kinds = Kinds(settings.max_kinds)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.worker = Worker(
             policy,
             slots=settings.slots,
             places=settings.places,
             gather=settings.gather,
+            kinds=self._kinds,
             metrics=self.metrics,
+            deliver=self._deliver,
         )
         self.sessions = Sessions(
             settings.max_sessions,
@@ -67,6 +75,7 @@ class Service:
             settings.idle_at_least,
         )
         self.connections = self.answering = 0
+        self.hanging_up: set[Callable[[], Awaitable[None]]] = set()
         self.ready = self.draining = False
         self.failure: BaseException | None = None
         self._until = math.inf  # when drained or not, the server ends
@@ -82,6 +91,7 @@ class Service:
 
     async def begin(self) -> None:
         """Starts the worker, which compiles and restores before it serves."""
+        self._loop = asyncio.get_running_loop()
         self.worker.start()
         self._tasks = [
             asyncio.create_task(self._prepare()),
@@ -94,6 +104,10 @@ class Service:
         self._until = min(self._until, time.monotonic() + self.settings.drain)
         while self._busy() and time.monotonic() < self._until:
             await asyncio.sleep(0.01)
+
+    async def hang_up(self) -> None:
+        """Closes all connections. uvicorn does that itself."""
+        await asyncio.gather(*(close() for close in list(self.hanging_up)))
 
     def _busy(self) -> bool:
         return self.answering > 0 or not self.worker.idle()
@@ -115,13 +129,14 @@ class Service:
         finally:
             await asyncio.to_thread(self.worker.stop)
 
-    async def ask(self, asked: Asked, session: str, own: bool) -> Answered:
+    async def ask(self, asked: Asked, session: str, own: bool, name: str) -> Answered:
         """Takes a control step for a robot.
 
         Args:
             asked: what it wants.
             session: the id of its session.
             own: whether a session that begins now ends with the connection.
+            name: the request's id.
 
         Returns:
             The answer.
@@ -131,13 +146,12 @@ class Service:
         """
         self.check_open()
         held = self.sessions.get(session, self.policy.open, own)
-        now = time.monotonic()
-        ticket = Ticket(
-            held, asked.message, asked.options, now, now + asked.deadline, asked.name
-        )
+        now, future = time.monotonic(), asyncio.get_running_loop().create_future()
+        until = now + asked.deadline
+        ticket = Ticket(held, asked.message, asked.options, now, until, name, future)
         try:
             self.worker.submit(ticket)
-            return await self._within(asked.deadline, ticket.future)
+            return await self._within(asked.deadline, future)
         finally:
             # For whoever waits no more: a request that has ended is in no queue.
             self.worker.cancel(ticket)
@@ -157,16 +171,29 @@ class Service:
         held = self.sessions.find(session)
         if held is not None:
             job = self.worker.call(lambda: self._reset(held))
-            await self._within(deadline, job)
+            await self._within(deadline, asyncio.wrap_future(job))
 
-    async def _within(self, seconds: float, future: Future[_Result]) -> _Result:
+    async def _within(self, seconds: float, future: asyncio.Future[_Result]) -> _Result:
         """Waits for the worker; what it has not begun by then is cancelled."""
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
+            async with asyncio.timeout(seconds):
+                return await future
         except TimeoutError:
             raise Refused(
                 "deadline", f"no answer within {seconds:g} s", self.worker.retry_after()
             ) from None
+
+    def _deliver(self, ended: list[Ended], wait: bool) -> None:
+        """Gives requests their outcomes; called in the worker's thread."""
+        if self._loop is None or not ended:
+            return
+        told = threading.Event()
+        # All at once: waking the loop costs more than what it does then. Where it is
+        # closed nobody waits any more.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(_give, ended, told)
+            if wait:
+                told.wait(_PATIENCE)
 
     async def film(self, session: str) -> np.ndarray | None:
         """What a robot imagined lately, uint8 (F, H, W, 3); None without a session."""
@@ -216,6 +243,8 @@ class Service:
             for messages in self.policy.examples(robots):
                 if self.draining:  # before anybody was served
                     return
+                for session, message in zip(sessions, messages, strict=True):
+                    self._kinds.prepare(self.policy.check(session, message, {}))
                 replies = self.policy.step_many(sessions, messages, [{}] * robots)
                 sessions = [reply.session for reply in replies]
 
@@ -223,3 +252,16 @@ class Service:
         while True:
             await asyncio.sleep(min(_TICK, self.settings.session_ttl / 2))
             self.sessions.forget_idle()
+
+
+def _give(ended: list[Ended], told: threading.Event) -> None:
+    """Ends futures, and tells when those who waited for them have been on."""
+    for ticket, outcome in ended:
+        if ticket.future.done():  # whoever asked has gone
+            continue
+        if isinstance(outcome, BaseException):
+            ticket.future.set_exception(outcome)
+        else:
+            ticket.future.set_result(outcome)
+    # Behind the tasks that have just been woken, which send their replies at once.
+    asyncio.get_running_loop().call_soon(told.set)

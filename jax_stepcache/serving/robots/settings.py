@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
 from jax_stepcache.check import check_count, check_flag, check_numbers
 from jax_stepcache.errors import naming_fields
 from jax_stepcache.paths import as_path
+
+HERE = ("127.0.0.1", "localhost", "[::1]")
+"""What this machine is called in ``Host`` by programs of its own."""
 
 
 @naming_fields()
@@ -32,8 +37,15 @@ class ServerSettings:
         max_connections: connections at a time.
         max_message: bytes of a message.
         max_frames: pictures of one camera in a message.
+        max_pixels: of one picture.
+        max_kinds: kinds of messages, by the sizes of their pictures, that programs are
+            compiled for while robots are served; beside those of the policy's own.
         drain: seconds that requests under way have to end when the server shall stop.
         token: what clients must show, ASCII; None for no such check.
+        hosts: names that clients may call the server by, in their ``Host``; ``"*"`` for
+            any. None for those of this machine where the server listens there alone
+            and no token is asked for, so that no page of a browser gets in by a name
+            of its own; otherwise for any.
         debug: whether internal errors are sent with their traceback.
         sessions: folder that sessions with an id are saved in at the end and restored
             from at the start; None to forget them.
@@ -49,14 +61,25 @@ class ServerSettings:
     max_connections: int = 256
     max_message: int = 64 * 2**20
     max_frames: int = 64
+    max_pixels: int = 2**21
+    max_kinds: int = 8
     drain: float = 30.0
     token: str | None = field(default=None, repr=False)
+    hosts: Sequence[str] | None = None
     debug: bool = False
     sessions: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("slots", "max_sessions", "max_connections", "max_frames"):
+        counts = (
+            "slots",
+            "max_sessions",
+            "max_connections",
+            "max_frames",
+            "max_pixels",
+        )
+        for name in counts:
             check_count(name, getattr(self, name), 1)
+        check_count("max_kinds", self.max_kinds, 0)
         check_count("max_message", self.max_message, 1024)
         if self.capacity is not None:
             check_count("capacity", self.capacity, 1)
@@ -65,6 +88,8 @@ class ServerSettings:
         for name in ("gather", "drain", "idle_at_least"):
             check_numbers(name, getattr(self, name), least=0)
         check_flag("debug", self.debug)
+        if self.hosts is not None:
+            _check_hosts(self.hosts)
         if self.sessions is not None:  # told at once if it is no path
             as_path(self.sessions, "sessions")
         if self.token is not None and len(self.token) < 8:
@@ -79,6 +104,19 @@ class ServerSettings:
                 "token has other characters than ASCII's, or blanks around it"
             )
 
+    def hosts_at(self, address: str) -> Sequence[str]:
+        """Which names clients may use where it listens at an address.
+
+        Args:
+            address: such as ``127.0.0.1``.
+
+        Returns:
+            The names; ``("*",)`` for any.
+        """
+        if self.hosts is not None:
+            return self.hosts
+        return HERE if self.token is None and _is_here(address) else ("*",)
+
     @property
     def folder(self) -> Path | None:
         """Where sessions are saved, or None."""
@@ -88,3 +126,25 @@ class ServerSettings:
     def places(self) -> int:
         """How many requests may wait."""
         return 4 * self.slots if self.capacity is None else self.capacity
+
+
+def _is_here(address: str) -> bool:
+    """Whether no other machine reaches an address."""
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+def _check_hosts(hosts: Sequence[str]) -> None:
+    if isinstance(hosts, str) or not hosts:
+        raise ValueError(f"hosts is {hosts!r}; give a list of names")
+    for name in hosts:
+        plain = isinstance(name, str) and re.fullmatch(
+            r"[\w.-]+|\[[0-9a-fA-F:.]+\]|\*(\.[\w.-]+)?", name
+        )
+        if not plain:
+            raise ValueError(
+                f"hosts has {name!r}; give names without port, such as 'robot.local', "
+                "'*.lab.org', or '*'"
+            )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
+import asyncio
 from collections.abc import Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from jax_stepcache.serving.robots.refused import Refused
@@ -33,7 +32,7 @@ class Answered:
 
 @dataclass(frozen=True, eq=False)
 class Ticket:
-    """A request that waits or runs. Its future ends once: an `Answered`, or `Refused`.
+    """A request that waits or runs.
 
     Attributes:
         held: the robot's session.
@@ -42,7 +41,8 @@ class Ticket:
         came: when.
         until: its deadline.
         name: its id in logs and errors.
-        future: what its connection waits for.
+        future: what its connection waits for, in the event loop's thread: an
+            `Answered`, or what was raised. It ends once.
     """
 
     held: Held
@@ -50,8 +50,12 @@ class Ticket:
     options: Mapping[str, Any]
     came: float
     until: float
-    name: str = field(default_factory=lambda: secrets.token_hex(6))
-    future: Future[Answered] = field(default_factory=Future)
+    name: str
+    future: asyncio.Future[Answered]
+
+
+Ended = tuple[Ticket, Answered | BaseException]
+"""A request, and its one outcome."""
 
 
 class Waiting:

@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from jax_stepcache.serving.context import context_here
+from jax_stepcache.serving.robots.kinds import Kinds
 from jax_stepcache.serving.robots.metrics import Metrics
 from jax_stepcache.serving.robots.policy import Policy, Reply
 from jax_stepcache.serving.robots.refused import Refused
 from jax_stepcache.serving.robots.sessions import Held
-from jax_stepcache.serving.robots.waiting import Answered, Ticket, Waiting
+from jax_stepcache.serving.robots.waiting import Answered, Ended, Ticket, Waiting
 
 _log = logging.getLogger("jax_stepcache.robots")
 _Result = TypeVar("_Result")
@@ -38,7 +39,9 @@ class Worker:
         slots: int,
         places: int,
         gather: float,
+        kinds: Kinds,
         metrics: Metrics,
+        deliver: Callable[[list[Ended], bool], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Makes one that has not begun.
@@ -48,11 +51,15 @@ class Worker:
             slots: see `ServerSettings`; so are the next two.
             places: likewise.
             gather: likewise.
+            kinds: of messages that are taken.
             metrics: told of each step.
+            deliver: takes the outcomes of requests, and waits until they are on their
+                way where its second argument is true.
             clock: tells seconds.
         """
         self._policy, self._slots, self._gather = policy, slots, gather
-        self._metrics, self._clock = metrics, clock
+        self._kinds = kinds
+        self._metrics, self._deliver, self._clock = metrics, deliver, clock
         self._waiting = Waiting(places)
         self._jobs: collections.deque[tuple[Callable[[], Any], Future]] = (
             collections.deque()
@@ -60,6 +67,8 @@ class Worker:
         self._wake = threading.Condition()
         self._stopping = False
         self.running = 0
+        # Whom the worker awaits, while it does; whoever comes wakes it for them only.
+        self._awaited: list[Held] | None = None
         # Seconds that steps took lately, and who was answered by the last one.
         self._usual = 0.0
         self._answered: list[Held] = []
@@ -95,10 +104,11 @@ class Worker:
                 raise Refused("draining", "the server is stopping")
             self._waiting.put(ticket, self.retry_after())
             ticket.held.gap = self._clock() - ticket.held.answered
-            self._wake.notify_all()
+            if self._awaited is None or self._are_together():
+                self._wake.notify_all()
 
     def cancel(self, ticket: Ticket) -> None:
-        """Takes a request out, if it still waits; its future is not ended."""
+        """Takes a request out, if it still waits; its future does not end."""
         with self._wake:
             self._waiting.remove(ticket)
 
@@ -141,8 +151,10 @@ class Worker:
             self._stopping, self.running = True, 0
             left, jobs = self._waiting.all(), list(self._jobs)
         stopping = Refused("draining", "the server is stopping")
-        for future in [ticket.future for ticket in left] + [one for _, one in jobs]:
-            _end(future, stopping)
+        self._deliver([(ticket, stopping) for ticket in left], False)
+        for _, future in jobs:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(stopping)
 
     def _turn(self) -> bool:
         """Does what there is to do. A method: a thread that waits holds nothing then.
@@ -161,11 +173,7 @@ class Worker:
             late = self._waiting.late(self._clock())
             batch = self._waiting.take(self._slots)
             self.running = len(batch)
-        for ticket in late:
-            _end(
-                ticket.future,
-                Refused("deadline", "the deadline passed before its step"),
-            )
+        self._refuse_late(late)
         for job, future in jobs:
             _do(job, future)
         if batch:
@@ -186,43 +194,61 @@ class Worker:
         coming = [
             held
             for held in self._answered
-            if held.gap <= window and held.answered + window > self._clock()
+            if not held.gone
+            and held.gap <= window
+            and held.answered + window > self._clock()
         ]
         self._answered = []
         if not len(self._waiting):
             return
+        self._awaited = coming
         self._wake.wait_for(
-            lambda: (
-                self._waiting.ready() >= self._slots
-                or all(map(self._waiting.has, coming))
-                or self._stopping
-            ),
+            lambda: self._stopping or self._are_together(),
             timeout=max(until - self._clock(), 0),
         )
+        self._awaited = None
+
+    def _are_together(self) -> bool:
+        return self._waiting.ready() >= self._slots or all(
+            map(self._waiting.has, self._awaited or ())
+        )
+
+    def _refuse_late(self, late: list[Ticket]) -> None:
+        said = "the deadline passed before its step"
+        self._deliver([(ticket, Refused("deadline", said)) for ticket in late], False)
 
     def _step(self, batch: list[Ticket]) -> None:
         # As they are now: a session may be forgotten meanwhile.
         sessions = [(ticket, ticket.held.session) for ticket in batch]
         fit = [one for one in sessions if self._fits(*one)]
         # One bad request fewer may be no power of two: then the rest goes in two steps.
-        while fit:
+        while fit := self._in_time(fit):
             some = fit[: 1 << (len(fit).bit_length() - 1)]
             fit = fit[len(some) :]
             self._step_together(some)
 
+    def _in_time(self, fit: list[tuple[Ticket, Any]]) -> list[tuple[Ticket, Any]]:
+        """Those whose step still is of use: a step before it took its time."""
+        now = self._clock()
+        self._refuse_late([ticket for ticket, _ in fit if ticket.until <= now])
+        return [
+            one for one in fit if one[0].until > now and not one[0].future.cancelled()
+        ]
+
     def _fits(self, ticket: Ticket, session: Any) -> bool:
         if session is None:
             lost = "the session was lost with a step that failed; ask again for another"
-            _end(ticket.future, Refused("internal", lost))
+            self._deliver([(ticket, Refused("internal", lost))], False)
             return False
         try:
-            self._policy.check(session, ticket.message, ticket.options)
+            kind = self._policy.check(session, ticket.message, ticket.options)
+            self._kinds.admit(kind)
         except (ValueError, TypeError) as error:
-            _end(ticket.future, Refused("bad_request", str(error)))
+            self._deliver([(ticket, Refused("bad_request", str(error)))], False)
             return False
         except Exception as error:
             _log.exception("check failed", extra={"request": ticket.name})
-            _end(ticket.future, error)
+            self._deliver([(ticket, error)], False)
             return False
         return True
 
@@ -243,13 +269,14 @@ class Worker:
                 for one in some:
                     self._step_together([one])
             else:
-                _end(tickets[0].future, Refused("bad_request", str(error)))
+                refused = Refused("bad_request", str(error))
+                self._deliver([(tickets[0], refused)], False)
             return
         except Exception as error:
             _log.exception("step failed", extra={"request": tickets[0].name})
             for ticket in tickets:
                 ticket.held.session = None
-                _end(ticket.future, error)
+            self._deliver([(ticket, error) for ticket in tickets], False)
             return
         now = self._clock()
         self._usual = (
@@ -257,13 +284,20 @@ class Worker:
             if not self._usual
             else (0.8 * self._usual + 0.2 * (now - begun))
         )
-        self._metrics.step(len(tickets), now - begun)
-        for ticket, reply in zip(tickets, replies, strict=True):
-            self._answer(ticket, reply, begun, now, len(tickets))
+        calls = sum(int(reply.computed.sum()) for reply in replies)
+        steps = sum(len(reply.computed) for reply in replies)
+        self._metrics.step(len(tickets), now - begun, calls, steps - calls)
+        ended: list[Ended] = [
+            (ticket, self._ended(ticket, reply, begun, now, len(tickets)))
+            for ticket, reply in zip(tickets, replies, strict=True)
+        ]
+        # Two threads that both compute in Python slow each other down: where another
+        # step follows, the replies go first.
+        self._deliver(ended, len(self._waiting) > 0)
 
-    def _answer(
+    def _ended(
         self, ticket: Ticket, reply: Reply, begun: float, now: float, together: int
-    ) -> None:
+    ) -> Answered | FloatingPointError:
         held, ran = ticket.held, int(reply.computed.sum())
         held.session = reply.session
         if held.gone:  # meanwhile: its memory is not kept
@@ -271,27 +305,14 @@ class Worker:
         held.steps += 1
         held.calls += ran
         held.skipped += len(reply.computed) - ran
-        self._metrics.calls(ran, len(reply.computed) - ran)
         held.answered = now
         self._answered.append(held)
         if not np.isfinite(reply.actions).all():
             # No arm shall move by these, and what is remembered may be no better.
             held.session = None
-            _end(ticket.future, FloatingPointError("actions are not finite"))
-            return
+            return FloatingPointError("actions are not finite")
         waited = begun - ticket.came
-        answer = Answered(reply.actions, reply.computed, now - begun, waited, together)
-        _end(ticket.future, answer)
-
-
-def _end(future: Future, outcome: Answered | BaseException) -> None:
-    """Gives a request its one outcome, unless whoever asked has gone."""
-    if not future.set_running_or_notify_cancel():
-        return
-    if isinstance(outcome, BaseException):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
+        return Answered(reply.actions, reply.computed, now - begun, waited, together)
 
 
 def _do(job: Callable[[], Any], future: Future) -> None:

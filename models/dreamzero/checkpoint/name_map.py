@@ -9,8 +9,10 @@ import numpy as np
 from jax_stepcache.checkpoints.streaming import Recipe
 
 from ...checkpoints.name_map import assembled, recipes, source_shapes
-from ...checkpoints.tensors import Table, linear, mlp, norm, only, patches, rms_norm
+from ...checkpoints.tensors import Table, only
+from ...checkpoints.video_table import video_table
 from ...sizes.parameters import Weights
+from ..model import DreamZeroModel
 from ..network.config import DreamZeroConfig
 from ..network.parameters import misfits, weight_shapes
 
@@ -28,58 +30,14 @@ def _category_mlp(name: str) -> Table:
 
 def _table(config: DreamZeroConfig) -> Table:
     """Every weight of ours, in our structure, and where it comes from."""
-    _, ph, pw = config.patch_size
-    patch = linear("patch_embedding")
-    patch["kernel"] = patches("patch_embedding.weight", (config.in_dim, 1, ph, pw))
-    block = "blocks.{layer}"
-    table = {
-        "patch_embedding": patch,
-        "text_embedding": mlp("text_embedding", "0", "2"),
-        "time_embedding": mlp("time_embedding", "0", "2"),
-        "time_projection": linear("time_projection.1"),
+    return video_table(config.video) | {
         "state_encoder": _category_mlp("state_encoder"),
         "action_encoder": {
             name: _category_linear(f"action_encoder.{name}")
             for name in ("W1", "W2", "W3")
         },
         "action_decoder": _category_mlp("action_decoder"),
-        "head": {
-            "modulation": only("head.modulation"),
-            "proj": linear("head.head"),
-        },
-        "blocks": {
-            "modulation": only(f"{block}.modulation"),
-            "norm3": norm(f"{block}.norm3"),
-            "ffn": mlp(f"{block}.ffn", "0", "2"),
-            "self_attn": {
-                **{n: linear(f"{block}.self_attn.{n}") for n in "qkvo"},
-                "norm_q": rms_norm(f"{block}.self_attn.norm_q"),
-                "norm_k": rms_norm(f"{block}.self_attn.norm_k"),
-            },
-            "cross_attn": {
-                "q": linear(f"{block}.cross_attn.q"),
-                "norm_q": rms_norm(f"{block}.cross_attn.norm_q"),
-                "text": {
-                    "k": linear(f"{block}.cross_attn.k"),
-                    "v": linear(f"{block}.cross_attn.v"),
-                    "norm_k": rms_norm(f"{block}.cross_attn.norm_k"),
-                },
-                "o": linear(f"{block}.cross_attn.o"),
-            },
-        },
     }
-    if config.image_dim is not None:
-        table["blocks"]["cross_attn"]["image"] = {
-            "k": linear(f"{block}.cross_attn.k_img"),
-            "v": linear(f"{block}.cross_attn.v_img"),
-            "norm_k": rms_norm(f"{block}.cross_attn.norm_k_img"),
-        }
-        table["img_emb"] = {
-            "norm_in": norm("img_emb.proj.0"),
-            "mlp": mlp("img_emb.proj", "1", "3"),
-            "norm_out": norm("img_emb.proj.4"),
-        }
-    return table
 
 
 def state_dict_shapes(config: DreamZeroConfig) -> dict[str, tuple[int, ...]]:
@@ -105,6 +63,20 @@ def plan(config: DreamZeroConfig, prefix: str = "") -> dict[str, Recipe]:
         A recipe for each weight, by name, with dots.
     """
     return recipes(_table(config), weight_shapes(config), prefix)
+
+
+def tensor_plans(model: DreamZeroModel, component: str) -> tuple[dict[str, Recipe]]:
+    """How tensors become weights, for LoRA; there is one way of naming them.
+
+    Args:
+        model: the model.
+        component: looked at nowhere, for there is one transformer.
+
+    Returns:
+        The plan.
+    """
+    del component
+    return (plan(model.dit),)
 
 
 def import_state_dict(

@@ -27,6 +27,8 @@ OTHERS = (
     "action_head.vae.",
 )
 _FIRST = "patch_embedding.weight"
+# Of Wan's own transformer it has all tensors, and these.
+_TELLING = "action_encoder.W1.W"
 # Options that the original keeps one level above those of its transformer. Others there
 # have names of the transformer's and another meaning, `hidden_size` for one.
 _ABOVE = (
@@ -64,7 +66,7 @@ def open_checkpoint(path: Path) -> StreamedCheckpoint | None:
     shards = Shards(path)
     headers = shards.headers
     prefix = PREFIX if any(name.startswith(PREFIX) for name in headers) else ""
-    if options is None and prefix + _FIRST not in headers:
+    if options is None and prefix + _TELLING not in headers:
         return None
     if options is None:
         model = _published(headers, prefix, path)

@@ -7,7 +7,7 @@ wait for a compiler.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -43,6 +43,9 @@ _THRESHOLDS: Mapping[type[CacheBackend], tuple[str, ...]] = MappingProxyType(
     }
 )
 
+# Robots ask for the same at every step, and a backend takes a millisecond to check.
+_REMEMBERED = 64
+
 
 class Quality:
     """What is allowed, and what becomes of it.
@@ -71,6 +74,7 @@ class Quality:
         self.most_steps = own if most_steps is None else most_steps
         check_count("most_steps", self.most_steps, own)
         backend = pipeline.cache_backend
+        self._checked: dict[Hashable, CacheBackend] = {}
         self._thresholds = _THRESHOLDS.get(type(backend), ()) if backend else ()
         self.options: dict[str, str] = {}
         # Other caches bring steps of their own, or a mask that is made for a number.
@@ -138,6 +142,16 @@ class Quality:
 
     def _backend(self, config: Mapping[str, Any], steps: int | None) -> CacheBackend:
         """The pipeline's backend with other numbers."""
+        key = (steps, tuple((name, _frozen(config[name])) for name in sorted(config)))
+        found = self._checked.get(key)
+        if found is None:
+            found = self._made(config, steps)
+            if len(self._checked) >= _REMEMBERED:
+                del self._checked[next(iter(self._checked))]
+            self._checked[key] = found
+        return found
+
+    def _made(self, config: Mapping[str, Any], steps: int | None) -> CacheBackend:
         backend = self._pipeline.cache_backend
         assert backend is not None  # or there would be no such option
         other = type(backend)(
@@ -156,6 +170,15 @@ class Quality:
                 f"server's {brief(own)[1:-1]}; give other numbers, and as many"
             )
         return other
+
+
+def _frozen(value: Any) -> Hashable:
+    """What a value is told apart by; True is no 1."""
+    if isinstance(value, np.ndarray | np.generic):
+        return "array", str(value.dtype), value.shape, value.tobytes()
+    if isinstance(value, list | tuple):
+        return tuple(map(_frozen, value))
+    return type(value).__name__, repr(value)
 
 
 def _structure(policy: Any) -> Any:

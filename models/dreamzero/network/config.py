@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
-
 from jax_stepcache.errors import unknown_name
 
-from ...layers.attention import KERNELS
+from ...layers.attention import check_kernel
+from ...layers.video_sizes import VideoSizes
 from ...sizes.counts import DTYPES, require_count
 
 _MODEL_TYPES = ("t2v", "i2v", "ti2v")
@@ -149,8 +148,7 @@ class DreamZeroConfig:
             raise ValueError(
                 f"dtype must be float32, bfloat16, float16 or float64, got {self.dtype}"
             )
-
-        self._check_attention()
+        check_kernel(self.attention, self.dtype)
 
     @property
     def head_dim(self) -> int:
@@ -168,9 +166,24 @@ class DreamZeroConfig:
         return self.in_dim - self.out_dim
 
     @property
-    def patch_dim(self) -> int:
-        """Values of one output patch."""
-        return int(np.prod(self.patch_size)) * self.out_dim
+    def video(self) -> VideoSizes:
+        """The sizes of what the transformer shares with others of videos."""
+        return VideoSizes(
+            dim=self.dim,
+            ffn_dim=self.ffn_dim,
+            num_heads=self.num_heads,
+            num_layers=self.num_layers,
+            in_channels=self.in_dim,
+            out_channels=self.out_dim,
+            patch_size=self.patch_size,
+            text_dim=self.text_dim,
+            freq_dim=self.freq_dim,
+            image_dim=self.image_dim,
+            image_positions=None,
+            eps=self.eps,
+            dtype=self.dtype,
+            attention=self.attention,
+        )
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> DreamZeroConfig:
@@ -204,11 +217,3 @@ class DreamZeroConfig:
         if given.get("model_type") == "t2v":
             given.setdefault("image_dim", None)
         return cls(**given)
-
-    def _check_attention(self) -> None:
-        if self.attention is not None and self.attention not in KERNELS:
-            raise ValueError(unknown_name("attention", self.attention, KERNELS))
-        if self.attention == "cudnn" and self.dtype not in ("bfloat16", "float16"):
-            raise ValueError(
-                f"attention 'cudnn' needs dtype bfloat16 or float16, got {self.dtype}"
-            )

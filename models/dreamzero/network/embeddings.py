@@ -1,4 +1,4 @@
-"""What enters the transformer beside video and text: actions and image features."""
+"""What enters the transformer beside video and text: actions."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ...layers.activations import gelu_erf
 from ...layers.features import beside
-from ...layers.linear import MLP, Linear
-from ...layers.norms import LayerNorm
+from ...layers.linear import Linear
 
 
 def action_timestep_encoding(t: jax.Array, features: int) -> jax.Array:
@@ -53,23 +51,3 @@ class ActionEncoder(nnx.Module):
         tau = action_timestep_encoding(t, a.shape[-1]).astype(a.dtype)
         tau = jnp.broadcast_to(tau, a.shape)
         return self.W3(jax.nn.silu(self.W2(jnp.concatenate([a, tau], axis=-1))))
-
-
-class ImageEmbedding(nnx.Module):
-    """CLIP features as context tokens.
-
-    Attributes:
-        norm_in: of the image features.
-        mlp: features to the transformer's width.
-        norm_out: of the tokens.
-    """
-
-    def __init__(self, image_dim: int, features: int, *, rngs: nnx.Rngs):
-        # 1e-5 is torch's default, which the original leaves in place here only.
-        self.norm_in = LayerNorm(image_dim, eps=1e-5)
-        self.mlp = MLP(image_dim, image_dim, features, activation=gelu_erf, rngs=rngs)
-        self.norm_out = LayerNorm(features, eps=1e-5)
-
-    def __call__(self, image: jax.Array) -> jax.Array:
-        """Maps (B, image_len, image_dim) to (B, image_len, features)."""
-        return self.norm_out(self.mlp(self.norm_in(image)))

@@ -62,7 +62,7 @@ def count_flops(config: DreamZeroConfig, frames: int | None = None) -> Flops:
             product(states, c.hidden_size, d),
             product(actions, d, c.hidden_size),
             product(actions, c.hidden_size, c.action_dim),
-            product(video, d, c.patch_dim),
+            product(video, d, c.video.patch_out),
         )
     )
     prompt = sum(

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...layers.rotary import axis_angles
+from ...layers.rotary import axis_angles, frame_channels, over_grid, side_channels
 from .config import DreamZeroConfig
 
 MAX_FRAMES = 1024
@@ -22,8 +22,6 @@ def video_angles(
 ) -> jax.Array:
     """Angles of video tokens, frame-major.
 
-    A head's channels are divided among frame, row and column.
-
     Args:
         config: gives the head's channels.
         start_frame: (B or 1,) int32 position of the first frame.
@@ -33,18 +31,13 @@ def video_angles(
         (B or 1, tokens, head_dim / 2) float32, radians.
     """
     frames, rows, cols = grid
-    side = 2 * (config.head_dim // 6)
-    time = axis_angles(np.arange(MAX_FRAMES), config.head_dim - 2 * side)
-    frame = start_frame[:, None] + jnp.arange(frames, dtype=jnp.int32)[None]
-    parts = (
-        jnp.take(jnp.asarray(time), frame, axis=0)[:, :, None, None],
-        jnp.asarray(axis_angles(np.arange(rows), side))[None, None, :, None],
-        jnp.asarray(axis_angles(np.arange(cols), side))[None, None, None, :],
+    time = jnp.asarray(
+        axis_angles(np.arange(MAX_FRAMES), frame_channels(config.head_dim))
     )
-    shape = (start_frame.shape[0], frames, rows, cols)
-    parts = [jnp.broadcast_to(part, (*shape, part.shape[-1])) for part in parts]
-    angles = jnp.concatenate(parts, axis=-1)
-    return angles.reshape(shape[0], frames * rows * cols, config.head_dim // 2)
+    frame = start_frame[:, None] + jnp.arange(frames, dtype=jnp.int32)[None]
+    side = side_channels(config.head_dim)
+    row, col = (jnp.asarray(axis_angles(np.arange(n), side)) for n in (rows, cols))
+    return over_grid(jnp.take(time, frame, axis=0), row, col)
 
 
 def register_angles(config: DreamZeroConfig, start_frame: jax.Array) -> jax.Array:

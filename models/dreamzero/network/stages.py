@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import jax
 
+from ...layers.prompt_attention import Context
 from ...sizes.parameters import Weights
-from .attention import Context
 from .config import DreamZeroConfig
 from .kv_cache import KVCache
 from .parameters import bind

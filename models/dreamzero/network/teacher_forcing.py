@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from ...layers.prompt_attention import Context
 from ...layers.rotary import rotation
 from ...layers.spread import ALONE, Spread
 from ...layers.stack import run_stack
 from ...layers.window_attention import Seen
 from . import positions
-from .attention import Context
 from .config import DreamZeroConfig
 from .tokens import Embedded
 from .transformer import CausalWanModel

@@ -14,21 +14,18 @@ from flax import nnx
 
 from jax_stepcache.checkpoints.layers import is_apart
 
-from ...layers.activations import gelu_tanh
 from ...layers.attention import KeysValues
-from ...layers.linear import MLP, Linear
-from ...layers.patches import patchify_video, unpatchify_video
+from ...layers.linear import MLP
+from ...layers.patches import patchify_video
 from ...layers.precision import at_least_float32
+from ...layers.prompt_attention import Context
 from ...layers.rotary import rotation
 from ...layers.spread import ALONE, Spread
-from ...layers.stack import block_of, run_stack, stacked_blocks
-from ...layers.timesteps import timestep_embedding
+from ...layers.stack import run_stack
+from ...layers.video_transformer import VideoTransformer
 from . import kv_cache, positions
-from .attention import Context, per_layer
-from .block import Block, modulated_input
 from .config import DreamZeroConfig
-from .embeddings import ActionEncoder, ImageEmbedding
-from .head import Head
+from .embeddings import ActionEncoder
 from .kv_cache import KVCache
 from .shapes import (
     check_cache,
@@ -43,41 +40,21 @@ from .shapes import (
 from .tokens import Embedded, Outputs, filled_up
 
 
-class CausalWanModel(nnx.Module):
-    """The transformer.
+class CausalWanModel(VideoTransformer):
+    """The transformer: that of videos, and what actions and states take.
 
     Attributes:
         config: sizes and switches.
-        patch_embedding: patch to token.
-        text_embedding: prompt features to context tokens.
-        img_emb: image features to context tokens, or None.
-        time_embedding: sinusoids to the time embedding.
-        time_projection: time embedding to the blocks' modulation.
         state_encoder: robot state to token.
         action_encoder: noisy action to token.
         action_decoder: token to action velocity.
-        blocks: all blocks, each parameter with a leading layer axis, or `Layers`.
-        head: video tokens to patches of velocity.
     """
 
     def __init__(self, config: DreamZeroConfig, *, rngs: nnx.Rngs):
         zeros = nnx.initializers.zeros_init()
         dim = config.dim
-        patch = config.in_dim * config.patch_size[1] * config.patch_size[2]
+        super().__init__(config.video, rngs=rngs)
         self.config = config
-        self.patch_embedding = Linear(patch, dim, rngs=rngs)
-        self.text_embedding = MLP(
-            config.text_dim, dim, dim, activation=gelu_tanh, rngs=rngs
-        )
-        self.img_emb = (
-            None
-            if config.image_dim is None
-            else ImageEmbedding(config.image_dim, dim, rngs=rngs)
-        )
-        self.time_embedding = MLP(
-            config.freq_dim, dim, dim, activation=jax.nn.silu, rngs=rngs
-        )
-        self.time_projection = Linear(dim, 6 * dim, rngs=rngs, init=zeros)
         self.state_encoder = MLP(
             config.max_state_dim,
             config.hidden_size,
@@ -94,10 +71,7 @@ class CausalWanModel(nnx.Module):
             rngs=rngs,
             out_init=zeros,
         )
-        self.blocks = stacked_blocks(
-            lambda keys: Block(config, rngs=keys), config.num_layers, rngs
-        )
-        self.head = Head(config, rngs=rngs)
+        self.add_blocks(rngs)
 
     def encode_context(
         self, text: jax.Array, image: jax.Array | None = None
@@ -121,19 +95,13 @@ class CausalWanModel(nnx.Module):
         """The text's part of `encode_context`."""
         c = self.config
         require_shape("text", text, (text.shape[0], c.text_len, c.text_dim))
-        tokens = self.text_embedding(text.astype(c.dtype))
-        return per_layer(self.blocks.cross_attn.text, tokens, spread)
+        return self.text_keys(text, spread)
 
     def encode_image(
         self, image: jax.Array | None, spread: Spread = ALONE
     ) -> KeysValues | None:
         """The image's part of `encode_context`; None without an image branch."""
-        image = check_image(self.config, image)
-        projection = self.blocks.cross_attn.image
-        if image is None or self.img_emb is None or projection is None:
-            return None
-        tokens = self.img_emb(image.astype(self.config.dtype))
-        return per_layer(projection, tokens, spread)
+        return self.image_keys(check_image(self.config, image), spread)
 
     def prefill(
         self,
@@ -306,13 +274,6 @@ class CausalWanModel(nnx.Module):
         states = self.state_encoder(state.astype(self.config.dtype))
         return jnp.concatenate([actions, states], axis=1)
 
-    def embed_time(self, t: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Timesteps (B, rows) to embedding (B, rows, D) and modulation (.., 6, D)."""
-        c = self.config
-        e = self.time_embedding(timestep_embedding(t, c.freq_dim).astype(c.dtype))
-        modulation = self.time_projection(jax.nn.silu(e))
-        return e, modulation.reshape(*e.shape[:2], 6, c.dim)
-
     def run_blocks(
         self,
         embedded: Embedded,
@@ -374,10 +335,7 @@ class CausalWanModel(nnx.Module):
 
     def first_input(self, embedded: Embedded) -> jax.Array:
         """What block 0 feeds its self-attention: tokens (B, L, D), modulated."""
-        added = block_of(self.blocks.modulation.get_value(), 0)
-        return modulated_input(
-            embedded.x, embedded.modulation, added, embedded.spans, self.config.eps
-        )
+        return self.input_of_first(embedded.x, embedded.modulation, embedded.spans)
 
     def decode_video(
         self, embedded: Embedded, x: jax.Array, e: jax.Array | None = None
@@ -388,9 +346,7 @@ class CausalWanModel(nnx.Module):
         ``embedded.e`` unless given.
         """
         e = embedded.e[:, :1] if e is None else e
-        patches = self.head(x[:, : embedded.video_tokens], e)
-        velocity = unpatchify_video(patches, embedded.grid, self.config.patch_size)
-        return at_least_float32(velocity)
+        return self.velocity(x[:, : embedded.video_tokens], e, embedded.grid)
 
     def decode_action(self, embedded: Embedded, x: jax.Array) -> jax.Array:
         """Reads the action velocity (B, A, action_dim) off the last tokens."""

@@ -1,21 +1,15 @@
-"""Films on disk: MP4 or GIF."""
+"""Predicted films on disk."""
 
 from __future__ import annotations
 
 import os
-import warnings
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from jax_stepcache.errors import unknown_name
-from jax_stepcache.paths import as_path
+from ...films import write_film
 
 FRAMES_PER_SECOND = 5.0
 """Of DROID's predicted films: 8 frames for 24 actions at 15 Hz."""
-
-_KINDS = (".mp4", ".gif")
 
 
 def save_film(
@@ -23,13 +17,10 @@ def save_film(
     frames: np.ndarray,
     fps: float = FRAMES_PER_SECOND,
 ) -> None:
-    """Writes a film, under a temporary name first.
-
-    Needs ``imageio`` (and ``imageio-ffmpeg`` for MP4): ``pip install
-    'jax-stepcache[film]'``.
+    """Writes a film, MP4 or GIF, under a temporary name first.
 
     Args:
-        path: the file; its ending says which kind, ``.mp4`` or ``.gif``.
+        path: the file; its ending says which kind, see `write_film`.
         frames: uint8 (F, H, W, 3), as from `RobotStep.film`.
         fps: frames a second.
 
@@ -37,41 +28,4 @@ def save_film(
         ImportError: without imageio.
         ValueError: for another ending, or what are no frames.
     """
-    file = as_path(path)
-    if file.suffix.lower() not in _KINDS:
-        raise ValueError(unknown_name("ending of a film", file.suffix, _KINDS))
-    frames = np.asarray(frames)
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
-        raise ValueError(
-            f"frames are {frames.dtype}{list(frames.shape)}; give uint8 (F, H, W, 3)"
-        )
-    if not len(frames):
-        raise ValueError("frames are none; a film has at least one")
-    try:
-        import imageio.v3 as imageio
-    except ImportError as error:
-        raise ImportError(
-            "films need imageio: pip install 'jax-stepcache[film]'"
-        ) from error
-    partial = file.with_name(f".{file.stem}.partial{file.suffix}")
-    try:
-        if file.suffix.lower() == ".gif":
-            imageio.imwrite(partial, frames, duration=1000 / fps, loop=0)
-        else:
-            _write_mp4(imageio, partial, frames, fps)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _write_mp4(imageio: Any, path: Path, frames: np.ndarray, fps: float) -> None:
-    # H.264 halves the rows and columns of colour: one that is odd is said twice.
-    odd = [(0, size % 2) for size in frames.shape[1:3]]
-    frames = np.pad(frames, [(0, 0), *odd, (0, 0)], mode="edge")
-    with warnings.catch_warnings():
-        # JAX warns of forks. This one becomes ffmpeg at once, and runs nothing of JAX.
-        warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
-        # Without a block of 1, frames are resized to multiples of 16.
-        imageio.imwrite(path, frames, fps=fps, macro_block_size=1, codec="libx264")
-    if not path.stat().st_size:
-        raise OSError(f"ffmpeg made nothing of {len(frames)} frames for {path.name}")
+    write_film(path, frames, fps)

@@ -13,13 +13,14 @@ from jax_stepcache.network.params import Params
 from jax_stepcache.network.registry import load_model, load_params
 from jax_stepcache.paths import as_path
 
+from ...encoders.frozen import Tokenizer
 from ...prompts import load_tokenizer
 from ...wan_vae import Tiles
 from ..model import DreamZeroModel
 from ..robot.quantiles import mapping
 from ..robot.statistics import METADATA, Statistics, load_statistics
 from .canvas import PictureSizes, default_sizes
-from .encoders import Encoders, Tokenizer
+from .encoders import Encoders
 from .views import get_views
 
 

@@ -19,13 +19,14 @@ from jax_stepcache.meshes.beside import check_near
 from jax_stepcache.meshes.explicit import in_automatic_context
 from jax_stepcache.network.params import Params
 
+from ...encoders.frozen import Tokenizer
 from ...wan_vae import Tiles
 from ..control.pipeline import LatentPipeline
 from ..control.step import ControlStep
 from ..robot.statistics import Statistics
 from ..session.session import Session, session_struct
 from .canvas import PictureSizes
-from .encoders import Encoders, Tokenizer
+from .encoders import Encoders
 from .file import is_of_robot, load_robot_session, save_any_session
 from .folder import load_folder
 from .senses import Seen, Senses, check_robot_session, check_robots, senses_of

@@ -65,10 +65,12 @@ class DreamZeroPolicy:
         session: RobotSession,
         message: Mapping[str, Any],
         options: Mapping[str, Any],
-    ) -> None:
-        """See `Policy.check`."""
+    ) -> str:
+        """See `Policy.check`: pictures are encoded in calls for their sizes."""
         self._quality.asked(options)
-        self._senses.heard(session, message)
+        heard = self._senses.heard(session, message)
+        sizes = [frames.shape[2:4] for frames in heard.frames.values()]
+        return ", ".join(f"{height} x {width}" for height, width in sizes)
 
     def step_many(
         self,

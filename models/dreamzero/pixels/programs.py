@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...wan_vae import Tiles, WanVAEConfig, decode, decode_tiled, encode, encode_tiled
+from ...encoders.programs import encoded
+from ...wan_vae import Tiles, WanVAEConfig
 from . import windows
 from .canvas import PictureSizes, as_video
 
@@ -38,7 +39,7 @@ def begin_window(
     """
     first = as_video(sizes, windows.seed(canvases))
     video = windows.with_zeros(first, frames)
-    latents = _encoded(config, weights, video, tiles)
+    latents = encoded(config, weights, video, tiles)
     return first[:, :, 0], latents.astype(jnp.float32)
 
 
@@ -63,39 +64,4 @@ def go_on(
         float32 (B, z, 3, h, w); a window goes on with the last two.
     """
     video = windows.for_latents(as_video(sizes, canvases))
-    return _encoded(config, weights, video, tiles).astype(jnp.float32)
-
-
-@functools.partial(jax.jit, static_argnums=0, static_argnames="tiles")
-def film_of(
-    config: WanVAEConfig,
-    weights: Any,
-    latents: jax.Array,
-    tiles: Tiles | None = None,
-) -> jax.Array:
-    """Decodes latents as one stream.
-
-    Args:
-        config: the VAE's.
-        weights: its weights.
-        latents: (B, z, n, h, w).
-        tiles: see `begin_window`.
-
-    Returns:
-        uint8 (B, 4 n - 3, H, W, 3), truncated as in the original.
-    """
-    if tiles is None:
-        video = decode(config, weights, latents)
-    else:
-        video = decode_tiled(config, weights, latents, tiles)
-    video = jnp.clip(video.astype(jnp.float32), -1, 1)
-    levels = jnp.clip((video + 1) * 127.5, 0, 255).astype(jnp.uint8)
-    return jnp.moveaxis(levels, 1, -1)
-
-
-def _encoded(
-    config: WanVAEConfig, weights: Any, video: jax.Array, tiles: Tiles | None
-) -> jax.Array:
-    if tiles is None:
-        return encode(config, weights, video)
-    return encode_tiled(config, weights, video, tiles)
+    return encoded(config, weights, video, tiles).astype(jnp.float32)

@@ -35,7 +35,8 @@ def read_request(
     """Checks a message, and takes what is read out of it.
 
     Other keys are passed over, as in the original, whose robots send more than it
-    reads. So are those of a state that is missing: zeros stand for it, with a warning.
+    reads. For a state that is missing zeros stand, and for a prompt no words, both with
+    a warning.
 
     Args:
         views: the robot's cameras.
@@ -159,12 +160,16 @@ def _state(statistics: Statistics, request: Mapping[str, Any]) -> dict[str, np.n
 
 
 def _prompt(request: Mapping[str, Any]) -> str:
-    prompt = request.get("prompt")
+    if request.get("prompt") is None:
+        warn("the request lacks 'prompt'; no words stand for it, as in the original")
+        return ""
+    prompt = request["prompt"]
     if isinstance(prompt, np.ndarray) and prompt.ndim == 0:
         prompt = prompt.item()
     if not isinstance(prompt, str):
-        came = "nothing" if prompt is None else brief(prompt)
-        raise TypeError(f"'prompt' is {came}; give a string, what is to be done")
+        raise TypeError(
+            f"'prompt' is {brief(prompt)}; give a string, what is to be done"
+        )
     if not prompt.strip():
         raise ValueError("'prompt' is empty; say what is to be done")
     return str(prompt)

@@ -12,10 +12,10 @@ import numpy as np
 from jax_stepcache.errors import brief, naming
 from jax_stepcache.loop.transfers import sent
 
+from ...encoders.alike import calls, rows, stacked
 from ...sizes.counts import require_count
 from ..model import DreamZeroModel
 from ..robot.statistics import Statistics
-from .alike import calls, rows, stacked
 from .canvas import PictureSizes, canvas, default_sizes
 from .encoders import Encoders, check_encoders
 from .session import Heard, RobotSession, heard

@@ -7,20 +7,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
-from jax_stepcache.paths import as_path, path_option
+from jax_stepcache.paths import path_option
 
 from ... import clip_vision, umt5, wan_vae
+from ...tiny import encoders
+from ...tiny.encoders import IMAGE, TEXT
+from ...tiny.tensors import new_folder, write_json, write_tensors
+from ...tiny.tokenizer import write_tokenizer
 from ..checkpoint.name_map import state_dict_shapes
 from ..network.config import DreamZeroConfig
 from ..robot.embodiments import EMBODIMENTS
@@ -28,15 +29,9 @@ from ..robot.statistics import METADATA
 from .prompt import NEGATIVE_PROMPT, prompt_text
 from .views import VIEWS
 
-TEXT = umt5.UMT5Config(
-    vocab=800, dim=24, dim_attn=32, dim_ffn=40, num_heads=4, num_layers=2
-)
-IMAGE = clip_vision.CLIPVisionConfig(
-    image_size=32, patch_size=2, dim=32, num_heads=2, num_layers=3, out_dim=12
-)
 VAES: Mapping[str, wan_vae.WanVAEConfig] = {
-    "i2v": wan_vae.WanVAEConfig(dim=4, num_res_blocks=1),
-    "ti2v": wan_vae.WanVAEConfig(dim=4, z_dim=48, num_res_blocks=1, dec_dim=6),
+    "i2v": encoders.VAES["2.1"],
+    "ti2v": encoders.VAES["2.2"],
 }
 _LATENTS = (4, 8)
 _SIZES: dict[str, Any] = {
@@ -89,13 +84,13 @@ def write_tiny(
         FileExistsError: if there is something of that name.
         ImportError: without tokenizers.
     """
-    target = as_path(folder)
-    if target.exists():
-        raise FileExistsError(f"{target} is there already; give another name")
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / METADATA).parent.mkdir(parents=True)
-    rng = np.random.default_rng(seed)
+    with new_folder(folder) as (partial, target):
+        _write_all(partial, kind, np.random.default_rng(seed))
+    return target
+
+
+def _write_all(folder: Path, kind: str, rng: np.random.Generator) -> None:
+    (folder / METADATA).parent.mkdir(parents=True)
     shapes = {
         "model": state_dict_shapes(TRANSFORMERS[kind]),
         "text_encoder": umt5.state_dict_shapes(TEXT),
@@ -105,54 +100,16 @@ def write_tiny(
     where = {}
     for i, (part, wanted) in enumerate(shapes.items()):
         file = f"model-{i + 1:05}-of-{len(shapes):05}.safetensors"
-        tensors = {
-            f"action_head.{part}.{name}": _random(rng, name, shape)
-            for name, shape in wanted.items()
-        }
-        save_file(tensors, partial / file, {"format": "pt"})
-        where |= dict.fromkeys(tensors, file)
+        prefix = f"action_head.{part}."
+        names = write_tensors(folder / file, wanted, rng, prefix)
+        where |= dict.fromkeys(names, file)
     index = {"metadata": {}, "weight_map": where}
-    _write(partial / "model.safetensors.index.json", index)
-    _write(partial / "config.json", _config(TRANSFORMERS[kind]))
-    _write(partial / METADATA, _metadata())
-    _write_tokenizer(partial / "tokenizer.json")
-    partial.replace(target)
-    return target
-
-
-def _random(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers that keep activations near 1 from layer to layer."""
-    drawn = rng.standard_normal(shape).astype(np.float32)
-    inner = shape[1:-1] if name.endswith(".W") else shape[1:]
-    fan = int(np.prod(inner)) if len(shape) > 1 else 1
-    if name.endswith(("gamma", "norm.weight")) or (
-        len(shape) == 1 and name.endswith("weight")
-    ):
-        return 1 + np.float32(0.1) * drawn
-    if len(shape) == 1:
-        return np.float32(0.1) * drawn
-    return drawn / np.float32(max(fan, 1) ** 0.5)
-
-
-def _write_tokenizer(file: Path) -> None:
-    """One of UMT5's kind, trained on what is said to it; ids 0 and 1 as there."""
-    import tokenizers
-
+    write_json(folder / "model.safetensors.index.json", index)
+    write_json(folder / "config.json", _config(TRANSFORMERS[kind]))
+    write_json(folder / METADATA, _metadata())
     said = [prompt_text(views, word) for views in VIEWS.values() for word in _SAID]
-    made: Any = tokenizers.Tokenizer(tokenizers.models.Unigram())
-    made.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
-    made.decoder = tokenizers.decoders.Metaspace()
-    trainer = tokenizers.trainers.UnigramTrainer(
-        vocab_size=TEXT.vocab,
-        special_tokens=["<pad>", "</s>", "<unk>"],
-        unk_token="<unk>",
-        show_progress=False,
-    )
-    made.train_from_iterator([*said, NEGATIVE_PROMPT, *_SAID], trainer)
-    made.post_processor = tokenizers.processors.TemplateProcessing(
-        single="$A </s>", special_tokens=[("</s>", 1)]
-    )
-    made.save(str(file))
+    said += [NEGATIVE_PROMPT, *_SAID]
+    write_tokenizer(folder / "tokenizer.json", said, TEXT.vocab)
 
 
 def _config(dit: DreamZeroConfig) -> dict[str, Any]:
@@ -195,10 +152,6 @@ def _metadata() -> dict[str, Any]:
         }
         for name in VIEWS
     }
-
-
-def _write(file: Path, content: Any) -> None:
-    file.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
 def main() -> None:

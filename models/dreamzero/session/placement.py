@@ -10,7 +10,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.processes import put_all
 
-from ..network.logical_axes import condition_axes
+from ...layers.video_axes import condition_axes
 from .session import Session
 
 

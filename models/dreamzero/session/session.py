@@ -21,10 +21,10 @@ from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.guidance import stack_branches
 
 from ...layers.attention import KeysValues
+from ...layers.prompt_attention import Context
 from ...layers.stack import for_each
-from ..network.attention import Context
+from ...layers.video_axes import constrained
 from ..network.kv_cache import KVCache, cache_struct, keys_values_struct
-from ..network.logical_axes import constrained
 from ..network.parameters import bind
 from ..network.published import Size
 from ..network.stages import DreamZeroCondition

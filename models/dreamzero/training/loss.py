@@ -10,11 +10,11 @@ import jax.numpy as jnp
 
 from jax_stepcache.checkpoints.placement import STACKED
 
+from ...layers.prompt_attention import Context
 from ...layers.spread import ALONE
 from ...training.fully_sharded import FullySharded
 from ..model import DreamZeroModel
 from ..network import teacher_forcing
-from ..network.attention import Context
 from ..network.parameters import bind
 from .chunks import Chunks
 from .noise import training_noise

@@ -6,14 +6,13 @@ import random
 import socket
 import struct
 import threading
-from pathlib import Path
 
 import msgpack
 import numpy as np
 import pytest
 
 from jax_stepcache.serving.robots.wire import pack
-from tests.serving.robots.toy import Robot, got, port_of, serving, until
+from tests.serving.robots.toy import Robot, got, memory, port_of, raw, serving, until
 
 FRAMES, BURST = 10_000, 25
 RESET = "reset successful"
@@ -70,15 +69,6 @@ def _frame(rng):
     return rng.choice(kinds)()
 
 
-def _memory():
-    """Bytes of this process, server and clients, that are in use."""
-    said = dict(
-        line.split(":", 1)
-        for line in Path("/proc/self/status").read_text().splitlines()
-    )
-    return int(said["VmRSS"].split()[0]) * 1024
-
-
 def _served(url, stop, count):
     """Another robot, whose actions must come all the while."""
     with Robot(url) as robot:
@@ -97,7 +87,7 @@ def test_malformed_frames_hurt_nobody():
         robots, before, replies = [Robot(url) for _ in range(4)], 0, 0
         for number in range(0, FRAMES, BURST):
             if number == FRAMES // 10:
-                before = _memory()  # with all that is made once
+                before = memory()  # with all that is made once
             robot = robots[number // BURST % len(robots)]
             for _ in range(BURST):
                 robot.send_raw(_frame(rng))
@@ -107,7 +97,7 @@ def test_malformed_frames_hurt_nobody():
                 assert "error" in said or "actions" in said or said == RESET
                 assert not isinstance(said, dict) or said.get("error") != "internal"
         assert replies == FRAMES
-        assert _memory() - before < MOST_GROWTH
+        assert memory() - before < MOST_GROWTH
         for robot in robots:
             assert "actions" in robot.ask(x=1.0, session_id="after")
             robot.close()
@@ -116,20 +106,6 @@ def test_malformed_frames_hurt_nobody():
         assert count == list(range(1, len(count) + 1))
         assert len(count) > 100
         assert server.service.worker.idle()
-
-
-def _raw(url):
-    """A websocket whose bytes are ours."""
-    at = socket.create_connection(("127.0.0.1", port_of(url)), timeout=300)
-    at.sendall(
-        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-        b"\r\n"
-    )
-    heard = at.recv(1)
-    while b"\r\n\r\n" not in heard:
-        heard += at.recv(1)
-    return at
 
 
 @pytest.mark.slow
@@ -141,7 +117,7 @@ def test_half_frames_and_slow_writers_keep_nobody_waiting():
         broken = []
         for kind in range(30):
             at = (
-                _raw(url)
+                raw(url)
                 if kind % 5
                 else socket.create_connection(("127.0.0.1", port_of(url)))
             )
@@ -155,7 +131,7 @@ def test_half_frames_and_slow_writers_keep_nobody_waiting():
                     b"\x02\x85mask12345" + b"\x00\x80mask" * 200,
                 )[kind % 5]
             )
-        slow = _raw(url)
+        slow = raw(url)
         with Robot(url) as robot:
             frame = pack({"x": 1.0})
             whole = b"\x82" + bytes([0x80 | len(frame)]) + b"\0\0\0\0" + frame

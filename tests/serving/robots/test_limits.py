@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 import weakref
@@ -266,14 +267,15 @@ def test_robots_that_come_back_together_are_awaited(robots):
         assert policy.batches[-2:] == [4, 4]
 
 
-def _ticket(held):
-    return Ticket(held, {}, {}, 0.0, 1.0)
-
-
 def test_the_queue_is_fair_and_in_powers_of_two():
     """First come, first served; a session's second request waits for its first."""
     waiting, held = Waiting(8), [type("Held", (), {})() for _ in range(4)]
-    tickets = [_ticket(held[i]) for i in (0, 1, 0, 2, 3, 3)]
+    loop = asyncio.new_event_loop()
+    tickets = [
+        Ticket(held[i], {}, {}, 0.0, 1.0, f"{n}", loop.create_future())
+        for n, i in enumerate((0, 1, 0, 2, 3, 3))
+    ]
+    loop.close()
     for ticket in tickets:
         waiting.put(ticket, 0.5)
     assert waiting.ready() == 4

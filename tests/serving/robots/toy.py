@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -202,3 +203,27 @@ def until(true, seconds=300):
     while not true():
         assert time.monotonic() < end
         time.sleep(0.002)
+
+
+def memory():
+    """Bytes of this process, server and clients, that are in use."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    said = dict(line.split(":", 1) for line in lines)
+    return int(said["VmRSS"].split()[0]) * 1024
+
+
+def raw(url, host="127.0.0.1", origin=None):
+    """A websocket whose bytes are ours."""
+    at = socket.create_connection(("127.0.0.1", port_of(url)), timeout=300)
+    page = "" if origin is None else f"Origin: {origin}\r\n"
+    at.sendall(
+        f"GET / HTTP/1.1\r\nHost: {host}\r\n{page}Upgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        "Sec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    heard = at.recv(1)
+    while b"\r\n\r\n" not in heard:
+        heard += at.recv(1)
+    status = heard.split()[1].decode()
+    assert status == "101", status
+    return at

@@ -81,7 +81,6 @@ def test_what_does_not_fit_is_named(changed, words):
     ("sent", "words"),
     [
         (None, "the request is a NoneType"),
-        (message(prompt=None), "'prompt' is nothing; give a string"),
         (message(prompt=3), "'prompt' is 3"),
         ({**message(), "session_id": [1]}, r"'session_id' is \[1\]"),
     ],
@@ -97,3 +96,9 @@ def test_a_missing_state_is_zeros_and_a_warning():
     with pytest.warns(UserWarning, match=r"lacks \['observation/joint_position'\]"):
         got = _read(message(joint_position=None))
     np.testing.assert_array_equal(got.state["joint_position"], np.zeros((1, 7)))
+
+
+def test_a_missing_prompt_is_no_words_and_a_warning():
+    """Likewise; one that is there and blank is a robot's mistake."""
+    with pytest.warns(UserWarning, match="lacks 'prompt'"):
+        assert _read(message(prompt=None)).prompt == ""

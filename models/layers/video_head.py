@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ...layers.linear import Linear
-from ...layers.modulation import modulate, per_token
-from .config import DreamZeroConfig
+from .linear import Linear
+from .modulation import Spans, modulate, per_token
+from .video_sizes import VideoSizes
 
 
 class Head(nnx.Module):
@@ -20,23 +20,26 @@ class Head(nnx.Module):
         eps: of the normalisation.
     """
 
-    def __init__(self, config: DreamZeroConfig, *, rngs: nnx.Rngs):
+    def __init__(self, sizes: VideoSizes, *, rngs: nnx.Rngs):
         zeros = nnx.initializers.zeros_init()
-        self.modulation = nnx.Param(jnp.zeros((2, config.dim)))
-        self.proj = Linear(config.dim, config.patch_dim, rngs=rngs, init=zeros)
-        self.eps = config.eps
+        self.modulation = nnx.Param(jnp.zeros((2, sizes.dim)))
+        self.proj = Linear(sizes.dim, sizes.patch_out, rngs=rngs, init=zeros)
+        self.eps = sizes.eps
 
-    def __call__(self, x: jax.Array, e: jax.Array) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, e: jax.Array, spans: Spans | None = None
+    ) -> jax.Array:
         """Maps tokens to patches.
 
         Args:
             x: (B, S, D).
-            e: (B, frames, D) time embedding of the frames, or (B, 1, D) for all.
+            e: (B, rows, D) time embedding: of the frames, or one row for all.
+            spans: which tokens each row is for; as many each unless given.
 
         Returns:
             (B, S, values of a patch).
         """
         m = e[:, :, None] + self.modulation.get_value().astype(e.dtype)[None, None]
-        spans = ((e.shape[1], x.shape[1] // e.shape[1]),)
+        spans = spans or ((e.shape[1], x.shape[1] // e.shape[1]),)
         shift, scale = per_token(m[:, :, 0], spans), per_token(m[:, :, 1], spans)
         return self.proj(modulate(x, shift, scale, self.eps))

@@ -6,15 +6,16 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ...layers.activations import gelu_tanh
-from ...layers.attention import KeysValues
-from ...layers.linear import MLP
-from ...layers.modulation import Spans, modulate, per_token
-from ...layers.norms import LayerNorm
-from ...layers.rotary import Rotation
-from ...layers.window_attention import Seen
-from .attention import Context, CrossAttention, SelfAttention
-from .config import DreamZeroConfig
+from .activations import gelu_tanh
+from .attention import KeysValues
+from .linear import MLP
+from .modulation import Spans, modulate, per_token
+from .norms import LayerNorm
+from .prompt_attention import Context, CrossAttention
+from .rotary import Rotation
+from .video_self_attention import SelfAttention
+from .video_sizes import VideoSizes
+from .window_attention import Seen
 
 
 class Block(nnx.Module):
@@ -30,16 +31,16 @@ class Block(nnx.Module):
         eps: of the normalisations.
     """
 
-    def __init__(self, config: DreamZeroConfig, *, rngs: nnx.Rngs):
+    def __init__(self, sizes: VideoSizes, *, rngs: nnx.Rngs):
         # Zero gates make a fresh block a near-identity ("adaLN-Zero").
-        self.modulation = nnx.Param(jnp.zeros((6, config.dim)))
-        self.self_attn = SelfAttention(config, rngs=rngs)
-        self.norm3 = LayerNorm(config.dim, config.eps)
-        self.cross_attn = CrossAttention(config, rngs=rngs)
+        self.modulation = nnx.Param(jnp.zeros((6, sizes.dim)))
+        self.self_attn = SelfAttention(sizes, rngs=rngs)
+        self.norm3 = LayerNorm(sizes.dim, sizes.eps)
+        self.cross_attn = CrossAttention(sizes, rngs=rngs)
         self.ffn = MLP(
-            config.dim, config.ffn_dim, config.dim, activation=gelu_tanh, rngs=rngs
+            sizes.dim, sizes.ffn_dim, sizes.dim, activation=gelu_tanh, rngs=rngs
         )
-        self.eps = config.eps
+        self.eps = sizes.eps
 
     def __call__(
         self,
@@ -48,7 +49,7 @@ class Block(nnx.Module):
         rotation: Rotation,
         context: Context,
         cached: KeysValues | None,
-        seen: Seen,
+        seen: Seen | None,
         *,
         spans: Spans,
     ) -> tuple[jax.Array, KeysValues]:
@@ -60,7 +61,7 @@ class Block(nnx.Module):
             rotation: of the tokens.
             context: of this layer.
             cached: keys and values of earlier frames, of this layer, or None.
-            seen: the keys that a token attends to.
+            seen: the keys that a token attends to; all of them unless given.
             spans: which tokens each row of ``modulation`` is for.
 
         Returns:

@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jax_stepcache.models.dreamzero.pixels import alike
+from jax_stepcache.models.encoders import alike
 
 
 @given(st.integers(0, 40), st.integers(1, 9))

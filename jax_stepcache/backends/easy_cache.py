@@ -1,0 +1,38 @@
+"""EasyCache under its authors' names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jax_stepcache.backends.base import CacheBackend
+from jax_stepcache.backends.config import check_output
+from jax_stepcache.network.protocol import Model
+from jax_stepcache.policy.named import easy_cache
+from jax_stepcache.policy.policy import Policy
+
+
+class EasyCacheBackend(CacheBackend):
+    """Skips whole forwards while the velocity is expected to change little."""
+
+    def policy(self, model: Model, num_inference_steps: int) -> Policy:
+        """See `CacheBackend.policy`."""
+        del num_inference_steps
+        c = self.config
+        check_output(c.signal_output)
+        output = c.signal_output or model.signal_output
+        return easy_cache(
+            c.thresh,
+            c.ret_steps,
+            output=output,
+            forecast="offset" if c.forecast is None else c.forecast,
+        )
+
+    def enable(self, pipeline: Any) -> None:
+        """See `CacheBackend.enable`."""
+        self._wrap(pipeline)
+
+    def refresh(
+        self, pipeline: Any, num_inference_steps: int, verbose: bool = True
+    ) -> None:
+        """See `CacheBackend.refresh`."""
+        self._prepare(pipeline, num_inference_steps, verbose)

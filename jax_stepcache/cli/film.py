@@ -1,0 +1,75 @@
+"""``jax-stepcache film``: words, and pictures, to a film on disk."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from typing import Any
+
+from jax_stepcache.cli.options import cache_options, solver_options
+from jax_stepcache.measure.summary import summary
+from jax_stepcache.network.offered import offered
+from jax_stepcache.network.registry import load_model
+
+# Options of the command that a film is asked with by the same name.
+_ASKED = (
+    "negative_prompt",
+    "image",
+    "last_image",
+    "height",
+    "width",
+    "num_frames",
+    "guidance_scale_2",
+    "sigmas",
+    "seed",
+)
+_LOADING = ("tokenizer", "lora_scale", "dtype")
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Runs the command."""
+    model = load_model(parsed.params)
+    make = offered(model, "make_film")
+    if make is None:
+        raise ValueError(
+            f"{parsed.params} holds a {model.name}, which makes no film of words; give "
+            "a folder of Wan's"
+        )
+    options = {**solver_options(parsed), **cache_options(parsed)}
+    options |= _given(parsed, _ASKED)
+    loading = _given(parsed, _LOADING)
+    if parsed.lora:
+        loading["lora"] = _files(parsed.lora)
+    if parsed.offload:
+        loading["offload"] = parsed.offload
+    film = make(
+        parsed.params,
+        parsed.prompt,
+        parsed.out,
+        loading=loading,
+        fps=parsed.fps,
+        cache=parsed.cache,
+        progress=importlib.util.find_spec("tqdm") is not None,
+        **options,
+    )
+    print(film)
+    print(f"\n{summary(film, names=[parsed.cache])}\n")
+    print(f"film: {parsed.out}")
+
+
+def _given(parsed: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
+    found = {name: getattr(parsed, name) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _files(given: list[str]) -> str | dict[str, str]:
+    """One file, or ``high=FILE`` and ``low=FILE``."""
+    named = [text.split("=", 1) for text in given if text.startswith(("high=", "low="))]
+    if named and len(named) == len(given):
+        return dict(named)
+    if len(given) > 1:
+        raise ValueError(
+            "--lora takes one file, or high=FILE and low=FILE for the experts; got "
+            + " ".join(given)
+        )
+    return given[0]

@@ -1,0 +1,1 @@
+"""Stages of other people's networks, found by tracing them."""

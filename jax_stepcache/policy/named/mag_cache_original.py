@@ -1,0 +1,105 @@
+"""MagCache as its authors' code has it for Wan: a curve for each guidance branch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jax_stepcache.check import check_count, check_numbers, fetched
+from jax_stepcache.errors import naming_arguments
+from jax_stepcache.policy.compose import compose
+from jax_stepcache.policy.gates import BranchMask
+from jax_stepcache.policy.named.mag_cache import nearest_steps
+from jax_stepcache.policy.policy import Composed
+
+_BRANCHES = 2
+
+
+@naming_arguments({"magcachethresh": "threshold", "k": "max_skip_steps"})
+def original_mag_cache(
+    ratios: Sequence[float] | np.ndarray,
+    threshold: float = 0.12,
+    max_skip_steps: int = 4,
+    retention_ratio: float = 0.2,
+    *,
+    num_steps: int,
+    split_step: int | None = None,
+    spares_high: bool = False,
+    forecast: Any = "hold",
+) -> Composed:
+    """MagCache4Wan2.1 and 2.2, whose schedule is known beforehand.
+
+    Forwards are counted, two a step. What has added up when a retained step comes stays
+    as it is, and goes on after it.
+
+    Args:
+        ratios: of the residual's norm at each step to that of the step before, of the
+            conditional and the unconditional branch in turn; or [2, steps]. Those of
+            another number of steps are resampled.
+        threshold: what the error must stay below.
+        max_skip_steps: consecutive steps that may be skipped.
+        retention_ratio: share of the forwards that run first; of two experts, of each.
+        num_steps: the schedule's step count.
+        split_step: of two experts, steps of the high-noise one; None for one network.
+        spares_high: whether all of those run, as with an image.
+        forecast: what skipped steps use of the residual.
+
+    Returns:
+        The policy.
+
+    Raises:
+        ValueError: for numbers that do not fit.
+    """
+    given = np.asarray(fetched(ratios), np.float64)
+    if given.ndim == 1 and len(given) % _BRANCHES == 0:
+        given = given.reshape(-1, _BRANCHES).T
+    check_numbers("mag_ratios", given, shape=(_BRANCHES, None), above=0.0)
+    check_numbers("mag_threshold", threshold, least=0.0)
+    check_count("mag_max_skip_steps", max_skip_steps)
+    check_numbers("mag_retention_ratio", retention_ratio, least=0.0, most=1.0)
+    if split_step is not None:
+        check_count("mag_split_step", split_step)
+    forwards = _BRANCHES * num_steps
+    active = _active(forwards, retention_ratio, split_step, spares_high)
+    mask = np.ones((_BRANCHES, num_steps), bool)
+    for branch in range(_BRANCHES):
+        curve = given[branch][nearest_steps(len(given[branch]), num_steps)]
+        own = active[branch::_BRANCHES]
+        mask[branch] = _runs(curve, own, threshold, max_skip_steps)
+    # The first has nothing to reuse, whatever is retained.
+    mask[:, :1] = True
+    return compose(gate=BranchMask(mask), forecast=forecast, span="blocks")
+
+
+def _active(
+    forwards: int, retention: float, split_step: int | None, spares_high: bool
+) -> np.ndarray:
+    """At which forwards anything is added up."""
+    count = np.arange(forwards)
+    if split_step is None:
+        return count >= int(forwards * retention)
+    split = _BRANCHES * split_step
+    if spares_high:
+        return count >= int(split + (forwards - split) * retention)
+    begun = count >= int(split * retention)
+    second = (forwards - split) * retention + split
+    return begun & ~((count >= split) & (count <= second))
+
+
+def _runs(
+    ratios: np.ndarray, active: np.ndarray, threshold: float, most: int
+) -> np.ndarray:
+    """Which steps of a branch run."""
+    ran = np.ones(len(ratios), bool)
+    ratio, error, skipped = 1.0, 0.0, 0
+    for step in np.flatnonzero(active):
+        ratio *= float(ratios[step])
+        skipped += 1
+        error += abs(1 - ratio)
+        if error < threshold and skipped <= most:
+            ran[step] = False
+        else:
+            ratio, error, skipped = 1.0, 0.0, 0
+    return ran

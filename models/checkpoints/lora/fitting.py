@@ -1,0 +1,142 @@
+"""Which weights a LoRA file changes, and whether it is made for this model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from jax_stepcache.checkpoints.streaming import Recipe
+from jax_stepcache.errors import warn
+
+from .file import Change, LoraFile
+
+_WEIGHT, _BIAS = ".weight", ".bias"
+_SHOWN = 6
+
+
+class Place(NamedTuple):
+    """A tensor of a checkpoint among a model's weights.
+
+    Attributes:
+        weight: the weight's name, with dots.
+        source: which of the tensors that it is made of.
+    """
+
+    weight: str
+    source: int
+
+
+class Fitted(NamedTuple):
+    """A change whose weights are found.
+
+    Attributes:
+        target: its name in the file.
+        weight: where the factors, and what is added as it is, go; None without them.
+        bias: where what is added to the bias goes; None without that.
+    """
+
+    target: str
+    weight: Place | None
+    bias: Place | None
+
+
+def fit(
+    lora: LoraFile, plans: Iterable[Mapping[str, Recipe]], *, strict: bool = True
+) -> list[Fitted]:
+    """Finds what a file changes; reads no numbers.
+
+    Args:
+        lora: the file.
+        plans: how tensors become the model's weights, once for each way of naming them.
+        strict: whether what the model has not is an error; otherwise it is passed over,
+            with a warning.
+
+    Returns:
+        The changes, in the file's order.
+
+    Raises:
+        ValueError: if the file is for a model of another size or kind, with what
+            differs.
+    """
+    plans = [dict(plan) for plan in plans]
+    places = {
+        source: Place(weight, i)
+        for plan in plans
+        for weight, recipe in plan.items()
+        for i, source in enumerate(recipe.sources)
+    }
+    shapes = {
+        source: recipe.source_shape
+        for plan in plans
+        for recipe in plan.values()
+        for source in recipe.sources
+    }
+    # Kohya's keys have underscores for dots.
+    modules = {source.removesuffix(_WEIGHT).removesuffix(_BIAS) for source in places}
+    plain = {module.replace(".", "_"): module for module in modules}
+    found, unknown, misfits = [], [], []
+    for target, change in lora.changes.items():
+        module = target if target in modules else plain.get(target)
+        if module is None:
+            unknown.append(target)
+            continue
+        weight = module if module in places else module + _WEIGHT
+        faults = list(_misfits(change, weight, module + _BIAS, shapes))
+        misfits += [f"{target}{fault}" for fault in faults]
+        if not faults:
+            parts = change.headers.keys()
+            wants = bool(parts & {"down", "diff"})
+            biased = bool(parts & {"diff_b", "up_bias"})
+            found.append(
+                Fitted(
+                    target,
+                    places[weight] if wants else None,
+                    places[module + _BIAS] if biased else None,
+                )
+            )
+    if misfits:
+        raise ValueError(
+            f"{lora.path} is made for a model of another size, "
+            f"{len(misfits)} of {len(lora.changes)} changes do not fit: "
+            f"{_some(misfits)}"
+        )
+    if unknown and (strict or not found):
+        raise ValueError(
+            f"{lora.path} changes {len(unknown)} of {len(lora.changes)} parts that "
+            f"this model has not: {_some(unknown)}"
+            + (". strict=False passes over them" if found else "")
+        )
+    if unknown:
+        warn(f"{lora.path}: passed over, for the model has none: {_some(unknown)}")
+    return found
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _misfits(
+    change: Change,
+    weight: str,
+    bias: str,
+    shapes: Mapping[str, tuple[int, ...]],
+) -> Iterable[str]:
+    """What of a change has other shapes than the model."""
+    given = {kind: header.shape for kind, header in change.headers.items()}
+    if given.keys() & {"down", "diff"}:
+        wanted = shapes.get(weight)
+        if "diff" in given and given["diff"] != wanted:
+            yield f" adds {_shape(given['diff'])}, the model has {_shape(wanted)}"
+        if "down" in given:
+            made = (given["up"][0], *given["down"][1:])
+            if made != wanted:
+                yield f" changes {_shape(made)}, the model has {_shape(wanted)}"
+    for kind in given.keys() & {"diff_b", "up_bias"}:
+        if given[kind] != shapes.get(bias):
+            there = _shape(shapes.get(bias))
+            yield f" adds a bias of {_shape(given[kind])}, the model has {there}"
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "none" if shape is None else " x ".join(map(str, shape))

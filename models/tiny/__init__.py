@@ -1,0 +1,1 @@
+"""What tiny releases with random weights are made of: a model's `tiny` writes one."""

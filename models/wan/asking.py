@@ -1,0 +1,234 @@
+"""What a film is asked with, checked, and completed by the release."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_stepcache.check import check_numbers, static_count
+from jax_stepcache.errors import brief, unknown_name
+from jax_stepcache.solvers.named_schedules import get_schedule
+from jax_stepcache.solvers.schedule import Schedule
+from jax_stepcache.solvers.strength import begun_at
+
+from .checkpoint.scheduler import SPACINGS, Scheduler
+from .model import WanModel, model_of
+from .pictures import FITS, as_picture
+from .prompt import negative_prompt as negative_of
+from .sizes import WanRelease
+from .sizing import check_guidance, check_pictures, film_size
+
+_STRENGTH = 0.8
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A film, or several, to be made.
+
+    Attributes:
+        model: the transformer, of the film's size.
+        size: frames, rows and columns of the film, in pixels.
+        prompts: one for each film.
+        negatives: likewise, or None without guidance.
+        image: uint8 (H, W, 3) of the first frame, or None.
+        last_image: likewise of the last one.
+        video: uint8 (F, H, W, 3) that is begun from, or None.
+        fit: how pictures get the film's size, see `FITS`.
+        guidance_scale: 1 without guidance.
+        guidance_scale_2: of the second expert; None without one.
+        schedule: the noise levels, from where the film begins.
+        keys: a PRNG key, or one for each of several prompts.
+    """
+
+    model: WanModel
+    size: tuple[int, int, int]
+    prompts: tuple[str, ...]
+    negatives: tuple[str, ...] | None
+    image: np.ndarray | None
+    last_image: np.ndarray | None
+    video: np.ndarray | None
+    fit: str
+    guidance_scale: float
+    guidance_scale_2: float | None
+    schedule: Any
+    keys: jax.Array
+
+    def structs(self, model: WanModel) -> dict[str, Any]:
+        """Shapes of what the transformer will be shown."""
+        key = jax.random.key(0)
+        shown = dict(jax.eval_shape(lambda k: model.example(k, len(self.prompts)), key))
+        if self.negatives is None:
+            shown.pop("negative_text", None)
+        return shown
+
+
+def ask(
+    release: WanRelease,
+    scheduler: Scheduler,
+    prompt: Any,
+    *,
+    negative_prompt: Any = None,
+    image: Any = None,
+    last_image: Any = None,
+    video: Any = None,
+    strength: float | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    num_frames: int | None = None,
+    fit: str | None = None,
+    num_inference_steps: int | None = None,
+    guidance_scale: float | None = None,
+    guidance_scale_2: float | None = None,
+    seed: int = 0,
+    schedule: Any = None,
+    sigmas: str | None = None,
+    shift: float | None = None,
+) -> Asked:
+    """Checks what a film is asked with; see `WanPipeline`."""
+    prompts = texts(prompt, "prompt")
+    check_pictures(release, image, last_image)
+    check_guidance(release, guidance_scale_2)
+    if fit is not None and fit not in FITS:
+        raise ValueError(unknown_name("way to fit pictures", fit, FITS))
+    first = None if image is None else as_picture(image)
+    last = None if last_image is None else as_picture(last_image, "last_image")
+    begins = None if video is None else _video(video)
+    if begins is None and strength is not None:
+        raise ValueError("strength is how much of a video is changed: give video=")
+    seen = None if first is None else (first.shape[0], first.shape[1])
+    seen = seen if begins is None else (begins.shape[1], begins.shape[2])
+    rows, columns = film_size(release, height, width, seen)
+    if num_frames is None and begins is not None:
+        num_frames = len(begins)
+    frames = release.num_frames if num_frames is None else num_frames
+    model = model_of(release, (rows, columns), frames)
+    if begins is not None and len(begins) != frames:
+        raise ValueError(f"video has {len(begins)} frames; the film has {frames}")
+    high, low = _scales(release, guidance_scale, guidance_scale_2)
+    levels = _schedule(release, scheduler, num_inference_steps, schedule, sigmas, shift)
+    if begins is not None:
+        if not isinstance(levels, Schedule):
+            raise ValueError("a video begins inside a schedule, and this is a table")
+        levels = begun_at(levels, _STRENGTH if strength is None else strength)
+    negatives = None
+    if high > 1:
+        usual = negative_of(release.task, len(release.experts))
+        given = usual if negative_prompt is None else negative_prompt
+        negatives = texts(given, "negative_prompt", len(prompts))
+    return Asked(
+        model,
+        (frames, rows, columns),
+        prompts,
+        negatives,
+        first,
+        last,
+        begins,
+        fit or (_original_fit(release) if height is None else "stretched"),
+        high,
+        low,
+        levels,
+        _keys(seed, None if isinstance(prompt, str) else len(prompts)),
+    )
+
+
+def texts(prompt: Any, what: str, count: int | None = None) -> tuple[str, ...]:
+    """Takes one text or several.
+
+    Args:
+        prompt: a string, or a sequence of them.
+        what: its name, for errors.
+        count: how many there must be; one string stands for all of them.
+
+    Returns:
+        The texts.
+
+    Raises:
+        TypeError: if something is no string.
+        ValueError: if there is none, or another number.
+    """
+    if isinstance(prompt, str):
+        return (prompt,) * (1 if count is None else count)
+    if not isinstance(prompt, Sequence):
+        raise TypeError(f"{what} is {brief(prompt)}; give a string, or several")
+    for i, text in enumerate(prompt):
+        if not isinstance(text, str):
+            raise TypeError(f"{what}[{i}] is {brief(text)}; give a string")
+    if not len(prompt):
+        raise ValueError(f"{what} is empty; give at least one")
+    if count is not None and len(prompt) != count:
+        raise ValueError(f"{what} has {len(prompt)} texts; there are {count} prompts")
+    return tuple(prompt)
+
+
+def _scales(
+    release: WanRelease, first: float | None, second: float | None
+) -> tuple[float, float | None]:
+    """Guidance of both experts; a scale of up to 1 is none."""
+    for what, scale in (("guidance_scale", first), ("guidance_scale_2", second)):
+        if scale is not None:
+            check_numbers(what, scale)
+    high = release.guidance_scale if first is None else float(first)
+    if release.boundary_ratio is None:
+        return max(high, 1.0), None
+    low = second
+    if low is None:
+        low = release.guidance_scale_2 if first is None else high
+    if high <= 1 < (low or 0):
+        raise ValueError(
+            f"guidance_scale is {high}, which is no guidance; guidance_scale_2 is {low}"
+            ": both experts have guidance, or neither"
+        )
+    return max(high, 1.0), low
+
+
+def _schedule(
+    release: WanRelease,
+    scheduler: Scheduler,
+    steps: int | None,
+    schedule: Any,
+    sigmas: str | None,
+    shift: float | None,
+) -> Any:
+    count = release.num_inference_steps if steps is None else steps
+    count = static_count("num_inference_steps", count, 1)
+    if schedule is not None:
+        others = {"sigmas": sigmas, "shift": shift}
+        if not isinstance(schedule, str):
+            others["num_inference_steps"] = steps
+        for name, given in others.items():
+            if given is not None:
+                raise ValueError(f"schedule and {name} are given; leave one out")
+        return get_schedule(schedule, count) if isinstance(schedule, str) else schedule
+    if sigmas is not None and sigmas not in SPACINGS:
+        raise ValueError(unknown_name("sigmas", sigmas, SPACINGS))
+    own = scheduler if sigmas is None else scheduler._replace(spacing=sigmas)
+    return own.schedule(count, shift)
+
+
+def _original_fit(release: WanRelease) -> str:
+    return "covered" if release.task == "ti2v" else "bicubic"
+
+
+def _video(video: Any) -> np.ndarray:
+    array = np.asarray(video)
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
+        raise ValueError(
+            f"video is {array.dtype}{list(array.shape)}; give uint8 (frames, rows, "
+            "columns, 3)"
+        )
+    return array
+
+
+def _keys(seed: Any, count: int | None) -> jax.Array:
+    """A key, or one for each film: a film gets the noise that it gets alone."""
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if not whole:
+        raise TypeError(f"seed is {brief(seed)}; give a whole number")
+    if count is None:
+        return jax.random.key(seed)
+    return jax.vmap(jax.random.key)(jnp.arange(seed, seed + count))

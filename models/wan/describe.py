@@ -1,0 +1,109 @@
+"""What a model costs, in numbers that need no weights."""
+
+from __future__ import annotations
+
+from math import prod
+
+import jax
+import jax.numpy as jnp
+
+from jax_stepcache.checkpoints.placement import device_bytes
+from jax_stepcache.meshes.layout import Layout
+from jax_stepcache.network.offered import placed_by_name
+
+from ..sizes.rows import Row, call_rows, count_parameters, weight_rows
+from .checkpoint.name_map import state_dict_shapes
+from .model import WanModel, weights_struct
+from .network.flops import count_flops
+from .network.parameters import weight_shapes
+
+_TEXT = 512
+
+
+def describe(model: WanModel) -> list[Row]:
+    """Counts what a model takes, for ``jax-stepcache info``.
+
+    Args:
+        model: the model, of a size of films.
+
+    Returns:
+        The rows.
+    """
+    c, release = model.transformer, model.release
+    each, count = weight_shapes(c), len(release.experts)
+    tensors = len(state_dict_shapes(c))
+    height, width = (
+        side * stride
+        for side, stride in zip(model.latent_size[1:], release.stride[1:], strict=True)
+    )
+    frames = (model.latent_size[0] - 1) * release.stride[0] + 1
+    flops = count_flops(c, model.latent_size)
+    own: list[Row] = []
+    if count > 1:
+        own = [
+            ("experts", count, ""),
+            ("parameters of each expert", count_parameters(each), ""),
+            ("tensors of each expert", tensors, ""),
+        ]
+    film = f"a film of {frames} frames, {height} x {width} pixels"
+    return [
+        *own,
+        *weight_rows(weights_struct(model), count * tensors, c.dtype),
+        (f"tokens of {film}", _tokens(model), ""),
+        ("residual that a cache inside keeps, one branch", _residual(model), "B"),
+        *call_rows(flops.call),
+        ("once a prompt, one branch", count * flops.prompt, "FLOP"),
+    ]
+
+
+def memory(
+    model: WanModel, rows: int, devices: int, layout: Layout | None = None
+) -> dict[str, int]:
+    """Bytes of each device in a step of guided films, from shapes alone.
+
+    Args:
+        model: the model; weights are counted in its activations' dtype.
+        rows: films side by side.
+        devices: how many there are.
+        layout: how rules cut weights and films over these; without, as `load_params`
+            spreads them where no rules are given.
+
+    Returns:
+        Bytes by what they are for. Those of activations are an estimate, of the widest
+        layer.
+
+    Raises:
+        ValueError: where the rules do not fit the model, or the rows.
+    """
+    c = model.transformer
+    width, branches = jnp.dtype(c.dtype).itemsize, 2 * rows
+    weights = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, c.dtype), weights_struct(model)
+    )
+    by_name, share = None, 1
+    if layout is not None:
+        layout.check("the films", "batch", rows)
+        by_name = placed_by_name(model, layout)
+        share = devices
+    image = 0 if c.image_dim is None else c.pos_embed_seq_len or 257
+    prompts = 2 * c.num_layers * (_TEXT + image) * c.dim * width
+    widest = _tokens(model) * (max(2 * c.ffn_dim, 4 * c.dim) + 3 * c.dim) * width
+    return {
+        "weights": device_bytes(weights, devices, by_name),
+        "keys and values of prompt and image": branches
+        * prompts
+        * len(model.release.experts)
+        // share,
+        "activations of a step, about": branches * widest // share,
+        "residuals of a cache inside": branches * _residual(model) // share,
+    }
+
+
+def _tokens(model: WanModel) -> int:
+    return prod(model.latent_size) // prod(model.transformer.patch_size)
+
+
+def _residual(model: WanModel) -> int:
+    """Bytes of what all blocks add to one branch's tokens, in its dtype."""
+    c = model.transformer
+    return _tokens(model) * c.dim * jnp.dtype(c.dtype).itemsize

@@ -1,0 +1,68 @@
+"""What the transformer is shown: prompts and pictures, encoded."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..encoders.frozen import FrozenEncoders
+from .asking import Asked
+from .conditioning import beside_latent, given_frames
+from .pictures import fit_picture
+
+
+def observed(encoders: FrozenEncoders, asked: Asked) -> dict[str, jax.Array]:
+    """Encodes what a film is made of.
+
+    Args:
+        encoders: the networks.
+        asked: what is to be encoded.
+
+    Returns:
+        What `WanModel.prepare` is shown, a row for each prompt.
+    """
+    count, model = len(asked.prompts), asked.model
+    shown = {"text": _encoded(encoders, asked.prompts)}
+    if asked.negatives is not None:
+        shown["negative_text"] = _encoded(encoders, asked.negatives)
+        if asked.guidance_scale_2 is not None:
+            second = jnp.full(count, asked.guidance_scale_2, jnp.float32)
+            shown["guidance_scale_2"] = second
+    if asked.image is None:
+        return shown
+    frames, *sides = asked.size
+    pictures = [x for x in (asked.image, asked.last_image) if x is not None]
+    first, *last = (
+        jnp.asarray(fit_picture(x, (sides[0], sides[1]), asked.fit))[None]
+        for x in pictures
+    )
+
+    def rows(x: jax.Array) -> jax.Array:
+        return jnp.repeat(x, count, axis=0)
+
+    if model.release.task == "ti2v":
+        return {**shown, "first": rows(encoders.latents(first[:, :, None]))}
+    film = given_frames(first, frames, *last)
+    stride = model.release.stride[0]
+    beside = beside_latent(encoders.latents(film), stride, bool(last))
+    shown["beside"] = rows(beside)
+    if model.transformer.image_dim is not None:
+        # The original looks at the pictures as they are, whatever the film's size.
+        seen = [encoders.features(_whole(picture)) for picture in pictures]
+        shown["image"] = rows(jnp.concatenate(seen, axis=1))
+    return shown
+
+
+def _whole(picture: np.ndarray) -> jax.Array:
+    """A picture as the image encoder takes it: float32 (1, 3, H, W) in [-1, 1]."""
+    return jnp.asarray(fit_picture(picture, picture.shape[:2], "bicubic"))[None]
+
+
+def _encoded(encoders: FrozenEncoders, prompts: tuple[str, ...]) -> jax.Array:
+    """Encoded prompts, each that is said several times but once."""
+    said = list(dict.fromkeys(prompts))
+    ids, mask = encoders.tokenize(said)
+    found = encoders.prompts(np.asarray(ids), np.asarray(mask))
+    places = np.asarray([said.index(prompt) for prompt in prompts])
+    return found if len(said) == len(prompts) else found[places]

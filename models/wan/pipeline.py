@@ -1,0 +1,344 @@
+"""Wan whole: words, and pictures, to a film."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
+
+from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
+from jax_stepcache.errors import naming_arguments
+from jax_stepcache.loop.result import SampleResult
+from jax_stepcache.meshes.beside import arrays_beside
+from jax_stepcache.meshes.explicit import in_automatic_context
+from jax_stepcache.network.params import Params
+from jax_stepcache.pipeline import CachedSampler
+from jax_stepcache.sampling import check_sampling, sample
+
+from ..checkpoints.lora import merge_lora
+from ..encoders.frozen import FrozenEncoders, Tokenizer
+from ..wan_vae import Tiles
+from .asking import Asked, ask
+from .checkpoint.scheduler import Scheduler
+from .conditioning import with_first
+from .film import WanFilm
+from .folder import check_encoders, load_folder
+from .model import WanModel
+from .observing import observed
+from .starting import begun
+
+_ELSEWHERE = {
+    "steps": "num_inference_steps",
+    "cfg": "guidance_scale",
+    "frames": "num_frames",
+    "generator": "seed",
+    "key": "seed",
+    "output_type": "WanFilm.frames",
+}
+
+
+class WanPipeline(CachedSampler):
+    """Makes films of words and pictures, with any cache.
+
+    ``film = pipeline("a cat on the grass"); film.save("cat.mp4")``. What is not said is
+    the release's: size, frames, steps, guidance, the words that it leads away from. A
+    film of another size is another compiled program; other words, pictures, seeds,
+    guidance scales and thresholds are not.
+
+    Attributes:
+        params: the transformer, or both experts.
+        encoders: the networks around it.
+        scheduler: which solver and noise levels films are sampled with.
+    """
+
+    params: Params
+    model: WanModel
+
+    @naming_arguments({"cache": "cache_backend", "config": "cache_config"})
+    def __init__(
+        self,
+        params: Params,
+        encoders: FrozenEncoders,
+        *,
+        scheduler: Scheduler | None = None,
+        cache_backend: str | CacheBackend | None = None,
+        cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
+        attention: str | None = None,
+    ) -> None:
+        """Makes a pipeline.
+
+        Args:
+            params: a Wan of any release, from `jax_stepcache.load_params`.
+            encoders: tokenizer, UMT5, VAE, and CLIP where the release looks at its
+                features.
+            scheduler: how films are sampled; the original's UniPC unless given.
+            cache_backend: see `jax_stepcache.Pipeline`; a call may name another.
+            cache_config: likewise.
+            attention: ``"xla"``, or ``"cudnn"`` for the fused kernel of GPUs; None for
+                what suits the device.
+
+        Raises:
+            TypeError: for params or encoders that are none.
+            ValueError: for unknown names or settings, or parts that do not fit.
+        """
+        model = params.model if isinstance(params, Params) else None
+        if not isinstance(model, WanModel):
+            raise TypeError(
+                f"params must be those of a Wan, got {type(params).__name__}"
+                + ("" if model is None else f" of {model.name}")
+            )
+        if attention is not None:
+            transformer = replace(model.transformer, attention=attention)
+            release = replace(model.release, transformer=transformer)
+            params = Params(params.weights, replace(model, release=release))
+        super().__init__(params, cache_backend=cache_backend, cache_config=cache_config)
+        check_encoders(encoders, self.model.release)
+        self.encoders = encoders
+        release = self.model.release
+        self.scheduler = scheduler or Scheduler("unipc", "original", release.shift)
+
+    @classmethod
+    @naming_arguments({"cache": "cache_backend", "config": "cache_config"})
+    def from_folder(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        tokenizer: Tokenizer | str | os.PathLike[str] | None = None,
+        lora: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        lora_scale: float = 1.0,
+        offload: bool | str | Sequence[str] = False,
+        tiles: Tiles | None = None,
+        dtype: DTypeLike | None = None,
+        layers: str | None = None,
+        cache_backend: str | CacheBackend | None = None,
+        cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
+        attention: str | None = None,
+        mesh: Mesh | None = None,
+        rules: Any = None,
+    ) -> Self:
+        """Makes a pipeline of a released folder, encoders and all.
+
+        Args:
+            folder: such as ``Wan2.1-T2V-1.3B-Diffusers``, downloaded; see
+                `load_folder`.
+            tokenizer: the text encoder's, or where it lies; in the folder unless given.
+            lora: a file that is merged into the transformer, see `merge_lora`; for
+                experts ``{"high": file, "low": file}``, or one of the two.
+            lora_scale: how much of it.
+            offload: what waits on the host, or True; see `FrozenEncoders.offloaded`.
+            tiles: how pictures are cut for the VAE that do not fit; see
+                `FrozenEncoders`.
+            dtype: see `jax_stepcache.load_params`; so is ``layers``.
+            layers: likewise.
+            cache_backend: see `WanPipeline`; so are the following.
+            cache_config: likewise.
+            attention: likewise.
+            mesh: where the weights of all networks go.
+            rules: likewise.
+
+        Returns:
+            The pipeline.
+
+        Raises:
+            FileNotFoundError: as `load_folder`; likewise ImportError and ValueError.
+        """
+        loading = {"dtype": dtype, "mesh": mesh, "rules": rules, "layers": layers}
+        loaded = load_folder(
+            folder,
+            tokenizer,
+            offload=offload,
+            tiles=tiles,
+            adapt=functools.partial(_with_lora, lora=lora, scale=lora_scale),
+            **loading,
+        )
+        return cls(
+            loaded.params,
+            loaded.encoders,
+            scheduler=loaded.scheduler,
+            cache_backend=cache_backend,
+            cache_config=cache_config,
+            attention=attention,
+        )
+
+    @naming_arguments(_ELSEWHERE)
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        negative_prompt: str | Sequence[str] | None = None,
+        image: Any = None,
+        last_image: Any = None,
+        video: Any = None,
+        strength: float | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_frames: int | None = None,
+        fit: str | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        guidance_scale_2: float | None = None,
+        seed: int = 0,
+        noise: Any = None,
+        cache: Any = None,
+        cache_config: Any = None,
+        schedule: Any = None,
+        sigmas: str | None = None,
+        shift: float | None = None,
+        solver: Any = None,
+        budget: int | None = None,
+        forecast: Any = None,
+        decide: str = "batch",
+        progress: Any = False,
+    ) -> Any:
+        """Makes a film, or one for each prompt.
+
+        Args:
+            prompt: what is to be seen; cleaned as the originals do it.
+            negative_prompt: what guidance leads away from; the original's words unless
+                given.
+            image: the first frame: uint8 (H, W, 3), a picture of Pillow's, or a file.
+            last_image: the last one.
+            video: uint8 (F, H, W, 3) that is changed, as much as ``strength`` says.
+            strength: share of the steps that are taken, with ``video``; 0.8 unless
+                given.
+            height: of the film in pixels, with ``width``; the release's unless given,
+                or what has its area and the picture's aspect.
+            width: likewise.
+            num_frames: one more than a multiple of 4; the release's unless given.
+            fit: how a picture gets the film's size, see `FITS`; as diffusers does it
+                where height and width are given, else as the original.
+            num_inference_steps: solver steps; the release's unless given.
+            guidance_scale: of the transformer, of two that of high noise; up to 1 there
+                is no guidance.
+            guidance_scale_2: of the low-noise expert. Unless given it is the release's,
+                or ``guidance_scale`` where that is given.
+            seed: draws the noise; the second prompt's is one more, and so on.
+            noise: float32 (B, C, f, h, w) instead.
+            cache: see `jax_stepcache.sample`; the pipeline's own unless given. None of
+                either runs the network at every step; so does ``"none"``.
+            cache_config: its settings; with experts ``{"high": ..., "low": ...}`` for
+                each its own.
+            schedule: see `jax_stepcache.sample`; instead of steps and shift, but for a
+                name, which goes with the steps.
+            sigmas: which noise levels, see `SPACINGS`; the folder's unless given.
+            shift: of the noise levels; the folder's unless given.
+            solver: the folder's unless given.
+            budget: see `jax_stepcache.sample`; so are the following.
+            forecast: likewise.
+            decide: likewise.
+            progress: likewise.
+
+        Returns:
+            A `WanFilm`; for a sequence of prompts a list of them.
+
+        Raises:
+            ValueError: for what does not fit, before anything is encoded: sizes,
+                pictures that the release takes none of, or lacks, unknown names.
+            TypeError: for arguments of the wrong kind.
+        """
+        asked = ask(
+            self.model.release,
+            self.scheduler,
+            prompt,
+            negative_prompt=negative_prompt,
+            image=image,
+            last_image=last_image,
+            video=video,
+            strength=strength,
+            height=height,
+            width=width,
+            num_frames=num_frames,
+            fit=fit,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            guidance_scale_2=guidance_scale_2,
+            seed=seed,
+            schedule=schedule,
+            sigmas=sigmas,
+            shift=shift,
+        )
+        own = replace(self.model, latent_size=asked.model.latent_size)
+        params = Params(self.params.weights, own)
+        options: dict[str, Any] = {
+            "schedule": asked.schedule,
+            "solver": self.scheduler.solver if solver is None else solver,
+            "guidance_scale": asked.guidance_scale,
+            "key": asked.keys,
+            "decide": decide,
+            "progress": progress,
+        }
+        run: Any = self.sampler
+        said = {"cache_config": cache_config, "budget": budget, "forecast": forecast}
+        options |= {name: x for name, x in said.items() if x is not None}
+        if cache is not None:
+            run, options["cache"] = sample, cache
+        fixed = getattr(run, "keywords", {})
+        check_sampling(
+            params, **fixed, **options, observation=asked.structs(own), noise=noise
+        )
+        films = self._films(run, params, asked, noise, options)
+        return films[0] if isinstance(prompt, str) else films
+
+    @in_automatic_context
+    def _films(
+        self,
+        run: Any,
+        params: Params,
+        asked: Asked,
+        noise: Any,
+        options: Mapping[str, Any],
+    ) -> list[WanFilm]:
+        """Encodes, samples and decodes what has been checked."""
+        shown = observed(self.encoders, asked)
+        if asked.video is not None:
+            noise = begun(self.encoders, asked, noise)
+        shown, noise = arrays_beside(params.weights, (shown, noise))
+        result: SampleResult = run(params, observation=shown, noise=noise, **options)
+        latents = result.sample
+        if "first" in shown:
+            latents = with_first(latents, jnp.asarray(shown["first"]))
+        frames = np.asarray(jax.device_get(self.encoders.film(latents)))
+        fps = self.model.release.fps
+        return [
+            WanFilm(own, result.stats, latent, fps)
+            for own, latent in zip(frames, latents, strict=True)
+        ]
+
+
+_COMPONENTS = {"high": "transformer", "low": "transformer_2"}
+
+
+def _with_lora(params: Params, lora: Any, scale: float) -> Params:
+    """Weights with files merged in, which are told apart by expert."""
+    if lora is None:
+        return params
+    names = params.model.experts.names
+    if not isinstance(lora, Mapping):
+        if names:
+            raise ValueError(
+                'this Wan has two experts: give lora={"high": file, "low": file}, or '
+                "one of the two"
+            )
+        return merge_lora(params, lora, scale=scale, consume=True)
+    if not names or not set(lora) <= set(names):
+        raise ValueError(
+            f"lora has {sorted(lora)}; this Wan has "
+            + (
+                f"the experts {list(names)}"
+                if names
+                else "one transformer: give a file"
+            )
+        )
+    for name, file in lora.items():
+        params = merge_lora(
+            params, file, scale=scale, component=_COMPONENTS[name], consume=True
+        )
+    return params

@@ -1,0 +1,64 @@
+"""Caches by name on Wan's releases: what each finds, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from jax_stepcache import Switching, get_cache_backend
+from jax_stepcache.models.wan import RELEASES, WanModel
+
+from .small import LATENT, ONE, TWO
+
+SMALL_1_3B = WanModel(replace(ONE, name="wan2.1-t2v-1.3b"), LATENT)
+SMALL_A14B = WanModel(replace(TWO, name="wan2.2-t2v-a14b"), LATENT)
+
+
+def _policy(cache: str, model: WanModel, **settings: Any) -> Any:
+    backend = get_cache_backend(cache, settings)
+    assert backend is not None
+    return backend.policy(model, 20)
+
+
+def test_tea_cache_has_the_published_polynomial() -> None:
+    """Without settings it is the authors', in either variant; or vLLM-Omni's."""
+    plain = _policy("tea_cache", SMALL_1_3B)
+    assert plain.signal.looks_at == "times"
+    assert plain.gate.gate.gate.coefficients[0] == pytest.approx(2396.76752)
+    retained = _policy("tea_cache", SMALL_1_3B, use_ret_steps=True)
+    assert retained.signal.projected
+    assert retained.gate.gate.coefficients[0] == pytest.approx(-52186.2437)
+    omni = _policy("tea_cache", SMALL_1_3B, original=False)
+    assert omni.signal.looks_at == "modulated"
+
+
+def test_mag_cache_has_the_published_ratios() -> None:
+    """diffusers' takes the conditional branch's; of two experts, both count on."""
+    assert _policy("mag_cache", SMALL_1_3B).gate.ratios.shape == (20,)
+    both = _policy("mag_cache", SMALL_A14B, mag_split_step=8)
+    assert both.gate.mask.shape == (2, 20)
+    with pytest.raises(ValueError, match="give mag_split_step"):
+        _policy("mag_cache", SMALL_A14B)
+
+
+def test_each_expert_has_settings_of_its_own() -> None:
+    """Over those that both have; only a model with two takes them."""
+    settings = {"max_warmup_steps": 2, "low": {"residual_diff_threshold": 0.5}}
+    policy = _policy("cache_dit", SMALL_A14B, **settings)
+    assert isinstance(policy, Switching)
+    assert policy.sigma == pytest.approx(TWO.boundary_ratio)
+    assert policy.above.gate.steps == policy.below.gate.steps == 2
+    with pytest.raises(ValueError, match="one network"):
+        _policy("cache_dit", SMALL_1_3B, **settings)
+    with pytest.raises(ValueError, match="residual_diff_threshold"):
+        _policy("cache_dit", SMALL_A14B, high={"residual_diff_treshold": 0.5})
+
+
+def test_whole_forwards_know_no_expert() -> None:
+    """StepCache looks at the guided velocity, across the switch."""
+    policy = _policy("step_cache", SMALL_A14B)
+    assert policy.span is None
+    assert not isinstance(policy, Switching)
+    assert RELEASES["wan2.2-t2v-a14b"].experts == ("high", "low")

@@ -1,0 +1,38 @@
+"""Names of Wan's tensors: diffusers' and the original's are one set of weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jax_stepcache.checkpoints.weights import flat
+from jax_stepcache.models.wan import WanConfig, import_state_dict
+from jax_stepcache.models.wan.checkpoint.names import to_diffusers, to_original
+
+from . import recorded_wan as recorded
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    recorded.cases(metafunc, "*_params.npz")
+
+
+def test_names_are_the_originals(file: Path) -> None:
+    """Both ways; and the weights are those of either file."""
+    with np.load(file) as opened:
+        arrays = {n: opened[n] for n in opened.files if n[:2] != "__"}
+        names = json.loads(str(opened["__original_names__"]))
+        config = WanConfig.from_dict(json.loads(str(opened["__config__"])))
+    assert {name: to_original(name) for name in arrays} == names
+    assert {to_diffusers(name): name for name in names.values()} == names
+    weights = import_state_dict(config, arrays)
+    renamed = import_state_dict(config, {names[n]: x for n, x in arrays.items()})
+    jax.tree.map(np.testing.assert_array_equal, weights, renamed)
+    wanted = recorded.network(file.parent, file.stem.removesuffix("_params")).weights
+    given = flat(weights)
+    for name, x in flat(wanted).items():
+        np.testing.assert_array_equal(given[name], x)
+    assert len(given) == len(flat(wanted))

@@ -1,0 +1,80 @@
+"""How many replicas there should be, without Ray."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from jax_stepcache.serving.robots.on_ray import Robots, _count, ray_application
+from jax_stepcache.serving.robots.scaling import LOAD, replicas_by_queue
+from tests.serving.robots.toy import Counting, Robot, serving, until
+
+
+def _context(loads, replicas=2):
+    metrics = None if loads is None else {LOAD: dict(enumerate(loads))}
+    return SimpleNamespace(
+        aggregated_metrics=metrics,
+        current_num_replicas=replicas,
+        target_num_replicas=replicas,
+    )
+
+
+@pytest.mark.parametrize(
+    ("loads", "wanted"),
+    [
+        ([1.0, 1.0], 2.0),  # all slots are in use, and nobody waits
+        ([3.0, 1.0], 4.0),  # a queue of two rounds at one of them
+        ([0.25, 0.25], 0.5),
+        ([0.0, 0.0], 0.0),
+        ([2.0], 4.0),  # the other one is still being started
+        ([], 2),
+        (None, 2),
+    ],
+)
+def test_there_are_slots_for_all_requests(loads, wanted):
+    """Those that wait count as those that run; who is silent is as the others are."""
+    assert replicas_by_queue(_context(loads)) == (wanted, {})
+
+
+def test_a_replica_tells_its_queue_and_no_connections():
+    """Robots that are connected and ask for nothing need no other replica."""
+    policy = Counting()
+    with serving(policy, slots=2) as (server, url):
+        replica = Robots()
+        replica.app = server.app
+        some = [Robot(url) for _ in range(6)]
+        assert replica.record_autoscaling_stats() == {LOAD: 0.0}
+        some[0].send(x=1.0, do="wait")
+        assert policy.held.wait(20)
+        assert replica.record_autoscaling_stats() == {LOAD: 0.5}
+        for robot in some[1:4]:
+            robot.send(x=1.0)
+        until(lambda: server.service.worker.waiting() == 3)
+        assert replica.record_autoscaling_stats() == {LOAD: 2.0}
+        policy.hold.set()
+        for robot in some:
+            robot.socket.close_socket()
+
+
+def test_ray_is_told_by_what_to_scale():
+    """In the words of its ``autoscaling_config``; without a most it is not to."""
+    assert _count(2, None, None) == {"num_replicas": 2}
+    told = _count(1, 3, {"upscale_delay_s": 5.0})["autoscaling_config"]
+    assert told.pop("policy") == {
+        "policy_function": "jax_stepcache.serving.robots.scaling:replicas_by_queue"
+    }
+    assert told == {"min_replicas": 1, "max_replicas": 3, "upscale_delay_s": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"replicas": 0}, "replicas is 0"),
+        ({"sessions": "here"}, "a folder of one server"),
+        ({"slots": 0}, "slots is 0"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_ray_is_asked(settings, words):
+    with pytest.raises(ValueError, match=words):
+        ray_application(Counting, **settings)
