@@ -40,7 +40,7 @@ from jax_stepcache.solvers.bespoke import checked_tables, solver_of
 from jax_stepcache.solvers.named_schedules import has_names, without_names
 from jax_stepcache.solvers.schedule import is_schedule, num_steps_of
 from jax_stepcache.solvers.stochastic import draws_noise
-from jax_stepcache.solvers.table_family import TableFamily
+from jax_stepcache.solvers.table_family import TableFamily, in_family
 
 _DECIDE = ("batch", "sample")
 
@@ -330,7 +330,7 @@ def _schedule(options: Options, model: Any) -> Any:
             "a schedule fixes the steps; give either it or num_inference_steps, shift "
             "and final_noise"
         )
-    schedule = checked_tables(_in_family(given, options, model))
+    schedule = checked_tables(in_family(given, options, model.defaults))
     if is_schedule(schedule) and model.outputs is not None:
         return dict.fromkeys(model.outputs, schedule)
     return schedule
@@ -353,18 +353,10 @@ def _brought(cache: CacheBackend, model: Any, options: Options) -> Any:
     """The tables that a backend brings instead of schedule and solver, or None."""
     asked = {name: getattr(options, name) for name in TABLE_BRINGS}
     asked = {name: given for name, given in asked.items() if given is not None}
-    tables = _in_family(cache.tables(model, asked), options, model)
+    tables = in_family(cache.tables(model, asked), options, model.defaults)
     if is_schedule(tables) and model.outputs is not None:
         return dict.fromkeys(model.outputs, tables)
     return tables
-
-
-def _in_family(given: Any, options: Options, model: Any) -> Any:
-    """Tables, those of the guidance scale or shift that is asked for."""
-    if not isinstance(given, TableFamily):
-        return given
-    asked = getattr(options, given.over)
-    return given.between(_or(asked, getattr(model.defaults, given.over)))
 
 
 def _besides(given: Any, options: Options) -> tuple[Any, ...]:

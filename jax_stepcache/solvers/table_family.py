@@ -116,6 +116,26 @@ class TableFamily:
         return jax.tree.map(mixed, *self.tables)
 
 
+def in_family(given: Any, options: Any, defaults: Any) -> Any:
+    """Of a family the tables of what is asked for; anything else as it is.
+
+    Args:
+        given: what was given for a table.
+        options: an object with the options of `sample`.
+        defaults: likewise with those that are not given.
+
+    Returns:
+        What was given, or a table, or one for each output.
+
+    Raises:
+        ValueError: see `TableFamily.between`.
+    """
+    if not isinstance(given, TableFamily):
+        return given
+    asked = getattr(options, given.over)
+    return given.between(getattr(defaults, given.over) if asked is None else asked)
+
+
 def as_family(given: Any, what: str = "the table") -> Any:
     """A family from what JSON has for it; or tables, see `as_tables`.
 
