@@ -214,10 +214,11 @@ def resolve(params: Any, options: Options) -> Generation:
     elif options.noise is None or draws_noise(solver):
         key = default_key()
     progress = as_progress(options.progress)
-    interval = check_interval(options.guidance_interval) if guided else None
+    interval = check_interval(options.guidance_interval)
+    interval = interval if guided else None
     asked = asked_of(policy, num_steps_of(schedule), 2 if guided else 1)
     if interval is not None and getattr(policy, "span", None) is None:
-        asked = replace(asked, apart=True)
+        asked = replace(asked, apart=True, interval=True)
     _warn_of_no_reuse(options.cache, num_steps_of(schedule), asked)
     return Generation(
         program=program_of(

@@ -34,7 +34,13 @@ class InsideBackend(CacheBackend):
                 "cache_config's 'high' and 'low' are for the experts of a model that "
                 f"has two; {model.name} has one network"
             )
-        if boundary is None or self._serves_both(model):
+        both = self._serves_both(model)
+        if both and each != (None, None):
+            raise ValueError(
+                f"{model.name}'s experts share one state in this cache, which takes no "
+                "settings for 'high' or 'low'; with original=False each has its own"
+            )
+        if boundary is None or both:
             policy = self._composed(model, num_inference_steps)
         else:
             above, below = (
@@ -54,6 +60,11 @@ class InsideBackend(CacheBackend):
         if not own:
             return self
         DiffusionCacheConfig.from_dict(own)  # which checks the names
+        if "original" in own:
+            raise ValueError(
+                "original says how the cache of both experts decides; give it beside "
+                "'high' and 'low', not within"
+            )
         return type(self)(replace(self.config, **own))
 
     @abstractmethod

@@ -115,11 +115,12 @@ class Stats(ReadAsNumbers, _StatsLeaves):
         if not all(map(_has_values, self[:4])) or np.ndim(self.computed) != 1:
             return f"Stats(computed={self.computed}, model_calls={self.model_calls})"
         warning = ", NON-FINITE VALUES" if fetched(self.nonfinite) else ""
-        shown, other = self.computed, ""
+        judged, shown, other = self.computed, self.computed, ""
         if self.asked is not None and self.asked.apart and self.branches is not None:
             shown = np.asarray(fetched(self.branches.computed))[:, 1]
             other = f", {shown.sum()} its unconditional branch"
-        why = why_unused(shown, self.signal, self.threshold, self.asked)
+            judged = self.computed if self.asked.interval else shown
+        why = why_unused(judged, self.signal, self.threshold, self.asked)
         unused = "" if why is None else f", nothing was skipped: {why}"
         return (
             f"Stats({strip(shown)} {int(fetched(self.model_calls))} of "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from jax_stepcache.network.own import naming_rows
 from jax_stepcache.policy.span import Span, each_branch
 
 
@@ -37,7 +38,8 @@ class OneBlock:
         """See `Stages.blocks`."""
         del start, stop
         t, condition = context
-        return self.model.denoise(weights, hidden, t=t, condition=condition)
+        with naming_rows(self.model, hidden, condition):
+            return self.model.denoise(weights, hidden, t=t, condition=condition)
 
     def head(self, weights: Any, hidden: Any, context: Any) -> Any:
         """See `Stages.head`."""

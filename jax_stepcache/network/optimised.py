@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jax_stepcache.check import static_count
-from jax_stepcache.solvers.named import get_solver
+from jax_stepcache.solvers.named import name_of
 from jax_stepcache.solvers.named_schedules import OPTIMISED
 
 
@@ -36,7 +36,7 @@ def with_own_levels(given: Any, model: Any, num_steps: Any, solver: Any) -> Any:
             "finds some, and schedule= takes them"
         )
     found = find(count)
-    if get_solver(found.solver) != solver:
+    if name_of(solver) != found.solver:
         raise ValueError(
             f"the optimised noise levels of {model.name} were found for the solver "
             f"{found.solver!r}, and solver is {solver!r:.80}; calibrate(cache='none', "

@@ -15,6 +15,17 @@ import numpy as np
 from jax_stepcache.network.protocol import Denoiser, SamplingDefaults
 from jax_stepcache.network.stages import STAGES, has_stages, pair
 
+# What a network in stages may offer beside them.
+_OPTIONAL = (
+    "modulated",
+    "times",
+    "shown",
+    "spatial_axes",
+    "calibrated",
+    "guidance_at",
+    "experts_meet_at",
+)
+
 
 @dataclass(frozen=True)
 class FunctionModel:
@@ -86,7 +97,7 @@ class StagedModel(FunctionModel):
 
     def __getattr__(self, name: str) -> Any:
         """The function's own stages; what it lacks is lacking here too."""
-        if name in (*STAGES, "modulated", "spatial_axes"):
+        if name in (*STAGES, *_OPTIONAL):
             return getattr(self.function, name)
         raise AttributeError(name)
 

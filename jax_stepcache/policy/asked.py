@@ -12,6 +12,7 @@ import numpy as np
 from jax_stepcache.policy.gates.certain import Certain, on_host
 from jax_stepcache.policy.named.cfg_cache import Unconditional
 from jax_stepcache.policy.named.restarting import Restarting
+from jax_stepcache.policy.named.switching import Switching
 from jax_stepcache.policy.named.uncached import Uncached
 from jax_stepcache.policy.span import each_branch
 
@@ -31,12 +32,15 @@ class Asked:
         meant: whether that is what was asked for.
         apart: whether guidance branches are asked one by one, so that one which is
             skipped costs nothing.
+        interval: whether it is a guidance interval, and no cache, that leaves the
+            unconditional branch out.
     """
 
     cache: bool = False
     never: str | None = None
     meant: bool = False
     apart: bool = False
+    interval: bool = False
 
     def __eq__(self, other: object) -> bool:
         """Whether the other is such a remark, too."""
@@ -95,6 +99,15 @@ def _certain(policy: Any, num_steps: int, branches: int) -> Iterator[Certain]:
         why = f"it starts afresh before forward {hint} (force_refresh_step_hint)"
         yield Certain(local == 0, why)
         policy = policy.policy
+    if isinstance(policy, Switching):
+        # When the second takes over is not known: what holds at all steps of both.
+        each = (
+            [one for one in _certain(own, num_steps, branches) if one.steps.all()]
+            for own in (policy.above, policy.below)
+        )
+        if all(found := list(each)):
+            yield from found[0]
+        return
     gate = getattr(policy, "gate", None)
     while gate is not None:
         find = getattr(gate, "certain", None)

@@ -159,8 +159,9 @@ class WanModel:
         scales = jnp.broadcast_to(scale, (batch,))
         if condition.low_scale is None:
             return scales
-        low = condition.low_scale[:batch]
-        return jnp.where(t[:batch] < self.experts.boundary, low, scales)
+        # A row of scale 1 has no guidance, whichever expert it asks.
+        low = (t[:batch] < self.experts.boundary) & (scales != 1)
+        return jnp.where(low, condition.low_scale[:batch], scales)
 
     def prepare(
         self, weights: Weights, observation: Mapping[str, jax.Array], guided: bool

@@ -185,6 +185,7 @@ class WanPipeline(CachedSampler):
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         guidance_scale_2: float | None = None,
+        guidance_interval: Any = None,
         seed: int = 0,
         noise: Any = None,
         cache: Any = None,
@@ -220,6 +221,7 @@ class WanPipeline(CachedSampler):
                 is no guidance.
             guidance_scale_2: of the low-noise expert. Unless given it is the release's,
                 or ``guidance_scale`` where that is given.
+            guidance_interval: see `jax_stepcache.sample`.
             seed: draws the noise; the second prompt's is one more, and so on.
             noise: float32 (B, C, f, h, w) instead.
             cache: see `jax_stepcache.sample`; the pipeline's own unless given. None of
@@ -276,7 +278,12 @@ class WanPipeline(CachedSampler):
             "progress": progress,
         }
         run: Any = self.sampler
-        said = {"cache_config": cache_config, "budget": budget, "forecast": forecast}
+        said = {
+            "cache_config": cache_config,
+            "budget": budget,
+            "forecast": forecast,
+            "guidance_interval": guidance_interval,
+        }
         options |= {name: x for name, x in said.items() if x is not None}
         if cache is not None:
             run, options["cache"] = sample, cache

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_stepcache import Request, flow_schedule, sample, sample_many
+from jax_stepcache import Request, flow_schedule, sample, sample_many, summary
 from jax_stepcache.measure.flops import forward_flops
 
 from ..staged import NUM_STEPS, UNROLLED, WEIGHTS, conditions, noise, options, run
@@ -137,3 +137,14 @@ def test_bad_intervals(given):
     """Two numbers that rise, or an error by name."""
     with pytest.raises(ValueError, match=r"guidance_interval is .* lower one\s+first"):
         run(None, guided=True, guidance_interval=given)
+    with pytest.raises(ValueError, match=r"guidance_interval is"):
+        run(None, guided=False, guidance_interval=given)
+
+
+def test_an_interval_is_no_cache_that_skips():
+    """That a cache has skipped nothing is said all the same."""
+    config = {"steps_mask": [True] * NUM_STEPS}
+    with pytest.warns(UserWarning, match="skip no step"):
+        result = run("static", config, **SHARED)
+    assert "nothing was skipped" in repr(result.stats)
+    assert "nothing skipped: " in str(summary(result))

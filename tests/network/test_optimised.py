@@ -9,7 +9,8 @@ import pytest
 from jax_stepcache import Params, explicit_schedule, sample
 from jax_stepcache.network.optimised import with_own_levels
 from jax_stepcache.network.protocol import OptimisedLevels
-from jax_stepcache.solvers import Euler
+from jax_stepcache.solvers import Euler, UniPC
+from jax_stepcache.solvers.named import name_of
 
 from ..small_model import SmallModel, small_params
 
@@ -58,3 +59,17 @@ def test_what_there_is_not_is_told():
         sample(params, schedule={"action": "optimised", "video": "karras"})
     assert with_own_levels("optimised", Spaced(), 3, Euler()) == LEVELS
     assert with_own_levels("karras", Spaced(), 4, Euler()) == "karras"
+
+
+def test_a_solver_with_options_finds_its_own():
+    """What a solver without a name is called is compared, and not looked up."""
+    solver = UniPC(order=3)
+
+    @dataclass(frozen=True)
+    class OfThird(SmallModel):
+        def optimised(self, num_steps):
+            return OptimisedLevels(LEVELS, name_of(solver))
+
+    assert with_own_levels("optimised", OfThird(), 3, solver) == LEVELS
+    with pytest.raises(ValueError, match="found for the solver"):
+        with_own_levels("optimised", OfThird(), 3, UniPC())

@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 
 from jax_stepcache import sample
+from jax_stepcache.network.own import own_model
 
 NOISE = jax.random.normal(jax.random.key(0), (2, 4))
 
@@ -84,3 +85,31 @@ def test_defaults_for_ones_own_network():
     np.testing.assert_array_equal(
         sample(params, model=velocity, noise=NOISE).sample, named.sample
     )
+
+
+def test_what_stages_may_offer_is_looked_at():
+    """A class with stages may tell its times, and what enters it, as the bundled do."""
+
+    class Timed:
+        num_blocks = 1
+
+        def embed(self, weights, x, t, condition):
+            return x[:, None], None
+
+        def blocks(self, weights, hidden, context, start, stop):
+            return hidden
+
+        def head(self, weights, hidden, context):
+            return hidden[:, 0]
+
+        def times(self, weights, hidden, context):
+            return {"embedding": hidden[:, 0], "projection": hidden[:, 0]}
+
+        def shown(self, sample, condition):
+            return sample
+
+    model = own_model(Timed(), NOISE)
+    assert callable(model.times)
+    assert callable(model.shown)
+    assert getattr(model, "modulated", None) is None
+    assert getattr(model, "guidance_at", None) is None

@@ -164,8 +164,10 @@ def _row(
     asked: Asked | None,
 ) -> Row:
     steps, computed = len(curve.computed), sum(curve.computed)
-    # Which is the other's to skip.
-    of_two = branch == BRANCHES[0] and asked is not None and asked.apart
+    # Of two branches only one is a cache's to skip.
+    of_two = False
+    if asked is not None and asked.apart:
+        of_two = branch == BRANCHES[1 if asked.interval else 0]
     signal = [x for x in curve.signal if x is not None and np.isfinite(x)]
     runs = [len(list(same)) for ran, same in groupby(curve.computed) if not ran]
     quantiles = None

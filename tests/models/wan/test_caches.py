@@ -9,6 +9,7 @@ import pytest
 
 from jax_stepcache import Switching, get_cache_backend
 from jax_stepcache.models.wan import RELEASES, WanModel
+from jax_stepcache.policy.asked import asked_of
 
 from .small import LATENT, ONE, TWO
 
@@ -62,3 +63,19 @@ def test_whole_forwards_know_no_expert() -> None:
     assert policy.span is None
     assert not isinstance(policy, Switching)
     assert RELEASES["wan2.2-t2v-a14b"].experts == ("high", "low")
+
+
+def test_experts_that_share_a_state_take_no_settings_of_their_own() -> None:
+    """The original MagCache counts through; what would be without effect is told."""
+    with pytest.raises(ValueError, match="share one state"):
+        _policy("mag_cache", SMALL_A14B, mag_split_step=8, low={"mag_threshold": 0.05})
+    with pytest.raises(ValueError, match="give it beside 'high' and 'low'"):
+        _policy("mag_cache", SMALL_A14B, original=False, high={"original": True})
+
+
+def test_what_can_never_reuse_is_told_of_two_experts() -> None:
+    """As of one: a threshold of 0 leaves nothing to either."""
+    never = _policy("first_block_cache", SMALL_A14B, threshold=0.0)
+    assert "threshold" in (asked_of(never, 20).never or "")
+    one = _policy("first_block_cache", SMALL_A14B, high={"threshold": 0.0})
+    assert asked_of(one, 20).never is None

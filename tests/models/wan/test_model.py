@@ -13,6 +13,7 @@ import pytest
 from jax_stepcache import Request, sample, sample_many
 from jax_stepcache.checkpoints.layers import layers_apart
 from jax_stepcache.models.wan import WanModel, bind
+from jax_stepcache.models.wan.network.stages import WanCondition
 
 from .small import LATENT, ONE, SMALL, TWO, noise, pair, params, text
 
@@ -162,3 +163,13 @@ def test_an_image_that_is_missing() -> None:
     with pytest.raises(ValueError, match=r"lacks \['beside', 'image'\]"):
         model.check_observation(text(1))
     assert model.check_observation(model.example(jax.random.key(0), 2)) == 2
+
+
+def test_a_row_without_guidance_has_none_at_either_expert() -> None:
+    """Scale 1 is that; the low-noise expert's own scale is for rows that are guided."""
+    condition = WanCondition((), low_scale=jnp.full((4,), 3.0))
+    scales, times = jnp.asarray([1.0, 5.0]), jnp.full((4,), 100.0)
+    model = WanModel(TWO, LATENT)
+    low = model.guidance_at(scales, times, condition)
+    high = model.guidance_at(scales, times + 800, condition)
+    assert (low.tolist(), high.tolist()) == ([1.0, 3.0], [1.0, 5.0])
