@@ -96,14 +96,14 @@ def calibrate_threshold(
     Returns:
         The calibration.
     """
-    generation = resolve(samples.params, Options(**samples.shared, **samples.one(0)))
+    generation = _generation(samples, 0)
     config, fit = dict(cache_config), {}
     name, grid = SWEPT[cache]
     trajectories: list[Trajectory] = []
     missing = _MADE.get(cache)
     if missing is not None and missing.setting not in config:
         trajectories = _watched(samples, Span(), missing.looks_at)
-        config[missing.setting], fit = missing.make(generation, trajectories)
+        config[missing.setting], fit = missing.make(samples, trajectories)
     if cache == "step_cache":
         grid = np.array([t for t in grid if _as_setting(cache, config, t)[-1] >= -1])
     policies = [
@@ -162,13 +162,13 @@ class _Missing(NamedTuple):
 
     setting: str
     looks_at: str
-    make: Callable[[Generation, list[Trajectory]], tuple[Any, dict[str, Any]]]
+    make: Callable[[Samples, list[Trajectory]], tuple[Any, dict[str, Any]]]
 
 
 def _polynomial(
-    generation: Generation, trajectories: list[Trajectory]
+    samples: Samples, trajectories: list[Trajectory]
 ) -> tuple[Any, dict[str, Any]]:
-    del generation
+    del samples
     # The first step has nothing to change from.
     changes = []
     for name in ("input_change", "output_change"):
@@ -179,16 +179,18 @@ def _polynomial(
 
 
 def _sensed(
-    generation: Generation, trajectories: list[Trajectory]
+    samples: Samples, trajectories: list[Trajectory]
 ) -> tuple[Any, dict[str, Any]]:
-    table = sensitivities(generation, trajectories)
+    # Each under its own condition, without which it would not say what it said.
+    each = [_generation(samples, i) for i in range(samples.number)]
+    table = sensitivities(each, trajectories)
     return table, {"sencache_sensitivities": table}
 
 
 def _ratios(
-    generation: Generation, trajectories: list[Trajectory]
+    samples: Samples, trajectories: list[Trajectory]
 ) -> tuple[Any, dict[str, Any]]:
-    del generation
+    del samples
     ratios = mean_ratios(trajectories)
     return ratios, {"mag_ratios": ratios}
 
@@ -207,6 +209,11 @@ def _watched(samples: Samples, span: Span | None, looks_at: str) -> list[Traject
     found = watch(samples.params, each, span, looks_at, **samples.shared)
     check_changes(found)
     return found
+
+
+def _generation(samples: Samples, i: int) -> Generation:
+    """The uncached one of a sample."""
+    return resolve(samples.params, Options(**samples.shared, **samples.one(i)))
 
 
 def _policy(generation: Generation, cache: str, config: Mapping[str, Any]) -> Policy:
