@@ -86,7 +86,7 @@ class StagedModel(FunctionModel):
 
     def __getattr__(self, name: str) -> Any:
         """The function's own stages; what it lacks is lacking here too."""
-        if name in (*STAGES, "modulated", "spatial_axes"):
+        if name in (*STAGES, "modulated", "times", "shown", "spatial_axes"):
             return getattr(self.function, name)
         raise AttributeError(name)
 
