@@ -124,26 +124,32 @@ def fit_table(
             # Out of time too, for the steps since the last look.
             looked = state.step
             found = look(state.now)
-            if not math.isfinite(found):
-                warn(
-                    f"the table of step {state.step} samples NaN or infinity; the fit "
-                    "goes back to the best so far. A lower learning_rate in fit would "
-                    "not come there"
-                )
-                state = state._replace(now=state.best, adam=adam.init(packed))
-            if found < state.loss:
-                state = state._replace(best=state.now, loss=found, idle=0)
-            else:
-                state = state._replace(idle=state.idle + 1)
-            if state.idle == fit.patience:
-                state = state._replace(idle=0, backs=state.backs + 1, now=state.best)
-                state = state._replace(adam=adam.init(packed))
+            state = _judged(state, found, fit.patience, adam.init(packed))
             if fit.resume is not None:
                 write_state(fit.resume, state, spaces)
             reached = found if math.isfinite(found) else state.loss
             gained = [_decibels(first - x, shares) for x in (reached, state.loss)]
             show(Looked(state.step, fit.steps, *gained))
     return state.best, state.step
+
+
+def _judged(state: Progressed, found: float, patience: int, fresh: Any) -> Progressed:
+    """What is kept after a look, and where the fit goes on; ``fresh`` is Adam's."""
+    if not math.isfinite(found):
+        warn(
+            f"the table of step {state.step} samples NaN or infinity; the fit "
+            "goes back to the best so far. A lower learning_rate in fit would "
+            "not come there"
+        )
+        state = state._replace(now=state.best, adam=fresh)
+    if found < state.loss:
+        state = state._replace(best=state.now, loss=found, idle=0)
+    else:
+        state = state._replace(idle=state.idle + 1)
+    if state.idle == patience:
+        state = state._replace(idle=0, backs=state.backs + 1, now=state.best)
+        state = state._replace(adam=fresh)
+    return state
 
 
 @functools.cache
