@@ -120,7 +120,7 @@ class DiffusionCacheConfig:
     mag_threshold: Any = 0.24
     mag_max_skip_steps: int = 5
     mag_retention_ratio: float = 0.1
-    mag_ratios: Sequence[float] | Sequence[Sequence[float]] | None = None
+    mag_ratios: Sequence[Any] | None = None
     mag_calibrate: bool = False
     Fn_compute_blocks: int = 1
     Bn_compute_blocks: int = 0

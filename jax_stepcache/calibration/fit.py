@@ -30,12 +30,14 @@ class PolynomialFit(NamedTuple):
 def fit_polynomial(
     input_change: Sequence[float] | np.ndarray,
     output_change: Sequence[float] | np.ndarray,
+    looked_at: str = "modulated input",
 ) -> PolynomialFit:
     """Fits TeaCache's polynomial, of degree 4.
 
     Args:
         input_change: relative changes of the modulated input, from step to step.
         output_change: of the blocks' output, as many.
+        looked_at: what the input is, for messages.
 
     Returns:
         The fit.
@@ -50,7 +52,7 @@ def fit_polynomial(
             f"a polynomial of degree {_DEGREE} needs more than {_DEGREE} steps, as "
             f"many inputs as outputs; got {len(x)} and {len(y)}"
         )
-    for what, changes in (("modulated input", x), ("blocks' output", y)):
+    for what, changes in ((looked_at, x), ("blocks' output", y)):
         odd = np.flatnonzero(~np.isfinite(changes)).size
         if odd:
             raise ValueError(
@@ -60,7 +62,7 @@ def fit_polynomial(
             )
     if np.unique(x).size <= _DEGREE:
         raise ValueError(
-            f"the modulated input has {np.unique(x).size} different changes, and a "
+            f"the {looked_at} has {np.unique(x).size} different changes, and a "
             f"polynomial of degree {_DEGREE} needs more than {_DEGREE}: does it depend "
             "on the timestep? Give coefficients to do without a fit"
         )

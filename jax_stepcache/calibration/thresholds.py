@@ -173,16 +173,19 @@ def _polynomial(
     samples: Samples, policy: Policy, trajectories: list[Trajectory]
 ) -> tuple[Any, dict[str, Any]]:
     del samples
-    moves = []
     # The first step has nothing to change from.
-    for name in ("input_change", "output_change"):
-        seen = jax.device_get([getattr(t.seen, name) for t in trajectories])
-        moves.append(np.concatenate([np.ravel(x[1:]) for x in seen]))
-    signal = _signal(policy)
+    inputs, outputs = (
+        np.concatenate([np.ravel(x[1:]) for x in jax.device_get(seen)])
+        for seen in (
+            [t.seen.input_change for t in trajectories],
+            [t.seen.output_change for t in trajectories],
+        )
+    )
+    looked_at, signal = "modulated input", _signal(policy)
     if isinstance(signal, EmbeddedTime):
         # What its threshold will be held against.
-        moves[0] = time_changes(trajectories, signal.name)
-    fit = fit_polynomial(*moves)
+        inputs, looked_at = time_changes(trajectories, signal.name), "embedded time"
+    fit = fit_polynomial(inputs, outputs, looked_at)
     return fit.coefficients, fit._asdict()
 
 
