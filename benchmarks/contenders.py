@@ -270,7 +270,7 @@ def _sensed(scenes: Scenes) -> dict[str, Any]:
         resolve(scenes.params, Options(observation=observation, key=key))
         for observation, key in zip(scenes.observations, scenes.keys, strict=True)
     ]
-    table = sensitivities(each[0], [follow(one) for one in each])
+    table = sensitivities(each, [follow(one) for one in each])
     return {"sencache_sensitivities": table}
 
 

@@ -28,7 +28,8 @@ class DiffusionCacheConfig:
         mag_threshold: MagCache's cap on the accumulated error.
         mag_max_skip_steps: MagCache's cap on consecutive skips.
         mag_retention_ratio: share of the steps MagCache always computes first.
-        mag_ratios: MagCache's calibrated ratios.
+        mag_ratios: MagCache's calibrated ratios, one a step; with ``original`` [2,
+            steps], of the conditional branch and the other, or one row of both in turn.
         mag_calibrate: whether MagCache records ratios instead of skipping.
         Fn_compute_blocks: DBCache's first blocks, always computed.
         Bn_compute_blocks: DBCache's last blocks, always computed.
@@ -119,7 +120,7 @@ class DiffusionCacheConfig:
     mag_threshold: Any = 0.24
     mag_max_skip_steps: int = 5
     mag_retention_ratio: float = 0.1
-    mag_ratios: Sequence[float] | None = None
+    mag_ratios: Sequence[Any] | None = None
     mag_calibrate: bool = False
     Fn_compute_blocks: int = 1
     Bn_compute_blocks: int = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from jax_stepcache.backends.inside import InsideBackend, as_original, calibrated
 from jax_stepcache.check import check_flag, check_numbers
 from jax_stepcache.errors import warn
@@ -67,6 +69,13 @@ class MagCacheBackend(InsideBackend):
             raise ValueError(
                 "mag_cache with original=True needs mag_ratios, of both guidance "
                 f"branches in turn, and {model.name} has none of its own"
+            )
+        if c.mag_ratios is not None and np.shape(c.mag_ratios) == (num_steps,):
+            raise ValueError(
+                f"mag_ratios is one row of {num_steps} ratios for {num_steps} steps, "
+                "and mag_cache with original=True has a curve for each guidance "
+                "branch: in one row it takes them in turn, two a step, and this might "
+                "be one for each step. Give [2, steps]"
             )
         of_two = getattr(model, "experts_meet_at", None) is not None
         if of_two and c.mag_split_step is None:

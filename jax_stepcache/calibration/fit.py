@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jax_stepcache.calibration.trajectory import Trajectory
+from jax_stepcache.policy.signals.relative_l1 import relative_l1
 from jax_stepcache.solvers.schedule import per_output
 
 _DEGREE = 4
@@ -29,12 +30,14 @@ class PolynomialFit(NamedTuple):
 def fit_polynomial(
     input_change: Sequence[float] | np.ndarray,
     output_change: Sequence[float] | np.ndarray,
+    looked_at: str = "modulated input",
 ) -> PolynomialFit:
     """Fits TeaCache's polynomial, of degree 4.
 
     Args:
         input_change: relative changes of the modulated input, from step to step.
         output_change: of the blocks' output, as many.
+        looked_at: what the input is, for messages.
 
     Returns:
         The fit.
@@ -49,7 +52,7 @@ def fit_polynomial(
             f"a polynomial of degree {_DEGREE} needs more than {_DEGREE} steps, as "
             f"many inputs as outputs; got {len(x)} and {len(y)}"
         )
-    for what, changes in (("modulated input", x), ("blocks' output", y)):
+    for what, changes in ((looked_at, x), ("blocks' output", y)):
         odd = np.flatnonzero(~np.isfinite(changes)).size
         if odd:
             raise ValueError(
@@ -59,7 +62,7 @@ def fit_polynomial(
             )
     if np.unique(x).size <= _DEGREE:
         raise ValueError(
-            f"the modulated input has {np.unique(x).size} different changes, and a "
+            f"the {looked_at} has {np.unique(x).size} different changes, and a "
             f"polynomial of degree {_DEGREE} needs more than {_DEGREE}: does it depend "
             "on the timestep? Give coefficients to do without a fit"
         )
@@ -79,10 +82,47 @@ def mean_ratios(trajectories: Sequence[Trajectory]) -> tuple[float, ...]:
     Returns:
         One ratio for each step.
     """
+    return _rounded(_ratios(trajectories).mean(axis=1))
+
+
+def branch_ratios(trajectories: Sequence[Trajectory]) -> tuple[tuple[float, ...], ...]:
+    """The original MagCache's ratios, a curve for each branch; 1 at the first step.
+
+    Args:
+        trajectories: uncached ones, watched inside.
+
+    Returns:
+        A ratio for each step of the conditional branch and of the unconditional one;
+        without guidance the same for both.
+    """
+    ratios = _ratios(trajectories)
+    return _rounded(ratios[:, 0]), _rounded(ratios[:, -1])
+
+
+def _ratios(trajectories: Sequence[Trajectory]) -> np.ndarray:
+    """Means over trajectories, float[num_steps, branches]."""
     seen = np.stack(jax.device_get([t.seen.ratio for t in trajectories]))
-    ratios = seen.mean(axis=(0, 2))
-    ratios[0] = 1.0
-    return tuple(round(float(ratio), 6) for ratio in ratios)
+    return seen.mean(axis=0)
+
+
+def _rounded(ratios: np.ndarray) -> tuple[float, ...]:
+    return (1.0, *(round(float(ratio), 6) for ratio in ratios[1:]))
+
+
+def time_changes(trajectories: Sequence[Trajectory], name: str) -> np.ndarray:
+    """How far the embedded timestep moves, as `EmbeddedTime` measures it.
+
+    Args:
+        trajectories: uncached ones, watched for ``"times"``.
+        name: ``"embedding"`` or ``"projection"``.
+
+    Returns:
+        float32[trajectories * (num_steps - 1) * branches], in the order of the
+        trajectories' ``output_change``.
+    """
+    apart = jax.vmap(jax.vmap(relative_l1))
+    seen = jax.device_get([t.seen.times[name] for t in trajectories])
+    return np.concatenate([np.ravel(apart(x[:-1], x[1:])) for x in seen])
 
 
 def fit_response(

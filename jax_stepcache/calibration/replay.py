@@ -105,6 +105,8 @@ def replay_inside(
             sights.modulated,
             sigmas[0],
             jnp.full(num_steps, branches, jnp.int32),
+            sights.times,
+            sights.shown,
         )
         views = View(
             jnp.arange(num_steps, dtype=jnp.int32),

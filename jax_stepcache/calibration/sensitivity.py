@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -20,7 +21,7 @@ from jax_stepcache.solvers.schedule import per_output
 
 
 def sensitivities(
-    generation: Generation, trajectories: list[Trajectory]
+    generations: Sequence[Generation], trajectories: Sequence[Trajectory]
 ) -> dict[str, np.ndarray]:
     """Measures a table of sensitivities, as SenCache's authors do.
 
@@ -28,19 +29,29 @@ def sensitivities(
     and at this sample with the next one.
 
     Args:
-        generation: an uncached one of the sampler, guidance included.
-        trajectories: of that sampler.
+        generations: the uncached ones of the sampler, guidance included: each with its
+            own condition.
+        trajectories: of each generation.
 
     Returns:
         ``timesteps``, ``J_x_norm`` and ``J_t_norm``, float32[num_steps], means over the
         trajectories.
+
+    Raises:
+        ValueError: for a single step, from which there is no next one.
     """
+    num_steps = generations[0].program.num_steps
+    if num_steps < 2:
+        raise ValueError(
+            f"num_inference_steps is {num_steps}; sensitivities are differences from "
+            "one step to the next, so it must be at least 2"
+        )
     each = [
         jax.device_get(run_together(lambda g, t=t: _measured(g, t), sent(generation)))
-        for t in trajectories
+        for generation, t in zip(generations, trajectories, strict=True)
     ]
     by_sample, by_time = (np.mean(x, axis=0) for x in zip(*each, strict=True))
-    levels = np.asarray(jax.device_get(_levels(generation, trajectories[0])))
+    levels = np.asarray(jax.device_get(_levels(generations[0], trajectories[0])))
     return {
         "timesteps": (1000 * levels).astype(np.float32),
         "J_x_norm": by_sample,

@@ -93,49 +93,63 @@ def fit_table(
     state = Progressed(0, start, adam.init(packed), start, first, 0, none, 0)
     if fit.resume is not None:
         state = read_state(fit.resume, state, spaces)
+
+    def stepped(state: Progressed, share: float) -> Progressed:
+        if state.step % max(-(-fit.steps // _TURNS), _BETWEEN_LOOKS) == 0:
+            seen = _next(state.step, of, train)
+            scale = _scale(free, layout, spaces, state.now, seen, shares)
+            state = state._replace(scale=scale, adam=adam.init(packed))
+        rate = fit.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+        rate *= 0.5**state.backs
+        near = around_all(spaces, state.now)
+        slopes = [
+            slope_of(layout, fit.slopes, free, near, state.now, chunk, shares)
+            for chunk in _next(state.step, fit.accumulate, train)
+        ]
+        after = _moved(adam.update, free, spaces, state, slopes, jnp.float32(rate))
+        return state._replace(step=state.step + 1, now=after[0], adam=after[1])
+
+    looked = state.step
     with _shown(fit.progress, fit.steps) as show:
         while state.step < fit.steps and state.backs < _BACK:
             share = state.step / fit.steps
             if fit.seconds is not None:
                 share = max(share, (time.monotonic() - started) / fit.seconds)
-            if share >= 1:
+            if share < 1:
+                state = stepped(state, share)
+                if state.step % _BETWEEN_LOOKS and state.step != fit.steps:
+                    continue
+            elif state.step == looked:
                 break
-            if state.step % max(-(-fit.steps // _TURNS), _BETWEEN_LOOKS) == 0:
-                seen = _next(state.step, of, train)
-                scale = _scale(free, layout, spaces, state.now, seen, shares)
-                state = state._replace(scale=scale, adam=adam.init(packed))
-            rate = fit.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
-            rate *= 0.5**state.backs
-            near = around_all(spaces, state.now)
-            slopes = [
-                slope_of(layout, fit.slopes, free, near, state.now, chunk, shares)
-                for chunk in _next(state.step, fit.accumulate, train)
-            ]
-            after = _moved(adam.update, free, spaces, state, slopes, jnp.float32(rate))
-            state = state._replace(step=state.step + 1, now=after[0], adam=after[1])
-            if state.step % _BETWEEN_LOOKS and state.step != fit.steps:
-                continue
+            # Out of time too, for the steps since the last look.
+            looked = state.step
             found = look(state.now)
-            if not math.isfinite(found):
-                warn(
-                    f"the table of step {state.step} samples NaN or infinity; the fit "
-                    "goes back to the best so far. A lower learning_rate in fit would "
-                    "not come there"
-                )
-                state = state._replace(now=state.best, adam=adam.init(packed))
-            if found < state.loss:
-                state = state._replace(best=state.now, loss=found, idle=0)
-            else:
-                state = state._replace(idle=state.idle + 1)
-            if state.idle == fit.patience:
-                state = state._replace(idle=0, backs=state.backs + 1, now=state.best)
-                state = state._replace(adam=adam.init(packed))
+            state = _judged(state, found, fit.patience, adam.init(packed))
             if fit.resume is not None:
                 write_state(fit.resume, state, spaces)
             reached = found if math.isfinite(found) else state.loss
             gained = [_decibels(first - x, shares) for x in (reached, state.loss)]
             show(Looked(state.step, fit.steps, *gained))
     return state.best, state.step
+
+
+def _judged(state: Progressed, found: float, patience: int, fresh: Any) -> Progressed:
+    """What is kept after a look, and where the fit goes on; ``fresh`` is Adam's."""
+    if not math.isfinite(found):
+        warn(
+            f"the table of step {state.step} samples NaN or infinity; the fit "
+            "goes back to the best so far. A lower learning_rate in fit would "
+            "not come there"
+        )
+        state = state._replace(now=state.best, adam=fresh)
+    if found < state.loss:
+        state = state._replace(best=state.now, loss=found, idle=0)
+    else:
+        state = state._replace(idle=state.idle + 1)
+    if state.idle == patience:
+        state = state._replace(idle=0, backs=state.backs + 1, now=state.best)
+        state = state._replace(adam=fresh)
+    return state
 
 
 @functools.cache

@@ -9,9 +9,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jax_stepcache.backends import resolve_policy
+from jax_stepcache.backends import DiffusionCacheConfig, resolve_policy
+from jax_stepcache.backends.inside import as_original, calibrated
 from jax_stepcache.calibration.answers import check_changes
-from jax_stepcache.calibration.fit import fit_polynomial, mean_ratios
+from jax_stepcache.calibration.fit import (
+    branch_ratios,
+    fit_polynomial,
+    mean_ratios,
+    time_changes,
+)
 from jax_stepcache.calibration.quality import shown
 from jax_stepcache.calibration.replay import replay_inside, replay_whole
 from jax_stepcache.calibration.result import Calibration, CurvePoint
@@ -22,8 +28,10 @@ from jax_stepcache.loop.generation import Generation
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.options import Options, resolve
 from jax_stepcache.policy.asked import asked_of
+from jax_stepcache.policy.gates import BranchMask
 from jax_stepcache.policy.named.sen_cache import TABLE
 from jax_stepcache.policy.policy import Policy
+from jax_stepcache.policy.signals import EmbeddedTime
 from jax_stepcache.policy.span import Span
 
 # The setting that is swept, and between which values.
@@ -60,14 +68,9 @@ def check_threshold(
     Raises:
         ValueError: also where no threshold can make the cache skip a step.
     """
-    name, grid = SWEPT[cache]
-    given = {**config, name: _as_setting(cache, config, grid[len(grid) // 2])}
-    if cache == "mag_cache":
-        given.setdefault("mag_ratios", [1.0] * generation.program.num_steps)
-    if cache == "sen_cache":
-        given.setdefault("sencache_sensitivities", {row: [1.0] for row in TABLE})
+    name, _ = SWEPT[cache]
     program = generation.program
-    policy = _policy(generation, cache, given)
+    policy = _middle(generation, cache, config)
     asked = asked_of(policy, program.num_steps, 2 if program.guided else 1)
     if asked.never is not None:
         raise ValueError(
@@ -96,14 +99,16 @@ def calibrate_threshold(
     Returns:
         The calibration.
     """
-    generation = resolve(samples.params, Options(**samples.shared, **samples.one(0)))
+    generation = _generation(samples, 0)
     config, fit = dict(cache_config), {}
     name, grid = SWEPT[cache]
     trajectories: list[Trajectory] = []
     missing = _MADE.get(cache)
     if missing is not None and missing.setting not in config:
-        trajectories = _watched(samples, Span(), missing.looks_at)
-        config[missing.setting], fit = missing.make(generation, trajectories)
+        policy = _middle(generation, cache, config)
+        looks_at = getattr(policy, "looks_at", "")
+        trajectories = _watched(samples, getattr(policy, "span", None), looks_at)
+        config[missing.setting], fit = missing.make(samples, policy, trajectories)
     if cache == "step_cache":
         grid = np.array([t for t in grid if _as_setting(cache, config, t)[-1] >= -1])
     policies = [
@@ -161,43 +166,53 @@ class _Missing(NamedTuple):
     """A setting that the calibration makes where it is not given."""
 
     setting: str
-    looks_at: str
-    make: Callable[[Generation, list[Trajectory]], tuple[Any, dict[str, Any]]]
+    make: Callable[[Samples, Policy, list[Trajectory]], tuple[Any, dict[str, Any]]]
 
 
 def _polynomial(
-    generation: Generation, trajectories: list[Trajectory]
+    samples: Samples, policy: Policy, trajectories: list[Trajectory]
 ) -> tuple[Any, dict[str, Any]]:
-    del generation
+    del samples
     # The first step has nothing to change from.
-    changes = []
-    for name in ("input_change", "output_change"):
-        seen = jax.device_get([getattr(t.seen, name) for t in trajectories])
-        changes.append(np.concatenate([np.ravel(x[1:]) for x in seen]))
-    fit = fit_polynomial(*changes)
+    inputs, outputs = (
+        np.concatenate([np.ravel(x[1:]) for x in jax.device_get(seen)])
+        for seen in (
+            [t.seen.input_change for t in trajectories],
+            [t.seen.output_change for t in trajectories],
+        )
+    )
+    looked_at, signal = "modulated input", _signal(policy)
+    if isinstance(signal, EmbeddedTime):
+        # What its threshold will be held against.
+        inputs, looked_at = time_changes(trajectories, signal.name), "embedded time"
+    fit = fit_polynomial(inputs, outputs, looked_at)
     return fit.coefficients, fit._asdict()
 
 
 def _sensed(
-    generation: Generation, trajectories: list[Trajectory]
+    samples: Samples, policy: Policy, trajectories: list[Trajectory]
 ) -> tuple[Any, dict[str, Any]]:
-    table = sensitivities(generation, trajectories)
+    del policy
+    # Each under its own condition, without which it would not say what it said.
+    each = [_generation(samples, i) for i in range(samples.number)]
+    table = sensitivities(each, trajectories)
     return table, {"sencache_sensitivities": table}
 
 
 def _ratios(
-    generation: Generation, trajectories: list[Trajectory]
+    samples: Samples, policy: Policy, trajectories: list[Trajectory]
 ) -> tuple[Any, dict[str, Any]]:
-    del generation
-    ratios = mean_ratios(trajectories)
+    del samples
+    of_branches = isinstance(getattr(policy, "gate", None), BranchMask)
+    ratios = (branch_ratios if of_branches else mean_ratios)(trajectories)
     return ratios, {"mag_ratios": ratios}
 
 
 _MADE: Mapping[str, _Missing] = MappingProxyType(
     {
-        "tea_cache": _Missing("coefficients", "modulated", _polynomial),
-        "sen_cache": _Missing("sencache_sensitivities", "", _sensed),
-        "mag_cache": _Missing("mag_ratios", "", _ratios),
+        "tea_cache": _Missing("coefficients", _polynomial),
+        "sen_cache": _Missing("sencache_sensitivities", _sensed),
+        "mag_cache": _Missing("mag_ratios", _ratios),
     }
 )
 
@@ -209,9 +224,35 @@ def _watched(samples: Samples, span: Span | None, looks_at: str) -> list[Traject
     return found
 
 
+def _generation(samples: Samples, i: int) -> Generation:
+    """The uncached one of a sample."""
+    return resolve(samples.params, Options(**samples.shared, **samples.one(i)))
+
+
 def _policy(generation: Generation, cache: str, config: Mapping[str, Any]) -> Policy:
     model = generation.program.model
     return resolve_policy(cache, model, generation.program.num_steps, config)
+
+
+def _middle(generation: Generation, cache: str, config: Mapping[str, Any]) -> Policy:
+    """The policy of a threshold, with something in the place of what is to be made."""
+    name, grid = SWEPT[cache]
+    given = {**config, name: _as_setting(cache, config, grid[len(grid) // 2])}
+    program = generation.program
+    if cache == "mag_cache":
+        found = calibrated(program.model, cache, program.num_steps)
+        original = as_original(DiffusionCacheConfig.from_dict(given), found)
+        shape = (2, program.num_steps) if original else program.num_steps
+        given.setdefault("mag_ratios", np.ones(shape))
+    if cache == "sen_cache":
+        given.setdefault("sencache_sensitivities", {row: [1.0] for row in TABLE})
+    return _policy(generation, cache, given)
+
+
+def _signal(policy: Any) -> Any:
+    """What a policy measures; of two that give way to each other, the first's."""
+    inner = getattr(policy, "above", getattr(policy, "policy", None))
+    return getattr(policy, "signal", None) if inner is None else _signal(inner)
 
 
 def _as_setting(cache: str, config: Mapping[str, Any], threshold: float) -> Any:

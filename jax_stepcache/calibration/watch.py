@@ -30,6 +30,8 @@ class Seen(NamedTuple):
         ratio: float32 scalar, mean over tokens of the norms of ``residual`` to those of
             the step before; 1 at the first.
         steps: int32 scalar, steps seen.
+        times: what the network made of the timestep, or None where nobody looks at it.
+        shown: what it was shown of the sample, or None likewise.
     """
 
     modulated: Any
@@ -41,6 +43,8 @@ class Seen(NamedTuple):
     output_change: jax.Array
     ratio: jax.Array
     steps: jax.Array
+    times: Any = None
+    shown: Any = None
 
 
 @jax.tree_util.register_dataclass
@@ -50,8 +54,9 @@ class Watch:
 
     Attributes:
         span: what is around it.
-        looks_at: what is kept: ``"modulated"``, ``"first blocks"`` or ``"probe"``, what
-            these added and what came out; anything else keeps none of them.
+        looks_at: what is kept, see `Signal`: ``"modulated"``, ``"times"``, ``"first
+            blocks"`` or ``"probe"``, what these added and what came out; ``"sample"``,
+            what is shown of it; anything else keeps none of them.
     """
 
     span: Span = field(metadata={"static": True})
@@ -62,19 +67,17 @@ class Watch:
         del num_steps
         inside = _inside(view)
         hidden = jax.tree.map(jnp.zeros_like, inside.hidden)
-        modulated, first, behind = jax.tree.map(jnp.zeros_like, self._kept(inside))
+        kept = jax.tree.map(jnp.zeros_like, self._kept(inside))
         nothing = jnp.zeros((), jnp.float32)
         steps = jnp.zeros((), jnp.int32)
         return Seen(
-            modulated,
-            first,
-            behind,
-            hidden,
-            hidden,
-            nothing,
-            nothing,
-            nothing,
-            steps,
+            output=hidden,
+            residual=hidden,
+            input_change=nothing,
+            output_change=nothing,
+            ratio=nothing,
+            steps=steps,
+            **kept,
         )
 
     def decide(self, state: Seen, view: View) -> Decision:
@@ -85,7 +88,7 @@ class Watch:
     def record(self, state: Seen, view: View, value: Any) -> Seen:
         """See `Policy.record`."""
         inside = _inside(view)
-        modulated, first, hidden = self._kept(inside)
+        kept = self._kept(inside)
         output = jax.tree.map(jnp.add, inside.hidden, value)
         begun = state.steps > 0
 
@@ -98,15 +101,13 @@ class Watch:
         norms = (token_norms(jax.tree.leaves(x)[0]) for x in (state.residual, value))
         ratio = mean_ratio(*norms)
         return Seen(
-            modulated,
-            first,
-            hidden,
-            output,
-            value,
-            since(state.modulated, modulated),
-            since(state.output, output),
-            jnp.where(begun, ratio, 1.0),
-            state.steps + 1,
+            output=output,
+            residual=value,
+            input_change=since(state.modulated, kept["modulated"]),
+            output_change=since(state.output, output),
+            ratio=jnp.where(begun, ratio, 1.0),
+            steps=state.steps + 1,
+            **kept,
         )
 
     def predict(self, state: Seen, view: View) -> Any:
@@ -114,12 +115,19 @@ class Watch:
         del view
         return state.residual
 
-    def _kept(self, inside: Inside) -> tuple[Any, Any, Any]:
-        return (
-            inside.modulated if self.looks_at == "modulated" else None,
-            inside.first if self.looks_at in ("first blocks", "probe") else None,
-            inside.hidden if self.looks_at == "probe" else None,
-        )
+    def _kept(self, inside: Inside) -> dict[str, Any]:
+        """What signals look at, by its name in `Seen`."""
+        keeping = {
+            "modulated": ("modulated",),
+            "first": ("first blocks", "probe"),
+            "hidden": ("probe",),
+            "times": ("times",),
+            "shown": ("sample",),
+        }
+        return {
+            name: getattr(inside, name) if self.looks_at in where else None
+            for name, where in keeping.items()
+        }
 
 
 def _inside(view: View) -> Inside:

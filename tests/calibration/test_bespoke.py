@@ -1,7 +1,9 @@
 """Tables that are found by descent through the sampler."""
 
 import functools
+import itertools
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,7 @@ from jax_stepcache import (
     flow_schedule,
     sample,
 )
+from jax_stepcache.calibration import table_fit
 from jax_stepcache.calibration.quality import decibels
 from jax_stepcache.calibration.table_loss import table_loss
 from jax_stepcache.calibration.table_space import (
@@ -119,6 +122,19 @@ def test_a_fit_goes_on_from_its_file(tmp_path, found):
     file.write_bytes(b"cut short")
     with pytest.raises(ValueError, match="cut short"):
         run(samples(), target=TARGET, fit={**FIT, "resume": file})
+
+
+def test_out_of_time_it_looks_once_more(tmp_path, monkeypatch):
+    """What was gained since the last look is found and kept, before the first too."""
+    file, looks, ticks = tmp_path / "fit.npz", [], itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: float(next(ticks)))
+    monkeypatch.setattr(table_fit, "time", clock)
+    limits = {"seconds": 13.0, "resume": file, "progress": looks.append}
+    found = run(samples(), target=TARGET, fit={**FIT, **limits})
+    assert [one.step for one in looks] == [12]
+    assert looks[0].best > 0
+    assert file.exists()
+    assert found.fit["steps"] == 12
 
 
 @pytest.mark.slow

@@ -43,9 +43,21 @@ def _modulated(weights, hidden, context):
     return hidden + context[0]
 
 
+class Telling(StagedDenoiser):
+    """Tells what it makes of the timestep, and what it is shown of the sample."""
+
+    def times(self, weights, hidden, context):
+        time = context[0][:, 0]
+        return {"embedding": jnp.cos(2 * time), "projection": jnp.exp(time)}
+
+    def shown(self, sample, condition):
+        return sample + 3 * condition.mean(axis=1)[:, None, None]
+
+
 # Its blocks have no say in the velocity, so all trajectories agree, whatever a cache
 # skips; what signals see of them changes from step to step as in any network.
 AGREEING = StagedDenoiser(NUM_BLOCKS, _embed, _blocks, _head, _modulated)
+TELLING = Telling(NUM_BLOCKS, _embed, _blocks, _head, _modulated)
 
 # What the signal looks at, settings without the threshold, its name and values, and
 # whether under guidance. Caches that look at the same thing share a compiled program.
@@ -73,17 +85,34 @@ SWEPT = {
         True,
     ),
     "di_cache": ("probe", {}, "rel_l1_thresh", np.geomspace(0.05, 2, 8), True),
-    "sea_cache": ("", {}, "sea_threshold", np.geomspace(0.05, 2, 8), True),
+    "sea_cache": ("sample", {}, "sea_threshold", np.geomspace(0.05, 2, 8), True),
+}
+ORIGINAL = {"original": True}
+# Of a network that tells more: what is looked at is that.
+TOLD = {
+    "tea_cache": (
+        "times",
+        ORIGINAL,
+        "rel_l1_thresh",
+        np.geomspace(0.05, 2, 8),
+        False,
+    ),
+    "tea_cache, projected": (
+        "times",
+        {**ORIGINAL, "use_ret_steps": True},
+        "rel_l1_thresh",
+        np.geomspace(0.02, 2, 8),
+        False,
+    ),
+    "sea_cache": SWEPT["sea_cache"],
 }
 
 
-@ON_PURPOSE
-@pytest.mark.parametrize("name", SWEPT)
-def test_where_trajectories_agree_replaying_decides_as_the_sampler(name):
-    """The steps replayed of every threshold are those that `sample` computes."""
-    looks_at, config, setting, thresholds, guided = SWEPT[name]
-    shared = options(guided) | {"model": AGREEING}
-    settings = [COMPUTING[name], *({**config, setting: float(t)} for t in thresholds)]
+def swept(name, model, looks_at, config, setting, thresholds, guided):
+    """The steps replayed of every threshold, and the statistics of `sample`."""
+    shared = options(guided) | {"model": model}
+    rest = ({**config, setting: float(t)} for t in thresholds)
+    settings = [{**config, **COMPUTING[name]}, *rest]
     each = [
         resolve(WEIGHTS, Options(cache=name, cache_config=c, **shared))
         for c in settings
@@ -99,9 +128,29 @@ def test_where_trajectories_agree_replaying_decides_as_the_sampler(name):
     calls = replayed[1:].sum(axis=1)
     assert calls.min() < NUM_STEPS
     assert len(np.unique(calls)) >= 3
-    if guided and looks_at:
+    return replayed, stats
+
+
+@ON_PURPOSE
+@pytest.mark.parametrize("name", SWEPT)
+def test_where_trajectories_agree_replaying_decides_as_the_sampler(name):
+    """The steps replayed of every threshold are those that `sample` computes."""
+    _, stats = swept(name, AGREEING, *SWEPT[name])
+    looks_at, *_, guided = SWEPT[name]
+    # All branches have the same sample.
+    if guided and looks_at not in ("", "sample"):
         branches = np.stack([one.branches.computed for one in stats])
         assert (branches[..., 0] != branches[..., 1]).any(), "all branches agree"
+
+
+@ON_PURPOSE
+@pytest.mark.parametrize("name", TOLD)
+def test_what_a_network_tells_is_replayed(name):
+    """The embedded timestep, and what is shown of the sample, rather than the rest."""
+    cache, *_ = name.split(",")
+    replayed, _ = swept(cache, TELLING, *TOLD[name])
+    if cache == "sea_cache":
+        assert (replayed != swept(cache, AGREEING, *TOLD[name])[0]).any()
 
 
 SCHEDULE = explicit_schedule(

@@ -28,6 +28,11 @@ class EmbeddedTime:
 
     projected: bool = field(default=False, metadata={"static": True})
 
+    @property
+    def name(self) -> str:
+        """Which of the network's times it looks at."""
+        return "projection" if self.projected else "embedding"
+
     def init(self, view: View) -> SeenState:
         """See `Signal.init`."""
         return SeenState(jnp.zeros_like(self._seen(view)), jnp.zeros((), bool))
@@ -49,4 +54,4 @@ class EmbeddedTime:
                 "the signal looks at the embedded timestep, which only a span of a "
                 "network with 'times' shows"
             )
-        return view.inside.times["projection" if self.projected else "embedding"]
+        return view.inside.times[self.name]
