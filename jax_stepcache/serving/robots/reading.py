@@ -6,6 +6,9 @@ import asyncio
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+
+_FRAGMENTS = 1024  # of a message
 
 
 def reading_clients(patience: float) -> type[WebSocketsSansIOProtocol]:
@@ -33,6 +36,15 @@ def reading_clients(patience: float) -> type[WebSocketsSansIOProtocol]:
             finally:
                 if timer is not None:
                     timer.cancel()
+
+        def handle_cont(self, event: Frame) -> None:
+            # The bytes of a message are bounded, and empty fragments have none.
+            if len(self.frames) >= _FRAGMENTS and not self.close_sent:
+                self.frames = []
+                self.conn.fail(1009, f"more than {_FRAGMENTS} fragments")
+                self.handle_parser_exception()
+            if not self.close_sent:
+                super().handle_cont(event)
 
         def keepalive_timeout(self) -> None:
             super().keepalive_timeout()

@@ -129,7 +129,9 @@ class Service:
         finally:
             await asyncio.to_thread(self.worker.stop)
 
-    async def ask(self, asked: Asked, session: str, own: bool, name: str) -> Answered:
+    async def ask(
+        self, asked: Asked, session: str, own: bool, name: str, came: float
+    ) -> Answered:
         """Takes a control step for a robot.
 
         Args:
@@ -137,6 +139,7 @@ class Service:
             session: the id of its session.
             own: whether a session that begins now ends with the connection.
             name: the request's id.
+            came: when its frame did; it may have waited for the reply to another.
 
         Returns:
             The answer.
@@ -146,23 +149,24 @@ class Service:
         """
         self.check_open()
         held = self.sessions.get(session, self.policy.open, own)
-        now, future = time.monotonic(), asyncio.get_running_loop().create_future()
-        until = now + asked.deadline
-        ticket = Ticket(held, asked.message, asked.options, now, until, name, future)
+        future = asyncio.get_running_loop().create_future()
+        until = came + asked.deadline
+        ticket = Ticket(held, asked.message, asked.options, came, until, name, future)
         try:
             self.worker.submit(ticket)
-            return await self._within(asked.deadline, future)
+            return await self._within(asked.deadline, came, future)
         finally:
             # For whoever waits no more: a request that has ended is in no queue.
             self.worker.cancel(ticket)
             self.sessions.done(held)
 
-    async def reset(self, session: str, deadline: float) -> None:
+    async def reset(self, session: str, deadline: float, came: float) -> None:
         """Resets a robot's session, if there is one.
 
         Args:
             session: its id.
             deadline: seconds.
+            came: when its frame did.
 
         Raises:
             Refused: if it is not done in time; it never is, if it had not begun.
@@ -171,12 +175,14 @@ class Service:
         held = self.sessions.find(session)
         if held is not None:
             job = self.worker.call(lambda: self._reset(held))
-            await self._within(deadline, asyncio.wrap_future(job))
+            await self._within(deadline, came, asyncio.wrap_future(job))
 
-    async def _within(self, seconds: float, future: asyncio.Future[_Result]) -> _Result:
+    async def _within(
+        self, seconds: float, came: float, future: asyncio.Future[_Result]
+    ) -> _Result:
         """Waits for the worker; what it has not begun by then is cancelled."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(came + seconds - time.monotonic()):
                 return await future
         except TimeoutError:
             raise Refused(
@@ -203,11 +209,14 @@ class Service:
         return await asyncio.wrap_future(self.worker.call(lambda: self._film(held)))
 
     def _reset(self, held: Held) -> None:
-        if held.session is not None:
-            held.session = self.policy.reset(held.session)
+        session = held.session  # read once: the event loop may forget it meanwhile
+        if session is not None:
+            session = self.policy.reset(session)
+            held.session = None if held.gone else session
 
     def _film(self, held: Held) -> np.ndarray | None:
-        return None if held.session is None else self.policy.film(held.session)
+        session = held.session  # likewise
+        return None if session is None else self.policy.film(session)
 
     def check_open(self) -> None:
         """Raises `Refused` while programs are compiled, and while the server drains."""

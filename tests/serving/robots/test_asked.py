@@ -53,7 +53,7 @@ def test_a_message_has_few_keys():
 def test_what_is_large_is_not_written_out_to_be_told(large):
     """Only its kind and length are: its words took longer than a control step."""
     said = brief(large)
-    with pytest.raises(ValueError, match="x is .{1,80}; it must be a whole number"):
+    with pytest.raises(ValueError, match=r"x is .{1,80}; it must be a whole number"):
         check_count("x", large)
     assert len(said) <= 80
     assert "of length" in said or "of shape" in said
@@ -62,7 +62,7 @@ def test_what_is_large_is_not_written_out_to_be_told(large):
 @pytest.mark.parametrize("large", [b"\0" * 2**20, {"x": [np.zeros(999)]}, "0" * 129])
 def test_an_option_is_small(large):
     """Policies compare options, and quote them."""
-    with pytest.raises(ValueError, match="option 'budget' is .{1,80}; send a few"):
+    with pytest.raises(ValueError, match=r"option 'budget' is .{1,80}; send a few"):
         asked({"options": {"budget": large}}, _SETTINGS, {"budget": "calls"})
 
 
