@@ -44,7 +44,8 @@ class Service:
         answering: how many of them have a request that is not answered yet.
         ready: whether all programs are compiled.
         draining: whether no new request is taken any more.
-        failure: why it will never be ready, or None.
+        filming: whether a film is being made.
+        failure: why nobody is served any more, or None.
     """
 
     def __init__(self, policy: Policy, settings: ServerSettings) -> None:
@@ -66,6 +67,7 @@ class Service:
             kinds=self._kinds,
             metrics=self.metrics,
             deliver=self._deliver,
+            fail=self._fail,
         )
         self.sessions = Sessions(
             settings.max_sessions,
@@ -76,7 +78,7 @@ class Service:
         )
         self.connections = self.answering = 0
         self.hanging_up: set[Callable[[], Awaitable[None]]] = set()
-        self.ready = self.draining = False
+        self.ready = self.draining = self.filming = False
         self.failure: BaseException | None = None
         self._until = math.inf  # when drained or not, the server ends
         self._tasks: list[asyncio.Task] = []
@@ -121,7 +123,8 @@ class Service:
                 await task
         folder = self.settings.folder
         try:
-            # Before all are restored, what is there would be replaced by less.
+            # Before all are restored, what is there would be replaced by less; after a
+            # failure nobody runs the policy.
             if folder is not None and self.ready:
                 job = self.worker.call(lambda: save(folder, self.policy, self.sessions))
                 saved = await asyncio.wrap_future(job)
@@ -208,6 +211,10 @@ class Service:
             return None
         return await asyncio.wrap_future(self.worker.call(lambda: self._film(held)))
 
+    def _fail(self, error: BaseException) -> None:
+        """The worker has failed: the server ends, and its supervisor starts another."""
+        self.failure, self.ready = error, False
+
     def _reset(self, held: Held) -> None:
         session = held.session  # read once: the event loop may forget it meanwhile
         if session is not None:
@@ -220,7 +227,7 @@ class Service:
 
     def check_open(self) -> None:
         """Raises `Refused` while programs are compiled, and while the server drains."""
-        if self.draining:
+        if self.draining or self.failure is not None:
             raise Refused(
                 "draining", "the server is stopping; another may be there soon", 1.0
             )

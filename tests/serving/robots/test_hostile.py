@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import threading
+import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from jax_stepcache.serving import policy_server
 from jax_stepcache.serving.robots.admission import is_same_site
 from jax_stepcache.serving.robots.connection import Conversation
-from tests.serving.robots.toy import Counting, Robot, raw, serving
+from tests.serving.robots.toy import (
+    Counting,
+    Robot,
+    got,
+    port_of,
+    raw,
+    serving,
+    until,
+)
 
 
 def test_text_sent_ahead_is_bounded_as_bytes_are():
@@ -90,3 +103,70 @@ def test_a_reply_on_its_way_when_the_connection_is_closed_is_no_error():
 
     asyncio.run(closed_meanwhile())
     assert 'kind="internal"} 0.0' in service.metrics.text().decode()
+
+
+def test_a_request_that_does_not_come_is_not_awaited():
+    """Its socket is closed, whether nothing comes or a header bit by bit."""
+    with serving(deadline=0.3) as (_, url):
+        for sent in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n"):
+            with socket.create_connection(("127.0.0.1", port_of(url)), 20) as at:
+                at.sendall(sent)
+                begun = time.monotonic()
+                with contextlib.suppress(ConnectionError):
+                    while at.recv(1):
+                        pass
+                assert time.monotonic() - begun < 10
+        with Robot(url) as robot:  # whose handshake has come
+            time.sleep(0.5)
+            assert robot.ask(x=1.0)["actions"][0, 0] == 1
+
+
+class Filming(Counting):
+    """Its films are larger than what sockets take at once."""
+
+    def film(self, session):
+        return np.zeros((64, 512, 512, 3), np.uint8)
+
+
+def test_a_film_that_nobody_reads_is_given_up():
+    """And its memory with it."""
+    with serving(Filming(), deadline=0.5) as (_, url), Robot(url) as robot:
+        robot.ask(x=1.0, session_id="a")
+        with socket.create_connection(("127.0.0.1", port_of(url)), 20) as at:
+            at.sendall(b"GET /film/a HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            time.sleep(1.5)
+            heard = 0
+            with contextlib.suppress(ConnectionError):
+                while part := at.recv(2**20):
+                    heard += len(part)
+            assert heard < 64 * 512 * 512 * 3
+
+
+def test_one_film_is_made_at_a_time():
+    """Robots wait for each of them."""
+    policy, told = Counting(), []
+    with serving(policy) as (server, url), Robot(url) as robot:
+        robot.ask(x=1.0, session_id="a")
+        robot.send(x=1.0, do="wait")
+        assert policy.held.wait(20)
+        first = threading.Thread(target=lambda: told.append(got(url, "/film/a")[0]))
+        first.start()
+        until(lambda: server.service.filming)
+        assert got(url, "/film/a")[0] == 429
+        policy.hold.set()
+        first.join(20)
+        assert told == [200]
+        assert got(url, "/film/a")[0] == 200
+
+
+def test_a_reset_that_is_given_up_leaves_nothing():
+    """While a long step runs: not even the wish."""
+    policy = Counting()
+    with serving(policy) as (server, url), Robot(url) as first, Robot(url) as second:
+        second.ask(x=1.0)
+        first.send(x=0.0, do="wait")
+        assert policy.held.wait(20)
+        for _ in range(3):
+            second.ask(endpoint="reset", options={"deadline": 0.01})
+        assert not server.service.worker._jobs
+        policy.hold.set()
