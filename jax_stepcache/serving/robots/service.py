@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -82,6 +83,7 @@ class Service:
         self.failure: BaseException | None = None
         self._until = math.inf  # when drained or not, the server ends
         self._tasks: list[asyncio.Task] = []
+        self._restored: list[Path] = []
         watched = {
             "queue_length": ("Requests that wait", self.worker.waiting),
             "slots_in_use": ("Robots being stepped", lambda: self.worker.running),
@@ -126,7 +128,9 @@ class Service:
             # Before all are restored, what is there would be replaced by less; after a
             # failure nobody runs the policy.
             if folder is not None and self.ready:
-                job = self.worker.call(lambda: save(folder, self.policy, self.sessions))
+                job = self.worker.call(
+                    lambda: save(folder, self.policy, self.sessions, self._restored)
+                )
                 saved = await asyncio.wrap_future(job)
                 _log.info("sessions saved", extra={"sessions": saved})
         finally:
@@ -249,8 +253,8 @@ class Service:
         folder = self.settings.folder
         if folder is not None:
             job = self.worker.call(lambda: restore(folder, self.policy, self.sessions))
-            restored = await asyncio.wrap_future(job)
-            _log.info("sessions restored", extra={"sessions": restored})
+            self._restored = await asyncio.wrap_future(job)
+            _log.info("sessions restored", extra={"sessions": len(self._restored)})
 
     def _compile(self) -> None:
         """Runs each number of robots that may be stepped together."""
