@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jax_stepcache.errors import brief
 from jax_stepcache.processes import gathered
 
 
@@ -236,7 +237,7 @@ def check_count(what: str, count: Any, least: int = 0) -> None:
     whole = number.shape == () and number.dtype.kind in "iu"
     if not whole or number < least:
         raise ValueError(
-            f"{what} is {count!r}; it must be a whole number of at least {least}"
+            f"{what} is {brief(count)}; it must be a whole number of at least {least}"
         )
 
 
@@ -268,7 +269,7 @@ def check_flag(what: str, flag: Any) -> None:
         ValueError: if it is neither True nor False.
     """
     if not isinstance(flag, bool | np.bool_):
-        raise ValueError(f"{what} is {flag!r:.80}; give True or False")
+        raise ValueError(f"{what} is {brief(flag)}; give True or False")
 
 
 def check_numbers(
@@ -303,13 +304,13 @@ def check_numbers(
     )
     if not fits or 0 in given:
         kind = "a number" if not shape else f"a row of {shape[0] or 'numbers'}"
-        raise ValueError(f"{what} is {numbers!r}; it must be {kind}")
+        raise ValueError(f"{what} is {brief(numbers)}; it must be {kind}")
     if isinstance(numbers, Tracer):
         return
     values = np.asarray(fetched(numbers))
     kind = values.dtype
     if not jnp.issubdtype(kind, jnp.number) or jnp.issubdtype(kind, np.complexfloating):
-        raise ValueError(f"{what} is {numbers!r}; it must be numeric")
+        raise ValueError(f"{what} is {brief(numbers)}; it must be numeric")
     values = values.astype(np.float64)
     limits = [
         ("finite", np.isfinite(values)),
@@ -319,4 +320,4 @@ def check_numbers(
     ]
     for rule, kept in limits:
         if not np.all(kept):
-            raise ValueError(f"{what} is {numbers!r}; it must be {rule}")
+            raise ValueError(f"{what} is {brief(numbers)}; it must be {rule}")

@@ -6,14 +6,16 @@ import contextlib
 import difflib
 import functools
 import inspect
+import reprlib
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 _Class = TypeVar("_Class")
+_LONG = 200  # characters, bytes, or numbers that are still written out
 
 
 def unknown_name(
@@ -70,9 +72,29 @@ def _plain(name: object) -> str:
     return str(name).lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
+class _Brief(reprlib.Repr):
+    """Words that take no longer for what is large: a message may hold megabytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # As many of each as there are characters in the end.
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = 80
+        self.maxlevel = 4
+        self.maxstring = self.maxlong = self.maxother = _LONG
+
+    def repr1(self, x: Any, level: int) -> str:
+        kind = type(x).__name__
+        if isinstance(x, str | bytes | bytearray) and len(x) > _LONG:
+            return f"{kind} of length {len(x)}"
+        shape, size = getattr(x, "shape", None), getattr(x, "nbytes", 0)
+        if shape is not None and isinstance(size, int) and size > 8 * _LONG:
+            return f"{kind} of shape {shape}"
+        return super().repr1(x, level)
+
+
 def brief(given: object) -> str:
     """What was given, on a line, and no longer than can be read at a glance."""
-    return f"{' '.join(repr(given).split()):.80}"
+    return f"{' '.join(_Brief().repr(given).split()):.80}"
 
 
 def naming_arguments(

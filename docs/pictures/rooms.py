@@ -31,8 +31,8 @@ FLOORS = (
     ("checkpoints", "", "solvers"),
     ("paths", "", "policy"),
     ("", "meshes", ""),
-    ("errors", "kept", "check"),
-    ("", "processes", ""),
+    ("", "kept", "check"),
+    ("errors", "processes", ""),
 )
 # Files that are doors of other rooms: `python -m jax_stepcache` is the command, and the
 # public names are the entrance.

@@ -25,9 +25,23 @@ def scale_of(given: Any) -> Any:
     """
     if not isinstance(given, Tracer):
         shape = () if np.ndim(given) == 0 else (None,)
-        check_numbers("guidance_scale", given, shape=shape)
+        check_scale(given, shape)
     scale = leaf(given, np.float32)
     return scale.reshape(()) if np.shape(scale) == (1,) else scale
+
+
+def check_scale(given: Any, shape: tuple[int | None, ...] = ()) -> None:
+    """Checks a scale that is not traced.
+
+    Args:
+        given: one number, or one for each sample.
+        shape: which of them; see `check_numbers`.
+
+    Raises:
+        ValueError: if it is none, or not finite as the float32 that it becomes.
+    """
+    most = float(np.finfo(np.float32).max)
+    check_numbers("guidance_scale", given, shape=shape, least=-most, most=most)
 
 
 def check_scale_of_each(scale: Any, noise: Any, observation: Any) -> None:

@@ -122,6 +122,11 @@ def check_tiers(
                 f"velocity_skip_countdowns is {countdowns.tolist()}; each must be a "
                 "whole number of at least 1 (0 would reuse one velocity forever)"
             )
+        if not (countdowns < 2**31).all():  # int32 in the compiled program
+            raise ValueError(
+                f"velocity_skip_countdowns is {countdowns.tolist()}; each must be "
+                "below 2**31"
+            )
 
 
 def _traced(numbers: Any) -> bool:

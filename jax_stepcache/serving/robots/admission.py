@@ -60,4 +60,8 @@ def is_same_site(connection: HTTPConnection) -> bool:
     page is from. Robots say nothing.
     """
     origin = connection.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == connection.headers.get("host")
+    try:
+        site = None if origin is None else urlsplit(origin).netloc
+    except ValueError:  # such as http://[
+        return False
+    return site is None or site == connection.headers.get("host")

@@ -50,9 +50,13 @@ def application(service: Service) -> Starlette:
         await converse(service, socket)
 
     async def alive(_: Request) -> Response:
+        if service.failure is not None:
+            return PlainTextResponse("failed\n", 503)
         return PlainTextResponse("OK\n")
 
     async def ready(_: Request) -> Response:
+        if service.failure is not None:
+            return PlainTextResponse("failed\n", 503)
         if service.ready and not service.draining:
             return PlainTextResponse("ready\n")
         word = "stopping" if service.draining else "compiling"

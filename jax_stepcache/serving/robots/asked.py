@@ -19,6 +19,7 @@ _OWN = {
     "stats": "true for what the step has cost, beside the actions",
 }
 _LONGEST = 128
+_KEYS = 256  # of a message: where one is missing, the nearest of them is looked for
 
 
 @dataclass(frozen=True)
@@ -66,17 +67,19 @@ def asked(
         TypeError: likewise.
     """
     rest = dict(message)
-    endpoint = rest.pop("endpoint", None)
-    if endpoint is not None and str(endpoint) not in ENDPOINTS:
-        raise ValueError(unknown_name("endpoint", str(endpoint), ENDPOINTS))
+    if len(rest) > _KEYS:
+        raise ValueError(f"the message has {len(rest)} keys; at most {_KEYS} are taken")
+    endpoint = _endpoint(rest.pop("endpoint", None))
     options = rest.pop("options", None)
     options = {} if options is None else options
     if not isinstance(options, dict):
         raise TypeError(f"'options' is {brief(options)}; send a map")
     known = options_allowed(allowed)
-    for name in options:
+    for name, value in options.items():
         if name not in known:
             raise ValueError(unknown_name("option", name, known))
+        if not _is_small(value):
+            raise ValueError(f"option {name!r} is {brief(value)}; send a few numbers")
     own = {name: value for name, value in options.items() if name in allowed}
     for key, value in rest.items():
         count = _pictures(key, value, settings.max_pixels)
@@ -89,7 +92,7 @@ def asked(
         rest["session_id"] = session
     return Asked(
         rest,
-        None if endpoint is None else str(endpoint),
+        endpoint,
         session,
         own,
         _deadline(options.get("deadline"), settings.deadline),
@@ -117,6 +120,32 @@ def _pictures(key: str, value: Any, most: int) -> int:
             "taken"
         )
     return math.prod(shape[:-3])
+
+
+def _endpoint(given: Any) -> str | None:
+    if isinstance(given, np.ndarray) and given.size == 1:
+        given = given.item()
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        raise TypeError(f"'endpoint' is {brief(given)}; send text")
+    # Unknown names are compared letter by letter, on the thread that serves all robots.
+    if len(given) > _LONGEST:
+        raise ValueError(f"'endpoint' is {brief(given)}; send one of {ENDPOINTS}")
+    if given not in ENDPOINTS:
+        raise ValueError(unknown_name("endpoint", given, ENDPOINTS))
+    return str(given)
+
+
+def _is_small(value: Any) -> bool:
+    """Whether an option may be compared, and quoted where it does not fit."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        return all(map(_is_small, value))
+    if isinstance(value, str | bytes):
+        return len(value) <= _LONGEST
+    return getattr(value, "nbytes", 0) <= 8 * _LONGEST
 
 
 def _session(given: Any) -> str | None:

@@ -124,10 +124,11 @@ class Conversation:
         """Whether more waits than one client may have in our memory."""
         if len(self._ahead) == 1:
             return False
-        size = sum(len(frame.get("bytes") or "") for frame, _ in self._ahead)
+        size = sum(_size(frame) for frame, _ in self._ahead)
         return len(self._ahead) > _AHEAD or size > self._service.settings.max_message
 
     async def _hang_up(self) -> None:
+        self._over = True
         self._service.metrics.error("overloaded")
         _log.warning(
             "refused: too many frames before their replies",
@@ -153,11 +154,8 @@ class Conversation:
         self._requests += 1
         name = f"{self._name}-{self._requests}"
         try:
-            reply = await self._reply(self._read(frame), name)
-            if isinstance(reply, str):
-                await self._socket.send_text(reply)
-            else:
-                await self._socket.send_bytes(reply)
+            reply = await self._reply(self._read(frame), name, came)
+            await self._send(reply)
             took = time.monotonic() - came
             self._service.metrics.request(took)
             _log.info(
@@ -196,14 +194,14 @@ class Conversation:
         except (ValueError, TypeError) as error:
             raise Refused("bad_request", str(error)) from error
 
-    async def _reply(self, request: Asked, name: str) -> bytes | str:
+    async def _reply(self, request: Asked, name: str, came: float) -> bytes | str:
         if request.endpoint == "reset":
             session = request.session or self._last
-            await self._service.reset(session, request.deadline)
+            await self._service.reset(session, request.deadline, came)
             return _RESET
         self._last = request.session or self._own
         answer = await self._service.ask(
-            request, self._last, own=request.session is None, name=name
+            request, self._last, own=request.session is None, name=name, came=came
         )
         if request.endpoint == "infer" and not request.stats:
             return pack(answer.actions)
@@ -236,8 +234,26 @@ class Conversation:
             refused.message,
             extra={"request": name, "session": self._last, "kind": refused.kind},
         )
-        await self._socket.send_text(refused.frame(name))
+        await self._send(refused.frame(name))
         if refused.kind == "internal":
-            await self._socket.close(
-                _INTERNAL, "internal error, told in the last frame"
-            )
+            with contextlib.suppress(RuntimeError):  # it ends already
+                await self._socket.close(
+                    _INTERNAL, "internal error, told in the last frame"
+                )
+
+    async def _send(self, said: bytes | str) -> None:
+        try:
+            if isinstance(said, str):
+                await self._socket.send_text(said)
+            else:
+                await self._socket.send_bytes(said)
+        except RuntimeError as error:
+            if not self._over:
+                raise
+            # We have closed it while this was on its way, and nothing has failed.
+            raise WebSocketDisconnect from error
+
+
+def _size(frame: Any) -> int:
+    """Bytes that a frame takes here; a character may take four."""
+    return len(frame.get("bytes") or b"") + 4 * len(frame.get("text") or "")

@@ -23,6 +23,7 @@ from jax_stepcache.serving.robots.settings import ServerSettings
 
 _log = logging.getLogger("jax_stepcache.robots")
 _BY_RAY = 10.0  # seconds that it takes to tell replicas
+_PAGES = 16  # requests of a replica beside its robots' connections
 
 
 def ray_application(
@@ -67,8 +68,10 @@ def ray_application(
     deployment = serve.deployment(
         serve.ingress(build)(Robots),
         name="robots",
-        # A connection is one request of Ray's, as long as it lasts.
-        max_ongoing_requests=checked.max_connections,
+        # A connection is one request of Ray's, as long as it lasts. Where all are taken
+        # there is still room for pages, and for telling the next robot so.
+        max_ongoing_requests=checked.max_connections + _PAGES,
+        max_queued_requests=checked.max_connections,
         ray_actor_options={"num_gpus": gpus, **(actor_options or {})},
         graceful_shutdown_timeout_s=checked.drain,
         **_count(replicas, most_replicas, scaling),
@@ -109,6 +112,16 @@ class Robots:
         service = self.app.state.service
         busy = service.worker.waiting() + service.worker.running
         return {LOAD: busy / service.settings.slots}
+
+    def check_health(self) -> None:
+        """Lets Ray replace a replica that serves nobody any more.
+
+        Raises:
+            RuntimeError: if it has failed.
+        """
+        failure = self.app.state.service.failure
+        if failure is not None:
+            raise RuntimeError(f"the policy cannot be served: {failure}") from failure
 
     async def drain(self) -> None:
         """Takes no new request, answers those under way, and closes connections."""
@@ -171,6 +184,7 @@ def run_on_ray(application: Any, host: str, port: int, drain: float) -> None:
             sys.exit(0)
         (at_once if stop.is_set() else stop).set()
 
+    found = bool(serve.status().proxies)  # somebody's, with applications of theirs
     serve.start(http_options={"host": host, "port": port})
     try:
         # After Ray, which has handlers of its own.
@@ -186,7 +200,10 @@ def run_on_ray(application: Any, host: str, port: int, drain: float) -> None:
         while draining.is_alive() and not at_once.is_set():
             draining.join(0.1)
     finally:
-        serve.shutdown()
+        if found:
+            serve.delete("robots", _blocking=not at_once.is_set())
+        else:
+            serve.shutdown()
 
 
 def drain_replicas(handle: Any, drain: float) -> None:

@@ -1,11 +1,14 @@
-"""Clients that do not read what they are sent: their connections are cut."""
+"""Clients that do not read what they are sent, or ask for ever: they are cut."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+_FRAGMENTS = 1024  # of a message
 
 
 def reading_clients(patience: float) -> type[WebSocketsSansIOProtocol]:
@@ -34,6 +37,15 @@ def reading_clients(patience: float) -> type[WebSocketsSansIOProtocol]:
                 if timer is not None:
                     timer.cancel()
 
+        def handle_cont(self, event: Any) -> None:
+            # The bytes of a message are bounded, and empty fragments have none.
+            if len(self.frames) >= _FRAGMENTS and not self.close_sent:
+                self.frames = []
+                self.conn.fail(1009, f"more than {_FRAGMENTS} fragments")
+                self.handle_parser_exception()
+            if not self.close_sent:
+                super().handle_cont(event)
+
         def keepalive_timeout(self) -> None:
             super().keepalive_timeout()
             self.transport.abort()
@@ -44,3 +56,64 @@ def reading_clients(patience: float) -> type[WebSocketsSansIOProtocol]:
                 self.transport.abort()
 
     return Reading
+
+
+def asking_clients(patience: float) -> type[H11Protocol]:
+    """Makes uvicorn's protocol for pages, whose clients ask and read.
+
+    uvicorn waits for ever for whoever has not asked yet, and counts its connection.
+
+    Args:
+        patience: seconds that a request, handshakes among them, may take to come, and
+            an answer to find room in the buffers.
+
+    Returns:
+        The protocol, for ``http=`` of uvicorn.
+    """
+
+    class Asking(H11Protocol):
+        _asks: asyncio.TimerHandle | None = None
+        _reads: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+            super().connection_made(transport)
+            self._wait_for_request()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._wait_for_request()
+
+        def handle_websocket_upgrade(self, event: Any) -> None:
+            self._stop()
+            super().handle_websocket_upgrade(event)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._reads = self.loop.call_later(patience, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            if self._reads is not None:
+                self._reads.cancel()
+
+        def _wait_for_request(self) -> None:
+            # What comes bit by bit is one request all the while.
+            if self.transport.get_protocol() is not self:
+                return
+            if self.cycle is not None and not self.cycle.response_complete:
+                if self._asks is not None:
+                    self._asks.cancel()
+                self._asks = None
+            elif self._asks is None:
+                self._asks = self.loop.call_later(patience, self.transport.abort)
+
+        def _stop(self) -> None:
+            for timer in (self._asks, self._reads):
+                if timer is not None:
+                    timer.cancel()
+
+    return Asking

@@ -22,7 +22,7 @@ from jax_stepcache.paths import as_path
 from jax_stepcache.serving.robots.admission import know_hosts
 from jax_stepcache.serving.robots.app import application
 from jax_stepcache.serving.robots.policy import Policy
-from jax_stepcache.serving.robots.reading import reading_clients
+from jax_stepcache.serving.robots.reading import asking_clients, reading_clients
 from jax_stepcache.serving.robots.service import Service
 from jax_stepcache.serving.robots.settings import ServerSettings
 
@@ -137,6 +137,7 @@ class PolicyServer:
         know_hosts(self.app, settings.hosts_at(host))
         config = uvicorn.Config(
             self.app,
+            http=asking_clients(settings.deadline),
             ws=reading_clients(settings.deadline),
             ws_max_size=settings.max_message,
             ws_per_message_deflate=False,

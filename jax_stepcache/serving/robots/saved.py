@@ -6,23 +6,27 @@ import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from jax_stepcache.serving.robots.policy import Policy
-from jax_stepcache.serving.robots.refused import Refused
 from jax_stepcache.serving.robots.sessions import Held, Sessions
 
 _NAME = "name.json"
 _log = logging.getLogger("jax_stepcache.robots")
 
 
-def save(folder: Path, policy: Policy, sessions: Sessions) -> int:
+def save(
+    folder: Path, policy: Policy, sessions: Sessions, restored: Collection[Path]
+) -> int:
     """Writes all sessions that have an id of their own; logs which cannot be written.
 
     Args:
-        folder: made if need be; older sessions in it are replaced or taken away.
+        folder: made if need be.
         policy: writes each.
         sessions: what there is.
+        restored: what `restore` gave; of these what has been forgotten since is taken
+            away. What it could not read may be another version's, and stays.
 
     Returns:
         How many.
@@ -40,13 +44,13 @@ def save(folder: Path, policy: Policy, sessions: Sessions) -> int:
             _log.exception("session not saved", extra={"session": held.name})
             continue
         written.add(place)
-    for old in _folders(folder):
+    for old in restored:
         if old not in written:
-            shutil.rmtree(old)
+            shutil.rmtree(old, ignore_errors=True)
     return len(written)
 
 
-def restore(folder: Path, policy: Policy, sessions: Sessions) -> int:
+def restore(folder: Path, policy: Policy, sessions: Sessions) -> list[Path]:
     """Reads what `save` has written; a session that cannot be read is logged and left.
 
     Args:
@@ -55,18 +59,18 @@ def restore(folder: Path, policy: Policy, sessions: Sessions) -> int:
         sessions: where they go.
 
     Returns:
-        How many.
+        The folders of those that were read.
     """
-    count = 0
+    read = []
     for place in _folders(folder):
         try:
             name = json.loads((place / _NAME).read_text(encoding="utf-8"))["name"]
             sessions.put(str(name), policy.load(place))
-        except (OSError, ValueError, KeyError, TypeError, Refused) as error:
+        except Exception as error:  # of one session, such as JAX's for memory
             _log.warning("session not restored: %s", error, extra={"place": str(place)})
             continue
-        count += 1
-    return count
+        read.append(place)
+    return read
 
 
 def _write(place: Path, policy: Policy, held: Held) -> None:

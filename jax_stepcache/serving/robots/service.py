@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -44,7 +45,8 @@ class Service:
         answering: how many of them have a request that is not answered yet.
         ready: whether all programs are compiled.
         draining: whether no new request is taken any more.
-        failure: why it will never be ready, or None.
+        filming: whether a film is being made.
+        failure: why nobody is served any more, or None.
     """
 
     def __init__(self, policy: Policy, settings: ServerSettings) -> None:
@@ -66,6 +68,7 @@ class Service:
             kinds=self._kinds,
             metrics=self.metrics,
             deliver=self._deliver,
+            fail=self._fail,
         )
         self.sessions = Sessions(
             settings.max_sessions,
@@ -76,10 +79,11 @@ class Service:
         )
         self.connections = self.answering = 0
         self.hanging_up: set[Callable[[], Awaitable[None]]] = set()
-        self.ready = self.draining = False
+        self.ready = self.draining = self.filming = False
         self.failure: BaseException | None = None
         self._until = math.inf  # when drained or not, the server ends
         self._tasks: list[asyncio.Task] = []
+        self._restored: list[Path] = []
         watched = {
             "queue_length": ("Requests that wait", self.worker.waiting),
             "slots_in_use": ("Robots being stepped", lambda: self.worker.running),
@@ -121,15 +125,20 @@ class Service:
                 await task
         folder = self.settings.folder
         try:
-            # Before all are restored, what is there would be replaced by less.
+            # Before all are restored, what is there would be replaced by less; after a
+            # failure nobody runs the policy.
             if folder is not None and self.ready:
-                job = self.worker.call(lambda: save(folder, self.policy, self.sessions))
+                job = self.worker.call(
+                    lambda: save(folder, self.policy, self.sessions, self._restored)
+                )
                 saved = await asyncio.wrap_future(job)
                 _log.info("sessions saved", extra={"sessions": saved})
         finally:
             await asyncio.to_thread(self.worker.stop)
 
-    async def ask(self, asked: Asked, session: str, own: bool, name: str) -> Answered:
+    async def ask(
+        self, asked: Asked, session: str, own: bool, name: str, came: float
+    ) -> Answered:
         """Takes a control step for a robot.
 
         Args:
@@ -137,6 +146,7 @@ class Service:
             session: the id of its session.
             own: whether a session that begins now ends with the connection.
             name: the request's id.
+            came: when its frame did; it may have waited for the reply to another.
 
         Returns:
             The answer.
@@ -146,23 +156,24 @@ class Service:
         """
         self.check_open()
         held = self.sessions.get(session, self.policy.open, own)
-        now, future = time.monotonic(), asyncio.get_running_loop().create_future()
-        until = now + asked.deadline
-        ticket = Ticket(held, asked.message, asked.options, now, until, name, future)
+        future = asyncio.get_running_loop().create_future()
+        until = came + asked.deadline
+        ticket = Ticket(held, asked.message, asked.options, came, until, name, future)
         try:
             self.worker.submit(ticket)
-            return await self._within(asked.deadline, future)
+            return await self._within(asked.deadline, came, future)
         finally:
             # For whoever waits no more: a request that has ended is in no queue.
             self.worker.cancel(ticket)
             self.sessions.done(held)
 
-    async def reset(self, session: str, deadline: float) -> None:
+    async def reset(self, session: str, deadline: float, came: float) -> None:
         """Resets a robot's session, if there is one.
 
         Args:
             session: its id.
             deadline: seconds.
+            came: when its frame did.
 
         Raises:
             Refused: if it is not done in time; it never is, if it had not begun.
@@ -171,12 +182,14 @@ class Service:
         held = self.sessions.find(session)
         if held is not None:
             job = self.worker.call(lambda: self._reset(held))
-            await self._within(deadline, asyncio.wrap_future(job))
+            await self._within(deadline, came, asyncio.wrap_future(job))
 
-    async def _within(self, seconds: float, future: asyncio.Future[_Result]) -> _Result:
+    async def _within(
+        self, seconds: float, came: float, future: asyncio.Future[_Result]
+    ) -> _Result:
         """Waits for the worker; what it has not begun by then is cancelled."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(came + seconds - time.monotonic()):
                 return await future
         except TimeoutError:
             raise Refused(
@@ -202,16 +215,23 @@ class Service:
             return None
         return await asyncio.wrap_future(self.worker.call(lambda: self._film(held)))
 
+    def _fail(self, error: BaseException) -> None:
+        """The worker has failed: the server ends, and its supervisor starts another."""
+        self.failure, self.ready = error, False
+
     def _reset(self, held: Held) -> None:
-        if held.session is not None:
-            held.session = self.policy.reset(held.session)
+        session = held.session  # read once: the event loop may forget it meanwhile
+        if session is not None:
+            session = self.policy.reset(session)
+            held.session = None if held.gone else session
 
     def _film(self, held: Held) -> np.ndarray | None:
-        return None if held.session is None else self.policy.film(held.session)
+        session = held.session  # likewise
+        return None if session is None else self.policy.film(session)
 
     def check_open(self) -> None:
         """Raises `Refused` while programs are compiled, and while the server drains."""
-        if self.draining:
+        if self.draining or self.failure is not None:
             raise Refused(
                 "draining", "the server is stopping; another may be there soon", 1.0
             )
@@ -233,8 +253,8 @@ class Service:
         folder = self.settings.folder
         if folder is not None:
             job = self.worker.call(lambda: restore(folder, self.policy, self.sessions))
-            restored = await asyncio.wrap_future(job)
-            _log.info("sessions restored", extra={"sessions": restored})
+            self._restored = await asyncio.wrap_future(job)
+            _log.info("sessions restored", extra={"sessions": len(self._restored)})
 
     def _compile(self) -> None:
         """Runs each number of robots that may be stepped together."""

@@ -39,7 +39,8 @@ class ServerSettings:
         max_frames: pictures of one camera in a message.
         max_pixels: of one picture.
         max_kinds: kinds of messages, by the sizes of their pictures, that programs are
-            compiled for while robots are served; beside those of the policy's own.
+            compiled for while robots are served; beside those of the policy's own. One
+            that nobody has sent for an hour makes room for another.
         drain: seconds that requests under way have to end when the server shall stop.
         token: what clients must show, ASCII; None for no such check.
         hosts: names that clients may call the server by, in their ``Host``; ``"*"`` for

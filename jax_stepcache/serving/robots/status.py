@@ -55,9 +55,16 @@ async def film_response(service: Service, session: str) -> Response:
         session: the id.
 
     Returns:
-        uint8 (F, H, W, 3) in C order, ``x-shape: F,H,W,3``; 404 without a session.
+        uint8 (F, H, W, 3) in C order, ``x-shape: F,H,W,3``; 404 without a session,
+        429 while another is made: robots wait meanwhile.
     """
-    film = await service.film(session)
+    if service.filming:
+        return PlainTextResponse("another film is on its way\n", 429)
+    service.filming = True
+    try:
+        film = await service.film(session)
+    finally:
+        service.filming = False
     if film is None:
         return PlainTextResponse("there is no such session\n", 404)
     shape = ",".join(map(str, film.shape))

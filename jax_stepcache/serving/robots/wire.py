@@ -15,6 +15,8 @@ from typing import Any, cast
 import msgpack
 import numpy as np
 
+from jax_stepcache.errors import brief
+
 _DTYPE = re.compile(r"[<>|=](?:b1|[iu][1248]|f[248]|U[1-9]\d{0,3})")
 _DEPTH = 8
 _DIMENSIONS = 8
@@ -108,13 +110,13 @@ def _array(held: dict[Any, Any]) -> np.ndarray:
     dtype, data, shape = _dtype(held[b"dtype"]), held[b"data"], held[b"shape"]
     fits = isinstance(shape, list) and len(shape) <= _DIMENSIONS
     if not fits or not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError(f"an array says its shape is {shape!r:.80}")
+        raise ValueError(f"an array says its shape is {brief(shape)}")
     if not isinstance(data, bytes):
         raise ValueError(f"an array's data is a {type(data).__name__}; send bytes")
     # In Python's numbers: those that a message names may be beyond any other.
     if math.prod(shape) * dtype.itemsize != len(data):
         raise ValueError(
-            f"an array of {dtype.str} says its shape is {shape!r:.80} and has "
+            f"an array of {dtype.str} says its shape is {brief(shape)} and has "
             f"{len(data)} bytes"
         )
     array = (
@@ -138,19 +140,19 @@ def _scalar(held: dict[Any, Any]) -> Any:
     if not isinstance(data, bool | int | float | str):
         raise ValueError(f"a scalar's data is a {type(data).__name__}")
     if isinstance(data, str) != (dtype.kind == "U"):
-        raise ValueError(f"a scalar of {dtype.str} has the value {data!r:.80}")
+        raise ValueError(f"a scalar of {dtype.str} has the value {brief(data)}")
     try:
         return dtype.type(data)
     except (ValueError, OverflowError) as error:
         raise ValueError(
-            f"a scalar of {dtype.str} has the value {data!r:.80}"
+            f"a scalar of {dtype.str} has the value {brief(data)}"
         ) from error
 
 
 def _dtype(name: Any) -> np.dtype:
     if not isinstance(name, str) or not _DTYPE.fullmatch(name):
         raise ValueError(
-            f"dtype {name!r:.80} is not sent: booleans, integers, floats and text are"
+            f"dtype {brief(name)} is not sent: booleans, integers, floats and text are"
         )
     return np.dtype(name)
 
@@ -162,8 +164,8 @@ def _check(given: Any, what: str, depth: int) -> None:
             raise ValueError(f"the message is nested deeper than {_DEPTH}")
         for key, value in given.items():
             if not isinstance(key, str):
-                raise ValueError(f"{what} has the key {key!r:.80}; keys are text")
-            _check(value, repr(key)[:80], depth - 1)
+                raise ValueError(f"{what} has the key {brief(key)}; keys are text")
+            _check(value, brief(key), depth - 1)
     elif isinstance(given, list):
         if not depth:
             raise ValueError(f"the message is nested deeper than {_DEPTH}")

@@ -42,6 +42,7 @@ class Worker:
         kinds: Kinds,
         metrics: Metrics,
         deliver: Callable[[list[Ended], bool], None],
+        fail: Callable[[BaseException], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Makes one that has not begun.
@@ -55,11 +56,14 @@ class Worker:
             metrics: told of each step.
             deliver: takes the outcomes of requests, and waits until they are on their
                 way where its second argument is true.
+            fail: told of what has ended the thread, which serves nobody any more.
             clock: tells seconds.
         """
         self._policy, self._slots, self._gather = policy, slots, gather
         self._kinds = kinds
         self._metrics, self._deliver, self._clock = metrics, deliver, clock
+        self._fail = fail
+        self._batch: list[Ticket] = []  # being stepped
         self._waiting = Waiting(places)
         self._jobs: collections.deque[tuple[Callable[[], Any], Future]] = (
             collections.deque()
@@ -121,7 +125,15 @@ class Worker:
                 return future
             self._jobs.append((job, future))
             self._wake.notify_all()
+        future.add_done_callback(self._forget_cancelled)
         return future
+
+    def _forget_cancelled(self, future: Future) -> None:
+        """Whoever gives up between two long steps again and again leaves nothing."""
+        if future.cancelled():
+            with self._wake:
+                left = (one for one in self._jobs if one[1] is not future)
+                self._jobs = collections.deque(left)
 
     def waiting(self) -> int:
         """How many requests wait."""
@@ -145,11 +157,16 @@ class Worker:
         try:
             while self._turn():
                 pass
-        except Exception:  # of a policy that breaks its promises: nobody waits for it
+        # Of a policy that breaks its promises: nobody waits for it.
+        except Exception as error:
             _log.exception("the worker has failed")
+            self._fail(error)
+            self._deliver([(ticket, error) for ticket in self._batch], False)
+            self._batch = []
         with self._wake:
             self._stopping, self.running = True, 0
-            left, jobs = self._waiting.all(), list(self._jobs)
+            left, jobs = self._waiting.all(), self._jobs
+            self._jobs = collections.deque()
         stopping = Refused("draining", "the server is stopping")
         self._deliver([(ticket, stopping) for ticket in left], False)
         for _, future in jobs:
@@ -171,7 +188,7 @@ class Worker:
             jobs, self._jobs = self._jobs, collections.deque()
             self._wait_for_others()
             late = self._waiting.late(self._clock())
-            batch = self._waiting.take(self._slots)
+            batch = self._batch = self._waiting.take(self._slots)
             self.running = len(batch)
         self._refuse_late(late)
         for job, future in jobs:
@@ -179,7 +196,7 @@ class Worker:
         if batch:
             self._step(batch)
         with self._wake:
-            self.running = 0
+            self._batch, self.running = [], 0
         return True
 
     def _wait_for_others(self) -> None:

@@ -25,8 +25,9 @@ from jax_stepcache.backends import (
     TeaCacheBackend,
     TunedBackend,
 )
-from jax_stepcache.check import check_count, check_numbers
+from jax_stepcache.check import check_count
 from jax_stepcache.errors import brief, unknown_name
+from jax_stepcache.network.scale import check_scale
 
 from .checks import checked_options
 from .pipeline import LatentPipeline
@@ -114,7 +115,7 @@ class Quality:
             given["num_inference_steps"] = int(steps)
         scale = given.get("guidance_scale")
         if scale is not None:
-            check_numbers("guidance_scale", scale)
+            check_scale(scale)
             if scale == 1:
                 raise ValueError("guidance_scale is 1; sessions here are guided")
             given["guidance_scale"] = float(scale)

@@ -67,6 +67,7 @@ def test_masks_of_zeros_and_ones_do():
         (((0.95, 0.93), (4, 0)), "at least 1 .*reuse one velocity forever"),
         (((0.95, 0.93), (-1, 2)), "at least 1"),
         (((0.95, 0.93), (4.5, 2.0)), "whole number"),
+        (((0.95, 0.93), (2**40, 2)), r"must be below 2\*\*31"),
         (((0.95, 0.93), (4, 2), 1, 2), "min_history is 1; .*at least 2"),
         (((0.95, 0.93), (4, 2), 3, 2), "min_history is 3 and .*max_history 2"),
     ],

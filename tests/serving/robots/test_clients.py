@@ -224,6 +224,25 @@ def test_kinds_of_pictures_are_bounded():
     kinds.admit("a")
 
 
+def test_a_kind_that_nobody_sends_makes_room():
+    """After an hour, so that nobody keeps others out until a restart; none that is
+    sent all the while."""
+    now = [0.0]
+    kinds = Kinds(2, lambda: now[0])
+    kinds.admit("a")
+    kinds.admit("b")
+    now[0] = 3000.0
+    kinds.admit("a")
+    now[0] = 3599.0
+    with pytest.raises(ValueError, match="no more kinds"):
+        kinds.admit("c")
+    now[0] = 3600.0
+    kinds.admit("c")
+    with pytest.raises(ValueError, match="no more kinds"):
+        kinds.admit("b")
+    kinds.admit("a")
+
+
 def test_a_kind_too_many_is_a_bad_request():
     """And keeps no robot waiting for a compiler; the session goes on."""
 

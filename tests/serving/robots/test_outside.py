@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -66,6 +67,25 @@ def test_a_policy_that_cannot_be_compiled_ends_the_server():
     with pytest.raises(RuntimeError, match="cannot be served") as caught:
         server.run(port=0)
     assert "no memory" in str(caught.value.__cause__)
+
+
+def test_a_worker_that_has_failed_is_seen_from_outside():
+    """By a balancer, before the server has ended."""
+    server, told = policy_server(Counting()), []
+    server.service._fail(RuntimeError("broken"))
+
+    async def asked(path):
+        scope = {"type": "http", "method": "GET", "path": path, "headers": []}
+
+        async def said(message):
+            told.append(message.get("status"))
+
+        await server.app(scope, lambda: asyncio.sleep(0), said)
+
+    for path in ("/readyz", "/healthz"):
+        told.clear()
+        asyncio.run(asked(path))
+        assert told[0] == 503
 
 
 def _metrics(url):

@@ -55,8 +55,8 @@ def test_what_the_server_reads_of_a_message_is_named_in_errors(url):
     with Robot(url) as robot:
         for asked, words in (
             ({"endpoint": "infr"}, "Did you mean 'infer'?"),
-            ({"endpoint": np.array(["infer", "reset"])}, "unknown endpoint"),
-            ({"endpoint": np.zeros(0)}, "unknown endpoint"),
+            ({"endpoint": np.array(["infer", "reset"])}, "'endpoint' is"),
+            ({"endpoint": np.zeros(0)}, "'endpoint' is"),
             ({"session_id": ""}, "'session_id' is ''"),
             ({"session_id": "x" * 200}, "'session_id'"),
             ({"session_id": 0.5}, "'session_id' is 0.5; send text, a whole"),

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from jax_stepcache.serving.robots import on_ray
 from jax_stepcache.serving.robots.on_ray import Robots, _count, ray_application
 from jax_stepcache.serving.robots.scaling import LOAD, replicas_by_queue
 from tests.serving.robots.toy import Counting, Robot, serving, until
@@ -78,3 +79,63 @@ def test_ray_is_told_by_what_to_scale():
 def test_what_does_not_fit_is_told_before_ray_is_asked(settings, words):
     with pytest.raises(ValueError, match=words):
         ray_application(Counting, **settings)
+
+
+class _Serve:
+    """Ray Serve, as far as it is told of an application."""
+
+    def __init__(self, proxies=()):
+        self.told, self.proxies = [], proxies
+
+    def ingress(self, _):
+        return lambda cls: cls
+
+    def deployment(self, cls, **given):
+        self.given = given
+        return SimpleNamespace(bind=lambda: cls)
+
+    def status(self):
+        return SimpleNamespace(proxies=self.proxies)
+
+    def start(self, **_):
+        pass
+
+    def run(self, *_, **__):
+        raise RuntimeError("no GPU")
+
+    def delete(self, name, _blocking=True):
+        self.told.append(f"delete {name}")
+
+    def shutdown(self):
+        self.told.append("shutdown")
+
+
+def test_a_full_replica_still_answers_pages(monkeypatch):
+    """Robots' connections do not take the places of balancers; few wait for one."""
+    serve = _Serve()
+    monkeypatch.setattr(on_ray, "_serve", lambda: serve)
+    on_ray.ray_application(lambda: None, max_connections=5)  # pyright: ignore[reportArgumentType]
+    assert serve.given["max_ongoing_requests"] == 21
+    assert serve.given["max_queued_requests"] == 5
+
+
+def test_a_replica_that_has_failed_says_so():
+    """Ray asks, and starts another."""
+    service = SimpleNamespace(failure=None)
+    replica = on_ray.Robots()
+    replica.app = SimpleNamespace(state=SimpleNamespace(service=service))
+    replica.check_health()
+    service.failure = ValueError("broken")
+    with pytest.raises(RuntimeError, match="cannot be served: broken"):
+        replica.check_health()
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_other_peoples_applications_go_on(monkeypatch, found):
+    """Where Serve was there already, only ours ends."""
+    serve = _Serve({"node": "HEALTHY"} if found else {})
+    monkeypatch.setattr(on_ray, "_serve", lambda: serve)
+    monkeypatch.setattr(on_ray.signal, "signal", lambda *_: None)
+    with pytest.raises(RuntimeError, match="no GPU"):
+        on_ray.run_on_ray(None, "127.0.0.1", 8000, 1.0)
+    assert serve.told == ["delete robots" if found else "shutdown"]

@@ -79,6 +79,30 @@ def test_no_more_sessions_are_restored_than_there_may_be(tmp_path):
         assert len(server.service.sessions) == 2
 
 
+@pytest.mark.parametrize("error", [RuntimeError("no memory"), ValueError("of another")])
+def test_a_session_that_cannot_be_restored_is_there_for_another_try(tmp_path, error):
+    """It is left where it is at the end, and the others are served; what was restored
+    and is forgotten goes."""
+
+    class Picky(Counting):
+        def load(self, folder):
+            count = super().load(folder)
+            if count == 2:
+                raise error
+            return count
+
+    with serving(sessions=tmp_path) as (_, url), Robot(url) as robot:
+        for name in ("a", "b", "b"):
+            robot.ask(x=1.0, session_id=name)
+    with serving(Picky(), sessions=tmp_path) as (server, url), Robot(url) as robot:
+        (held,) = server.service.sessions
+        assert robot.ask(x=1.0, session_id="a")["actions"][0, 0] == 2
+        server.service.sessions.drop(held)
+    with serving(sessions=tmp_path) as (server, url), Robot(url) as robot:
+        assert [held.name for held in server.service.sessions] == ["b"]
+        assert robot.ask(x=1.0, session_id="b")["actions"][0, 0] == 3
+
+
 def test_one_session_that_cannot_be_saved_costs_no_other(tmp_path):
     """The log tells which; what is left of it is no session."""
 

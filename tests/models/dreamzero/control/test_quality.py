@@ -30,6 +30,13 @@ def test_the_same_is_checked_once(asking):
     assert _cache(asking, 5, num_inference_steps=8) is not once
 
 
+@pytest.mark.parametrize("scale", [1e39, -1e39, float("inf")])
+def test_a_scale_is_finite_where_it_is_computed_with(asking, scale):
+    """In float32, beyond which it would be infinite."""
+    with pytest.raises(ValueError, match="guidance_scale is"):
+        asking.asked({"guidance_scale": scale})
+
+
 def test_what_is_refused_is_refused_again(asking):
     """What is remembered is what was taken."""
     asked = {"cache_config": {"velocity_skip_countdowns": [5, 2, 1]}}

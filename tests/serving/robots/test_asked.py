@@ -1,0 +1,79 @@
+"""What a robot may ask for: told apart quickly, however large it is."""
+
+from __future__ import annotations
+
+import msgpack
+import numpy as np
+import pytest
+
+from jax_stepcache.check import check_count
+from jax_stepcache.errors import brief
+from jax_stepcache.serving.robots.asked import asked
+from jax_stepcache.serving.robots.settings import ServerSettings
+from jax_stepcache.serving.robots.wire import unpack
+
+_SETTINGS = ServerSettings()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        (b"\0" * 2**20, "'endpoint' is bytes of length 1048576; send text"),
+        ("i" * 129, "'endpoint' is 'iii"),
+        ("infr", "Did you mean 'infer'"),
+        (3, "'endpoint' is 3; send text"),
+        (np.array(["infer", "reset"]), "send text"),
+    ],
+)
+def test_an_endpoint_is_a_short_text(endpoint, words):
+    """Anything else is refused before it is compared, which took seconds."""
+    with pytest.raises((ValueError, TypeError), match=words):
+        asked({"endpoint": endpoint}, _SETTINGS, {})
+
+
+@pytest.mark.parametrize("endpoint", ["reset", np.str_("reset"), np.array(["reset"])])
+def test_an_endpoint_may_be_text_of_numpys(endpoint):
+    """As a session's id may."""
+    taken = asked({"endpoint": endpoint}, _SETTINGS, {}).endpoint
+    assert (taken, type(taken)) == ("reset", str)
+
+
+def test_a_message_has_few_keys():
+    """The nearest to a missing one is looked for among all of them."""
+    assert len(asked(dict.fromkeys(map(str, range(256))), _SETTINGS, {}).message) == 256
+    with pytest.raises(ValueError, match="has 257 keys; at most 256"):
+        asked(dict.fromkeys(map(str, range(257))), _SETTINGS, {})
+
+
+@pytest.mark.parametrize(
+    "large",
+    [b"\0" * 2**25, [b"\0" * 2**25], {"x": b"\0" * 2**25}, np.full(999, "ä" * 9999)],
+    ids=["bytes", "in a list", "in a map", "text"],
+)
+def test_what_is_large_is_not_written_out_to_be_told(large):
+    """Only its kind and length are: its words took longer than a control step."""
+    said = brief(large)
+    with pytest.raises(ValueError, match=r"x is .{1,80}; it must be a whole number"):
+        check_count("x", large)
+    assert len(said) <= 80
+    assert "of length" in said or "of shape" in said
+
+
+@pytest.mark.parametrize("large", [b"\0" * 2**20, {"x": [np.zeros(999)]}, "0" * 129])
+def test_an_option_is_small(large):
+    """Policies compare options, and quote them."""
+    with pytest.raises(ValueError, match=r"option 'budget' is .{1,80}; send a few"):
+        asked({"options": {"budget": large}}, _SETTINGS, {"budget": "calls"})
+
+
+def test_what_an_array_claims_is_told_briefly():
+    """Also where megabytes stand for its dtype or shape."""
+    held = {
+        b"__ndarray__": True,
+        b"data": b"",
+        b"dtype": "<f4",
+        b"shape": b"\0" * 2**20,
+    }
+    for changed in ({}, {b"dtype": b"\0" * 2**20}):
+        with pytest.raises(ValueError, match="bytes of length 1048576"):
+            unpack(msgpack.packb({"x": held | changed}))
