@@ -101,12 +101,12 @@ def _certain(policy: Any, num_steps: int, branches: int) -> Iterator[Certain]:
         policy = policy.policy
     if isinstance(policy, Switching):
         # When the second takes over is not known: what holds at all steps of both.
-        each = (
+        above, below = (
             [one for one in _certain(own, num_steps, branches) if one.steps.all()]
             for own in (policy.above, policy.below)
         )
-        if all(found := list(each)):
-            yield from found[0]
+        if below:
+            yield from above
         return
     gate = getattr(policy, "gate", None)
     while gate is not None:
