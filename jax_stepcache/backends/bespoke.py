@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jax_stepcache.backends.base import CacheBackend
+from jax_stepcache.backends.around import AroundBackend
 from jax_stepcache.check import check_count
 from jax_stepcache.network.protocol import Model, TunedTable
 from jax_stepcache.policy.named import Uncached
@@ -13,7 +13,7 @@ from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers.table_family import TableFamily, as_family
 
 
-class BespokeBackend(CacheBackend):
+class BespokeBackend(AroundBackend):
     """Samples by a table: the model's for ``budget`` calls, or one that is given.
 
     A table is a solver and a schedule. It skips no step of them: there are no more than
@@ -48,16 +48,6 @@ class BespokeBackend(CacheBackend):
         found = table_of(model, budget)
         check_brought(sampler, found.num_steps)
         return found.tables
-
-    def enable(self, pipeline: Any) -> None:
-        """See `CacheBackend.enable`."""
-        self._wrap(pipeline)
-
-    def refresh(
-        self, pipeline: Any, num_inference_steps: int, verbose: bool = True
-    ) -> None:
-        """See `CacheBackend.refresh`."""
-        self._prepare(pipeline, num_inference_steps, verbose)
 
 
 def table_of(model: Any, budget: Any) -> TunedTable:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from jax_stepcache.backends.base import CacheBackend
+from jax_stepcache.backends.around import AroundBackend
 from jax_stepcache.backends.config import check_output
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.named import easy_cache
 from jax_stepcache.policy.policy import Policy
 
 
-class EasyCacheBackend(CacheBackend):
+class EasyCacheBackend(AroundBackend):
     """Skips whole forwards while the velocity is expected to change little."""
 
     def policy(self, model: Model, num_inference_steps: int) -> Policy:
@@ -26,13 +24,3 @@ class EasyCacheBackend(CacheBackend):
             output=output,
             forecast="offset" if c.forecast is None else c.forecast,
         )
-
-    def enable(self, pipeline: Any) -> None:
-        """See `CacheBackend.enable`."""
-        self._wrap(pipeline)
-
-    def refresh(
-        self, pipeline: Any, num_inference_steps: int, verbose: bool = True
-    ) -> None:
-        """See `CacheBackend.refresh`."""
-        self._prepare(pipeline, num_inference_steps, verbose)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jax_stepcache.backends.base import CacheBackend
+from jax_stepcache.backends.around import AroundBackend
 from jax_stepcache.check import check_count
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.named import (
@@ -20,21 +20,7 @@ from jax_stepcache.policy.policy import Policy
 _DREAMZERO_STEPS = 16
 
 
-class _ScheduleBackend(CacheBackend):
-    """What the two backends share: any pipeline with a sampler will do."""
-
-    def enable(self, pipeline: Any) -> None:
-        """See `CacheBackend.enable`."""
-        self._wrap(pipeline)
-
-    def refresh(
-        self, pipeline: Any, num_inference_steps: int, verbose: bool = True
-    ) -> None:
-        """See `CacheBackend.refresh`."""
-        self._prepare(pipeline, num_inference_steps, verbose)
-
-
-class StaticBackend(_ScheduleBackend):
+class StaticBackend(AroundBackend):
     """Runs a given mask (``steps_mask``) or one of DreamZero's (``num_dit_steps``)."""
 
     def policy(self, model: Model, num_inference_steps: int) -> Policy:
@@ -70,7 +56,7 @@ class StaticBackend(_ScheduleBackend):
         return mask_of_steps(DREAMZERO_SCHEDULES[count], num_steps)
 
 
-class TunedBackend(_ScheduleBackend):
+class TunedBackend(AroundBackend):
     """Runs what was found for this model and ``budget`` calls.
 
     That is a schedule and forecasts; or the model's table, where it has one that came
