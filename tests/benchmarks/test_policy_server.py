@@ -17,5 +17,5 @@ def test_every_request_ended_exactly_once():
     assert ended == faults["sent"] >= 2000
     assert {"server, 1", "server, 8", "server, 32"} <= rows.keys()
     assert all(
-        row["steps"] >= 1900 for name, row in rows.items() if name.startswith("server")
+        row["steps"] >= 2000 for name, row in rows.items() if name.startswith("server")
     )
