@@ -59,6 +59,7 @@ _MODULES = {
     "dreamzero": "jax_stepcache.models.dreamzero",
     "dit": "jax_stepcache.models.dit",
     "wan": "jax_stepcache.models.wan",
+    "film": "jax_stepcache.models.film",
     "wan_vae": "jax_stepcache.models.wan_vae",
     "umt5": "jax_stepcache.models.umt5",
     "clip_vision": "jax_stepcache.models.clip_vision",
@@ -82,8 +83,8 @@ def load_params(
     At a time, the host holds one tensor of safetensors, or one part of an Orbax folder.
 
     Args:
-        source: the name of a bundled model (``"tabletop"``, ``"dit"``), or a path: a
-            folder as `save_params` and ``jax-stepcache convert`` write it; a
+        source: the name of a bundled model (``"tabletop"``, ``"dit"``, ``"film"``), or
+            a path: a folder as `save_params` and ``jax-stepcache convert`` write it; a
             safetensors file that names its model and configuration in its header, as
             the training commands write it; or a released checkpoint of a model that is
             known, a folder of safetensors files with their index, or one such file.

@@ -1,0 +1,31 @@
+"""A Wan small enough to ship: films of a coloured shape that moves, asked with words.
+
+`FilmModel` is Wan's transformer over pixels, `encode` turns prompts into what it is
+shown, `read` says what a film shows.
+"""
+
+from pathlib import Path
+
+from ..wan.model import config_of, weights_struct, with_dtype
+from .model import FILM, FilmModel, model_from_config
+from .reading import Reading, read
+from .words import COLOURS, DIRECTIONS, SHAPES, VOCABULARY, encode
+
+WEIGHTS = Path(__file__).with_name("weights.safetensors")
+
+__all__ = [
+    "COLOURS",
+    "DIRECTIONS",
+    "FILM",
+    "SHAPES",
+    "VOCABULARY",
+    "WEIGHTS",
+    "FilmModel",
+    "Reading",
+    "config_of",
+    "encode",
+    "model_from_config",
+    "read",
+    "weights_struct",
+    "with_dtype",
+]

@@ -1,0 +1,151 @@
+"""A small Wan that makes films of moving shapes: what `sample` asks of it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jax_stepcache.network.protocol import (
+    OptimisedLevels,
+    TunedSchedule,
+    TunedTable,
+)
+from jax_stepcache.network.tuned import TunedFile
+
+from ..sizes.parameters import Weights
+from ..wan.model import WanModel
+from ..wan.model import model_from_config as wan_from_config
+from ..wan.network.stages import WanCondition
+from ..wan.sizes import WanConfig, WanRelease
+from .words import KINDS, VOCABULARY
+from .world import FRAMES, SIZE
+
+TUNED = TunedFile(Path(__file__).with_name("tuned.json"))
+
+RELEASE = WanRelease(
+    WanConfig(
+        patch_size=(1, 4, 4),
+        num_attention_heads=4,
+        attention_head_dim=20,
+        in_channels=3,
+        out_channels=3,
+        text_dim=len(VOCABULARY),
+        freq_dim=64,
+        ffn_dim=240,
+        num_layers=4,
+    ),
+    "t2v",
+    shift=2.0,
+    guidance_scale=2.0,
+    num_inference_steps=16,
+    stride=(1, 1, 1),
+    size=(SIZE, SIZE),
+    num_frames=FRAMES,
+    fps=8,
+)
+
+
+@dataclass(frozen=True)
+class FilmModel(WanModel):
+    """`WanModel`, over pixels, asked with words of a small vocabulary.
+
+    The transformer, its stages and its conditions are Wan's. There is no VAE: the
+    latent is the film itself, in [-1, 1]. There is no text encoder: each word is a row
+    of zeros and a one, see `words.encode`, and the negative prompt has no words unless
+    given.
+    """
+
+    name = "film"
+
+    def prepare(
+        self, weights: Weights, observation: Mapping[str, jax.Array], guided: bool
+    ) -> WanCondition:
+        """Keys and values of the words; see `WanModel.prepare`."""
+        nothing = {"negative_text": jnp.zeros_like(jnp.asarray(observation["text"]))}
+        return super().prepare(weights, {**nothing, **observation}, guided)
+
+    def example(self, key: jax.Array, batch: int = 1) -> dict[str, jax.Array]:
+        """Prompts drawn at random, all words said."""
+        return {"text": _draw_prompts(key, batch)}
+
+    def decode(self, sample: jax.Array) -> dict[str, jax.Array]:
+        """Turns a sample into a film.
+
+        Args:
+            sample: as sampled, (B, 3, frames, H, W).
+
+        Returns:
+            ``video`` float32[B, frames, H, W, 3] in [0, 1].
+        """
+        return {"video": _as_films(sample)}
+
+    def tuned(self, budget: int) -> TunedSchedule:
+        """See `Model.tuned`."""
+        if not self._is_bundled:
+            raise ValueError(
+                f"{self.name} has no tuned schedule of {budget} model calls for these "
+                "sizes; use cache='static' with a steps_mask of your own"
+            )
+        return TUNED.schedule(budget)
+
+    def bespoke(self, budget: int) -> TunedTable:
+        """See `jax_stepcache.network.protocol.Tabled`."""
+        if not self._is_bundled:
+            raise ValueError(f"{self.name} has no tables for these sizes")
+        return TUNED.table(budget)
+
+    def optimised(self, num_steps: int) -> OptimisedLevels:
+        """See `jax_stepcache.network.protocol.Spaced`."""
+        if not self._is_bundled:
+            raise ValueError(f"{self.name} has no optimised levels for these sizes")
+        return TUNED.levels(num_steps)
+
+    def calibrated(self, backend: str, num_steps: int) -> dict[str, Any]:
+        """See `jax_stepcache.network.protocol.Calibrated`."""
+        del num_steps
+        return TUNED.settings(backend) if self._is_bundled else {}
+
+    @property
+    def _is_bundled(self) -> bool:
+        """Whether it has the bundled weights' sizes, however it is run."""
+        sizes, ours = self.transformer, RELEASE.transformer
+        run = {"dtype": ours.dtype, "unroll": ours.unroll, "attention": ours.attention}
+        same = replace(self.release, transformer=replace(sizes, **run)) == RELEASE
+        return same and self.latent_size == FILM.latent_size
+
+
+FILM = FilmModel(RELEASE, (FRAMES, SIZE, SIZE))
+"""The bundled weights' model."""
+
+
+@jax.jit
+def _as_films(sample: jax.Array) -> jax.Array:
+    return jnp.clip((jnp.moveaxis(sample, 1, -1) + 1.0) / 2.0, 0.0, 1.0)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _draw_prompts(key: jax.Array, batch: int) -> jax.Array:
+    rows, before = [], 0
+    for each, words in zip(jax.random.split(key, len(KINDS)), KINDS, strict=True):
+        drawn = jax.random.randint(each, (batch,), 0, len(words), jnp.int32)
+        rows.append(jax.nn.one_hot(before + drawn, len(VOCABULARY), dtype=jnp.float32))
+        before += len(words)
+    return jnp.stack(rows, axis=1)
+
+
+def model_from_config(config: Mapping[str, Any]) -> FilmModel:
+    """Makes the model that `config_of` described.
+
+    Raises:
+        ValueError: if the description is not of this model.
+    """
+    wan = wan_from_config(config)
+    return FilmModel(wan.release, wan.latent_size)
+
+
