@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Processes that share the tests; each compiles, so more than cores is no faster.
 WORKERS ?= 2
 
-.PHONY: help sample rollout pixels test test-all check docs installed notebooks benchmarks peers gpu-program gpu-program-small gpu train train-digits clean
+.PHONY: help sample rollout pixels test test-all check docs installed notebooks benchmarks peers gpu-program gpu-program-small gpu train train-digits train-film clean
 
 help:
 	@echo "make sample      sample the bundled model: a table and a picture in out/"
@@ -138,6 +138,14 @@ train: .venv-plot/stamp
 
 train-digits: .venv-train/stamp
 	.venv-train/bin/python -m jax_stepcache.models.dit.train --out out/dit --report
+
+# An hour or so in the background: its log is out/film/log. Broken off, the same goes on
+# where it was.
+train-film: .venv-train/stamp
+	mkdir -p out/film
+	nice -n 15 .venv-train/bin/python -m jax_stepcache.models.film.train --out out/film \
+		--report $$(ls -d out/film/checkpoints/[0-9]* >/dev/null 2>&1 && echo --resume) \
+		>>out/film/log 2>&1
 
 clean:
 	rm -rf .venv-* out build site *.egg-info

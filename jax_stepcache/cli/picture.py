@@ -22,19 +22,20 @@ def save_comparison(
         path: the PNG; its folder is made.
         rows: the contenders; the first is the reference.
         model: the model, whose ``decode`` gives the frames.
-        observation: what it was shown; its ``image`` stands at the left.
+        observation: what it was shown; its ``image``, if it has one, stands at the
+            left.
 
     Raises:
         ImportError: without matplotlib.
     """
     figure_type, canvas = _matplotlib()
     frames = [np.asarray(model.decode(row.result.sample)["video"])[0] for row in rows]
-    seen = np.asarray(observation["image"])[0]
-    columns = 1 + len(frames[0])
+    seen = [np.asarray(observation["image"])[0]] if "image" in observation else []
+    columns = len(seen) + len(frames[0])
     figure = figure_type(figsize=(2.4 + 1.9 * columns, 1.95 * len(rows)))
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, predicted, line in zip(rows, frames, axes, strict=True):
-        for axis, image in zip(line, [seen, *predicted], strict=True):
+        for axis, image in zip(line, [*seen, *predicted], strict=True):
             axis.imshow(np.clip(image, 0, 1), interpolation="nearest")
             axis.set_xticks([])
             axis.set_yticks([])
@@ -43,7 +44,8 @@ def save_comparison(
         label = f"{row.name}\n{calls} calls, {row.speedup:.1f}x{quality}"
         line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
     for i, axis in enumerate(axes[0]):
-        axis.set_title("observed" if i == 0 else f"predicted {i}", fontsize=9)
+        number = i + 1 - len(seen)
+        axis.set_title(f"predicted {number}" if number else "observed", fontsize=9)
     figure.tight_layout()
     _write(path, lambda temporary: canvas(figure).print_png(temporary))
 

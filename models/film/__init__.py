@@ -7,6 +7,7 @@ shown, `read` says what a film shows.
 from pathlib import Path
 
 from ..wan.model import config_of, weights_struct, with_dtype
+from .making import make_film
 from .model import FILM, FilmModel, model_from_config
 from .reading import Reading, read
 from .words import COLOURS, DIRECTIONS, SHAPES, VOCABULARY, encode
@@ -24,6 +25,7 @@ __all__ = [
     "Reading",
     "config_of",
     "encode",
+    "make_film",
     "model_from_config",
     "read",
     "weights_struct",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.network.params import Params
@@ -72,9 +73,9 @@ def measure(
         **options,
     ).sample
     right, psnr = _read_all(np.asarray(model.decode(drawn)["video"]), asked)
-    scenes = jax.vmap(draw)(jax.random.split(jax.random.key(seed), samples))
-    real = np.stack([np.asarray(x) for x in scenes[:3]], axis=1)
-    best, best_psnr = _read_all(np.asarray(jax.vmap(render)(scenes)), real)
+    keys = jax.random.split(jax.random.key(seed), samples)
+    scenes = jax.vmap(draw)(keys, jnp.asarray(asked))
+    best, best_psnr = _read_all(np.asarray(jax.vmap(render)(scenes)), asked)
     return Quality(
         all_right=float(right.all(axis=1).mean()),
         colour=float(right[:, 0].mean()),
@@ -88,10 +89,10 @@ def measure(
 
 
 def asked_in_turn(samples: int) -> np.ndarray:
-    """Colour, shape and direction of so many prompts, int (samples, 3)."""
+    """Colour, shape and direction of so many prompts, int32 (samples, 3)."""
     counts = (len(COLOURS), len(SHAPES), len(DIRECTIONS))
     turn = np.arange(samples) % int(np.prod(counts))
-    return np.stack(np.unravel_index(turn, counts), axis=1)
+    return np.stack(np.unravel_index(turn, counts), axis=1).astype(np.int32)
 
 
 def _read_all(films: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, float]:

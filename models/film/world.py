@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .words import COLOURS, DIRECTIONS, SHAPES
+from .words import KINDS
 
 SIZE = 16
 FRAMES = 8
@@ -34,9 +34,9 @@ class Scene(NamedTuple):
     """What a film shows.
 
     Attributes:
-        colour: int32 (), a place in `COLOURS`.
-        shape: int32 (), a place in `SHAPES`.
-        direction: int32 (), a place in `DIRECTIONS`.
+        colour: int32 (), a place in `words.COLOURS`.
+        shape: int32 (), a place in `words.SHAPES`.
+        direction: int32 (), a place in `words.DIRECTIONS`.
         radius: float32 (), of the circle around the shape.
         start: float32 (2,), x and y of its centre in the first frame.
         speed: float32 (), pixels a frame.
@@ -50,20 +50,28 @@ class Scene(NamedTuple):
     speed: jax.Array
 
 
-def draw(key: jax.Array) -> Scene:
-    """Draws a scene whose shape is whole in every frame."""
-    keys = jax.random.split(key, 6)
-    words = [
-        jax.random.randint(k, (), 0, len(names), jnp.int32)
-        for k, names in zip(keys, (COLOURS, SHAPES, DIRECTIONS), strict=False)
-    ]
-    radius = jax.random.uniform(keys[3], (), jnp.float32, *RADIUS)
-    speed = jax.random.uniform(keys[4], (), jnp.float32, *SPEED)
+def draw(key: jax.Array, words: jax.Array | None = None) -> Scene:
+    """Draws a scene whose shape is whole in every frame.
+
+    Args:
+        key: a PRNG key.
+        words: int32 (3,), which colour, shape and direction; drawn, too, unless given.
+
+    Returns:
+        The scene.
+    """
+    keys = jax.random.split(key, 4)
+    if words is None:
+        most = jnp.asarray([len(kind) for kind in KINDS])
+        words = jax.random.randint(keys[0], (len(KINDS),), 0, most, jnp.int32)
+    radius = jax.random.uniform(keys[1], (), jnp.float32, *RADIUS)
+    speed = jax.random.uniform(keys[2], (), jnp.float32, *SPEED)
     motion = jnp.asarray(_STEPS, jnp.float32)[words[2]] * speed * (FRAMES - 1)
     least = radius + _MARGIN + jnp.maximum(-motion, 0.0)
     most = SIZE - radius - _MARGIN - jnp.maximum(motion, 0.0)
-    where = jax.random.uniform(keys[5], (2,), jnp.float32)
-    return Scene(*words, radius, least + where * (most - least), speed)
+    where = jax.random.uniform(keys[3], (2,), jnp.float32)
+    start = least + where * (most - least)
+    return Scene(words[0], words[1], words[2], radius, start, speed)
 
 
 def centres(scene: Scene) -> jax.Array:
@@ -87,7 +95,7 @@ def covers(centre: jax.Array, radius: jax.Array) -> jax.Array:
         radius: float32 ().
 
     Returns:
-        float32 (shapes, frames, rows, columns) in [0, 1], in the order of `SHAPES`.
+        float32 (shapes, frames, rows, columns) in [0, 1], in the order of `words.SHAPES`.
     """
     pixels = jnp.arange(SIZE, dtype=jnp.float32) + 0.5
     x = pixels[None, None, :] - centre[:, 0, None, None]
