@@ -95,6 +95,7 @@ benchmarks: .venv-plot/stamp .venv-pixels/stamp
 	.venv-plot/bin/python benchmarks/host.py --json benchmarks/results/host.json
 	.venv-plot/bin/python benchmarks/skipped.py --json benchmarks/results/skipped.json
 	.venv-plot/bin/python benchmarks/frontier.py --json benchmarks/results/frontier.json
+	.venv-plot/bin/python benchmarks/film_quality.py --json benchmarks/results/film_quality.json
 	.venv-plot/bin/python benchmarks/few_calls.py --json benchmarks/results/few_calls.json
 	.venv-plot/bin/python benchmarks/scales.py --json benchmarks/results/scales.json
 	.venv-plot/bin/python benchmarks/batching.py --json benchmarks/results/batching.json

@@ -10,6 +10,8 @@ by operations (of the matrix products) rather than by calls. Thresholds are thos
 which a backend comes to a given number of calls on scenes of their own.
 
     python benchmarks/frontier.py --json benchmarks/results/frontier.json
+
+With ``--params film`` one model is measured, and the others' rows stay.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from scenes import count_flops, make_scenes, measure, time_all
 import jax_stepcache
 from jax_stepcache.paths import path_option
 
-MODELS = ("tabletop", "dit")
+MODELS = ("tabletop", "dit", "film")
 SHARES = (0.25, 1 / 3, 0.5, 0.75)
 _DIAL_SCENES = 8
 
@@ -128,6 +130,18 @@ def replaced(
     return [found.get(name(row), row) for row in rows]
 
 
+def beside(
+    rows: list[dict[str, Any]], new: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Rows with those of some models measured anew, in these models' places."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["model"], []).append(row)
+    for name in dict.fromkeys(row["model"] for row in new):
+        found[name] = [row for row in new if row["model"] == name]
+    return [row for some in found.values() for row in some]
+
+
 def best_within(rows: list[dict[str, Any]], share: float) -> dict[str, dict[str, Any]]:
     """The best of one model's rows within a share of the uncached operations.
 
@@ -181,7 +195,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Quality for arithmetic.")
     parser.add_argument("--json", type=path_option, help="where to write the rows")
     parser.add_argument(
-        "--params", action="append", help=f"bundled model or file; default: {MODELS}"
+        "--params",
+        action="append",
+        help=f"bundled model or file; default: {MODELS}, and no row of others stays",
     )
     parser.add_argument(
         "--only",
@@ -196,7 +212,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--only replaces rows of a file: give --json")
     effort = Effort(given.scenes, given.episodes, given.rounds)
 
-    before = json.loads(given.json.read_text()) if given.only else []
+    before = []
+    if given.json and (given.only or given.params):
+        before = json.loads(given.json.read_text()) if given.json.is_file() else []
     by_model: dict[str, list[dict[str, Any]]] = {}
     for source in given.params or MODELS:
         params = jax_stepcache.load_params(source)
@@ -206,7 +224,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.json:
             # After each model: what has been measured is kept.
             rows = [row for rows in by_model.values() for row in rows]
-            write_json(given.json, replaced(before, rows) if given.only else rows)
+            put = replaced if given.only else beside
+            write_json(given.json, put(before, rows))
     if given.only:
         return
     for source, rows in by_model.items():

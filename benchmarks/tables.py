@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from few_tables import few_calls_tables, gpu_fitting_table, scales_table
+from film_tables import film_quality_table
 from gpu_tables import (
     gpu_encoders_table,
     gpu_meshes_table,
@@ -325,6 +326,7 @@ def tables() -> dict[str, str]:
         "batching": batching_table(*read("batching")),
         "compile-time": compile_table(*read("compile_time")),
         "costs": costs_table(frontier),
+        "film-quality": film_quality_table(read("film_quality")[0]),
         "few-calls": few_calls_tables(read("few_calls")[0], frontier),
         "scales": scales_table(read("scales")[0]),
         "gpu-fitting": gpu_fitting_table(read("gpu_fitting")[0]),

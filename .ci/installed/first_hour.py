@@ -11,10 +11,10 @@ import jax_stepcache
 
 
 def main() -> None:
-    """Samples both bundled models, saves one and loads it again."""
+    """Samples the bundled models, saves one and loads it again."""
     place = Path(jax_stepcache.__file__)
     assert place.is_relative_to(sys.prefix), f"{place} is not the installed library"
-    for name in ("tabletop", "dit"):
+    for name in ("tabletop", "film", "dit"):
         params = jax_stepcache.load_params(name)
         result = jax_stepcache.sample(params, cache="step_cache", num_inference_steps=4)
         assert 1 <= int(result.stats.model_calls) <= 4

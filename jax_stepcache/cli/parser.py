@@ -215,7 +215,7 @@ def _add_info(commands: Any) -> None:
     parser.add_argument(
         "source",
         metavar="NAME|PATH",
-        help="tabletop, dit, droid-14b, wan2.1-t2v-14b, sit-xl/2, umt5-xxl, ..., or a "
+        help="tabletop, dit, film, droid-14b, wan2.1-t2v-14b, sit-xl/2, umt5-xxl, ..., or a "
         "checkpoint",
     )
     _add_part(parser)

@@ -147,5 +147,3 @@ def model_from_config(config: Mapping[str, Any]) -> FilmModel:
     """
     wan = wan_from_config(config)
     return FilmModel(wan.release, wan.latent_size)
-
-

@@ -1,7 +1,4 @@
-"""Whether films show what they were asked for.
-
-    python -m jax_stepcache.models.film.quality --samples 160 --cache bespoke --budget 4
-"""
+"""Whether films show what they were asked for."""
 
 from __future__ import annotations
 
@@ -15,88 +12,92 @@ from jax_stepcache.network.params import Params
 from jax_stepcache.sampling import sample
 
 from .model import FilmModel
-from .reading import Reading, read
-from .words import COLOURS, DIRECTIONS, SHAPES, encode, prompt_of
+from .reading import read
+from .words import KINDS, encode, prompt_of
 from .world import draw, render
 
 
 class Quality(NamedTuple):
-    """What a reader of films says.
+    """What a reader of films says, see `reading.read`.
 
     Attributes:
-        all_right: share of the samples with the colour, the shape and the direction
-            that were asked for.
+        right: share of the films with the colour, the shape and the direction that
+            were asked for.
         colour: share with that colour.
         shape: likewise.
         direction: likewise.
-        psnr: to the nearest drawing of what was read, mean over the samples, in dB.
-        ceiling: ``all_right`` of films that the world made.
-        ceiling_psnr: ``psnr`` of those.
-        samples: how many were looked at.
+        psnr: to the nearest drawing of what was read, mean over the films, in dB.
+        films: how many were looked at.
     """
 
-    all_right: float
+    right: float
     colour: float
     shape: float
     direction: float
     psnr: float
-    ceiling: float
-    ceiling_psnr: float
-    samples: int
+    films: int
 
 
-def measure(
-    weights: Any,
-    model: FilmModel,
-    *,
-    samples: int = 160,
-    seed: int = 1,
-    **options: Any,
-) -> Quality:
-    """Samples films of all prompts in turn, and reads them.
+def asked_in_turn(count: int) -> np.ndarray:
+    """Colour, shape and direction of so many prompts, int32 (count, 3)."""
+    kinds = tuple(len(kind) for kind in KINDS)
+    turn = np.arange(count) % int(np.prod(kinds))
+    return np.stack(np.unravel_index(turn, kinds), axis=1).astype(np.int32)
+
+
+def judge(films: np.ndarray, asked: np.ndarray) -> Quality:
+    """Reads films.
+
+    Args:
+        films: (count, frames, rows, columns, 3) in [0, 1].
+        asked: int (count, 3), what each should show.
+
+    Returns:
+        The judgement.
+    """
+    readings = [read(film) for film in films]
+    same = np.asarray([one[:3] for one in readings]) == asked
+    colour, shape, direction = (float(x) for x in same.mean(axis=0))
+    return Quality(
+        right=float(same.all(axis=1).mean()),
+        colour=colour,
+        shape=shape,
+        direction=direction,
+        psnr=float(np.mean([one.psnr for one in readings])),
+        films=len(films),
+    )
+
+
+def worlds_own(asked: np.ndarray, seed: int) -> np.ndarray:
+    """Films that the world makes of prompts: the best that a model could do."""
+    keys = jax.random.split(jax.random.key(seed), len(asked))
+    return np.asarray(_made(keys, jnp.asarray(asked)))
+
+
+def sampled(
+    weights: Any, model: FilmModel, asked: np.ndarray, seed: int, **options: Any
+) -> np.ndarray:
+    """Films that a model makes of prompts.
 
     Args:
         weights: of the model.
         model: the model.
-        samples: how many; there are 80 prompts.
+        asked: int (count, 3).
         seed: of the noise.
         **options: of `sample`.
 
     Returns:
-        The measurement.
+        (count, frames, rows, columns, 3) in [0, 1].
     """
-    asked = asked_in_turn(samples)
     drawn = sample(
         Params(weights, model),
         observation=encode([prompt_of(*one) for one in asked]),
         key=jax.random.key(seed),
         **options,
     ).sample
-    right, psnr = _read_all(np.asarray(model.decode(drawn)["video"]), asked)
-    keys = jax.random.split(jax.random.key(seed), samples)
-    scenes = jax.vmap(draw)(keys, jnp.asarray(asked))
-    best, best_psnr = _read_all(np.asarray(jax.vmap(render)(scenes)), asked)
-    return Quality(
-        all_right=float(right.all(axis=1).mean()),
-        colour=float(right[:, 0].mean()),
-        shape=float(right[:, 1].mean()),
-        direction=float(right[:, 2].mean()),
-        psnr=psnr,
-        ceiling=float(best.all(axis=1).mean()),
-        ceiling_psnr=best_psnr,
-        samples=samples,
-    )
+    return np.asarray(model.decode(drawn)["video"])
 
 
-def asked_in_turn(samples: int) -> np.ndarray:
-    """Colour, shape and direction of so many prompts, int32 (samples, 3)."""
-    counts = (len(COLOURS), len(SHAPES), len(DIRECTIONS))
-    turn = np.arange(samples) % int(np.prod(counts))
-    return np.stack(np.unravel_index(turn, counts), axis=1).astype(np.int32)
-
-
-def _read_all(films: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, float]:
-    """Which words of each film are right, bool (samples, 3); and the mean PSNR."""
-    readings: list[Reading] = [read(film) for film in films]
-    found = np.asarray([one[:3] for one in readings])
-    return found == asked, float(np.mean([one.psnr for one in readings]))
+@jax.jit
+def _made(keys: jax.Array, asked: jax.Array) -> jax.Array:
+    return jax.vmap(render)(jax.vmap(draw)(keys, asked))

@@ -73,7 +73,7 @@ def read(film: np.ndarray) -> Reading:
 
 def _centres(inked: np.ndarray) -> np.ndarray:
     """Centres of mass (frames, 2), x and y; the middle of a frame without any."""
-    frames, rows, columns = inked.shape
+    _, rows, columns = inked.shape
     mass = inked.sum(axis=(1, 2))
     x = (inked.sum(axis=1) * (np.arange(columns) + 0.5)).sum(axis=1)
     y = (inked.sum(axis=2) * (np.arange(rows) + 0.5)).sum(axis=1)

@@ -31,7 +31,7 @@ from ..wan.model import config_of
 from ..wan.network.parameters import init_weights
 from .loss import FlowMatching
 from .model import FILM, FilmModel
-from .quality import Quality, measure
+from .quality import Quality, asked_in_turn, judge, sampled
 
 
 class Settings(NamedTuple):
@@ -165,7 +165,8 @@ def main() -> None:
         raise
     quality = None
     if arguments.report:
-        quality = measure(state.averaged, model)
+        asked = asked_in_turn(160)
+        quality = judge(sampled(state.averaged, model, asked, seed=1), asked)
         print(quality)
     path = arguments.out / "weights.safetensors"
     export(state, settings, model, path, command, quality=quality)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from jax_stepcache.errors import unknown_name
 
+from ..wan.asking import texts
+
 COLOURS = ("red", "green", "blue", "yellow", "white")
 SHAPES = ("circle", "square", "triangle", "cross")
 DIRECTIONS = ("left", "right", "up", "down")
 KINDS = (COLOURS, SHAPES, DIRECTIONS)
 VOCABULARY = (*COLOURS, *SHAPES, *DIRECTIONS)
+_WORD = re.compile(r"\w+")
 _FILLERS = frozenset({"a", "the", "moves", "moving"})
 
 
@@ -28,12 +32,13 @@ def encode(prompts: str | Sequence[str]) -> dict[str, np.ndarray]:
         direction, with a one at the word that was said; a row of zeros where none was.
 
     Raises:
-        ValueError: for a word that is not known, or two of a kind.
+        TypeError: for what is no text.
+        ValueError: for a word that is not known, two of a kind, or no prompt.
     """
-    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-    text = np.zeros((len(prompts), len(KINDS), len(VOCABULARY)), np.float32)
-    for row, prompt in zip(text, prompts, strict=True):
-        for word in prompt.lower().replace(".", " ").split():
+    given = texts(prompts, "prompts")
+    text = np.zeros((len(given), len(KINDS), len(VOCABULARY)), np.float32)
+    for row, prompt in zip(text, given, strict=True):
+        for word in _WORD.findall(prompt.lower()):
             if word in _FILLERS:
                 continue
             if word not in VOCABULARY:

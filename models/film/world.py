@@ -95,7 +95,7 @@ def covers(centre: jax.Array, radius: jax.Array) -> jax.Array:
         radius: float32 ().
 
     Returns:
-        float32 (shapes, frames, rows, columns) in [0, 1], in the order of `words.SHAPES`.
+        float32 (shapes, frames, rows, columns) in [0, 1], in `words.SHAPES`' order.
     """
     pixels = jnp.arange(SIZE, dtype=jnp.float32) + 0.5
     x = pixels[None, None, :] - centre[:, 0, None, None]

@@ -1,0 +1,34 @@
+"""The table of what the bundled films show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def film_quality_table(rows: dict[str, dict[str, Any]]) -> str:
+    """Shares of films that show what was asked for, as Markdown.
+
+    Args:
+        rows: what `film_quality.py` has written.
+
+    Returns:
+        The table.
+    """
+    count = next(iter(rows.values()))["films"]
+    lines = [
+        f"Of {count} films, all prompts in turn:",
+        "",
+        "| | all right | colour | shape | direction | to the nearest drawing | to 16 "
+        "steps without a cache |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, row in rows.items():
+        shares = " | ".join(
+            f"{row[part]:.1%}" for part in ("right", "colour", "shape", "direction")
+        )
+        near = row.get("to_uncached")
+        lines.append(
+            f"| {name} | {shares} | {row['psnr']:.1f} dB | "
+            f"{'-' if near is None else f'{near:.1f} dB'} |"
+        )
+    return "\n".join(lines)
