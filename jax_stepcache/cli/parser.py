@@ -215,8 +215,8 @@ def _add_info(commands: Any) -> None:
     parser.add_argument(
         "source",
         metavar="NAME|PATH",
-        help="tabletop, dit, film, droid-14b, wan2.1-t2v-14b, sit-xl/2, umt5-xxl, ..., or a "
-        "checkpoint",
+        help="tabletop, dit, film, droid-14b, wan2.1-t2v-14b, sit-xl/2, umt5-xxl, ..., "
+        "or a checkpoint",
     )
     _add_part(parser)
     parser.add_argument(

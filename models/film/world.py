@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from .words import KINDS
 
@@ -87,7 +88,7 @@ def render(scene: Scene) -> jax.Array:
     return BACKGROUND + cover[..., None] * (colour - BACKGROUND)
 
 
-def covers(centre: jax.Array, radius: jax.Array) -> jax.Array:
+def covers(centre: ArrayLike, radius: ArrayLike) -> jax.Array:
     """How much of each pixel each shape covers.
 
     Args:
@@ -97,6 +98,7 @@ def covers(centre: jax.Array, radius: jax.Array) -> jax.Array:
     Returns:
         float32 (shapes, frames, rows, columns) in [0, 1], in `words.SHAPES`' order.
     """
+    centre, radius = jnp.asarray(centre), jnp.asarray(radius)
     pixels = jnp.arange(SIZE, dtype=jnp.float32) + 0.5
     x = pixels[None, None, :] - centre[:, 0, None, None]
     y = pixels[None, :, None] - centre[:, 1, None, None]
