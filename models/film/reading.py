@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .words import COLOURS, DIRECTIONS, SHAPES
@@ -63,12 +65,18 @@ def read(film: np.ndarray) -> Reading:
     way = centre[-2:].mean(axis=0) - centre[:2].mean(axis=0)
     axis = int(abs(way[1]) > abs(way[0]))
     direction = 2 * axis + int(way[axis] > 0)
-    fits = np.stack([np.asarray(covers(centre, radius)) for radius in _RADII])
+    fits = np.asarray(_drawn(centre))
     errors = np.square(fits - share).mean(axis=(2, 3, 4))
     size, shape = np.unravel_index(errors.argmin(), errors.shape)
     drawn = BACKGROUND + fits[size, shape][..., None] * own
     error = float(np.square(drawn - film).mean())
     return Reading(colour, int(shape), direction, -10 * float(np.log10(error)))
+
+
+@jax.jit
+def _drawn(centre: jax.Array) -> jax.Array:
+    """Each shape of each size, (radii, shapes, frames, rows, columns)."""
+    return jax.vmap(covers, (None, 0))(centre, jnp.asarray(_RADII))
 
 
 def _centres(inked: np.ndarray) -> np.ndarray:

@@ -49,12 +49,12 @@ class Settings(NamedTuple):
         seed: of weights and films.
     """
 
-    steps: int = 2000
+    steps: int = 1500
     batch: int = 16
     learning_rate: float = 3e-3
-    warmup: int = 100
+    warmup: int = 60
     weight_decay: float = 0.01
-    decay: float = 0.998
+    decay: float = 0.995
     dropout: float = 0.1
     accumulate: int = 1
     seed: int = 0
@@ -158,6 +158,7 @@ def main() -> None:
             start=start,
             resume=arguments.resume,
             stop_after=arguments.stop_after,
+            save_every=250,
         )
     except TrainingStopped as stop:
         if stop.step:

@@ -28,8 +28,8 @@ def _small() -> FilmModel:
 def test_what_is_said_is_what_the_film_shows() -> None:
     """The words of each scene, or none of them, or some left out."""
     loss = FlowMatching(FILM, 64, dropout=0.25, silence=0.2)
-    scenes = jax.vmap(draw)(jax.random.split(jax.random.key(0), 64))
-    text = np.asarray(loss.said(jax.random.key(1), scenes))
+    scenes = jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(0), 64))
+    text = np.asarray(jax.jit(loss.said)(jax.random.key(1), scenes))
     counts = text.sum(axis=(1, 2))
     assert set(counts) == {0, 1, 2, 3}
     assert (counts == 3).mean() > 0.2
@@ -44,7 +44,7 @@ def test_the_loss_is_of_the_librarys_velocity() -> None:
     a model that knows the film would have no loss."""
     key = jax.random.key(4)
     keys = jax.random.split(jax.random.split(key, 4)[0], 8)
-    films = jax.vmap(lambda k: render(draw(k)))(keys)
+    films = jax.jit(jax.vmap(lambda k: render(draw(k))))(keys)
     clean = 2 * jnp.moveaxis(films, -1, 1) - 1
 
     class Knowing:
@@ -54,7 +54,7 @@ def test_the_loss_is_of_the_librarys_velocity() -> None:
         def denoise(self, weights, x, t, condition):
             return (x - clean) / (t / 1000)[:, None, None, None, None]
 
-    loss, _ = FlowMatching(Knowing(), 8)(None, None, None, key)
+    loss, _ = jax.jit(FlowMatching(Knowing(), 8))(None, None, None, key)
     np.testing.assert_allclose(loss, 0, atol=1e-4)
 
 
