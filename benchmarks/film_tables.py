@@ -18,8 +18,8 @@ def film_quality_table(rows: dict[str, dict[str, Any]]) -> str:
     lines = [
         f"Of {count} films, all prompts in turn:",
         "",
-        "| | all right | colour | shape | direction | to the nearest drawing | to 16 "
-        "steps without a cache |",
+        "| | all right | colour | shape | direction | to the nearest of the "
+        "world's | to 16 steps without a cache |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for name, row in rows.items():

@@ -39,7 +39,7 @@ FITS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "pooled": {"video": 0.1, "action": 0.8},
             "learning_rate": 0.02,
         },
-        # Minutes on a busy core: its network has twenty times the operations of dit's.
+        # Minutes on a busy core: its network has eight times the operations of dit's.
         "film": {
             "samples": 96,
             "steps": 80,

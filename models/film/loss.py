@@ -15,7 +15,7 @@ from .world import Scene, draw, render
 
 @dataclass(frozen=True)
 class FlowMatching:
-    """What is learned: the velocity, at noise levels drawn evenly. Static.
+    """What is learned: the velocity, at noise levels as a sampler has them. Static.
 
     Attributes:
         model: the model.
@@ -49,7 +49,9 @@ class FlowMatching:
         scenes = jax.vmap(draw)(jax.random.split(keys[0], self.rows))
         films = 2.0 * jnp.moveaxis(jax.vmap(render)(scenes), -1, 1) - 1.0
         noise = jax.random.normal(keys[1], films.shape, jnp.float32)
-        sigma = _evenly(keys[2], self.rows)
+        even = _evenly(keys[2], self.rows)
+        shift = self.model.release.shift
+        sigma = shift * even / (1 + (shift - 1) * even)
         text = self.said(keys[3], scenes)
         noisy = films + sigma[:, None, None, None, None] * (noise - films)
         condition = self.model.prepare(weights, {"text": text}, False)
@@ -71,6 +73,6 @@ class FlowMatching:
 
 
 def _evenly(key: jax.Array, rows: int) -> jax.Array:
-    """Noise levels spread evenly over a batch, for gradients that vary less."""
+    """Numbers in [0, 1), spread evenly over a batch: gradients vary less."""
     shift = jax.random.uniform(key, (), jnp.float32)
     return (jnp.arange(rows, dtype=jnp.float32) / rows + shift) % 1.0

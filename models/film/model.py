@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax_stepcache.network.protocol import (
     OptimisedLevels,
@@ -26,6 +27,8 @@ from ..wan.sizes import WanConfig, WanRelease
 from .words import KINDS, VOCABULARY
 from .world import FRAMES, SIZE
 
+# Along each axis so many cosines enter beside the film.
+WAVES = 3
 TUNED = TunedFile(Path(__file__).with_name("tuned.json"))
 
 RELEASE = WanRelease(
@@ -33,7 +36,7 @@ RELEASE = WanRelease(
         patch_size=(1, 4, 4),
         num_attention_heads=4,
         attention_head_dim=20,
-        in_channels=3,
+        in_channels=3 + 3 * WAVES,
         out_channels=3,
         text_dim=len(VOCABULARY),
         freq_dim=64,
@@ -41,7 +44,7 @@ RELEASE = WanRelease(
         num_layers=4,
     ),
     "t2v",
-    shift=2.0,
+    shift=3.0,
     guidance_scale=2.0,
     num_inference_steps=16,
     stride=(1, 1, 1),
@@ -58,7 +61,9 @@ class FilmModel(WanModel):
     The transformer, its stages and its conditions are Wan's. There is no VAE: the
     latent is the film itself, in [-1, 1]. There is no text encoder: each word is a row
     of zeros and a one, see `words.encode`, and the negative prompt has no words unless
-    given.
+    given. Where a Wan that begins with a picture has mask and condition beside the
+    latent, this one has waves by which a token knows its place, so that little training
+    is enough.
     """
 
     name = "film"
@@ -67,8 +72,12 @@ class FilmModel(WanModel):
         self, weights: Weights, observation: Mapping[str, jax.Array], guided: bool
     ) -> WanCondition:
         """Keys and values of the words; see `WanModel.prepare`."""
-        nothing = {"negative_text": jnp.zeros_like(jnp.asarray(observation["text"]))}
-        return super().prepare(weights, {**nothing, **observation}, guided)
+        text = jnp.asarray(observation["text"])
+        places = places_of(self.transformer.patch_size, self.latent_size)
+        shape = (len(text), *places.shape)
+        beside = jnp.broadcast_to(jnp.asarray(places), shape)
+        given = {"negative_text": jnp.zeros_like(text), **observation, "beside": beside}
+        return super().prepare(weights, given, guided)
 
     def example(self, key: jax.Array, batch: int = 1) -> dict[str, jax.Array]:
         """Prompts drawn at random, all words said."""
@@ -111,6 +120,17 @@ class FilmModel(WanModel):
         del num_steps
         return TUNED.settings(backend) if self._is_bundled else {}
 
+    def _taken(self) -> set[str]:
+        """Nothing beside the words; see `WanModel`."""
+        return set()
+
+    def _shapes(
+        self, batch: int, observation: Mapping[str, Any]
+    ) -> dict[str, jax.ShapeDtypeStruct]:
+        """The words alone; see `WanModel`."""
+        shapes = super()._shapes(batch, observation)
+        return {name: x for name, x in shapes.items() if name != "beside"}
+
     @property
     def _is_bundled(self) -> bool:
         """Whether it has the bundled weights' sizes, however it is run."""
@@ -122,6 +142,28 @@ class FilmModel(WanModel):
 
 FILM = FilmModel(RELEASE, (FRAMES, SIZE, SIZE))
 """The bundled weights' model."""
+
+
+def places_of(patch: tuple[int, int, int], size: tuple[int, int, int]) -> np.ndarray:
+    """Where each token of a film is: cosines along frames, rows and columns.
+
+    Args:
+        patch: (frames, rows, columns) of a token.
+        size: likewise, of the film.
+
+    Returns:
+        float32 (3 * WAVES, frames, rows, columns), the same all over a token.
+    """
+    waves = []
+    for axis, (step, length) in enumerate(zip(patch, size, strict=True)):
+        place = (np.arange(length) // step + 0.5) * step / length
+        shape = [1, 1, 1]
+        shape[axis] = length
+        waves += [
+            np.broadcast_to(np.cos(np.pi * k * place).reshape(shape), size)
+            for k in range(1, WAVES + 1)
+        ]
+    return np.stack(waves).astype(np.float32)
 
 
 @jax.jit
