@@ -49,7 +49,7 @@ class Settings(NamedTuple):
         seed: of weights and films.
     """
 
-    steps: int = 3000
+    steps: int = 4000
     batch: int = 16
     learning_rate: float = 3e-3
     warmup: int = 60

@@ -1,6 +1,7 @@
 """Films of a shape that moves, made by the code itself.
 
-A shape is five pixels wide and high, and moves one pixel a frame; rows run downwards.
+A shape is five pixels wide and high, and moves one pixel a frame, from one edge to the
+other; rows run downwards.
 The functions are for one film; map them with `jax.vmap`.
 """
 
@@ -15,7 +16,7 @@ import numpy as np
 from .words import KINDS
 
 SIZE = 12
-FRAMES = 6
+FRAMES = 8
 SIDE = 5
 BACKGROUND = 0.08
 PALETTE = (

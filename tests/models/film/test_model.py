@@ -37,7 +37,7 @@ def test_films_show_what_was_asked_for(params) -> None:
     """Read by who knows the world: by chance one of 80 would be right."""
     asked = asked_in_turn(80)[::5]
     films = sampled(params.weights, params.model, asked, seed=3)
-    assert films.shape == (16, 6, 12, 12, 3)
+    assert films.shape == (16, 8, 12, 12, 3)
     assert judge(films, asked).right >= 0.7
 
 
@@ -70,7 +70,7 @@ def test_examples_say_a_word_of_each_kind(params) -> None:
 
 def test_settings_are_of_these_weights_alone(params) -> None:
     """A film of another size has no schedule, table or coefficients."""
-    other = film.FilmModel(params.model.release, (3, 12, 12))
+    other = film.FilmModel(params.model.release, (4, 12, 12))
     for ask in (other.tuned, other.bespoke):
         with pytest.raises(ValueError, match="for these sizes"):
             ask(4)
