@@ -140,16 +140,13 @@ train: .venv-plot/stamp
 train-digits: .venv-train/stamp
 	.venv-train/bin/python -m jax_stepcache.models.dit.train --out out/dit --report
 
-# An hour or two in the background; the log is out/film/log. First from nothing, then longer
-# from there. Broken off, the same command goes on where it was.
-train_film = nice -n 15 .venv-train/bin/python -m jax_stepcache.models.film.train --report \
-	--out out/film/$(1) $$(ls -d out/film/$(1)/checkpoints/[0-9]* >/dev/null 2>&1 && echo --resume)
-
+# An hour or so in the background; the log is out/film/log. Broken off, the same command
+# goes on where it was.
 train-film: .venv-train/stamp
 	mkdir -p out/film
-	$(call train_film,first) >>out/film/log 2>&1
-	$(call train_film,longer) --init out/film/first/weights.safetensors --steps 8000 \
-		--learning-rate 0.002 >>out/film/log 2>&1
+	nice -n 15 .venv-train/bin/python -m jax_stepcache.models.film.train --out out/film \
+		--report $$(ls -d out/film/checkpoints/[0-9]* >/dev/null 2>&1 && echo --resume) \
+		>>out/film/log 2>&1
 
 clean:
 	rm -rf .venv-* out build site *.egg-info

@@ -15,19 +15,22 @@ from .world import Scene, draw, render
 
 @dataclass(frozen=True)
 class FlowMatching:
-    """What is learned: the velocity, at noise levels as a sampler has them. Static.
+    """What is learned: the velocity, at noise levels spread over a batch. Static.
 
     Attributes:
         model: the model.
         rows: films drawn for a step.
         dropout: share of films of which nothing is said, for guidance.
         silence: share of the single words that are left out of the others.
+        shift: of the noise levels, as a schedule's; between even ones and those of the
+            model's own schedule, for what is left of noise is taken away at low ones.
     """
 
     model: FilmModel
     rows: int
     dropout: float = 0.1
     silence: float = 0.05
+    shift: float = 2.0
 
     def __call__(
         self, weights: Any, frozen: None, batch: None, key: jax.Array
@@ -50,8 +53,7 @@ class FlowMatching:
         films = 2.0 * jnp.moveaxis(jax.vmap(render)(scenes), -1, 1) - 1.0
         noise = jax.random.normal(keys[1], films.shape, jnp.float32)
         even = _evenly(keys[2], self.rows)
-        shift = self.model.release.shift
-        sigma = shift * even / (1 + (shift - 1) * even)
+        sigma = self.shift * even / (1 + (self.shift - 1) * even)
         text = self.said(keys[3], scenes)
         noisy = films + sigma[:, None, None, None, None] * (noise - films)
         condition = self.model.prepare(weights, {"text": text}, False)

@@ -49,12 +49,12 @@ class Settings(NamedTuple):
         seed: of weights and films.
     """
 
-    steps: int = 4000
+    steps: int = 6000
     batch: int = 16
     learning_rate: float = 3e-3
     warmup: int = 60
     weight_decay: float = 0.01
-    decay: float = 0.995
+    decay: float = 0.998
     dropout: float = 0.1
     accumulate: int = 1
     seed: int = 0

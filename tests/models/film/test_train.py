@@ -48,8 +48,6 @@ def test_the_loss_is_of_the_librarys_velocity() -> None:
     clean = 2 * jnp.moveaxis(films, -1, 1) - 1
 
     class Knowing:
-        release = FILM.release
-
         def prepare(self, weights, observation, guided):
             return None
 
