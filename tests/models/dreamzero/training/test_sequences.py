@@ -15,7 +15,7 @@ from jax_stepcache.models.training.loader import Loader, Order
 
 from .sequences import MODEL
 
-grain = pytest.importorskip("grain", reason="needs grain, of the extra test")
+grain = pytest.importorskip("grain", reason="needs the extra finetune")
 
 
 def sequences(folder: Path) -> list[dict[str, Any]]:
