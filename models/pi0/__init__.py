@@ -1,0 +1,44 @@
+"""pi0 and pi0.5, openpi's policies: pictures, words and a state to a chunk of actions.
+
+`Pi0` is the network, `Pi0Model` what a sampler calls, in stages where a cache looks
+inside.
+"""
+
+from .checkpoint.name_map import import_arrays
+from .model import (
+    CAMERAS,
+    Pi0Model,
+    axis_sizes,
+    config_of,
+    model_from_config,
+    named_model,
+    weights_struct,
+    with_dtype,
+)
+from .network.config import GemmaConfig, Pi0Config, VisionConfig
+from .network.logical_axes import weight_axes
+from .network.parameters import bind, init_weights, weight_shapes
+from .network.pi0 import Pi0, Pi0Condition
+from .network.published import CONFIGS
+
+__all__ = [
+    "CAMERAS",
+    "CONFIGS",
+    "GemmaConfig",
+    "Pi0",
+    "Pi0Condition",
+    "Pi0Config",
+    "Pi0Model",
+    "VisionConfig",
+    "axis_sizes",
+    "bind",
+    "config_of",
+    "import_arrays",
+    "init_weights",
+    "model_from_config",
+    "named_model",
+    "weight_axes",
+    "weight_shapes",
+    "weights_struct",
+    "with_dtype",
+]
