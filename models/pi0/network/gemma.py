@@ -1,8 +1,8 @@
 """The layers of a Gemma, whose norms may be told the time.
 
-Gemma Team 2024, "Gemma: Open Models Based on Gemini Research and Technology"; the two
-experts with one attention are those of Black et al. 2024, "pi0: A Vision-Language-Action
-Flow Model for General Robot Control", and the adaptive norms pi0.5's.
+Gemma Team 2024, "Gemma: Open Models Based on Gemini Research and Technology". Two
+experts with one attention are those of Black et al. 2024, "pi0: A Vision-Language-
+Action Flow Model for General Robot Control", and adaptive norms pi0.5's.
 """
 
 from __future__ import annotations
