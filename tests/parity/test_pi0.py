@@ -89,10 +89,12 @@ def _parts(
     }
     for i in range(config.vision.depth):
         made[f"siglip/block{i}"] = vision.run_blocks(tokens, 0, i + 1)
-    for i in range(config.gemma.depth):
-        made[f"mid/prefix_layer{i}"], cache = network.read_prefix(prefix, i + 1)
+    for i in range(config.gemma.depth - 1):
+        made[f"mid/prefix_layer{i}"] = network.read_prefix(prefix, i + 1)[0]
+    last, cache = network.read_prefix(prefix)
+    made[f"mid/prefix_layer{config.gemma.depth - 1}"] = last
     made["prefix/k"], made["prefix/v"] = cache
-    made["prefix/out"] = network.gemma.norm(made[f"mid/prefix_layer{i}"], None)[0]
+    made["prefix/out"] = network.gemma.norm(last, None)[0]
     t = jnp.broadcast_to(time, len(noise))
     condition = Pi0Condition(cache, prefix.mask, shown["state"])
     tokens, stage = network.embed(noise, t, condition)
@@ -100,7 +102,7 @@ def _parts(
     made["suffix/posemb0"] = time_embedding(t, config.expert.width)
     for i in range(config.expert.depth):
         made[f"mid/suffix_layer{i}"] = network.run_blocks(tokens, stage, 0, i + 1)
-    last = made[f"mid/suffix_layer{i}"]
+    last = made[f"mid/suffix_layer{config.expert.depth - 1}"]
     made["suffix/out0"] = network.expert.norm(last, stage.told)[0]
     return made
 

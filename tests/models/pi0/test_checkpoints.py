@@ -101,7 +101,7 @@ def test_names_without_what_all_have(tmp_path, below, wrapped):
 def test_released_sizes():
     """Parameters of pi0 and pi0.5, as released; nothing is allocated."""
     counts = {
-        name: dict((row[0], row[1]) for row in pi0.describe(pi0.named_model(name)))
+        name: {row[0]: row[1] for row in pi0.describe(pi0.named_model(name))}
         for name in pi0.CONFIGS
     }
     assert counts["pi0-base"]["parameters"] == 3_238_048_528

@@ -79,7 +79,7 @@ def test_relative_actions_are_added_to_the_state(pipeline):
 @pytest.mark.parametrize(
     ("cache", "config"),
     [
-        ("step_cache", {"velocity_sim_thresholds": (-1.0, -1.0)}),
+        ("step_cache", {"velocity_sim_thresholds": (0.0, -1.0)}),
         ("static", {"steps_mask": [i in (0, 3, 6) for i in range(10)]}),
         ("cache_dit", {"residual_diff_threshold": 0.5, "max_warmup_steps": 1}),
         ("first_block_cache", {"threshold": 10.0}),
