@@ -17,6 +17,7 @@ from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule
 from jax_stepcache.solvers.schedule import Schedule, explicit_schedule
 
+from ..checkpoints.part import published
 from ..observations import named
 from .network.config import Pi0Config
 from .network.logical_axes import ROWS
@@ -290,9 +291,7 @@ def named_model(name: str) -> Pi0Model:
     Raises:
         ValueError: for an unknown name.
     """
-    if name not in CONFIGS:
-        raise ValueError(unknown_name("pi0 configuration", name, CONFIGS))
-    return Pi0Model(CONFIGS[name])
+    return Pi0Model(published("pi0 configuration", name, CONFIGS))
 
 
 def with_dtype(model: Pi0Model, dtype: str) -> Pi0Model:
