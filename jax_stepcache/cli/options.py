@@ -82,7 +82,8 @@ def solver_options(parsed: argparse.Namespace) -> dict[str, Any]:
         "num_inference_steps": parsed.steps,
         "solver": parsed.solver,
         "shift": parsed.shift,
-        "schedule": parsed.schedule,
+        # A film's levels are the folder's, or named by --sigmas.
+        "schedule": getattr(parsed, "schedule", None),
         "guidance_scale": parsed.guidance_scale,
     }
     return {name: value for name, value in given.items() if value is not None}

@@ -28,7 +28,7 @@ def test_the_file_is_small_and_says_where_it_comes_from(params) -> None:
     assert film.WEIGHTS.stat().st_size <= 4_000_000
     account = json.loads(film.WEIGHTS.with_suffix(".json").read_text())
     assert account["command"].startswith("python -m jax_stepcache.models.film.train")
-    assert account["config"] == film.config_of(params.model)
+    assert film.model_from_config(account["config"]) == params.model
     assert account["settings"]["seed"] == 0
     assert params.model == film.FILM
 
@@ -125,7 +125,7 @@ def test_a_film_is_written(tmp_path, capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["a red dog"], "no word 'dog'"),
+        (["a red dog"], "unknown word 'dog'"),
         (["a red circle", "--height", "32", "--width", "32"], "height"),
         (["a red circle", "--image", "cat.png"], "image"),
         (["a red circle", "--negative-prompt", "grean"], "Did you mean 'green'?"),
