@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -111,10 +112,11 @@ class WanModel:
         Returns:
             The velocity, like ``sample``.
         """
-        condition, experts = constrained(self.layout, condition), self.experts
-        hidden, stage = self.embed(weights, sample, t, condition)
-        hidden = stages.blocks(experts, weights, hidden, stage, 0, self.num_blocks)
-        return stages.head(experts, weights, hidden, stage)
+        pinned = functools.partial(constrained, self.layout)
+        condition = pinned(condition)
+        return stages.denoise(
+            self.experts, weights, sample, t, condition, pinned=pinned
+        )
 
     def embed(
         self, weights: Weights, sample: jax.Array, t: jax.Array, condition: WanCondition

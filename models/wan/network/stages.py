@@ -132,6 +132,41 @@ def token_times(t: jax.Array, condition: WanCondition, frames: int) -> jax.Array
     return jnp.stack([jnp.zeros_like(t), t], axis=1)
 
 
+def denoise(
+    experts: Experts,
+    weights: Weights,
+    sample: jax.Array,
+    t: jax.Array,
+    condition: WanCondition,
+    pinned: Callable[[jax.Array], jax.Array],
+) -> jax.Array:
+    """All stages at once, so that it is asked once who wants which expert.
+
+    Args:
+        experts: the transformers.
+        weights: see `Experts.ask`.
+        sample: (B, C, f, H, W) float32.
+        t: float32[B] timesteps in [0, 1000].
+        condition: of as many rows.
+        pinned: puts tokens (B, L, D) where they go on a mesh.
+
+    Returns:
+        The velocity, like ``sample``, float32.
+    """
+    latent = entering(sample, condition)
+    times = token_times(t, condition, sample.shape[2])
+    grid = grid_of(experts.config, sample.shape)
+
+    def run(transformer: WanTransformer, index: int) -> jax.Array:
+        timed = transformer.embed_times(times)
+        tokens = pinned(transformer.embed(latent))
+        context = condition.contexts[index]
+        tokens = transformer.run_blocks(tokens, timed, context, grid)
+        return transformer.decode(tokens, timed, grid)
+
+    return experts.ask(weights, t, run)
+
+
 def embed(
     experts: Experts,
     weights: Weights,
