@@ -173,3 +173,27 @@ def test_a_row_without_guidance_has_none_at_either_expert() -> None:
     low = model.guidance_at(scales, times, condition)
     high = model.guidance_at(scales, times + 800, condition)
     assert (low.tolist(), high.tolist()) == ([1.0, 3.0], [1.0, 5.0])
+
+
+def test_in_bfloat16_the_timestep_stays_float32() -> None:
+    """Rule: time embedding and modulation are those of the float32 network, as in the
+    original, and tokens are bfloat16."""
+    weights, _ = pair()
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def embedded(model, x, t, shown):
+        return model.embed(weights, x, t, model.prepare(weights, shown, False))
+
+    wide, narrow = (
+        embedded(
+            WanModel(replace(ONE, transformer=replace(SMALL, dtype=name)), LATENT),
+            noise(2),
+            jnp.asarray([3.0, 993.0]),
+            text(2),
+        )
+        for name in ("float32", "bfloat16")
+    )
+    assert narrow[0].dtype == jnp.bfloat16
+    for one, other in zip(wide[1].timed, narrow[1].timed, strict=True):
+        assert other.dtype == jnp.float32
+        np.testing.assert_array_equal(one, other)
