@@ -243,3 +243,10 @@ class OfExperts(Protocol):
         None where there is only one network after all.
         """
         ...
+
+    def expert_at(self, t: float) -> str:
+        """The name of the network that is asked at a timestep, among the weights'.
+
+        For `jax_stepcache.sampling.sample_by_experts`.
+        """
+        ...

@@ -36,11 +36,14 @@ class WanModel:
         release: the transformer's sizes, whether there are two of them, and defaults.
         latent_size: frames, rows and columns of the latent.
         layout: where rows, heads and so on lie on a mesh, or None.
+        alone: the name of one of two experts, where these are its steps and the other's
+            weights are not there.
     """
 
     release: WanRelease
     latent_size: tuple[int, int, int]
     layout: Layout | None = None
+    alone: str | None = None
 
     name = "wan"
     outputs = None
@@ -86,12 +89,19 @@ class WanModel:
         boundary = self.release.boundary_ratio
         if boundary is None:
             return Experts(self.transformer)
-        return Experts(self.transformer, self.release.experts, boundary * 1000)
+        return Experts(
+            self.transformer, self.release.experts, boundary * 1000, self.alone
+        )
 
     @property
     def experts_meet_at(self) -> float | None:
         """See `jax_stepcache.network.protocol.OfExperts`."""
         return self.release.boundary_ratio
+
+    def expert_at(self, t: float) -> str:
+        """See `jax_stepcache.network.protocol.OfExperts`."""
+        high, *low = self.release.experts
+        return low[0] if low and t < self.experts.boundary else high
 
     @property
     def num_blocks(self) -> int:
@@ -263,7 +273,7 @@ class WanModel:
     def _contexts(
         self, weights: Weights, text: jax.Array, image: jax.Array | None
     ) -> tuple[Context, ...]:
-        names = self.experts.names
+        names = self.experts.names if self.alone is None else (self.alone,)
         each = [weights[name] for name in names] if names else [weights]
         return tuple(
             bind(self.transformer, one).encode_prompt(text, image) for one in each

@@ -15,13 +15,14 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
+from jax_stepcache.check import structs_of
 from jax_stepcache.errors import naming_arguments
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.meshes.beside import arrays_beside
 from jax_stepcache.meshes.explicit import in_automatic_context
 from jax_stepcache.network.params import Params
 from jax_stepcache.pipeline import CachedSampler
-from jax_stepcache.sampling import check_sampling, sample
+from jax_stepcache.sampling import check_sampling, sample, sample_by_experts
 
 from ..checkpoints.lora import merge_lora
 from ..encoders.frozen import FrozenEncoders, Tokenizer
@@ -33,6 +34,7 @@ from .film import WanFilm
 from .folder import check_encoders, load_folder
 from .model import WanModel
 from .observing import observed
+from .offloading import Places
 from .starting import begun
 
 _ELSEWHERE = {
@@ -57,6 +59,7 @@ class WanPipeline(CachedSampler):
         params: the transformer, or both experts.
         encoders: the networks around it.
         scheduler: which solver and noise levels films are sampled with.
+        places: where experts go that wait on the host; None where none does.
     """
 
     params: Params
@@ -72,6 +75,7 @@ class WanPipeline(CachedSampler):
         cache_backend: str | CacheBackend | None = None,
         cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
         attention: str | None = None,
+        places: Places | None = None,
     ) -> None:
         """Makes a pipeline.
 
@@ -84,6 +88,8 @@ class WanPipeline(CachedSampler):
             cache_config: likewise.
             attention: ``"xla"``, or ``"cudnn"`` for the fused kernel of GPUs; None for
                 what suits the device.
+            places: of experts on the host (see `offloaded`), where they go: the
+                high-noise one for its steps, then the other, once a film.
 
         Raises:
             TypeError: for params or encoders that are none.
@@ -99,9 +105,13 @@ class WanPipeline(CachedSampler):
             transformer = replace(model.transformer, attention=attention)
             release = replace(model.release, transformer=transformer)
             params = Params(params.weights, replace(model, release=release))
-        super().__init__(params, cache_backend=cache_backend, cache_config=cache_config)
+        # What waits on the host is not copied there, as arrays of others' are.
+        told = params if places is None else Params(structs_of(params.weights), model)
+        super().__init__(told, cache_backend=cache_backend, cache_config=cache_config)
+        self.params = Params(params.weights, self.model)
         check_encoders(encoders, self.model.release)
         self.encoders = encoders
+        self.places = places
         release = self.model.release
         self.scheduler = scheduler or Scheduler("unipc", "original", release.shift)
 
@@ -133,7 +143,10 @@ class WanPipeline(CachedSampler):
             lora: a file that is merged into the transformer, see `merge_lora`; for
                 experts ``{"high": file, "low": file}``, or one of the two.
             lora_scale: how much of it.
-            offload: what waits on the host, or True; see `FrozenEncoders.offloaded`.
+            offload: what waits on the host while it is not needed: ``"text_encoder"``,
+                ``"image_encoder"``, ``"decoder"``, or ``"experts"``, of which one at a
+                time is on the devices then; one or several of them. True for the text
+                encoder and the experts.
             tiles: how pictures are cut for the VAE that do not fit; see
                 `FrozenEncoders`.
             dtype: see `jax_stepcache.load_params`; so is ``layers``.
@@ -166,6 +179,7 @@ class WanPipeline(CachedSampler):
             cache_backend=cache_backend,
             cache_config=cache_config,
             attention=attention,
+            places=loaded.places,
         )
 
     @naming_arguments(_ELSEWHERE)
@@ -307,8 +321,7 @@ class WanPipeline(CachedSampler):
         shown = observed(self.encoders, asked)
         if asked.video is not None:
             noise = begun(self.encoders, asked, noise)
-        shown, noise = arrays_beside(params.weights, (shown, noise))
-        result: SampleResult = run(params, observation=shown, noise=noise, **options)
+        result = self._sampled(run, params, shown, noise, options)
         latents = result.sample
         if "first" in shown:
             latents = with_first(latents, jnp.asarray(shown["first"]))
@@ -318,6 +331,24 @@ class WanPipeline(CachedSampler):
             WanFilm(own, result.stats, latent, fps)
             for own, latent in zip(frames, latents, strict=True)
         ]
+
+    def _sampled(
+        self,
+        run: Any,
+        params: Params,
+        shown: Any,
+        noise: Any,
+        options: Mapping[str, Any],
+    ) -> SampleResult:
+        """Samples by all weights at once, or by experts as they come."""
+        if self.places is not None:
+            options = {**getattr(run, "keywords", {}), **options}
+            run = functools.partial(
+                sample_by_experts, bring=functools.partial(self.places.bring, params)
+            )
+        else:
+            shown, noise = arrays_beside(params.weights, (shown, noise))
+        return run(params, observation=shown, noise=noise, **options)
 
 
 _COMPONENTS = {"high": "transformer", "low": "transformer_2"}
@@ -345,6 +376,8 @@ def _with_lora(params: Params, lora: Any, scale: float) -> Params:
             )
         )
     for name, file in lora.items():
+        if name not in params.weights:
+            continue  # Experts that wait come one after the other.
         params = merge_lora(
             params, file, scale=scale, component=_COMPONENTS[name], consume=True
         )

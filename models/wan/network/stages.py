@@ -68,11 +68,13 @@ class Experts(NamedTuple):
         names: of their weights, the high-noise expert's first; none for one alone,
             whose weights have no name before them.
         boundary: the timestep from which on, upwards, the first is asked.
+        alone: the name of one whose steps these are, where the other is not there.
     """
 
     config: WanConfig
     names: tuple[str, ...] = ()
     boundary: float = 0.0
+    alone: str | None = None
 
     def ask(
         self,
@@ -92,6 +94,8 @@ class Experts(NamedTuple):
         """
         if not self.names:
             return run(bind(self.config, weights), 0)
+        if self.alone is not None:
+            return run(bind(self.config, weights[self.alone]), 0)
         wants_low = t < self.boundary
 
         def of(index: int) -> T:

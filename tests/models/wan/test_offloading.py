@@ -1,0 +1,80 @@
+"""Experts that wait on the host: the numbers of both in memory, swapped once."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from jax_stepcache.models.wan import WanPipeline
+from jax_stepcache.models.wan.offloading import offloaded, parts_of
+from jax_stepcache.models.wan.sizes import RELEASES
+
+from .cheap import encoders_of, pipeline_of, weights_of
+
+
+@pytest.fixture(scope="module")
+def both() -> WanPipeline:
+    """A pipeline with both experts on the device, which differ."""
+    pipeline = pipeline_of("t2v-a14b")
+    weights = weights_of("t2v-a14b")
+    pipeline.params.weights["low"] = jax.tree.map(lambda x: x * 0.9, weights)
+    return pipeline
+
+
+def _waiting(both: WanPipeline) -> WanPipeline:
+    params, places = offloaded(both.params)
+    assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(params.weights))
+    encoders, scheduler = encoders_of("t2v-a14b"), both.scheduler
+    return WanPipeline(params, encoders, scheduler=scheduler, places=places)
+
+
+@pytest.mark.usefixtures("full_compilation")
+@pytest.mark.parametrize(
+    "cache",
+    [
+        None,
+        "step_cache",
+        pytest.param("tea_cache", marks=pytest.mark.slow),
+        pytest.param("cache_dit", marks=pytest.mark.slow),
+    ],
+)
+def test_a_film_is_the_same(both: WanPipeline, cache: str | None) -> None:
+    """Rule: the loop in two parts takes the steps, the decisions and the numbers of
+    one loop, and each expert is put on the device once."""
+    waiting, brought = _waiting(both), []
+    places = waiting.places
+    assert places is not None
+
+    class Watched(type(places)):
+        def bring(self, params, name):
+            brought.append(name)
+            return super().bring(params, name)
+
+    waiting.places = Watched(places.shardings)
+    asked = {"num_inference_steps": 8, "cache": cache, "seed": 2}
+    film, same = waiting("a cat", **asked), both("a cat", **asked)
+    assert brought == ["high", "low"]
+    np.testing.assert_array_equal(film.stats.computed, same.stats.computed)
+    np.testing.assert_array_equal(film.stats.signal, same.stats.signal)
+    np.testing.assert_array_equal(film.latents, same.latents)
+    np.testing.assert_array_equal(film.frames, same.frames)
+
+
+def test_what_needs_both_at_a_time_is_refused(both: WanPipeline) -> None:
+    """Before anything is encoded or sent."""
+    with pytest.raises(ValueError, match="may ask both at a time"):
+        _waiting(both)("a cat", decide="sample")
+
+
+def test_what_may_wait() -> None:
+    """True is what is large; names are checked, and experts need a release of two."""
+    two, one = RELEASES["wan2.2-i2v-a14b"], RELEASES["wan2.2-ti2v-5b"]
+    assert parts_of(True, two) == (("text_encoder",), True)
+    assert parts_of(True, one) == (("text_encoder",), False)
+    assert parts_of("experts", two) == ((), True)
+    assert parts_of(False, two) == ((), False)
+    with pytest.raises(ValueError, match="one transformer, which every step needs"):
+        parts_of("experts", one)
+    with pytest.raises(ValueError, match="'experts'"):
+        parts_of("expert", two)
