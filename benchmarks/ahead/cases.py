@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from types import MappingProxyType
 from typing import NamedTuple
 
-from .asks import ENCODERS, FILMS, MANY, ROBOTS, Ask
+from .asks import ENCODERS, EXPERTS, FILMS, MANY, ROBOTS, Ask
 
 GPUS = ("h100", "h200")
 CACHES = (
@@ -24,8 +24,8 @@ CALLS = 4.0
 # Of a film's, half of its release's steps.
 _HALF = MappingProxyType(dict(zip(FILMS, (25.0, 25.0, 20.0), strict=True)))
 # Of those, the ones that differ in what they keep: nothing inside the network, the
-# residual of all blocks, that of all but the first, and two derivatives of it.
-_OF_FILMS = ("none", "step_cache", "tea_cache", "cache_dit", "taylor_seer")
+# residual of all blocks, and that of all but the first.
+_OF_FILMS = ("none", "step_cache", "tea_cache", "cache_dit")
 
 
 class Case(NamedTuple):
@@ -46,7 +46,7 @@ class Case(NamedTuple):
         """Everything that tells it from others, in words."""
         ask = self.ask
         words = [ask.model, ask.program]
-        samples = ask.program in ("sample", *MANY)
+        samples = ask.program in ("sample", "expert", *MANY)
         words += [ask.cache] if samples else []
         words += ["each for itself"] if ask.decide == "sample" else []
         words += [ask.attention] if ask.model in ROBOTS else []
@@ -68,7 +68,7 @@ class Case(NamedTuple):
     @property
     def calls(self) -> float | None:
         """Network calls; observing has a conditional, for those who begin a window."""
-        if self.ask.program not in ("sample", *MANY):
+        if self.ask.program not in ("sample", "expert", *MANY):
             return 0.0
         if self.ask.cache == "none":
             return None
@@ -119,13 +119,12 @@ def _of_film(model: str, devices: list[int], caches: list[str]) -> Iterator[Case
     asked = [cache for cache in _OF_FILMS if cache in caches]
     if 1 in devices:
         yield from (Case(Ask(model, cache=cache)) for cache in asked)
+        if model in EXPERTS:
+            yield Case(Ask(model, "expert", "none"))
         yield Case(Ask(model, "decode", "none"))
     if 8 in devices:
-        for rules in ("branches", "tensor"):
-            if model == FILMS[0] and rules == "tensor":
-                continue  # Twelve heads: eight do not divide them.
-            for cache in asked[:2]:
-                yield Case(Ask(model, cache=cache, rules=rules), devices=8)
+        for cache in asked[:2]:
+            yield Case(Ask(model, cache=cache, rules="branches"), devices=8)
 
 
 def _spread(model: str, count: int, cache: str) -> Iterator[Case]:

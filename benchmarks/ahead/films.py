@@ -18,7 +18,7 @@ from jax_stepcache.models.encoders.programs import film_of
 from jax_stepcache.network.offered import in_dtype, in_layout, offered, placed_by_name
 from jax_stepcache.network.registry import load_model
 from jax_stepcache.options import Options, resolve
-from jax_stepcache.sampling import _run
+from jax_stepcache.sampling import _run, _run_some
 
 from .asks import Ask
 from .device import on_a_device, placed, placed_as, whole
@@ -45,6 +45,9 @@ def film(ask: Ask, mesh: Any) -> Lowered:
     model = replace(model, release=replace(model.release, transformer=transformer))
     structs = offered(model, "weights_struct")(model)
     weights = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, "bfloat16"), structs)
+    high, alone = model.release.experts[0], ask.program == "expert"
+    if alone:
+        weights, model = {high: weights[high]}, replace(model, alone=high)
     if ask.layers == "apart":
         weights = _apart(weights)
     params = _laid_out(weights, model, mesh, ask.rules)
@@ -62,10 +65,15 @@ def film(ask: Ask, mesh: Any) -> Lowered:
     one = params.weights[experts[0]] if experts else params.weights
     layer = [on_a_device(x) for x in jax.tree.leaves(one["blocks"])]
     stacked = ask.layers == "stacked"
+    steps = model.release.num_inference_steps
+    function, arguments = _run, (ask.decide, whole(mesh, generation))
+    if alone:  # Half of the steps: some number.
+        steps //= 2
+        function, arguments = _run_some, ((0, steps), None, arguments[1])
     tokens = int(np.prod(model.latent_size)) // int(np.prod(transformer.patch_size))
     return Lowered(
-        _run,
-        (ask.decide, whole(mesh, generation)),
+        function,
+        arguments,
         model.num_blocks,
         ask.cache != "none",
         frozenset(shape[1:] if stacked else shape for shape in layer),
@@ -73,8 +81,8 @@ def film(ask: Ask, mesh: Any) -> Lowered:
         (tokens, tokens),
         {},
         1,
-        model.release.num_inference_steps,
-        max(len(experts), 1),
+        steps,
+        1 if alone else max(len(experts), 1),
     )
 
 
