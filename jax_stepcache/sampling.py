@@ -58,6 +58,8 @@ def sample(
     condition: Any = None,
     negative_condition: Any = None,
     noise: Any = None,
+    init_sample: Any = None,
+    strength: float | None = None,
     key: jax.Array | None = None,
     cache: str | CacheBackend | Policy | None = None,
     cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
@@ -99,6 +101,12 @@ def sample(
             are stacked; what all rows share is the same object in both.
         noise: the sample at the first sigma, a pytree of floating [batch, ...] arrays;
             required with ``model``. The result has its structure and dtypes.
+        init_sample: what is changed, a picture or a film say: a pytree like ``noise``,
+            free of noise. It is mixed with the noise, as much as the first step's sigma
+            says, and ``noise`` is what is mixed in; drawn unless given, also with
+            ``model``.
+        strength: how much of it is changed, in (0, 1]: of N steps the last ``int(N *
+            strength)`` are taken, as in diffusers; 1 takes all of them.
         key: draws the noise, where none is given, and the noise of a stochastic
             solver's steps; None for ``jax.random.key(0)``, the same noise at every
             call, as the original DreamZero does. An array of keys has one for each

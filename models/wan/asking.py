@@ -13,7 +13,6 @@ import numpy as np
 from jax_stepcache.check import check_numbers, static_count
 from jax_stepcache.errors import brief, unknown_name
 from jax_stepcache.solvers.named_schedules import get_schedule
-from jax_stepcache.solvers.schedule import Schedule
 from jax_stepcache.solvers.strength import begun_at
 
 from .checkpoint.scheduler import SPACINGS, Scheduler
@@ -38,10 +37,11 @@ class Asked:
         image: uint8 (H, W, 3) of the first frame, or None.
         last_image: likewise of the last one.
         video: uint8 (F, H, W, 3) that is begun from, or None.
+        strength: how much of it is changed, or None.
         fit: how pictures get the film's size, see `FITS`.
         guidance_scale: 1 without guidance.
         guidance_scale_2: of the second expert; None without one.
-        schedule: the noise levels, from where the film begins.
+        schedule: the noise levels.
         keys: a PRNG key, or one for each of several prompts.
     """
 
@@ -52,6 +52,7 @@ class Asked:
     image: np.ndarray | None
     last_image: np.ndarray | None
     video: np.ndarray | None
+    strength: float | None
     fit: str
     guidance_scale: float
     guidance_scale_2: float | None
@@ -112,9 +113,8 @@ def ask(
     high, low = _scales(release, guidance_scale, guidance_scale_2)
     levels = _schedule(release, scheduler, num_inference_steps, schedule, sigmas, shift)
     if begins is not None:
-        if not isinstance(levels, Schedule):
-            raise ValueError("a video begins inside a schedule, and this is a table")
-        levels = begun_at(levels, _STRENGTH if strength is None else strength)
+        strength = _STRENGTH if strength is None else strength
+        begun_at(levels, strength)  # Which says where no step is left.
     negatives = None
     if high > 1:
         usual = negative_of(release.task, len(release.experts))
@@ -128,6 +128,7 @@ def ask(
         first,
         last,
         begins,
+        strength,
         fit or (_original_fit(release) if height is None else "stretched"),
         high,
         low,

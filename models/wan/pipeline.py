@@ -35,7 +35,7 @@ from .folder import check_encoders, load_folder
 from .model import WanModel
 from .observing import observed
 from .offloading import Places
-from .starting import begun
+from .starting import begun_from
 
 _ELSEWHERE = {
     "steps": "num_inference_steps",
@@ -302,8 +302,17 @@ class WanPipeline(CachedSampler):
         if cache is not None:
             run, options["cache"] = sample, cache
         fixed = getattr(run, "keywords", {})
+        begins = None
+        if asked.video is not None:
+            begins = own.noise_struct(len(asked.prompts))
+            options["strength"] = asked.strength
         check_sampling(
-            params, **fixed, **options, observation=asked.structs(own), noise=noise
+            params,
+            **fixed,
+            **options,
+            observation=asked.structs(own),
+            noise=noise,
+            init_sample=begins,
         )
         films = self._films(run, params, asked, noise, options)
         return films[0] if isinstance(prompt, str) else films
@@ -319,9 +328,10 @@ class WanPipeline(CachedSampler):
     ) -> list[WanFilm]:
         """Encodes, samples and decodes what has been checked."""
         shown = observed(self.encoders, asked)
+        given = {"observation": shown, "noise": noise}
         if asked.video is not None:
-            noise = begun(self.encoders, asked, noise)
-        result = self._sampled(run, params, shown, noise, options)
+            given["init_sample"] = begun_from(self.encoders, asked)
+        result = self._sampled(run, params, given, options)
         latents = result.sample
         if "first" in shown:
             latents = with_first(latents, jnp.asarray(shown["first"]))
@@ -336,8 +346,7 @@ class WanPipeline(CachedSampler):
         self,
         run: Any,
         params: Params,
-        shown: Any,
-        noise: Any,
+        given: dict[str, Any],
         options: Mapping[str, Any],
     ) -> SampleResult:
         """Samples by all weights at once, or by experts as they come."""
@@ -347,8 +356,8 @@ class WanPipeline(CachedSampler):
                 sample_by_experts, bring=functools.partial(self.places.bring, params)
             )
         else:
-            shown, noise = arrays_beside(params.weights, (shown, noise))
-        return run(params, observation=shown, noise=noise, **options)
+            given = arrays_beside(params.weights, given)
+        return run(params, **given, **options)
 
 
 _COMPONENTS = {"high": "transformer", "low": "transformer_2"}
