@@ -233,6 +233,24 @@ class GuidedByNoise(Protocol):
         ...
 
 
+class OfSizes(Protocol):
+    """A model that is made for samples of one size, and can be for others; optional."""
+
+    def sized(self, struct: Any) -> Any:
+        """The same model for samples of another size.
+
+        Args:
+            struct: `jax.ShapeDtypeStruct` of them, [batch, ...], or a pytree.
+
+        Returns:
+            The model; weights are the same.
+
+        Raises:
+            ValueError: for a size that it cannot be made for.
+        """
+        ...
+
+
 class OfExperts(Protocol):
     """A model of two networks, one of which is asked at a step; optional likewise."""
 

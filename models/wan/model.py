@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from ..observations import named
 from ..sizes.parameters import Weights
 from .calibrated import calibrated
 from .network import stages
-from .network.parameters import bind, weight_shapes
+from .network.parameters import bind
 from .network.stages import Experts, Stage, WanCondition
 from .sizes import WanConfig, WanRelease
 
@@ -250,6 +250,11 @@ class WanModel:
         shape = (batch, self.transformer.out_channels, *self.latent_size)
         return jax.ShapeDtypeStruct(shape, jnp.float32)
 
+    def sized(self, struct: jax.ShapeDtypeStruct) -> WanModel:
+        """See `jax_stepcache.network.protocol.OfSizes`."""
+        frames, rows, columns = struct.shape[-3:]
+        return replace(self, latent_size=(frames, rows, columns))
+
     def decode(self, sample: jax.Array) -> dict[str, jax.Array]:
         """The sample as it is: a latent, for a VAE."""
         return {"latent": sample}
@@ -353,47 +358,3 @@ def model_of(release: WanRelease, size: Any = None, frames: Any = None) -> WanMo
 
 def _nearest(length: int, step: int) -> int:
     return max(step, round(length / step) * step)
-
-
-def model_from_config(config: Mapping[str, Any]) -> WanModel:
-    """Makes the model that `config_of` described.
-
-    Raises:
-        ValueError: if the description is not of this model.
-    """
-    known = {"release", "latent_size"}
-    for name in config:
-        if name not in known:
-            raise ValueError(unknown_name("Wan config", name, known))
-    release = dict(config["release"])
-    transformer = WanConfig.from_dict(release.pop("transformer"))
-    for name in ("stride", "size"):
-        release[name] = tuple(release[name])
-    made = WanRelease(transformer, **release)
-    return WanModel(made, tuple(config["latent_size"]))
-
-
-def config_of(model: WanModel) -> dict[str, Any]:
-    """What `model_from_config` takes; JSON."""
-    release = asdict(model.release)
-    for how_it_is_run in ("unroll", "attention"):
-        del release["transformer"][how_it_is_run]
-    return {"release": release, "latent_size": list(model.latent_size)}
-
-
-def weights_struct(model: WanModel) -> Any:
-    """Shapes and dtypes (float32) of the model's weights."""
-    shapes = weight_shapes(model.transformer)
-    names = model.experts.names
-    return dict.fromkeys(names, shapes) if names else shapes
-
-
-def axis_sizes(model: WanModel) -> dict[str, int]:
-    """How many heads a projection to heads has."""
-    return {"heads": model.transformer.num_attention_heads}
-
-
-def with_dtype(model: WanModel, name: str) -> WanModel:
-    """The model with activations of another dtype."""
-    transformer = replace(model.transformer, dtype=name)
-    return replace(model, release=replace(model.release, transformer=transformer))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_stepcache import Request, sample, sample_many
+from jax_stepcache import Params, Request, sample, sample_many
 from jax_stepcache.checkpoints.layers import layers_apart
 from jax_stepcache.models.wan import WanModel, bind
 from jax_stepcache.models.wan.network.stages import WanCondition
@@ -197,3 +197,32 @@ def test_in_bfloat16_the_timestep_stays_float32() -> None:
     for one, other in zip(wide[1].timed, narrow[1].timed, strict=True):
         assert other.dtype == jnp.float32
         np.testing.assert_array_equal(one, other)
+
+
+def test_films_of_other_sizes_go_in_batches_of_their_own() -> None:
+    """Rule: `sample_many(shapes=)` makes the model for each request's size."""
+    weights, model = pair()
+    options = {"num_inference_steps": 2, "shapes": "each", "guidance_scale": 1.0}
+    sizes = [LATENT, (1, 2, 2), LATENT]
+    shown = {"text": text(1)["text"]}
+    requests = [
+        Request(
+            observation=shown,
+            noise=jax.random.normal(jax.random.key(i), (1, 2, *size)),
+        )
+        for i, size in enumerate(sizes)
+    ]
+    many = sample_many(params(), requests, **options)
+    own = replace(model, latent_size=sizes[1])
+    alone = sample(
+        Params(weights, own),
+        observation=shown,
+        noise=requests[1].noise,
+        num_inference_steps=2,
+        guidance_scale=1.0,
+    )
+    np.testing.assert_allclose(many[1].sample, alone.sample, atol=1e-5)
+    assert [x.sample.shape[2:] for x in many] == sizes
+    odd = Request(observation=shown, noise=jnp.zeros((1, 2, 2, 3, 4)))
+    with pytest.raises(ValueError, match=r"requests\[0\].*multiples of"):
+        sample_many(params(), [odd], **options)
