@@ -369,7 +369,7 @@ def _schedule_and_policy(
             begun_at(tables, options.strength)  # Which says why not.
         return tables, Uncached()
     schedule = calls()
-    return schedule, cache.policy(model, num_steps_of(schedule))
+    return schedule, cache.policy_of_steps(model, schedule)
 
 
 def _brought(cache: CacheBackend, model: Any, options: Options) -> Any:
