@@ -63,12 +63,11 @@ def running(
                     todo.append((condition, times * (count + 1), count, taken, False))
             elif one.op == "conditional":
                 first, *others = one.runs
-                part = share
+                part, is_gate = share, gated or share is None
                 if experts > 1 and not any(map(asks, one.runs)):
-                    part = 1 / experts
+                    part, is_gate = 1 / experts, gated
                 elif part is None:
                     part = 1.0 if calls is None else calls / turns
-                is_gate = gated or share is None
                 todo.append((first, times * part, turns, share, is_gate))
                 for other in others:
                     todo.append((other, times * (1 - part), turns, share, False))
