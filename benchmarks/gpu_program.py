@@ -92,7 +92,9 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
         help="programs whose names have all these words; the others' figures stay",
     )
     one = parser.add_argument_group("one program, in place of the list of them")
-    one.add_argument("--program", choices=(*OF_MODELS, "encode", "begin", "decode"))
+    one.add_argument(
+        "--program", choices=(*OF_MODELS, "encode", "begin", "decode", "expert")
+    )
     one.add_argument("--gpu", choices=GPUS, default="h100")
     one.add_argument("--attention", choices=("cudnn", "xla"), default="cudnn")
     one.add_argument("--layers", choices=("apart", "stacked"), default="apart")

@@ -24,7 +24,7 @@ def test_names_are_the_originals(file: Path) -> None:
     """Both ways; and the weights are those of either file."""
     with np.load(file) as opened:
         arrays = {n: opened[n] for n in opened.files if n[:2] != "__"}
-        said = opened["__original_names__"] if "__original_names__" in opened else None
+        said = opened.get("__original_names__")
         config = WanConfig.from_dict(json.loads(str(opened["__config__"])))
     names = {name: to_original(name) for name in arrays}
     assert said is None or names == json.loads(str(said))

@@ -81,6 +81,7 @@ class Experts(NamedTuple):
         weights: Weights,
         t: jax.Array,
         run: Callable[[WanTransformer, int], T],
+        otherwise: T | None = None,
     ) -> T:
         """Runs each row through the expert that it wants.
 
@@ -88,6 +89,8 @@ class Experts(NamedTuple):
             weights: of one transformer, or those of each by name.
             t: float32[B] timesteps.
             run: ``(transformer, its index) -> tree`` of [B, ...] arrays.
+            otherwise: a tree like it that is there already, so that none need be made
+                to stand in where nobody asks.
 
         Returns:
             What ``run`` returns, each row by its expert.
@@ -101,8 +104,10 @@ class Experts(NamedTuple):
         def of(index: int) -> T:
             return run(bind(self.config, weights[self.names[index]]), index)
 
-        struct = jax.eval_shape(lambda: of(0))
-        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), struct)
+        nothing = otherwise
+        if nothing is None:
+            struct = jax.eval_shape(lambda: of(0))
+            nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), struct)
 
         def mixed(high: T) -> T:
             def each(low: jax.Array, high: jax.Array) -> jax.Array:
@@ -216,7 +221,7 @@ def blocks(
         context = stage.contexts[index]
         return transformer.run_blocks(tokens, stage.timed, context, grid, start, stop)
 
-    return experts.ask(weights, stage.t, run)
+    return experts.ask(weights, stage.t, run, tokens)
 
 
 def head(
