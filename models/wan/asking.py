@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -135,6 +136,14 @@ def ask(
         levels,
         _keys(seed, None if isinstance(prompt, str) else len(prompts)),
     )
+
+
+ASKED = tuple(
+    name
+    for name, one in inspect.signature(ask).parameters.items()
+    if one.kind is one.KEYWORD_ONLY
+)
+"""The names of what `ask` may be told besides a prompt."""
 
 
 def texts(prompt: Any, what: str, count: int | None = None) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from jax_stepcache.sampling import check_sampling, sample, sample_by_experts
 from ..checkpoints.lora import merge_lora
 from ..encoders.frozen import FrozenEncoders, Tokenizer
 from ..wan_vae import Tiles
-from .asking import Asked, ask
+from .asking import ASKED, Asked, ask
 from .checkpoint.scheduler import Scheduler
 from .conditioning import with_first
 from .film import WanFilm
@@ -45,6 +45,10 @@ _ELSEWHERE = {
     "key": "seed",
     "output_type": "WanFilm.frames",
 }
+
+
+# Options of `sample` that are passed on where they are given.
+_ELSE = ("cache_config", "budget", "forecast", "guidance_interval")
 
 
 class WanPipeline(CachedSampler):
@@ -260,27 +264,10 @@ class WanPipeline(CachedSampler):
                 pictures that the release takes none of, or lacks, unknown names.
             TypeError: for arguments of the wrong kind.
         """
-        asked = ask(
-            self.model.release,
-            self.scheduler,
-            prompt,
-            negative_prompt=negative_prompt,
-            image=image,
-            last_image=last_image,
-            video=video,
-            strength=strength,
-            height=height,
-            width=width,
-            num_frames=num_frames,
-            fit=fit,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            guidance_scale_2=guidance_scale_2,
-            seed=seed,
-            schedule=schedule,
-            sigmas=sigmas,
-            shift=shift,
-        )
+        # Nothing is bound yet but the arguments: those of `ask`, and of `sample`.
+        given = dict(locals())
+        film = {name: given[name] for name in ASKED}
+        asked = ask(self.model.release, self.scheduler, prompt, **film)
         own = replace(self.model, latent_size=asked.model.latent_size)
         params = Params(self.params.weights, own)
         options: dict[str, Any] = {
@@ -292,13 +279,7 @@ class WanPipeline(CachedSampler):
             "progress": progress,
         }
         run: Any = self.sampler
-        said = {
-            "cache_config": cache_config,
-            "budget": budget,
-            "forecast": forecast,
-            "guidance_interval": guidance_interval,
-        }
-        options |= {name: x for name, x in said.items() if x is not None}
+        options |= {name: given[name] for name in _ELSE if given[name] is not None}
         if cache is not None:
             run, options["cache"] = sample, cache
         fixed = getattr(run, "keywords", {})
