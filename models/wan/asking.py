@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from jax_stepcache.errors import brief, unknown_name
 from jax_stepcache.solvers.named_schedules import get_schedule
 from jax_stepcache.solvers.strength import begun_at
 
+from ..films import read_film
 from .checkpoint.scheduler import SPACINGS, Scheduler
 from .model import WanModel, model_of
 from .pictures import FITS, as_picture
@@ -225,6 +227,8 @@ def _original_fit(release: WanRelease) -> str:
 
 
 def _video(video: Any) -> np.ndarray:
+    if isinstance(video, str | os.PathLike):
+        video = read_film(video)
     array = np.asarray(video)
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
         raise ValueError(

@@ -225,7 +225,8 @@ class WanPipeline(CachedSampler):
                 given.
             image: the first frame: uint8 (H, W, 3), a picture of Pillow's, or a file.
             last_image: the last one.
-            video: uint8 (F, H, W, 3) that is changed, as much as ``strength`` says.
+            video: uint8 (F, H, W, 3), or a file, that is changed, as much as
+                ``strength`` says.
             strength: share of the steps that are taken, with ``video``; 0.8 unless
                 given.
             height: of the film in pixels, with ``width``; the release's unless given,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ from jax_stepcache import Params, sample
 from jax_stepcache.models.wan import WanPipeline
 from jax_stepcache.models.wan.offloading import offloaded, parts_of
 from jax_stepcache.models.wan.sizes import RELEASES
+from jax_stepcache.models.wan.tiny import write_tiny
 from jax_stepcache.sampling import sample_by_experts
 
 from . import small
@@ -102,3 +104,29 @@ def test_what_may_wait() -> None:
         parts_of("experts", one)
     with pytest.raises(ValueError, match="'experts'"):
         parts_of("expert", two)
+
+
+@pytest.mark.slow
+def test_a_folder_whose_experts_wait(tmp_path: Path) -> None:
+    """Loaded one after the other; the film is that of both in memory, of a film that is
+    changed as well."""
+    pytest.importorskip("tokenizers")
+    pytest.importorskip("ftfy")
+    pytest.importorskip("PIL")
+    folder = write_tiny(tmp_path / "wan", "t2v-a14b")
+    asked = {
+        "height": 32,
+        "width": 32,
+        "num_frames": 5,
+        "num_inference_steps": 4,
+        "video": np.full((5, 32, 32, 3), 90, np.uint8),
+        "strength": 1.0,
+    }
+    film = WanPipeline.from_folder(folder)("a cat", **asked)
+    waiting = WanPipeline.from_folder(folder, offload=True)
+    leaves = jax.tree.leaves(waiting.params.weights)
+    assert leaves
+    assert all(isinstance(x, np.ndarray) for x in leaves)
+    same = waiting("a cat", **asked)
+    np.testing.assert_allclose(same.latents, film.latents, atol=1e-5)
+    assert np.abs(same.frames.astype(int) - film.frames).max() <= 1
