@@ -72,6 +72,9 @@ def add_film(commands: Any) -> None:
     parser.add_argument("--solver", help="unipc, euler, dpm++_2m, ...")
     parser.add_argument("--shift", type=float, help="timestep shift")
     parser.add_argument(
+        "--schedule", metavar="NAME", help="linear, karras, ... in place of --shift"
+    )
+    parser.add_argument(
         "--sigmas",
         help="noise levels: original, diffusers_unipc or diffusers_euler (default: "
         "the folder's)",
