@@ -19,6 +19,7 @@ from typing import Any
 from few_tables import few_calls_tables, gpu_fitting_table, scales_table
 from gpu_tables import (
     gpu_encoders_table,
+    gpu_films_table,
     gpu_meshes_table,
     gpu_program_table,
     gpu_training_table,
@@ -332,6 +333,7 @@ def tables() -> dict[str, str]:
         "frontier": frontier_tables(frontier),
         "frontier-whole": frontier_tables(frontier, lambda rows: rows),
         "gpu-encoders": gpu_encoders_table(read("gpu_program")[0]),
+        "gpu-films": gpu_films_table(read("gpu_program")[0]),
         "gpu-program": gpu_program_table(read("gpu_program")[0]),
         "gpu-meshes": gpu_meshes_table(read("gpu_program")[0]),
         "gpu-training": gpu_training_table(read("gpu_training")[0]),

@@ -24,6 +24,7 @@ from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation, program_of, tables_of
 from jax_stepcache.loop.gradient import check_differentiable
 from jax_stepcache.loop.progress import Progress, as_progress
+from jax_stepcache.network.beginning import begun, check_beginning
 from jax_stepcache.network.inputs import check_inputs, default_key, schedules_of
 from jax_stepcache.network.interval import check_interval
 from jax_stepcache.network.optimised import with_own_levels
@@ -40,6 +41,7 @@ from jax_stepcache.solvers.bespoke import checked_tables, solver_of
 from jax_stepcache.solvers.named_schedules import has_names, without_names
 from jax_stepcache.solvers.schedule import is_schedule, num_steps_of
 from jax_stepcache.solvers.stochastic import draws_noise
+from jax_stepcache.solvers.strength import begun_at
 from jax_stepcache.solvers.table_family import TableFamily, in_family
 
 _DECIDE = ("batch", "sample")
@@ -63,6 +65,8 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("callback", "verbose", "pbar"), "progress"),
         **dict.fromkeys(("network", "fn", "denoiser", "transformer"), "model"),
         **dict.fromkeys(("weights", "variables"), "params"),
+        **dict.fromkeys(("image", "video", "initimage", "initlatents"), "init_sample"),
+        **dict.fromkeys(("denoisingstrength", "denoise"), "strength"),
         "cachebackend": "cache",
         "flowshift": "shift",
     }
@@ -82,6 +86,8 @@ class Request:
         condition: what a model of one's own is told.
         negative_condition: what it is told in the unconditional branch.
         noise: the sample at the first sigma.
+        init_sample: what is begun from in place of noise alone.
+        strength: how much of it is changed.
         key: draws the noise where none is given, and that of steps.
         cache: a backend, a policy, or a name; all requests have the same parts in it,
             with other numbers.
@@ -100,6 +106,8 @@ class Request:
     condition: Any = None
     negative_condition: Any = None
     noise: Any = None
+    init_sample: Any = None
+    strength: float | None = None
     key: jax.Array | None = None
     cache: Any = None
     cache_config: Any = None
@@ -181,6 +189,7 @@ def resolve(params: Any, options: Options) -> Generation:
     options = options.kept()
     _check_who_decides(options)
     check_differentiable(options.differentiable, options.progress)
+    check_beginning(options.init_sample, options.strength)
     weights, model = _weights_and_model(params, options)
     scale = scale_of(_or(options.guidance_scale, model.defaults.guidance_scale))
     guided = isinstance(scale, Tracer) or bool((np.asarray(fetched(scale)) != 1).any())
@@ -191,15 +200,18 @@ def resolve(params: Any, options: Options) -> Generation:
         options.cache, model, options.cache_config, options.budget, options.forecast
     )
     schedule, policy = _schedule_and_policy(cache, model, options)
+    noise, init = options.noise, options.init_sample
+    if init is not None:
+        noise = begun(model, schedule, init, noise, options.key)
     inputs = check_inputs(
         model,
         options.observation,
         options.condition,
         options.negative_condition,
-        options.noise,
+        noise,
         guided,
     )
-    check_scale_of_each(scale, options.noise, inputs.observation)
+    check_scale_of_each(scale, noise, inputs.observation)
     tables = tables_of(schedule)
     if tables is None:
         solver = _solver(options, model)
@@ -207,7 +219,7 @@ def resolve(params: Any, options: Options) -> Generation:
         solver = solver_of(tables, options.solver)
     key = options.key
     if key is not None:
-        check_key(key, _rows(options.noise, inputs.observation))
+        check_key(key, _rows(noise, inputs.observation))
         # Of a batch of one, a key for each is one key.
         alone = isinstance(key, jax.Array) and key.shape == (1,)
         key = key.reshape(()) if alone else key
@@ -233,7 +245,7 @@ def resolve(params: Any, options: Options) -> Generation:
         weights=weights,
         policy=policy,
         inputs=inputs,
-        noise=options.noise,
+        noise=noise,
         key=key,
         scale=scale,
         asked=asked,
@@ -297,7 +309,8 @@ def _check_who_decides(options: Options) -> None:
 
 def _weights_and_model(params: Any, options: Options) -> tuple[Any, Any]:
     if not isinstance(params, Params):
-        return params, own_model(options.model, options.noise)
+        like = options.init_sample if options.noise is None else options.noise
+        return params, own_model(options.model, like)
     if options.model is not None:
         raise TypeError(
             "params already name their model; with a model of your own, pass "
@@ -355,13 +368,22 @@ def _schedule_and_policy(
     cache: CacheBackend | Policy, model: Any, options: Options
 ) -> tuple[Any, Policy]:
     """Which steps there are, and what a cache makes of them."""
+
+    def calls() -> Any:
+        steps = _schedule(options, model)
+        if options.strength is not None:
+            steps = begun_at(steps, options.strength)
+        return calls_of(_solver(options, model), steps)
+
     if not isinstance(cache, CacheBackend):
-        return calls_of(_solver(options, model), _schedule(options, model)), cache
+        return calls(), cache
     tables = _brought(cache, model, options)
     if tables is not None:
+        if options.strength is not None:
+            begun_at(tables, options.strength)  # Which says why not.
         return tables, Uncached()
-    schedule = calls_of(_solver(options, model), _schedule(options, model))
-    return schedule, cache.policy(model, num_steps_of(schedule))
+    schedule = calls()
+    return schedule, cache.policy_of_steps(model, schedule)
 
 
 def _brought(cache: CacheBackend, model: Any, options: Options) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jax_stepcache.backends.around import AroundBackend
+from jax_stepcache.backends.experts import refuse_settings_of_each
 from jax_stepcache.check import check_count
 from jax_stepcache.network.protocol import Model, TunedTable
 from jax_stepcache.policy.named import Uncached
@@ -28,6 +29,8 @@ class BespokeBackend(AroundBackend):
 
     def tables(self, model: Model, sampler: Mapping[str, Any]) -> Any:
         """See `CacheBackend.tables`."""
+        why = "a table has the calls of both experts"
+        refuse_settings_of_each(self.config, model, "bespoke", why)
         table, budget = self.config.table, self.config.budget
         if (table is None) == (budget is None):
             raise ValueError(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
+from jax_stepcache.backends.experts import steps_of_first
 from jax_stepcache.backends.inside import InsideBackend, as_original, calibrated
 from jax_stepcache.check import check_flag, check_numbers
 from jax_stepcache.errors import warn
@@ -12,6 +16,7 @@ from jax_stepcache.policy.named import mag_cache
 from jax_stepcache.policy.named.mag_cache import magnitude_calibration, resampled_ratios
 from jax_stepcache.policy.named.mag_cache_original import original_mag_cache
 from jax_stepcache.policy.policy import Policy
+from jax_stepcache.solvers.schedule import num_steps_of
 
 
 class MagCacheBackend(InsideBackend):
@@ -22,6 +27,14 @@ class MagCacheBackend(InsideBackend):
     nothing is skipped, and the signal of a step is the ratio of the step before. With
     ``original`` as in the paper's code for Wan.
     """
+
+    def policy_of_steps(self, model: Model, schedule: Any) -> Policy:
+        """See `CacheBackend.policy_of_steps`; it tells the experts' steps apart."""
+        backend = self
+        if self.config.mag_split_step is None and self._serves_both(model):
+            split = steps_of_first(model, schedule)
+            backend = type(self)(replace(self.config, mag_split_step=split))
+        return backend.policy(model, num_steps_of(schedule))
 
     def _composed(self, model: Model, num_steps: int) -> Policy:
         c = self.config

@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 from typing import Any
 
+from jax_stepcache.cli.devices import mesh_for
 from jax_stepcache.cli.options import cache_options, solver_options
 from jax_stepcache.measure.summary import summary
 from jax_stepcache.network.offered import offered
@@ -16,6 +17,8 @@ _ASKED = (
     "negative_prompt",
     "image",
     "last_image",
+    "video",
+    "strength",
     "height",
     "width",
     "num_frames",
@@ -42,6 +45,11 @@ def run(parsed: argparse.Namespace) -> None:
         loading["lora"] = _files(parsed.lora)
     if parsed.offload:
         loading["offload"] = parsed.offload
+    if parsed.devices is not None:
+        loading["mesh"] = mesh_for(parsed.devices, parsed.rules)
+        loading["rules"] = parsed.rules
+    elif parsed.rules is not None:
+        raise ValueError(f"--rules {parsed.rules} cuts over --devices, of which none")
     film = make(
         parsed.params,
         parsed.prompt,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jax_stepcache.checkpoints.precision import DTYPES
+from jax_stepcache.cli.gpus import RULES
 from jax_stepcache.cli.options import json_object, json_or_name, seed
 from jax_stepcache.paths import path_option
 
@@ -33,6 +34,10 @@ def add_film(commands: Any) -> None:
     parser.add_argument("--negative-prompt", help="what guidance leads away from")
     parser.add_argument("--image", type=path_option, help="picture it begins with")
     parser.add_argument("--last-image", type=path_option, help="picture it ends with")
+    parser.add_argument("--video", type=path_option, help="film that is changed")
+    parser.add_argument(
+        "--strength", type=float, help="how much of it, in (0, 1] (default: 0.8)"
+    )
     parser.add_argument("--height", type=int, help="rows, with --width")
     parser.add_argument("--width", type=int, help="columns, with --height")
     parser.add_argument("--num-frames", type=int, help="one more than a multiple of 4")
@@ -67,6 +72,9 @@ def add_film(commands: Any) -> None:
     parser.add_argument("--solver", help="unipc, euler, dpm++_2m, ...")
     parser.add_argument("--shift", type=float, help="timestep shift")
     parser.add_argument(
+        "--schedule", metavar="NAME", help="linear, karras, ... in place of --shift"
+    )
+    parser.add_argument(
         "--sigmas",
         help="noise levels: original, diffusers_unipc or diffusers_euler (default: "
         "the folder's)",
@@ -86,5 +94,9 @@ def add_film(commands: Any) -> None:
         "--offload",
         action="append",
         metavar="NAME",
-        help="what waits on the host: text_encoder, image_encoder, decoder",
+        help="what waits on the host: text_encoder, image_encoder, decoder, experts",
+    )
+    parser.add_argument("--devices", type=int, metavar="N", help="the first N together")
+    parser.add_argument(
+        "--rules", choices=RULES, help="how the work is cut over them, as rules= says"
     )

@@ -101,7 +101,45 @@ def denoise(
     end = while_loop(
         lambda loop: loop.step < num_steps, lambda loop: advance(loop)[0], start
     )
-    return _result(end)
+    return result_of(end)
+
+
+def denoise_some(
+    network: Callable[[Any, jax.Array], Any] | Whole | Within,
+    noise: Any,
+    *,
+    schedule: Any,
+    solver: Solver,
+    policy: Policy,
+    progress: Progress | TqdmProgress | None = None,
+    seeds: jax.Array | None = None,
+    steps: tuple[int, int],
+    before: LoopState | None,
+) -> LoopState:
+    """Takes some of the steps of `denoise`, for networks that change on the way.
+
+    Args:
+        network: see `denoise`; so are the others.
+        noise: likewise; of later steps only its shapes count.
+        schedule: likewise, all of it.
+        solver: likewise.
+        policy: likewise.
+        progress: likewise.
+        seeds: likewise.
+        steps: the first of them, and the one to stop before; static.
+        before: what the steps before have left; None at the first step.
+
+    Returns:
+        What the next ones begin with; see `result_of`.
+    """
+    start, advance = _loop(network, noise, schedule, solver, policy, progress, seeds)
+    first, stop = steps
+    if before is not None:
+        # Said anew: a loop from a number that is not known has no known trip count.
+        start = before._replace(step=jnp.asarray(first, jnp.int32))
+    return while_loop(
+        lambda loop: loop.step < stop, lambda loop: advance(loop)[0], start
+    )
 
 
 def walk(
@@ -142,7 +180,7 @@ def walk(
     # In a scan nothing could be shared between the two.
     taken = jax.checkpoint(step, prevent_cse=False) if remat else step
     end, steps = scan(taken, start, None, length=num_steps_of(schedule))
-    return _result(end), steps
+    return result_of(end), steps
 
 
 def _loop(
@@ -210,6 +248,7 @@ def _loop(
     return start, advance
 
 
-def _result(end: LoopState) -> SampleResult:
+def result_of(end: LoopState) -> SampleResult:
+    """What a loop that has taken all of its steps returns."""
     stats = stats_of(end.computed, end.ran, end.signal, end.threshold, end.nonfinite)
     return SampleResult(end.sample, stats)

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
 from jax_stepcache.checkpoints.streaming import Recipe
-from jax_stepcache.checkpoints.weights import differences, require_fit
 
-from ...checkpoints.name_map import assembled, recipes, source_shapes
+from ...checkpoints.name_map import imported, recipes, source_shapes
 from ...checkpoints.tensors import Table, projection, rms_norm, same
 from ...sizes.parameters import Weights
 from ..network.config import UMT5Config
@@ -102,10 +99,8 @@ def import_state_dict(config: UMT5Config, tensors: Mapping[str, Any]) -> Weights
         ValueError: naming every tensor that is missing, extra or misshapen.
     """
     embedding, *again = embeddings_of(tensors) or [None]
-    given = {n: np.shape(x) for n, x in tensors.items() if n not in again}
-    wanted = state_dict_shapes(config, embedding)
-    require_fit("the state dict", differences(given, wanted))
-    return assembled(plan(config, embedding=embedding), tensors)
+    once = {n: x for n, x in tensors.items() if n not in again}
+    return imported(plan(config, embedding=embedding), once)
 
 
 def embeddings_of(names: Iterable[str]) -> list[str]:
