@@ -32,6 +32,7 @@ from jax_stepcache.backends import (
 from jax_stepcache.calibration import (
     Calibration,
     TableFit,
+    TargetNotReached,
     calibrate,
     load_settings,
     save_settings,
@@ -269,6 +270,7 @@ __all__ = [
     "Switching",
     "TableFamily",
     "TableFit",
+    "TargetNotReached",
     "Taylor",
     "TaylorSeerBackend",
     "TaylorSeerCacheConfig",
