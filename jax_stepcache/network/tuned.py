@@ -15,7 +15,7 @@ from jax_stepcache.network.protocol import (
 from jax_stepcache.paths import as_path
 from jax_stepcache.policy.forecasts import get_forecast
 from jax_stepcache.solvers.schedule import explicit_schedule, num_steps_of
-from jax_stepcache.solvers.table import as_tables
+from jax_stepcache.solvers.table_family import as_family, over_of
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,13 @@ class TunedFile:
             )
         one = tables[str(budget)]
         try:
-            table = as_tables(one["table"])
+            table = as_family(one["table"])
             wins = bool(one.get("wins", False))
         except (TypeError, KeyError, ValueError) as error:
             raise self._damaged(f"its table of {budget} calls: {error}") from error
-        if num_steps_of(table) != budget:
-            raise self._damaged(
-                f"its table of {budget} calls makes {num_steps_of(table)}"
-            )
+        calls = table.num_steps if over_of(table) else num_steps_of(table)
+        if calls != budget:
+            raise self._damaged(f"its table of {budget} calls makes {calls}")
         return TunedTable(table, found["num_steps"], wins)
 
     def levels(self, num_steps: int) -> OptimisedLevels:
