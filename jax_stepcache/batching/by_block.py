@@ -43,10 +43,8 @@ class SlotsByBlock(SlotsWithin):
                 continue
             at = within.before(entered.view, hidden, context, block)
             views = outside._replace(inside=self._apart(at.view.inside, settings))
-            now = slots.cache[len(states)]
-            if states:
-                share = functools.partial(after, settings.policy)
-                now = jax.vmap(share)(now, states[-1])
+            before = states[-1] if states else slots.cache[-1]
+            now = jax.vmap(after)(settings.policy, slots.cache[len(states)], before)
             choose = functools.partial(self._choose, at.leaving)
             decision, predicted = jax.vmap(choose)(settings, now, slots.step, views)
             ran = decision.state.ran

@@ -83,9 +83,9 @@ class ByBlock(Within):
                 continue
             at = self.before(entered.view, hidden, context, block)
             own = replace(branches, leaving=at.leaving)
-            now = state[len(decisions)]
-            if decisions:
-                now = after(policy, now, decisions[-1].state)
+            # Before the first one there was the last one of the step before.
+            before = decisions[-1].state if decisions else state[-1]
+            now = after(policy, state[len(decisions)], before)
 
             run = functools.partial(self.through_one, hidden, context, block)
             value, decision = gated(own, now, at.view, run)

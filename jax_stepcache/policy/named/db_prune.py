@@ -49,7 +49,7 @@ class Counts(NamedTuple):
             that was reused without comparing.
         compared: int32 scalar, how many there are.
         skipped: int32 scalar, steps at which a block was skipped.
-        row: int32 scalar, how many of these are in a row, as cache-dit counts them.
+        row: int32 scalar, how many of these are in a row up to ``last``.
         last: int32 scalar, the last of them.
     """
 
@@ -168,14 +168,13 @@ class DBPrune:
             runs |= (step < mask.shape[0]) & mask[step]
             reuses = ~runs & self.reuses
         runs |= ~reuses & _reached(counts.skipped, self.max_steps)
-        # Seen once, the cap is off again: the next block may be skipped, as there.
-        caps = ~(runs | reuses) & _reached(counts.row, self.max_row)
-        runs |= caps
+        # A row is of steps before this one; that of all steps counts it already.
+        row = counts.row - (counts.last == step)
+        runs |= ~reuses & _reached(row, self.max_row)
         looks = ~(runs | reuses) & state.recorded & (limit > 0)
         change, always = _change(state.entered, view.entering), limit >= 1
         compares = looks & ~always
         reuses |= looks & (always | (change < limit))
-        counts = counts._replace(row=jnp.where(caps, 0, counts.row))
         counts = _noted(counts, looks, jnp.where(always, jnp.float32(-1), change))
         counts = _skipped(counts, reuses, step)
         nothing = jnp.float32(jnp.nan)
@@ -253,8 +252,7 @@ def db_prune(
         warmup_steps: steps that run first.
         warmup_interval: of these, every so many run.
         max_cached_steps: cap on all steps at which a block is skipped; -1 for none.
-        max_continuous_cached_steps: cap on consecutive ones, which a block that is
-            kept by it resets, as in cache-dit; -1 for none.
+        max_continuous_cached_steps: cap on consecutive ones; -1 for none.
         dynamic: whether the threshold rises to the mean of the first five changes of a
             step, times ``relax_ratio``.
         max_dynamic: a dynamic threshold that would be so high is not taken; None for
@@ -311,9 +309,11 @@ def db_prune(
 
 
 def _at_step(counts: Counts, step: jax.Array) -> Counts:
-    """The counts at a step, where those of another one's changes are nothing."""
+    """The counts at a step, where another one's changes and rows are nothing."""
     compared = jnp.where(counts.step == step, counts.compared, 0)
-    return counts._replace(step=step, compared=compared)
+    goes_on = (counts.last == step) | (counts.last == step - 1)
+    row = jnp.where(goes_on, counts.row, 0)
+    return counts._replace(step=step, compared=compared, row=row)
 
 
 def _noted(counts: Counts, looks: jax.Array, change: jax.Array) -> Counts:
@@ -326,12 +326,9 @@ def _noted(counts: Counts, looks: jax.Array, change: jax.Array) -> Counts:
 def _skipped(counts: Counts, reuses: jax.Array, step: jax.Array) -> Counts:
     """The counts behind a block that reuses or not; a step counts once."""
     new = reuses & (counts.last != step)
-    follows = (counts.skipped == 0) | (step - counts.last == 1)
-    # In cache-dit a row that a cap has ended goes on with two.
-    more = jnp.where((counts.skipped > 0) & (counts.row == 0), 2, counts.row + 1)
     return counts._replace(
         skipped=counts.skipped + new,
-        row=jnp.where(new & follows, more, counts.row),
+        row=counts.row + new,
         last=jnp.where(new, step, counts.last),
     )
 
