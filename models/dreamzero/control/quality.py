@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from jax_stepcache.backends import (
+    BespokeBackend,
     CacheBackend,
     CacheDiTBackend,
     DiffusionCacheConfig,
@@ -84,7 +85,11 @@ class Quality:
         if self._thresholds:
             names = ", ".join(self._thresholds)
             self.options["cache_config"] = f"a map with {names}"
-        if isinstance(backend, TunedBackend):
+        # A table that was given has no budget, and others none of its calls.
+        if (
+            isinstance(backend, TunedBackend | BespokeBackend)
+            and backend.config.budget is not None
+        ):
             budgets = ", ".join(map(str, self._budgets()))
             self.options["budget"] = f"network calls, one of {budgets}"
         if pipeline.guided:
@@ -160,11 +165,7 @@ class Quality:
         )
         model = self._pipeline.model
         steps = model.defaults.num_inference_steps if steps is None else steps
-        ours, theirs = (
-            _structure((one.tables(model, {}), one.policy(model, steps)))
-            for one in (backend, other)
-        )
-        if ours != theirs:
+        if _program(backend, model, steps) != _program(other, model, steps):
             own = {name: getattr(backend.config, name) for name in config}
             raise ValueError(
                 f"{brief(dict(config))[1:-1]} would be another program than the "
@@ -182,6 +183,11 @@ def _frozen(value: Any) -> Hashable:
     return type(value).__name__, repr(value)
 
 
-def _structure(policy: Any) -> Any:
-    leaves, tree = jax.tree.flatten(policy)
+def _program(backend: CacheBackend, model: Any, steps: int) -> Any:
+    """What a backend's requests are compiled for."""
+    tables = backend.tables(model, {})
+    if tables is not None:
+        # Of any number of calls: requests' tables are padded to the most steps.
+        return jax.tree.structure(tables), None
+    leaves, tree = jax.tree.flatten(backend.policy(model, steps))
     return tree, [(np.shape(x), np.result_type(x)) for x in leaves]
