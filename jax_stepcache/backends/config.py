@@ -33,8 +33,8 @@ class DiffusionCacheConfig:
         mag_calibrate: whether MagCache records ratios instead of skipping.
         Fn_compute_blocks: DBCache's first blocks, always computed.
         Bn_compute_blocks: DBCache's last blocks, always computed.
-        max_warmup_steps: DBCache's warm-up, and DBPrune's, as all of its settings
-            but for the next four.
+        max_warmup_steps: DBCache's warm-up; DBPrune has DBCache's settings, too, of
+            every block.
         non_prune_block_ids: blocks between these that DBPrune never skips, from 0.
         enable_dynamic_prune_threshold: whether DBPrune's threshold rises to the mean of
             the first five changes of a step, times the ratio.

@@ -169,7 +169,7 @@ class DBPrune:
             reuses = ~runs & self.reuses
         runs |= ~reuses & _reached(counts.skipped, self.max_steps)
         # A row is of steps before this one; that of all steps counts it already.
-        row = counts.row - (counts.last == step)
+        row = counts.row - (counts.last == step).astype(jnp.int32)
         runs |= ~reuses & _reached(row, self.max_row)
         looks = ~(runs | reuses) & state.recorded & (limit > 0)
         change, always = _change(state.entered, view.entering), limit >= 1
@@ -204,9 +204,10 @@ class DBPrune:
     def _limit(self, counts: Counts) -> jax.Array:
         """The threshold, relaxed by what the blocks before have changed."""
         limit = jnp.asarray(self.threshold, jnp.float32)
-        seen = (jnp.arange(_LOOKED_AT) < counts.compared) & (counts.changes > 0)
+        place = jnp.arange(_LOOKED_AT, dtype=jnp.int32)
+        seen = (place < counts.compared) & (counts.changes > 0)
         total = jnp.where(seen, counts.changes, 0).sum()
-        mean = total / jnp.maximum(seen.sum(dtype=jnp.int32), 1)
+        mean = total / jnp.maximum(seen.sum(dtype=jnp.float32), 1)
         relaxed = mean * jnp.asarray(self.relax, jnp.float32)
         low = relaxed < jnp.asarray(self.highest, jnp.float32)
         return jnp.where(low, jnp.maximum(limit, relaxed), limit)
@@ -320,15 +321,16 @@ def _noted(counts: Counts, looks: jax.Array, change: jax.Array) -> Counts:
     """The counts with one more change, where a block has looked."""
     at = jnp.where(looks, counts.compared, _LOOKED_AT)
     changes = counts.changes.at[at].set(change, mode="drop")
-    return counts._replace(changes=changes, compared=counts.compared + looks)
+    compared = counts.compared + looks.astype(jnp.int32)
+    return counts._replace(changes=changes, compared=compared)
 
 
 def _skipped(counts: Counts, reuses: jax.Array, step: jax.Array) -> Counts:
     """The counts behind a block that reuses or not; a step counts once."""
     new = reuses & (counts.last != step)
     return counts._replace(
-        skipped=counts.skipped + new,
-        row=counts.row + new,
+        skipped=counts.skipped + new.astype(jnp.int32),
+        row=counts.row + new.astype(jnp.int32),
         last=jnp.where(new, step, counts.last),
     )
 
