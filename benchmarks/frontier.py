@@ -49,6 +49,9 @@ class Effort(NamedTuple):
     rounds: int = 15
 
 
+Row = dict[str, Any]
+
+
 def frontier(
     params: jax_stepcache.Params, effort: Effort, only: str | None = None
 ) -> list[dict[str, Any]]:
@@ -74,7 +77,7 @@ def frontier(
             way = contender.way
             quality = measure(scenes, way, flops)
             success = None
-            if acts and contender.plays:
+            if acts and contender.plays and effort.episodes:
                 success = success_rate(params, way, effort.episodes)
             row = {
                 "model": params.model.name,
@@ -107,6 +110,35 @@ def frontier(
         {**row, "seconds": taken}
         for (_, row), taken in zip(found, seconds, strict=True)
     ]
+
+
+def named(row: Row) -> tuple[Any, ...]:
+    """What tells a row from the others."""
+    return tuple(row[name] for name in ("model", "policy", "forecast", "solver"))
+
+
+def with_known(rows: list[Row], before: list[Row]) -> list[Row]:
+    """Rows that were measured on a busy machine, and without episodes.
+
+    Args:
+        rows: of one model, the uncached sampler's among them.
+        before: of a quiet one, with episodes; perhaps of fewer ways.
+
+    Returns:
+        The rows: those that were there have their time and success, and the time of
+        a new one is in proportion to the uncached sampler's, which took turns with it.
+    """
+    known = {named(row): row for row in before}
+    (whole,) = (row for row in rows if row["policy"] == "uncached")
+    there = known.get(named(whole), whole)
+    slower = whole["seconds"] / there["seconds"]
+    told = []
+    for row in rows:
+        old = known.get(named(row))
+        seconds = old["seconds"] if old else row["seconds"] / slower
+        success = old["success"] if old else row["success"]
+        told.append({**row, "seconds": seconds, "success": success})
+    return told
 
 
 def replaced(
@@ -188,25 +220,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="POLICY",
         help="measure these rows alone, and replace them in the file that is there",
     )
+    parser.add_argument(
+        "--busy",
+        action="store_true",
+        help="play no episodes; rows that are in the file keep their time and success",
+    )
     parser.add_argument("--scenes", type=int, default=default.scenes)
     parser.add_argument("--episodes", type=int, default=default.episodes)
     parser.add_argument("--rounds", type=int, default=default.rounds)
     given = parser.parse_args(arguments)
     if given.only and not given.json:
         parser.error("--only replaces rows of a file: give --json")
-    effort = Effort(given.scenes, given.episodes, given.rounds)
+    episodes = 0 if given.busy else given.episodes
+    effort = Effort(given.scenes, episodes, given.rounds)
 
-    before = json.loads(given.json.read_text()) if given.only else []
+    there = given.json and given.json.exists()
+    before = json.loads(given.json.read_text()) if there else []
     by_model: dict[str, list[dict[str, Any]]] = {}
     for source in given.params or MODELS:
         params = jax_stepcache.load_params(source)
         by_model[source] = frontier(params, effort, given.only)
+        if given.busy:
+            by_model[source] = with_known(by_model[source], before)
         print(f"{device_name()}: {params.model.name}", flush=True)
         print_table({f"{i}": row for i, row in enumerate(by_model[source])})
         if given.json:
             # After each model: what has been measured is kept.
             rows = [row for rows in by_model.values() for row in rows]
-            write_json(given.json, replaced(before, rows) if given.only else rows)
+            now = {row["model"] for row in rows}
+            others = [row for row in before if row["model"] not in now]
+            new = replaced(before, rows) if given.only else [*rows, *others]
+            write_json(given.json, new)
     if given.only:
         return
     for source, rows in by_model.items():

@@ -16,7 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from few_tables import few_calls_tables, gpu_fitting_table, scales_table
+from few_tables import (
+    few_calls_tables,
+    gpu_fitting_table,
+    scales_table,
+    table_overhead_table,
+)
 from gpu_tables import (
     gpu_encoders_table,
     gpu_films_table,
@@ -326,10 +331,13 @@ def tables() -> dict[str, str]:
         "batching": batching_table(*read("batching")),
         "compile-time": compile_table(*read("compile_time")),
         "costs": costs_table(frontier),
-        "few-calls": few_calls_tables(read("few_calls")[0], frontier),
+        "few-calls": few_calls_tables(
+            read("few_calls")[0], frontier, read("episodes")[0]
+        ),
         "scales": scales_table(read("scales")[0]),
         "gpu-fitting": gpu_fitting_table(read("gpu_fitting")[0]),
         "dreamzero": dreamzero_table(*read("dreamzero")),
+        "table-overhead": table_overhead_table(*read("table_overhead")),
         "frontier": frontier_tables(frontier),
         "frontier-whole": frontier_tables(frontier, lambda rows: rows),
         "gpu-encoders": gpu_encoders_table(read("gpu_program")[0]),

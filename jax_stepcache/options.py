@@ -42,7 +42,7 @@ from jax_stepcache.solvers.named_schedules import has_names, without_names
 from jax_stepcache.solvers.schedule import is_schedule, num_steps_of
 from jax_stepcache.solvers.stochastic import draws_noise
 from jax_stepcache.solvers.strength import begun_at
-from jax_stepcache.solvers.table_family import TableFamily, in_family
+from jax_stepcache.solvers.table_family import in_family, over_of
 
 _DECIDE = ("batch", "sample")
 
@@ -398,10 +398,9 @@ def _brought(cache: CacheBackend, model: Any, options: Options) -> Any:
 
 def _besides(given: Any, options: Options) -> tuple[Any, ...]:
     """What a schedule is given instead of, and may not be given beside."""
-    over = given.over if isinstance(given, TableFamily) else None
     return (
         options.num_inference_steps,
-        None if over == "shift" else options.shift,
+        None if over_of(given) == "shift" else options.shift,
         options.final_noise,
     )
 

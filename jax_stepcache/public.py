@@ -10,6 +10,7 @@ from jax_stepcache.backends import (
     CacheBackend,
     CacheDiTBackend,
     CFGCacheBackend,
+    DBPruneBackend,
     DiCacheBackend,
     DiffusionCacheConfig,
     EasyCacheBackend,
@@ -32,6 +33,7 @@ from jax_stepcache.backends import (
 from jax_stepcache.calibration import (
     Calibration,
     TableFit,
+    TargetNotReached,
     calibrate,
     load_settings,
     save_settings,
@@ -92,12 +94,14 @@ from jax_stepcache.policy.gates import (
 from jax_stepcache.policy.named import (
     DREAMZERO_SCHEDULES,
     TEACACHE_COEFFICIENTS,
+    DBPrune,
     Restarting,
     Switching,
     Uncached,
     Unconditional,
     cfg_cache,
     db_cache,
+    db_prune,
     di_cache,
     easy_cache,
     first_block_cache,
@@ -129,7 +133,7 @@ from jax_stepcache.policy.signals import (
     Signal,
     Spectrum,
 )
-from jax_stepcache.policy.span import Span
+from jax_stepcache.policy.span import EachBlock, Span
 from jax_stepcache.policy.view import View
 from jax_stepcache.requests.many import sample_many
 from jax_stepcache.sampling import sample
@@ -194,12 +198,15 @@ __all__ = [
     "Calibration",
     "Composed",
     "Cosine",
+    "DBPrune",
+    "DBPruneBackend",
     "DPMSolver",
     "DPMSolverSDE",
     "DeadlineExceeded",
     "DiCacheBackend",
     "DiffusionCacheConfig",
     "EDMDiffusion",
+    "EachBlock",
     "EarlyLate",
     "EasyCacheBackend",
     "EmbeddedTime",
@@ -269,6 +276,7 @@ __all__ = [
     "Switching",
     "TableFamily",
     "TableFit",
+    "TargetNotReached",
     "Taylor",
     "TaylorSeerBackend",
     "TaylorSeerCacheConfig",
@@ -291,6 +299,7 @@ __all__ = [
     "cfg_cache",
     "compose",
     "db_cache",
+    "db_prune",
     "denoise",
     "di_cache",
     "diffusers_euler_schedule",

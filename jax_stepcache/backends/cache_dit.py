@@ -27,7 +27,23 @@ class CacheDiTBackend(InsideBackend):
         c = self.config
         for name in ("enable_taylorseer", "cfg_diff_compute_separate"):
             check_flag(name, getattr(c, name))
-        policy = db_cache(
+        policy = self._by_settings(num_steps)
+        if c.force_refresh_step_hint is None:
+            return policy
+        policies = ("once", "repeat")
+        if c.force_refresh_step_policy not in policies:
+            raise ValueError(
+                unknown_name(
+                    "force_refresh_step_policy", c.force_refresh_step_policy, policies
+                )
+            )
+        repeat = c.force_refresh_step_policy == "repeat"
+        return restarting(policy, c.force_refresh_step_hint, repeat)
+
+    def _by_settings(self, num_steps: int) -> Policy:
+        """The policy, which is not begun anew on the way."""
+        c = self.config
+        return db_cache(
             c.residual_diff_threshold,
             first_blocks=c.Fn_compute_blocks,
             last_blocks=c.Bn_compute_blocks,
@@ -41,17 +57,6 @@ class CacheDiTBackend(InsideBackend):
             steps_policy=c.scm_steps_policy,
             forecast=self._forecast(self._calibrator()),
         )
-        if c.force_refresh_step_hint is None:
-            return policy
-        policies = ("once", "repeat")
-        if c.force_refresh_step_policy not in policies:
-            raise ValueError(
-                unknown_name(
-                    "force_refresh_step_policy", c.force_refresh_step_policy, policies
-                )
-            )
-        repeat = c.force_refresh_step_policy == "repeat"
-        return restarting(policy, c.force_refresh_step_hint, repeat)
 
     def _calibrator(self) -> Any:
         """The forecast, by cache-dit's settings."""

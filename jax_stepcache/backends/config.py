@@ -33,7 +33,14 @@ class DiffusionCacheConfig:
         mag_calibrate: whether MagCache records ratios instead of skipping.
         Fn_compute_blocks: DBCache's first blocks, always computed.
         Bn_compute_blocks: DBCache's last blocks, always computed.
-        max_warmup_steps: DBCache's warm-up.
+        max_warmup_steps: DBCache's warm-up; DBPrune has DBCache's settings, too, of
+            every block.
+        non_prune_block_ids: blocks between these that DBPrune never skips, from 0.
+        enable_dynamic_prune_threshold: whether DBPrune's threshold rises to the mean of
+            the first five changes of a step, times the ratio.
+        max_dynamic_prune_threshold: a threshold of this is too high to rise to; None
+            for twice the threshold.
+        dynamic_prune_threshold_relax_ratio: the ratio.
         max_cached_steps: DBCache's cap on skipped steps; -1 for none.
         residual_diff_threshold: DBCache's threshold.
         max_continuous_cached_steps: DBCache's cap on consecutive skips; -1 for none.
@@ -144,6 +151,10 @@ class DiffusionCacheConfig:
     warmup_interval: int = 1
     max_accumulated_residual_diff_threshold: Any = None
     cfg_diff_compute_separate: bool = True
+    non_prune_block_ids: Sequence[int] = ()
+    enable_dynamic_prune_threshold: bool = False
+    max_dynamic_prune_threshold: Any = None
+    dynamic_prune_threshold_relax_ratio: Any = 1.25
     scm_compute_bins: Sequence[int] | None = None
     scm_cache_bins: Sequence[int] | None = None
     threshold: Any = 0.05

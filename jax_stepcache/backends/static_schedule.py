@@ -17,6 +17,7 @@ from jax_stepcache.policy.named import (
     static_schedule,
 )
 from jax_stepcache.policy.policy import Policy
+from jax_stepcache.solvers.table_family import without_own
 
 _DREAMZERO_STEPS = 16
 _FOUND = "what was found is for all steps"
@@ -83,7 +84,8 @@ class TunedBackend(AroundBackend):
         except ValueError:
             return None
         usual = {"num_inference_steps": found.num_steps}
-        asked = any(given != usual.get(name) for name, given in sampler.items())
+        others = without_own(found.tables, sampler)
+        asked = any(given != usual.get(name) for name, given in others.items())
         return found.tables if found.wins and not asked else None
 
     def policy(self, model: Model, num_inference_steps: int) -> Policy:

@@ -39,6 +39,7 @@ from jax_stepcache.policy.named import mask_of_steps, static_schedule
 from jax_stepcache.sampling import sample
 from jax_stepcache.solvers import SolverTable
 from jax_stepcache.solvers.schedule import is_schedule, per_output
+from jax_stepcache.solvers.table_family import in_family
 
 _HELD_OUT = 4
 """One in so many samples decides which table is kept, and is not descended on."""
@@ -308,7 +309,8 @@ def _starts(ground: _Ground, calls: int) -> Iterator[_Start]:
             yield start(name, as_table(program.solver, schedule, policy))
     own = _known(model, "bespoke", calls)
     if own is not None:
-        yield start("bespoke", own.tables)
+        asked = Options(**ground.samples.shared)
+        yield start("bespoke", in_family(own.tables, asked, model.defaults))
 
 
 def _known(model: Any, name: str, calls: int) -> Any:

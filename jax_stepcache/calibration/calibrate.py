@@ -20,6 +20,7 @@ from jax_stepcache.calibration.thresholds import (
     calibrate_threshold,
     check_threshold,
 )
+from jax_stepcache.calibration.unreached import reached
 from jax_stepcache.check import check_count, check_key, check_numbers
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.kept import kept
@@ -88,6 +89,8 @@ def calibrate(
         polynomial and R², for MagCache the ratios.
 
     Raises:
+        TargetNotReached: a ValueError, where no setting meets the target: it says the
+            best that was found, and has it as ``best``.
         ValueError: for anything that does not fit, before anything is sampled; or for
             a model that answers NaN, or the same at every step.
         TypeError: likewise.
@@ -120,14 +123,15 @@ def calibrate(
     _check_solver(generation.program.solver)
     if cache in _FITTED:
         _check_calls(target)
-        return calibrate_bespoke(drawn, target, fit, levels=cache == "none")
+        found = calibrate_bespoke(drawn, target, fit, levels=cache == "none")
+        return reached(found)
     if cache == "tuned":
         _check_budget(target, generation.program.num_steps)
-        return calibrate_schedule(drawn.measured(), target, replay=replay)
+        return reached(calibrate_schedule(drawn.measured(), target, replay=replay))
     check_threshold(generation, cache, config)
     if cache == "tea_cache" and "coefficients" not in config:
         _check_changes_to_fit(drawn.number, generation)
-    return calibrate_threshold(drawn.measured(), cache, config, target)
+    return reached(calibrate_threshold(drawn.measured(), cache, config, target))
 
 
 def _checked_cache(cache: Any) -> str:

@@ -25,8 +25,8 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache",
         default="step_cache",
-        help="cache backend: step_cache, tea_cache, cache_dit, mag_cache, sea_cache, "
-        "first_block_cache, taylor_seer, easy_cache, di_cache, hi_cache, "
+        help="cache backend: step_cache, tea_cache, cache_dit, db_prune, mag_cache, "
+        "sea_cache, first_block_cache, taylor_seer, easy_cache, di_cache, hi_cache, "
         "sen_cache, cfg_cache, static, tuned, bespoke or none (default: %(default)s)",
     )
     parser.add_argument(

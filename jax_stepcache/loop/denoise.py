@@ -29,8 +29,10 @@ class LoopState(NamedTuple):
         solver: one solver state for each leaf of the sample.
         cache: the policy's state.
         computed: bool[num_steps], filled as the loop goes.
-        ran: bool[num_steps, branches], likewise, where branches decide apart; or None.
-        signal: int32[num_steps] or [num_steps, branches], likewise, the signal's bits.
+        ran: bool[num_steps, branches], likewise, where branches decide apart, with a
+            further axis where blocks do; or None.
+        signal: int32[num_steps] or with the axes of ``ran``, likewise, the signal's
+            bits.
         threshold: the same, of the threshold.
         nonfinite: bool scalar.
         bar: int32 scalar, what a progress tells bars apart by; or None.
@@ -228,11 +230,8 @@ def _loop(
         return after, velocity
 
     first = jnp.zeros((), jnp.int32)
-    shape = (num_steps,)
-    ran = None
-    if forward.branches > 1:
-        shape = (num_steps, forward.branches)
-        ran = jnp.zeros(shape, bool)
+    shape = (num_steps, *forward.noted)
+    ran = jnp.zeros(shape, bool) if forward.noted else None
     start = LoopState(
         step=first,
         sample=noise,

@@ -47,9 +47,9 @@ class Whole:
     guided: Callable[[jax.Array], jax.Array] | None = None
 
     @property
-    def branches(self) -> int:
-        """Guidance branches that are told apart in what is noted."""
-        return 1 if self.guided is None else 2
+    def noted(self) -> tuple[int, ...]:
+        """See `Within.noted`."""
+        return () if self.guided is None else (2,)
 
     def init(self, policy: Policy, view: View, num_steps: int) -> Any:
         """See `Forward.init`."""
@@ -137,6 +137,11 @@ class Within:
     times: Callable[[Any, Any], Any] | None = None
     shown: Callable[[Any, Any], Any] | None = None
 
+    @property
+    def noted(self) -> tuple[int, ...]:
+        """The shape of what is noted of a step: of what decides apart, if anything."""
+        return () if self.branches == 1 else (self.branches,)
+
     def init(self, policy: Policy, view: View, num_steps: int) -> Any:
         """See `Forward.init`; the blocks are traced for shapes."""
         inside = jax.eval_shape(lambda: self.enter(view).view.inside)
@@ -200,9 +205,9 @@ class Within:
         leaving = jax.eval_shape(lambda: self.through(hidden, context))
         # What no signal looks at is not compiled.
         inside = Inside(
-            hidden=jax.tree.map(_in_wider, hidden, leaving),
+            hidden=jax.tree.map(in_wider, hidden, leaving),
             first=jax.tree.map(
-                lambda h, s: _in_wider(h, s) - _in_wider(s, h), hidden, start
+                lambda h, s: in_wider(h, s) - in_wider(s, h), hidden, start
             ),
             modulated=None
             if self.modulated is None
@@ -230,8 +235,8 @@ class Within:
         return value
 
 
-def _in_wider(x: jax.Array, other: Any) -> jax.Array:
-    """In the dtype that holds both."""
+def in_wider(x: jax.Array, other: Any) -> jax.Array:
+    """An array in the dtype that holds it and another."""
     # Asked for: blocks may cast by themselves where promotion is told to be strict.
     with jax.numpy_dtype_promotion("standard"):
         return x.astype(jnp.promote_types(x.dtype, other.dtype))

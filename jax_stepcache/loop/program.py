@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jax_stepcache.check import batch_size
+from jax_stepcache.loop.by_block import ByBlock
 from jax_stepcache.loop.denoise import denoise
 from jax_stepcache.loop.forward import Whole, Within
 from jax_stepcache.loop.generation import Generation, begin
@@ -23,7 +24,7 @@ from jax_stepcache.network.own import naming_rows
 from jax_stepcache.network.rows import RowAxes, leading_axes
 from jax_stepcache.network.stage_rows import rows_first, stage_rows
 from jax_stepcache.network.stages import check_modulated, pair
-from jax_stepcache.policy.span import Span, each_branch
+from jax_stepcache.policy.span import EachBlock, Span, each_branch
 from jax_stepcache.solvers.schedule import is_schedule, sigma_at, timesteps_at
 
 
@@ -192,7 +193,8 @@ def guided_forward(
         told_apart = guided is not None and scale is not None
         return Whole(network, guided) if told_apart else network
     look = getattr(model, "modulated", None)
-    return Within(
+    kind = ByBlock if isinstance(span, EachBlock) else Within
+    return kind(
         embed=embed,
         blocks=blocks,
         head=head,

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jax_stepcache.check import fetched
+from jax_stepcache.loop.by_block import ByBlock
 from jax_stepcache.loop.forward import Whole, Within
 from jax_stepcache.loop.generation import Generation, begin
 from jax_stepcache.loop.program import forward_of
@@ -25,7 +26,8 @@ class ForwardFlops(NamedTuple):
     Attributes:
         every: what is done at every step, computed or not: of a cache around the whole
             forward nothing, of one inside the network all but the span.
-        span: what is done where the span runs.
+        span: what is done where the span runs, or all of its blocks that may be
+            skipped.
         apart: whether it is done for each guidance branch by itself, where that runs.
     """
 
@@ -36,6 +38,10 @@ class ForwardFlops(NamedTuple):
     def of(self, stats: Stats) -> int:
         """Operations of a whole run."""
         every = len(stats.computed) * self.every
+        if stats.blocks is not None:
+            # A block runs on the rows of all branches where any wants it.
+            ran = np.asarray(fetched(stats.blocks.computed)).any(axis=1)
+            return every + int(ran.sum()) * self.span // ran.shape[1]
         if self.apart and stats.branches is not None:
             ran = np.asarray(fetched(stats.branches.computed))
             return every + int(ran.sum()) * self.span // ran.shape[1]
@@ -69,17 +75,26 @@ def forward_flops(params: Any, **options: Any) -> ForwardFlops:
             network = forward.network if isinstance(forward, Whole) else forward
             return 0, matmul_flops(network, x, step), apart
         first, end = forward.span.first, forward.end
+        inner = range(first, end)
+        gated = forward.gated if isinstance(forward, ByBlock) else tuple(inner)
         hidden, context = forward.embed(x, step)
 
         def outside(x: Any) -> Any:
             hidden, context = forward.embed(x, step)
             hidden = forward.blocks(hidden, context, 0, first) if first else hidden
+            for block in inner:
+                if block not in gated:
+                    hidden = forward.blocks(hidden, context, block, block + 1)
             if forward.span.last:
                 hidden = forward.blocks(hidden, context, end, forward.num_blocks)
             return forward.head(hidden, context, step)
 
         def inside(hidden: Any) -> Any:
-            return forward.blocks(hidden, context, first, end)
+            if gated == tuple(inner):
+                return forward.blocks(hidden, context, first, end)
+            for block in gated:
+                hidden = forward.blocks(hidden, context, block, block + 1)
+            return hidden
 
         apart = forward.axes is not None
         return matmul_flops(outside, x), matmul_flops(inside, hidden), apart

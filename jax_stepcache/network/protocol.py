@@ -45,7 +45,7 @@ class TunedTable(NamedTuple):
     """A table that a fit found for a number of model calls.
 
     Attributes:
-        tables: a `SolverTable`, or one for each output.
+        tables: a `SolverTable`, or one for each output; or a `TableFamily`.
         num_steps: of the sampler that it stands for.
         wins: whether it came nearer to that one than the tuned schedule of as many
             calls, on samples that neither was found on.

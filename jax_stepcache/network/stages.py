@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.check import check_count, described
-from jax_stepcache.policy.span import Span, each_branch
+from jax_stepcache.policy.span import EachBlock, Span, each_branch
 
 
 class Stages(Protocol):
@@ -148,6 +148,11 @@ def check_stages(model: Any, span: Span | None, looks_at: str = "") -> None:
             f"the span leaves out {span.first} first and {span.last} last blocks of "
             f"{name}'s {model.num_blocks}; at least one must be left to skip "
             "(Fn_compute_blocks, Bn_compute_blocks)"
+        )
+    if isinstance(span, EachBlock) and not span.gated(model.num_blocks):
+        raise ValueError(
+            f"the span leaves out all of {name}'s {model.num_blocks} blocks; at least "
+            "one must be left to skip (non_prune_block_ids)"
         )
 
 

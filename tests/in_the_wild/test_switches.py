@@ -89,6 +89,7 @@ CONFIGS: dict[str, Any] = {
     "step_cache": {"velocity_sim_thresholds": [0.5], "velocity_skip_countdowns": [2]},
     "tea_cache": {"rel_l1_thresh": 0.3},
     "cache_dit": {"residual_diff_threshold": 0.5, "max_warmup_steps": 1},
+    "db_prune": {"residual_diff_threshold": 0.5, "max_warmup_steps": 1},
     "mag_cache": {"mag_ratios": ONES},
     "sea_cache": {"sea_threshold": 0.5},
     "first_block_cache": {"threshold": 0.5},

@@ -2,6 +2,7 @@
 
 from jax_stepcache.policy.named.cfg_cache import Unconditional, cfg_cache
 from jax_stepcache.policy.named.db_cache import db_cache
+from jax_stepcache.policy.named.db_prune import DBPrune, db_prune
 from jax_stepcache.policy.named.di_cache import di_cache
 from jax_stepcache.policy.named.easy_cache import easy_cache
 from jax_stepcache.policy.named.first_block_cache import first_block_cache
@@ -26,12 +27,14 @@ from jax_stepcache.policy.named.uncached import Uncached
 __all__ = [
     "DREAMZERO_SCHEDULES",
     "TEACACHE_COEFFICIENTS",
+    "DBPrune",
     "Restarting",
     "Switching",
     "Uncached",
     "Unconditional",
     "cfg_cache",
     "db_cache",
+    "db_prune",
     "di_cache",
     "easy_cache",
     "first_block_cache",

@@ -82,6 +82,13 @@ class Switching:
         decision = self._policy(state).decide(now, self._local(state, view))
         return decision._replace(state=state._replace(now=decision.state))
 
+    def after(self, state: SwitchingState, before: SwitchingState) -> SwitchingState:
+        """See `DBPrune.after`."""
+        after = getattr(self._policy(state), "after", None)
+        return (
+            state if after is None else state._replace(now=after(state.now, before.now))
+        )
+
     def record(self, state: SwitchingState, view: View, value: Any) -> SwitchingState:
         """See `Policy.record`."""
         local = self._local(state, view)

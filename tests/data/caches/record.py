@@ -111,7 +111,7 @@ class Toy(torch.nn.Module):
     def __init__(self, weights: dict[str, torch.Tensor]) -> None:
         super().__init__()
         self.weights = weights
-        blocks = [Block(weights, layer) for layer in range(DIMS["L"])]
+        blocks = [Block(weights, layer) for layer in range(len(weights["W1"]))]
         self.transformer_blocks = torch.nn.ModuleList(blocks)
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, branch: int) -> torch.Tensor:
@@ -121,9 +121,13 @@ class Toy(torch.nn.Module):
         features = torch.cat([torch.cos(angles), torch.sin(angles)])[None]
         e = torch.nn.functional.silu(features @ w["Wt1"] + w["bt1"])
         e = (e @ w["Wt2"] + w["bt2"] + w["cond"][branch])[:, None]
+        return layer_norm(self.through(h, e)) @ w["Wh"]
+
+    def through(self, h: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
+        """Goes through the blocks."""
         for block in self.transformer_blocks:
             h = block(h, e)
-        return layer_norm(h) @ w["Wh"]
+        return h
 
 
 def layer_norm(h: torch.Tensor) -> torch.Tensor:
@@ -131,10 +135,10 @@ def layer_norm(h: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.layer_norm(h, h.shape[-1:], eps=LN_EPS)
 
 
-def drawn(seed: int) -> dict[str, np.ndarray]:
+def drawn(seed: int, dims: dict[str, int] = DIMS) -> dict[str, np.ndarray]:
     """Weights of a toy whose blocks change smoothly over the steps."""
     draw = np.random.default_rng(seed)
-    d, t, c, layers, time = (DIMS[name] for name in ("D", "T", "C", "L", "TD"))
+    d, t, c, layers, time = (dims[name] for name in ("D", "T", "C", "L", "TD"))
 
     def normal(*shape: int, scale: float) -> np.ndarray:
         return (draw.normal(size=shape) * scale).astype(np.float32)
