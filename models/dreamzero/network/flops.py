@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ...layers.video_flops import block_flops, prompt_flops
 from ...sizes.arithmetic import product
+from ...sizes.video_flops import block_flops, prompt_flops
 from .config import DreamZeroConfig
 
 

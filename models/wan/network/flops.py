@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import prod
 from typing import NamedTuple
 
-from ...layers.video_flops import block_flops, prompt_flops
 from ...sizes.arithmetic import product
+from ...sizes.video_flops import block_flops, prompt_flops
 from ..sizes import WanConfig
 
 

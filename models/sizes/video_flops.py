@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..sizes.arithmetic import product
-from .video_sizes import VideoSizes
+from ..layers.video_sizes import VideoSizes
+from .arithmetic import product
 
 
 def block_flops(sizes: VideoSizes, tokens: int, keys: int, context: int) -> int:
