@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from os import PathLike
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -16,7 +15,6 @@ from jax_stepcache.backends import CacheBackend, resolve_cache
 from jax_stepcache.check import (
     batch_size,
     check_key,
-    check_leaves,
     fetched,
 )
 from jax_stepcache.errors import naming_fields, unknown_name, warn
@@ -261,30 +259,6 @@ def _warn_of_no_reuse(cache: Any, num_steps: int, asked: Asked) -> None:
         f"cache={name} will skip no step of {num_steps}: {asked.never}. "
         "cache=None says so without a warning"
     )
-
-
-def check_params(params: Any, model: Any) -> None:
-    """Checks what is given for weights.
-
-    Args:
-        params: what was given.
-        model: a denoiser of the user's own, or None.
-
-    Raises:
-        TypeError: for the name of a model, for the params of a network that is not
-            sampled, or where something in them is no array.
-    """
-    if isinstance(params, str | PathLike) and model is None:
-        raise TypeError(
-            f"params is {str(params)!r}, a name; give what load_params("
-            f"{str(params)!r}) returns"
-        )
-    if isinstance(params, Params) and not hasattr(params.model, "denoise"):
-        raise TypeError(
-            f"params are those of {params.model.name}, which is not sampled: it is an "
-            "encoder or a VAE"
-        )
-    check_leaves(params, "params")
 
 
 def _rows(noise: Any, observation: Any) -> int:

@@ -32,12 +32,11 @@ from jax_stepcache.meshes.explicit import (
     under_automatic_axes,
     with_automatic_axes,
 )
-from jax_stepcache.network.params import Params
+from jax_stepcache.network.params import Params, check_params
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.options import (
     ELSEWHERE,
     Options,
-    check_params,
     options_of,
     resolve,
 )

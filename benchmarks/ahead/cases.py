@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -22,7 +22,9 @@ CACHES = (
 # Network calls of a generation of 16 steps, for the floor.
 CALLS = 4.0
 # Of a film's, half of its release's steps.
-_HALF = MappingProxyType(dict(zip(FILMS, (25.0, 25.0, 20.0), strict=True)))
+_HALF: Mapping[str, float] = MappingProxyType(
+    dict(zip(FILMS, (25.0, 25.0, 20.0), strict=True))
+)
 # Of those, the ones that differ in what they keep: nothing inside the network, the
 # residual of all blocks, and that of all but the first.
 _OF_FILMS = ("none", "step_cache", "tea_cache", "cache_dit")

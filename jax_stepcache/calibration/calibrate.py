@@ -25,8 +25,9 @@ from jax_stepcache.check import check_count, check_key, check_numbers
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation
+from jax_stepcache.network.params import check_params
 from jax_stepcache.network.protocol import Denoiser
-from jax_stepcache.options import check_params, options_of, resolve
+from jax_stepcache.options import options_of, resolve
 from jax_stepcache.solvers import SolverTable
 from jax_stepcache.solvers.schedule import is_schedule
 from jax_stepcache.solvers.stochastic import draws_noise

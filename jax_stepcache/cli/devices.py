@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 from jax.sharding import AxisType, Mesh
 
 from jax_stepcache.meshes.presets import shape_for
 
 
-def first_devices(count: int) -> list[jax.Device]:
+def first_devices(count: int) -> list[Any]:
     """So many of the devices.
 
     Raises:

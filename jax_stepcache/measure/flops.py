@@ -15,7 +15,8 @@ from jax_stepcache.loop.forward import Whole, Within
 from jax_stepcache.loop.generation import Generation, begin
 from jax_stepcache.loop.program import forward_of
 from jax_stepcache.loop.result import Stats
-from jax_stepcache.options import check_params, options_of, resolve
+from jax_stepcache.network.params import check_params
+from jax_stepcache.options import options_of, resolve
 
 
 class ForwardFlops(NamedTuple):

@@ -15,7 +15,8 @@ from jax_stepcache.loop.generation import Generation
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import in_automatic_context
-from jax_stepcache.options import Request, check_params
+from jax_stepcache.network.params import check_params
+from jax_stepcache.options import Request
 from jax_stepcache.processes import whole_everywhere
 from jax_stepcache.requests.admission import (
     Admission,

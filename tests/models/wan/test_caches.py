@@ -67,6 +67,18 @@ def test_whole_forwards_know_no_expert() -> None:
     assert RELEASES["wan2.2-t2v-a14b"].experts == ("high", "low")
 
 
+def test_each_expert_has_a_polynomial_of_its_own() -> None:
+    """In the original TeaCache, too."""
+    high, low = [1.0, 2.0, 3.0, 4.0, 5.0], [5.0, 4.0, 3.0, 2.0, 1.0]
+    each = {"high": {"coefficients": high}, "low": {"coefficients": low}}
+    policy = _policy("tea_cache", SMALL_A14B, original=True, **each)
+    assert isinstance(policy, Switching)
+    for one, wanted in ((policy.above, high), (policy.below, low)):
+        assert one.gate.gate.gate.coefficients.tolist() == wanted
+    with pytest.raises(ValueError, match="the same parts"):
+        _policy("tea_cache", SMALL_A14B, original=True, low={"use_ret_steps": True})
+
+
 def test_whole_forwards_by_expert() -> None:
     """With settings for one expert, each has a StepCache of its own; what has one mask
     or one table for all steps says so."""
