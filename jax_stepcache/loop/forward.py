@@ -20,6 +20,9 @@ from jax_stepcache.policy.policy import Decision, Policy
 from jax_stepcache.policy.span import Span
 from jax_stepcache.policy.view import Inside, View
 
+# Bytes of tokens that are rather made twice than kept; far above what a picture has.
+LARGE = 1 << 26
+
 
 class Forward(Protocol):
     """Gives the velocity of a step, computed or not."""
@@ -156,10 +159,14 @@ class Within:
 
         if self.axes is None:
 
-            def run() -> Any:
-                return self.through(entered.hidden, context)
+            def seen(after: Any) -> View:
+                return self._anew(entered, after)[1]
 
-            hidden, decision = gated(branches, state, view, run)
+            def run() -> Any:
+                return self.through(self._anew(entered, ())[0], context)
+
+            hidden, decision = gated(branches, state, view, run, seen)
+            view = seen(hidden)
         else:
             with unchecked():
                 decision = branches.decide(state, view)
@@ -176,6 +183,28 @@ class Within:
         if self.span.last:
             hidden = self.blocks(hidden, context, self.end, self.num_blocks)
         return like_sample(view.sample, self.head(hidden, context, view.step)), decision
+
+    def _anew(self, entered: Entered, after: Any) -> tuple[Any, View]:
+        """Tokens before the span, and the view of them; many are made once more.
+
+        What the span adds is told by what went in. Of a film's tokens, kept while
+        blocks run, that is as much memory as what is cached; to embed them again takes
+        next to nothing.
+
+        Args:
+            entered: where the step stands.
+            after: arrays; these tokens are made when those are there, and not before.
+        """
+        view, inside = entered.view, entered.view.inside
+        bytes_of = sum(
+            x.size * x.dtype.itemsize for x in jax.tree.leaves(entered.hidden)
+        )
+        if self.span.first or inside is None or bytes_of < LARGE:
+            return entered.hidden, view
+        sample, _ = jax.lax.optimization_barrier((view.sample, after))
+        hidden, _ = self.embed(sample, view.step)
+        wide = jax.tree.map(_in_wider, hidden, inside.hidden)
+        return hidden, view._replace(inside=inside._replace(hidden=wide))
 
     @property
     def end(self) -> int:
