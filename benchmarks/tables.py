@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from few_tables import (
     few_calls_tables,
     gpu_fitting_table,
@@ -46,9 +47,12 @@ def costs_table(rows: list[Row]) -> str:
     """The short table: each backend's best setting at the price, the models abreast."""
     models = list(dict.fromkeys(row["model"] for row in rows))
     by_policy: dict[str, dict[str, Row]] = {}
+    kept = {"uncached", "fewer_steps", "step_cache"} | winners(rows)
     for model in models:
         for row in choose([r for r in rows if r["model"] == model], FEW_BUDGETS):
             name = backend(row)
+            if name not in kept:
+                continue
             if name in ("tuned", "bespoke", "fewer_steps"):
                 # A budget takes a schedule or a table, whichever came nearer.
                 name = "fewer_steps" if name == "fewer_steps" else "tuned"
@@ -76,6 +80,28 @@ def costs_table(rows: list[Row]) -> str:
         ]
         lines.append(f"| {name} | {' | '.join(words)} |")
     return "\n".join(lines)
+
+
+def winners(rows: list[Row]) -> set[str]:
+    """Backends that beat plain steps at as many operations, somewhere.
+
+    Between two numbers of steps plain ones are what lies on the line.
+    """
+    found = set()
+    for model in {row["model"] for row in rows}:
+        own = [row for row in rows if row["model"] == model and row["psnr"]]
+        plain = sorted(
+            (row["flops"], row["psnr"])
+            for row in own
+            if (row["policy"], row["solver"]) == ("fewer_steps", "unipc")
+        )
+        flops, decibels = zip(*plain, strict=True)
+        found |= {
+            backend(row)
+            for row in own
+            if row["psnr"] > np.interp(row["flops"], flops, decibels)
+        }
+    return found - {"fewer_steps"}
 
 
 def frontier_tables(
