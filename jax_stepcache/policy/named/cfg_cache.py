@@ -95,7 +95,7 @@ class Unconditional:
         must |= ~state.recorded
         run = must | verdict.run
         state = state._replace(gate=verdict.state)
-        if self.frequencies is not None:
+        if self.frequencies is not None and state.weights is not None:
             grown = state.weights * self.frequencies.at(at)
             state = state._replace(weights=jnp.where(run, state.weights, grown))
         return Decision(run, nothing, state, nothing)
