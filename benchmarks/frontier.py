@@ -96,7 +96,12 @@ def frontier(
         return measured
 
     wanted = [
-        [one for one in family if only is None or one.policy.startswith(only)]
+        # The uncached sampler takes turns with whatever is timed.
+        [
+            one
+            for one in family
+            if only is None or one.policy.startswith((only, "uncached"))
+        ]
         for family in families(params.model)
     ]
     known = [lambda family=family: family for family in wanted if family]
@@ -114,7 +119,9 @@ def frontier(
 
 def named(row: Row) -> tuple[Any, ...]:
     """What tells a row from the others."""
-    return tuple(row[name] for name in ("model", "policy", "forecast", "solver"))
+    steps = row["calls"] if row["policy"] == "fewer_steps" else None
+    names = (row[name] for name in ("model", "policy", "forecast", "solver"))
+    return *names, steps
 
 
 def with_known(rows: list[Row], before: list[Row]) -> list[Row]:
@@ -135,7 +142,7 @@ def with_known(rows: list[Row], before: list[Row]) -> list[Row]:
     told = []
     for row in rows:
         old = known.get(named(row))
-        seconds = old["seconds"] if old else row["seconds"] / slower
+        seconds = (old or {}).get("seconds") or row["seconds"] / slower
         success = old["success"] if old else row["success"]
         told.append({**row, "seconds": seconds, "success": success})
     return told
@@ -149,15 +156,11 @@ def replaced(
     Raises:
         ValueError: if one of the new ones replaces none.
     """
-
-    def name(row: dict[str, Any]) -> tuple[Any, ...]:
-        return row["model"], row["policy"], row["solver"]
-
-    found = {name(row): row for row in new}
-    lost = found.keys() - {name(row) for row in rows}
+    found = {named(row): row for row in new}
+    lost = found.keys() - {named(row) for row in rows}
     if lost:
         raise ValueError(f"these rows were not there before: {sorted(lost)}")
-    return [found.get(name(row), row) for row in rows]
+    return [found.get(named(row), row) for row in rows]
 
 
 def best_within(rows: list[dict[str, Any]], share: float) -> dict[str, dict[str, Any]]:

@@ -25,4 +25,8 @@ class CFGCacheBackend(AroundBackend):
             c.unconditional_batch_skip_range,
             c.unconditional_batch_timestep_skip_range,
             forecast="hold" if c.forecast is None else c.forecast,
+            low=c.alpha_low_frequency,
+            high=c.alpha_high_frequency,
+            low_timesteps=c.low_frequency_weight_update_timestep_range,
+            high_timesteps=c.high_frequency_weight_update_timestep_range,
         )

@@ -90,6 +90,12 @@ class DiffusionCacheConfig:
             unconditional branch out, every so many ask it all the same.
         unconditional_batch_timestep_skip_range: timesteps between which it may, 1000
             times the noise level, both exclusive.
+        alpha_low_frequency: what CFG-Cache takes the low frequencies of the branches'
+            difference times, at each step that reuses it; diffusers' is 1.1.
+        alpha_high_frequency: likewise, the others.
+        low_frequency_weight_update_timestep_range: timesteps between which the first
+            holds, both exclusive.
+        high_frequency_weight_update_timestep_range: likewise, the second.
         use_lite_mode: whether TaylorSeer extrapolates the network's output instead of
             what its blocks add.
         original: whether TeaCache and MagCache decide as the papers' own code for Wan
@@ -178,6 +184,10 @@ class DiffusionCacheConfig:
     sencache_K: int = 10
     unconditional_batch_skip_range: int = 5
     unconditional_batch_timestep_skip_range: Sequence[float] = (-1, 641)
+    alpha_low_frequency: Any = 1.0
+    alpha_high_frequency: Any = 1.0
+    low_frequency_weight_update_timestep_range: Sequence[float] = (99, 901)
+    high_frequency_weight_update_timestep_range: Sequence[float] = (-1, 301)
     use_lite_mode: bool = False
     original: bool | None = None
     use_ret_steps: bool = False

@@ -42,19 +42,20 @@ def save_settings(
         raise FileExistsError(f"{target} is a folder; give the name of a file")
     found = TunedFile(target).read()
     for given in (calibration, *more):
-        some = given if isinstance(given, list | tuple) else [given]
-        for one in some:
-            if not isinstance(one, Calibration):
-                said = f"{one!r:.80} is no Calibration, which calibrate returns"
-                raise TypeError(said)
-        if some is given:
-            found = _with_family(found, some, target)
+        if isinstance(given, list | tuple):
+            found = _with_family(found, [_checked(one) for one in given], target)
         else:
-            found = _with(found, some[0], target)
+            found = _with(found, _checked(given), target)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, target)
+
+
+def _checked(given: Any) -> Calibration:
+    if not isinstance(given, Calibration):
+        raise TypeError(f"{given!r:.80} is no Calibration, which calibrate returns")
+    return given
 
 
 def load_settings(path: str | os.PathLike[str], params: Any = None) -> TunedFile:

@@ -41,8 +41,9 @@ class ForwardFlops(NamedTuple):
         every = len(stats.computed) * self.every
         if stats.blocks is not None:
             # A block runs on the rows of all branches where any wants it.
+            *_, blocks = np.shape(stats.blocks.computed)
             ran = np.asarray(fetched(stats.blocks.computed)).any(axis=1)
-            return every + int(ran.sum()) * self.span // ran.shape[1]
+            return every + int(ran.sum()) * self.span // blocks
         if self.apart and stats.branches is not None:
             ran = np.asarray(fetched(stats.branches.computed))
             return every + int(ran.sum()) * self.span // ran.shape[1]
