@@ -14,6 +14,7 @@ from jax_stepcache.serving.robots.opening import (
     policy_server,
     server_class,
 )
+from jax_stepcache.serving.robots.saved import check_folder
 from jax_stepcache.serving.robots.settings import ServerSettings
 
 
@@ -23,6 +24,9 @@ def run(parsed: argparse.Namespace) -> None:
     if not 0 <= parsed.port < 2**16:
         raise ValueError(f"--port is {parsed.port}; give one of 0 to 65535")
     settings = server_settings(parsed)
+    folder = ServerSettings(**settings).folder
+    if folder is not None and parsed.replicas is None:
+        check_folder(folder)
     _check_tls(parsed)
     server_class()  # told of what is not installed
     if parsed.replicas is not None:
@@ -41,7 +45,7 @@ def run(parsed: argparse.Namespace) -> None:
             key=parsed.tls_key,
         )
     except RuntimeError as error:
-        if server.service.failure is None:
+        if server.service.failure is None and server.service.unsaved is None:
             raise
         # One line, as of bad input; the log has where it comes from.
         raise ValueError(str(error)) from error

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 
 import pytest
 
@@ -13,7 +16,14 @@ from jax_stepcache.serving import ServerSettings
 
 pytest.importorskip("starlette")
 
-from tests.serving.robots.toy import Counting
+from tests.serving.robots.toy import (
+    Counting,
+    Robot,
+    answers,
+    free_port,
+    until,
+    until_ready,
+)
 
 
 def test_options_are_settings(tmp_path):
@@ -58,6 +68,8 @@ def test_options_are_settings(tmp_path):
         (["--replicas", "0"], "replicas is 0"),
         (["--replicas", "2", "--cache", "step_cash"], "Did you mean 'step_cache'?"),
         (["--hosts", "robot:8000"], "hosts has 'robot:8000'"),
+        (["--sessions", "short"], "sessions= is 'short', a file; give a folder"),
+        (["--sessions", "short/inside"], "where nothing can be written"),
         (["--max-pixels", "0"], "max_pixels is 0"),
     ],
 )
@@ -85,6 +97,43 @@ def test_a_policy_that_cannot_be_served_ends_in_one_line(capsys, monkeypatch):
     assert main(["serve", "--port", "0"]) == 1
     said = capsys.readouterr().err
     assert said == "jax-stepcache: the policy cannot be served: no memory\n"
+
+
+@pytest.mark.parametrize("broken", ["folder", "session"])
+def test_sessions_that_cannot_be_saved_are_no_success(
+    broken, tmp_path, capsys, monkeypatch
+):
+    """A supervisor sees it: status 1, and one line after the log."""
+    folder = tmp_path / "sessions"
+
+    class Full(Counting):
+        def save(self, folder, session):
+            raise OSError("no space")
+
+    monkeypatch.setattr("jax_stepcache.cli.serve.policy_from", lambda *_, **__: Full())
+    monkeypatch.setattr("jax_stepcache.serving.robots.logs.log_to_stderr", lambda: None)
+    port = free_port()
+
+    def ask_and_stop():
+        url = f"ws://127.0.0.1:{port}"
+        until(lambda: answers(url))
+        try:
+            until_ready(url)
+            with Robot(url) as robot:
+                robot.ask(x=1.0, session_id="a")
+            if broken == "folder":
+                folder.rmdir()
+                folder.touch()
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stopping = threading.Thread(target=ask_and_stop)
+    stopping.start()
+    assert main(["serve", "--port", str(port), "--sessions", str(folder)]) == 1
+    stopping.join()
+    said = capsys.readouterr().err
+    assert said.startswith("jax-stepcache: not all sessions were saved: ")
+    assert len(said.splitlines()) == 1
 
 
 def test_a_missing_extra_is_told_before_weights_are_loaded(capsys, monkeypatch):

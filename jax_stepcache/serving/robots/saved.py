@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
+import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
@@ -14,6 +15,31 @@ from jax_stepcache.serving.robots.sessions import Held, Sessions
 
 _NAME = "name.json"
 _log = logging.getLogger("jax_stepcache.robots")
+
+
+def check_folder(folder: Path) -> None:
+    """Makes the folder if need be, and tries whether it can be written into.
+
+    Told before weights are loaded, rather than after the last request.
+
+    Args:
+        folder: where sessions shall be saved.
+
+    Raises:
+        OSError: if they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder):
+            pass
+    except FileExistsError as error:
+        raise NotADirectoryError(
+            f"sessions= is {str(folder)!r}, a file; give a folder"
+        ) from error
+    except OSError as error:
+        raise OSError(
+            f"sessions= is {str(folder)!r}, where nothing can be written: {error}"
+        ) from error
 
 
 def save(
@@ -30,9 +56,12 @@ def save(
 
     Returns:
         How many.
+
+    Raises:
+        OSError: if some could not be written, when all others have been.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    written = set()
+    written, failed = set(), 0
     for held in sessions:
         if held.own or held.session is None:
             continue
@@ -42,11 +71,14 @@ def save(
             _write(place, policy, held)
         except Exception:  # of one session; the others are kept
             _log.exception("session not saved", extra={"session": held.name})
+            failed += 1
             continue
         written.add(place)
     for old in restored:
         if old not in written:
             shutil.rmtree(old, ignore_errors=True)
+    if failed:
+        raise OSError(f"{failed} of {failed + len(written)} could not be written")
     return len(written)
 
 

@@ -47,6 +47,7 @@ class Service:
         draining: whether no new request is taken any more.
         filming: whether a film is being made.
         failure: why nobody is served any more, or None.
+        unsaved: why not all sessions were saved at the end, or None.
     """
 
     def __init__(self, policy: Policy, settings: ServerSettings) -> None:
@@ -81,6 +82,7 @@ class Service:
         self.hanging_up: set[Callable[[], Awaitable[None]]] = set()
         self.ready = self.draining = self.filming = False
         self.failure: BaseException | None = None
+        self.unsaved: Exception | None = None
         self._until = math.inf  # when drained or not, the server ends
         self._tasks: list[asyncio.Task] = []
         self._restored: list[Path] = []
@@ -133,6 +135,9 @@ class Service:
                 )
                 saved = await asyncio.wrap_future(job)
                 _log.info("sessions saved", extra={"sessions": saved})
+        except Exception as error:
+            _log.exception("not all sessions were saved")
+            self.unsaved = error
         finally:
             await asyncio.to_thread(self.worker.stop)
 

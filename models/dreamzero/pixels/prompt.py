@@ -18,7 +18,7 @@ NEGATIVE_PROMPT = (
 """What guidance leads away from: the original's words, the same for all robots."""
 
 
-def prompt_text(views: Views, prompt: str) -> str:
+def prompt_text(views: Views, prompt: str | None) -> str:
     """Puts an instruction into the form that the network was trained on.
 
     Cleaning (mojibake, HTML, white space) is the tokenizer's part.
@@ -26,7 +26,8 @@ def prompt_text(views: Views, prompt: str) -> str:
     Args:
         views: the robot's.
         prompt: the instruction. One that reads as a Python literal is its value, or the
-            first of a list, as datasets store them.
+            first of a list, as datasets store them. None for no words, where a robot
+            has sent none.
 
     Returns:
         The text.
@@ -35,6 +36,14 @@ def prompt_text(views: Views, prompt: str) -> str:
         TypeError: if it is no string.
         ValueError: if it is empty.
     """
+    said = "" if prompt is None else _instruction(prompt)
+    return (
+        f"A multi-view video shows that a robot {said} {views.sentence} The robot "
+        f"{said}"
+    )
+
+
+def _instruction(prompt: str) -> str:
     if not isinstance(prompt, str):
         raise TypeError(f"prompt is {brief(prompt)}; give a string, what is to be done")
     said = _value(prompt).lower()
@@ -42,10 +51,7 @@ def prompt_text(views: Views, prompt: str) -> str:
         raise ValueError(
             f"prompt is {brief(prompt)}, which is empty; say what is to be done"
         )
-    return (
-        f"A multi-view video shows that a robot {said} {views.sentence} The robot "
-        f"{said}"
-    )
+    return said
 
 
 def _value(prompt: str) -> str:

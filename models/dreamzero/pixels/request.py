@@ -19,13 +19,13 @@ class Request(NamedTuple):
     Attributes:
         pictures: uint8 (T, H, W, 3) by camera, under the original's names.
         state: float32 (1, n) by the state's keys, in the robot's units.
-        prompt: the instruction.
+        prompt: the instruction, or None where there is none.
         session_id: which session it belongs to, or None.
     """
 
     pictures: dict[str, np.ndarray]
     state: dict[str, np.ndarray]
-    prompt: str
+    prompt: str | None
     session_id: str | None
 
 
@@ -159,10 +159,10 @@ def _state(statistics: Statistics, request: Mapping[str, Any]) -> dict[str, np.n
     return state
 
 
-def _prompt(request: Mapping[str, Any]) -> str:
+def _prompt(request: Mapping[str, Any]) -> str | None:
     if request.get("prompt") is None:
         warn("the request lacks 'prompt'; no words stand for it, as in the original")
-        return ""
+        return None
     prompt = request["prompt"]
     if isinstance(prompt, np.ndarray) and prompt.ndim == 0:
         prompt = prompt.item()

@@ -17,6 +17,7 @@ import pytest
 from tests.serving.robots.toy import (
     Counting,
     Robot,
+    answers,
     free_port,
     got,
     serving,
@@ -169,7 +170,7 @@ def test_sigterm_drains_and_ends_with_0():
         text=True,
     )
     try:
-        until(lambda: _answers(url))
+        until(lambda: answers(url))
         until_ready(url)
         with Robot(url) as robot:
             robot.send(x=1.0)
@@ -183,13 +184,6 @@ def test_sigterm_drains_and_ends_with_0():
     assert "Traceback" not in said
     lines = [json.loads(line) for line in said.splitlines()]
     assert "answered" in [line["message"] for line in lines]
-
-
-def _answers(url):
-    try:
-        return got(url, "/healthz")[0] == 200
-    except OSError:
-        return False
 
 
 @pytest.mark.slow

@@ -70,6 +70,22 @@ def test_a_robot_is_served():
 
 
 @pytest.mark.slow
+def test_a_robot_that_sends_no_words_is_stepped():
+    """As one that said nothing, with a warning; a prompt that is blank is refused."""
+    policy = policy_of(tiny())
+    session, own = policy.open(), {"num_inference_steps": 1}
+    sent = message(prompt=None)
+    with pytest.warns(UserWarning, match="lacks 'prompt'"):
+        policy.check(session, sent, own)
+    with pytest.warns(UserWarning, match="lacks 'prompt'"):
+        (reply,) = policy.step_many([session], [sent], [own])
+    assert np.isfinite(reply.actions).all()
+    assert reply.session.text.endswith(". The robot ")
+    with pytest.raises(ValueError, match="'prompt' is empty"):
+        policy.check(session, message(prompt=" "), own)
+
+
+@pytest.mark.slow
 def test_a_session_is_saved_and_its_film_is_bounded(tmp_path):
     """A robot that is never reset would fill the host's memory with latents."""
     policy = policy_of(tiny())

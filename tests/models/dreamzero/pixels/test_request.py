@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from jax_stepcache.models.dreamzero.pixels.prompt import prompt_text
 from jax_stepcache.models.dreamzero.pixels.request import read_request
 from jax_stepcache.models.dreamzero.pixels.views import get_views
 
@@ -101,4 +102,8 @@ def test_a_missing_state_is_zeros_and_a_warning():
 def test_a_missing_prompt_is_no_words_and_a_warning():
     """Likewise; one that is there and blank is a robot's mistake."""
     with pytest.warns(UserWarning, match="lacks 'prompt'"):
-        assert _read(message(prompt=None)).prompt == ""
+        prompt = _read(message(prompt=None)).prompt
+    assert prompt is None
+    said = prompt_text(VIEWS, prompt)
+    assert said.startswith("A multi-view video shows that a robot  The video ")
+    assert said.endswith(". The robot ")
