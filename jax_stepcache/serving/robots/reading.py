@@ -9,6 +9,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 _FRAGMENTS = 1024  # of a message
+_TOO_BIG = 1009
+_LINGER = 4  # times the bytes that a message may have
 
 
 def reading_clients(patience: float) -> type[WebSocketsSansIOProtocol]:
@@ -25,6 +27,35 @@ def reading_clients(patience: float) -> type[WebSocketsSansIOProtocol]:
     """
 
     class Reading(WebSocketsSansIOProtocol):
+        # Bytes that are still taken from whoever was told that it is too many.
+        _unread: int | None = None
+
+        def data_received(self, data: bytes) -> None:
+            if self._unread is None:
+                super().data_received(data)
+                return
+            self._unread -= len(data)
+            if self._unread < 0:
+                self.transport.abort()
+
+        def handle_parser_exception(self) -> None:
+            sent = self.conn.close_sent
+            if sent is None or sent.code != _TOO_BIG:
+                super().handle_parser_exception()
+                return
+            # Whoever still sends when the connection is closed hears no reason, but
+            # that it is reset: what is on its way is read, and dropped.
+            self._unread = _LINGER * self.config.ws_max_size
+            # uvicorn's own, which the end of the application does not overtake.
+            self.close_timer = self.loop.call_later(patience, self.transport.abort)
+            told = {"code": sent.code, "reason": sent.reason}
+            self.queue.put_nowait({"type": "websocket.disconnect", **told})
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+            self.stop_keepalive()
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+
         async def send(self, message: Any) -> None:
             # What is awaited ends with the connection as well.
             timer = None
@@ -41,7 +72,7 @@ def reading_clients(patience: float) -> type[WebSocketsSansIOProtocol]:
             # The bytes of a message are bounded, and empty fragments have none.
             if len(self.frames) >= _FRAGMENTS and not self.close_sent:
                 self.frames = []
-                self.conn.fail(1009, f"more than {_FRAGMENTS} fragments")
+                self.conn.fail(_TOO_BIG, f"more than {_FRAGMENTS} fragments")
                 self.handle_parser_exception()
             if not self.close_sent:
                 super().handle_cont(event)

@@ -42,6 +42,25 @@ def test_text_sent_ahead_is_bounded_as_bytes_are():
         policy.hold.set()
 
 
+def test_a_frame_that_is_too_large_is_told_while_it_is_still_sent():
+    """By its close code: a client that is cut off in the middle hears no reason. Of a
+    claim that is larger still no more is read than a few times the limit."""
+    from websockets.exceptions import ConnectionClosed
+
+    with serving(max_message=2**22) as (server, url):
+        with Robot(url) as bad:
+            bad.send_raw(b"0" * 2**24)
+            with pytest.raises(ConnectionClosed) as closed:
+                bad.hear()
+            assert closed.value.rcvd.code == 1009
+        with raw(url) as at:
+            at.settimeout(20)
+            at.sendall(b"\x82\xff" + (2**40).to_bytes(8, "big") + b"mask")
+            with pytest.raises(OSError, match=r"reset|[Bb]roken"):
+                at.sendall(b"0" * 2**26)
+        until(lambda: server.service.connections == 0)
+
+
 def test_a_message_has_few_fragments():
     """Empty ones weigh nothing, and each takes its place in memory."""
     with serving() as (_, url), raw(url) as at:
