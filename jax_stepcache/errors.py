@@ -67,6 +67,27 @@ def nearest(
     return f" Did you mean {meant[0]!r}?"
 
 
+def misnamed(wanted: str, given: Iterable[object], cutoff: float = 0.75) -> str | None:
+    """Finds what was given in place of a name that is missing.
+
+    Args:
+        wanted: the name, such as ``"observation/state"``. What stands behind the last
+            stroke is compared.
+        given: names that were given and that nobody knows.
+        cutoff: how near one must be, from 0 to 1; with a letter of ten too few it is
+            0.95.
+
+    Returns:
+        The nearest of those given, or None.
+    """
+    # Whoever sends names may send long ones, which are compared letter by letter.
+    names = [name for name in map(str, given) if len(name) <= _LONG]
+    last = [_plain(name.rpartition("/")[2]) for name in names]
+    plain = _plain(wanted.rpartition("/")[2])
+    near = difflib.get_close_matches(plain, last, n=1, cutoff=cutoff)
+    return names[last.index(near[0])] if near else None
+
+
 def _plain(name: object) -> str:
     """A name without what people write in one way or another."""
     return str(name).lower().replace("_", "").replace("-", "").replace(" ", "")

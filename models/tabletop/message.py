@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jax_stepcache.errors import brief, nearest
+from jax_stepcache.errors import brief, misnamed
 
 from .render import COLOUR_NAMES, IMAGE_SIZE
 
 IMAGE, STATE, PROMPT = "observation/image", "observation/state", "prompt"
+MESSAGE: Mapping[str, str] = MappingProxyType(
+    {
+        IMAGE: f"uint8, or floats in [0, 1], ({IMAGE_SIZE}, {IMAGE_SIZE}, 3), or "
+        "several: the pictures since the last message, of which the last two are "
+        "seen. One at first, then two, one in the middle of the chunk of actions and "
+        "one at its end; a single one is seen behind the last of before",
+        STATE: "(2,), the gripper's x and y; the table is [0, 1], and -2 to 2 is taken",
+        PROMPT: f"text that names one of {', '.join(COLOUR_NAMES)}",
+    }
+)
+"""What each key holds, for people."""
 
 
 class Seen(NamedTuple):
@@ -45,7 +57,8 @@ def read(message: Mapping[str, Any]) -> Seen:
     """
     for key in (IMAGE, STATE, PROMPT):
         if key not in message:
-            near = nearest(key, map(str, message))
+            other = misnamed(key, message.keys() - MESSAGE.keys())
+            near = f" There is {other!r}: is that it?" if other else ""
             raise ValueError(
                 f"the message lacks {key!r}.{near} Got {sorted(map(str, message))}"
             )

@@ -16,6 +16,7 @@ from jax_stepcache.serving.robots import metrics
 from jax_stepcache.serving.robots.admission import knows_token
 from jax_stepcache.serving.robots.asked import options_allowed
 from jax_stepcache.serving.robots.connection import converse
+from jax_stepcache.serving.robots.policy import message_of, unavailable_of
 from jax_stepcache.serving.robots.service import Service
 from jax_stepcache.serving.robots.status import film_response, page, status
 
@@ -68,7 +69,9 @@ def application(service: Service) -> Starlette:
     async def policy(_: Request) -> Response:
         said: dict[str, Any] = {
             "metadata": dict(service.policy.metadata),
-            "options": options_allowed(service.policy.options),
+            "message": dict(message_of(service.policy)),
+            "options": options_allowed(service.policy.options, service.settings),
+            "unavailable": dict(unavailable_of(service.policy)),
         }
         return JSONResponse(said)
 

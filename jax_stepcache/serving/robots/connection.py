@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from jax_stepcache.serving.robots.admission import is_same_site, knows_token
 from jax_stepcache.serving.robots.asked import Asked, asked
+from jax_stepcache.serving.robots.policy import message_of, unavailable_of
 from jax_stepcache.serving.robots.refused import Refused
 from jax_stepcache.serving.robots.service import Service
 from jax_stepcache.serving.robots.waiting import Answered
@@ -189,8 +190,15 @@ class Conversation:
             message = unpack(data)
         except ValueError as error:
             raise Refused("bad_message", str(error)) from error
+        policy = self._service.policy
         try:
-            return asked(message, self._service.settings, self._service.policy.options)
+            return asked(
+                message,
+                self._service.settings,
+                policy.options,
+                keys=message_of(policy),
+                unavailable=unavailable_of(policy),
+            )
         except (ValueError, TypeError) as error:
             raise Refused("bad_request", str(error)) from error
 

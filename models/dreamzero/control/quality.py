@@ -26,6 +26,7 @@ from jax_stepcache.backends import (
     TeaCacheBackend,
     TunedBackend,
 )
+from jax_stepcache.backends.selector import backend_name
 from jax_stepcache.check import check_count
 from jax_stepcache.errors import brief, unknown_name
 from jax_stepcache.network.scale import check_scale
@@ -54,6 +55,7 @@ class Quality:
 
     Attributes:
         options: of each name in words what is allowed.
+        unavailable: of the other names why they are not taken.
         most_steps: solver steps that a request may ask for.
     """
 
@@ -94,6 +96,7 @@ class Quality:
             self.options["budget"] = f"network calls, one of {budgets}"
         if pipeline.guided:
             self.options["guidance_scale"] = "a number other than 1"
+        self.unavailable = _unavailable(self.options, backend)
 
     def asked(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Makes options of `LatentPipeline.step_many` of what a robot asks for.
@@ -172,6 +175,22 @@ class Quality:
                 f"server's {brief(own)[1:-1]}; give other numbers, and as many"
             )
         return other
+
+
+def _unavailable(
+    options: Mapping[str, str], backend: CacheBackend | None
+) -> dict[str, str]:
+    """Why names of other pipelines' options are not taken, behind "is not taken"."""
+    here = "here, without a cache"
+    if backend is not None:
+        here = f"with this server's cache ({backend_name(backend)!r})"
+    why = {
+        "num_inference_steps": f"{here}, which brings steps of its own",
+        "cache_config": here,
+        "budget": f"{here}; 'tuned' and 'bespoke' have budgets",
+        "guidance_scale": "here: this server's sessions are not guided",
+    }
+    return {name: said for name, said in why.items() if name not in options}
 
 
 def _frozen(value: Any) -> Hashable:

@@ -117,6 +117,38 @@ def test_it_is_a_policy(policy):
     assert policy_of(policy._pipeline).options == policy.options
 
 
+def test_it_says_why_an_option_is_not_taken(policy):
+    """In the words of its cache; and of each key of a message what it holds."""
+    assert policy.unavailable.keys() == {"budget"}
+    assert "cache ('step_cache')" in policy.unavailable["budget"]
+    settings = {"cache_backend": "tuned", "cache_config": {"budget": 5}}
+    tuned = load_policy("tabletop", guidance_scale=1.0, **settings)
+    assert tuned.unavailable.keys() == {
+        "num_inference_steps",
+        "cache_config",
+        "guidance_scale",
+    }
+    bare = load_policy("tabletop", cache_backend="none")
+    assert bare.unavailable["cache_config"] == "here, without a cache"
+    assert policy.message.keys() == set(policy.metadata["keys"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"state": None}, r"lacks 'observation/state'\. Got"),
+        (
+            {"image": None, "imag": 0, "foo": 0},
+            "lacks 'observation/image'. There is 'observation/imag': is that it",
+        ),
+    ],
+)
+def test_a_missing_key_is_sought_among_those_that_nobody_reads(changed, words):
+    """What is there and right was not meant for another."""
+    with pytest.raises(ValueError, match=words):
+        read(message(**changed))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("cache", ["tuned", "bespoke"])
 def test_each_request_makes_the_calls_of_its_budget(cache):

@@ -136,6 +136,8 @@ def test_the_status_has_sessions_and_their_films():
         assert got(url, "/film/nobody")[0] == 404
         said = json.loads(got(url, "/policy")[1])
         assert said["metadata"] == {"policy": "counting"}
+        assert said["message"].keys() == {"x", "do"}
+        assert said["unavailable"] == {}
         assert said["options"].keys() == {"num_inference_steps", "deadline", "stats"}
         assert got(url, "/")[0] == 200
 

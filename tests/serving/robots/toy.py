@@ -39,6 +39,9 @@ class Counting:
     options: dict[str, str] = field(
         default_factory=lambda: {"num_inference_steps": "1 to 9"}
     )
+    message: dict[str, str] = field(
+        default_factory=lambda: {"x": "a number", "do": "what is done"}
+    )
     seconds: float = 0.0
     batches: list[int] = field(default_factory=list)
     hold: threading.Event = field(default_factory=threading.Event)

@@ -28,6 +28,8 @@ def test_the_metadata_is_the_originals():
     said = dict(policy.metadata)
     assert len(said.pop("image_resolution")) == 2
     assert said == ROBOARENA
+    # What its keys are, those may ask who look at /policy.
+    assert "observation/gripper_position" in policy.message
 
 
 @pytest.mark.slow
