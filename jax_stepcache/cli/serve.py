@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jax_stepcache.cli.serve_options import LIMITS
+from jax_stepcache.serving.robots.logs import log_to_stderr
 from jax_stepcache.serving.robots.opening import (
     check_policy,
     policy_from,
@@ -32,11 +33,9 @@ def run(parsed: argparse.Namespace) -> None:
     if parsed.replicas is not None:
         _run_replicas(parsed, settings)
         return
+    log_to_stderr()
     policy = policy_from(parsed.params, **policy_settings(parsed))
     server = policy_server(policy, **settings)
-    from jax_stepcache.serving.robots.logs import log_to_stderr
-
-    log_to_stderr()
     try:
         server.run(
             parsed.host,

@@ -26,6 +26,12 @@ from tests.serving.robots.toy import (
 )
 
 
+@pytest.fixture(autouse=True)
+def _logs_as_they_are(monkeypatch):
+    """Other tests read them."""
+    monkeypatch.setattr("jax_stepcache.cli.serve.log_to_stderr", lambda: None)
+
+
 def test_options_are_settings(tmp_path):
     """Each limit of the command line is the setting of that name."""
     (tmp_path / "token").write_text("open sesame\n")
@@ -93,7 +99,6 @@ def test_a_policy_that_cannot_be_served_ends_in_one_line(capsys, monkeypatch):
     monkeypatch.setattr(
         "jax_stepcache.cli.serve.policy_from", lambda *_, **__: Broken()
     )
-    monkeypatch.setattr("jax_stepcache.serving.robots.logs.log_to_stderr", lambda: None)
     assert main(["serve", "--port", "0"]) == 1
     said = capsys.readouterr().err
     assert said == "jax-stepcache: the policy cannot be served: no memory\n"
@@ -111,7 +116,6 @@ def test_sessions_that_cannot_be_saved_are_no_success(
             raise OSError("no space")
 
     monkeypatch.setattr("jax_stepcache.cli.serve.policy_from", lambda *_, **__: Full())
-    monkeypatch.setattr("jax_stepcache.serving.robots.logs.log_to_stderr", lambda: None)
     port = free_port()
 
     def ask_and_stop():

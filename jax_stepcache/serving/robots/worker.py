@@ -15,6 +15,7 @@ import numpy as np
 
 from jax_stepcache.serving.context import context_here
 from jax_stepcache.serving.robots.kinds import Kinds
+from jax_stepcache.serving.robots.logs import on_behalf_of
 from jax_stepcache.serving.robots.metrics import Metrics
 from jax_stepcache.serving.robots.policy import Policy, Reply
 from jax_stepcache.serving.robots.refused import Refused
@@ -258,7 +259,8 @@ class Worker:
             self._deliver([(ticket, Refused("internal", lost))], False)
             return False
         try:
-            kind = self._policy.check(session, ticket.message, ticket.options)
+            with on_behalf_of(ticket.name):
+                kind = self._policy.check(session, ticket.message, ticket.options)
             self._kinds.admit(kind)
         except (ValueError, TypeError) as error:
             self._deliver([(ticket, Refused("bad_request", str(error)))], False)

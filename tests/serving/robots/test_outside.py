@@ -8,10 +8,12 @@ import json
 import logging
 import re
 import threading
+import warnings
 
 import numpy as np
 import pytest
 
+from jax_stepcache.errors import warn
 from jax_stepcache.serving import policy_server
 from jax_stepcache.serving.robots.logs import JsonLines, log_to_stderr
 from tests.serving.robots.toy import Counting, Robot, got, serving, until
@@ -183,6 +185,31 @@ def test_the_log_tells_of_whoever_has_no_token(stderr):
         "refused: no token",
     ]
     assert all(line["at"].startswith("127.0.0.1:") for line in told)
+
+
+@pytest.mark.usefixtures("stderr")
+def test_warnings_are_lines_of_the_log(capsys):
+    """With the id of the request whose check gave them; standard error is JSON only."""
+
+    class Warns(Counting):
+        def check(self, session, message, options):
+            super().check(session, message, options)
+            if "state" not in message:
+                warn("the request lacks 'state'; zeros stand for it")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        log_to_stderr()  # pytest has taken back since then what the fixture did
+        with serving(Warns()) as (_, url), Robot(url) as robot:
+            robot.ask(x=1.0)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    (answered,) = [line for line in lines if line["message"] == "answered"]
+    told = [line for line in lines if line.get("kind") == "UserWarning"]
+    assert {line["message"] for line in told} == {
+        "the request lacks 'state'; zeros stand for it"
+    }
+    asked = [line["request"] for line in told if "request" in line]
+    assert asked == [answered["request"]]
 
 
 def test_a_page_from_elsewhere_may_not_connect():
