@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 _Class = TypeVar("_Class")
+_BRIEF = 80  # characters of what was given, in an error
 _LONG = 200  # characters, bytes, or numbers that are still written out
 
 
@@ -101,7 +102,9 @@ class _Brief(reprlib.Repr):
         # As many of each as there are characters in the end.
         self.maxlist = self.maxtuple = self.maxdict = self.maxset = 80
         self.maxlevel = 4
-        self.maxstring = self.maxlong = self.maxother = _LONG
+        # What is cut is cut in its middle, and ends as it would otherwise.
+        self.maxstring = self.maxother = _BRIEF
+        self.maxlong = _LONG
 
     def repr1(self, x: Any, level: int) -> str:
         kind = type(x).__name__
@@ -115,7 +118,8 @@ class _Brief(reprlib.Repr):
 
 def brief(given: object) -> str:
     """What was given, on a line, and no longer than can be read at a glance."""
-    return f"{' '.join(_Brief().repr(given).split()):.80}"
+    said = " ".join(_Brief().repr(given).split())
+    return said if len(said) <= _BRIEF else f"{said[: _BRIEF - 3]}..."
 
 
 def naming_arguments(

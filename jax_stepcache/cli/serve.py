@@ -18,6 +18,8 @@ from jax_stepcache.serving.robots.opening import (
 from jax_stepcache.serving.robots.saved import check_folder
 from jax_stepcache.serving.robots.settings import ServerSettings
 
+_WITH_BUDGET = ("tuned", "bespoke")
+
 
 def run(parsed: argparse.Namespace) -> None:
     """Runs the command."""
@@ -78,13 +80,27 @@ def _run_replicas(parsed: argparse.Namespace, settings: dict[str, Any]) -> None:
 def policy_settings(parsed: argparse.Namespace) -> dict[str, Any]:
     """Which policy, and how it samples."""
     given = {
-        "cache_config": parsed.cache_config,
+        "cache_config": _cache_config(parsed),
         "guidance_scale": parsed.guidance_scale,
         "most_steps": parsed.most_steps,
         "embodiment": parsed.embodiment,
     }
     given = {name: value for name, value in given.items() if value is not None}
     return {"cache_backend": parsed.cache, **given}
+
+
+def _cache_config(parsed: argparse.Namespace) -> dict[str, Any] | None:
+    config, budget = parsed.cache_config, parsed.budget
+    if budget is None:
+        return config
+    if parsed.cache not in _WITH_BUDGET:
+        raise ValueError(
+            f"--budget is {budget}, and --cache {parsed.cache} has none; "
+            f"{' and '.join(_WITH_BUDGET)} have"
+        )
+    if config is not None and "budget" in config:
+        raise ValueError("--budget and --cache-config's budget are one; give either")
+    return {**(config or {}), "budget": budget}
 
 
 def server_settings(parsed: argparse.Namespace) -> dict[str, Any]:

@@ -99,6 +99,8 @@ def _state(given: Any) -> np.ndarray:
 
 
 def _colour(given: Any) -> int:
+    if isinstance(given, np.ndarray) and given.ndim == 0:
+        given = given.item()
     if not isinstance(given, str):
         raise TypeError(f"{PROMPT!r} is {brief(given)}; send text")
     words = "".join(x if x.isalpha() else " " for x in given.lower()).split()

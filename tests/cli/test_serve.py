@@ -51,6 +51,16 @@ def test_options_are_settings(tmp_path):
     }
 
 
+@pytest.mark.parametrize("cache", ["tuned", "bespoke"])
+def test_a_budget_is_given_as_to_other_commands(cache):
+    """Beside other settings of the cache, which it is one of."""
+    line = f"serve --cache {cache} --budget 5".split()
+    assert policy_settings(parse(line))["cache_config"] == {"budget": 5}
+    line += ["--cache-config", '{"rel_l1_thresh": 0.1}']
+    config = policy_settings(parse(line))["cache_config"]
+    assert config == {"rel_l1_thresh": 0.1, "budget": 5}
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -69,6 +79,13 @@ def test_options_are_settings(tmp_path):
             ["--cache", "tuned", "--cache-config", '{"budget": 7}'],
             "schedule of 7 model",
         ),
+        (["--cache", "tuned", "--budget", "7"], "schedule of 7 model"),
+        (["--budget", "5"], "--cache step_cache has none; tuned and bespoke have"),
+        (
+            ["--cache", "tuned", "--budget", "5", "--cache-config", '{"budget": 5}'],
+            "give either",
+        ),
+        (["--params", "DreamZero-DROID"], "'DreamZero-DROID' here. Nothing is downl"),
         (["--most-steps", "3"], "most_steps is 3"),
         (["--replicas", "2", "--sessions", "x"], "sessions= is a folder of one serv"),
         (["--replicas", "0"], "replicas is 0"),

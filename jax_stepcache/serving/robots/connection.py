@@ -158,7 +158,8 @@ class Conversation:
             reply = await self._reply(self._read(frame), name, came)
             await self._send(reply)
             took = time.monotonic() - came
-            self._service.metrics.request(took)
+            if reply is not _RESET:  # for which nothing is computed
+                self._service.metrics.request(took)
             _log.info(
                 "answered",
                 extra={"request": name, "session": self._last, "seconds": took},
@@ -216,10 +217,11 @@ class Conversation:
         return pack(self._said(answer, request.stats))
 
     def _said(self, answer: Answered, stats: bool) -> dict[str, Any]:
-        timing = {"infer_ms": answer.infer * 1e3}
+        # As openpi's: what the model took, and what the server did with its waiting.
+        timing = {"infer_ms": (answer.waited + answer.infer) * 1e3}
         said: dict[str, Any] = {
             "actions": answer.actions,
-            "policy_timing": dict(timing),
+            "policy_timing": {"infer_ms": answer.infer * 1e3},
             "server_timing": timing,
         }
         if self._previous is not None:

@@ -14,6 +14,7 @@ from jax_stepcache.serving.robots.policy import Policy
 from jax_stepcache.serving.robots.sessions import Held, Sessions
 
 _NAME = "name.json"
+_COUNTS = ("steps", "calls", "skipped")  # of a session, as the status page shows them
 _log = logging.getLogger("jax_stepcache.robots")
 
 
@@ -96,8 +97,10 @@ def restore(folder: Path, policy: Policy, sessions: Sessions) -> list[Path]:
     read = []
     for place in _folders(folder):
         try:
-            name = json.loads((place / _NAME).read_text(encoding="utf-8"))["name"]
-            sessions.put(str(name), policy.load(place))
+            told = json.loads((place / _NAME).read_text(encoding="utf-8"))
+            counts = [int(told.get(name, 0)) for name in _COUNTS]
+            held = sessions.put(str(told["name"]), policy.load(place))
+            held.steps, held.calls, held.skipped = counts
         except Exception as error:  # of one session, such as JAX's for memory
             _log.warning("session not restored: %s", error, extra={"place": str(place)})
             continue
@@ -110,7 +113,8 @@ def _write(place: Path, policy: Policy, held: Held) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     policy.save(partial, held.session)
-    (partial / _NAME).write_text(json.dumps({"name": held.name}), encoding="utf-8")
+    told = {"name": held.name, **{name: getattr(held, name) for name in _COUNTS}}
+    (partial / _NAME).write_text(json.dumps(told), encoding="utf-8")
     shutil.rmtree(place, ignore_errors=True)
     partial.replace(place)
 

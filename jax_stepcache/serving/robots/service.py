@@ -18,6 +18,7 @@ from jax_stepcache.serving.robots.asked import Asked
 from jax_stepcache.serving.robots.kinds import Kinds
 from jax_stepcache.serving.robots.metrics import Metrics
 from jax_stepcache.serving.robots.policy import Policy
+from jax_stepcache.serving.robots.progress import Progress
 from jax_stepcache.serving.robots.refused import Refused
 from jax_stepcache.serving.robots.saved import restore, save
 from jax_stepcache.serving.robots.sessions import Held, Sessions
@@ -43,6 +44,7 @@ class Service:
         connections: how many there are.
         hanging_up: closes each of them.
         answering: how many of them have a request that is not answered yet.
+        progress: how far compiling is.
         ready: whether all programs are compiled.
         draining: whether no new request is taken any more.
         filming: whether a film is being made.
@@ -60,6 +62,7 @@ class Service:
         self.policy, self.settings = policy, settings
         self.metrics = Metrics()
         self._kinds = Kinds(settings.max_kinds)
+        self.progress = Progress()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.worker = Worker(
             policy,
@@ -241,7 +244,9 @@ class Service:
                 "draining", "the server is stopping; another may be there soon", 1.0
             )
         if not self.ready:
-            raise Refused("overloaded", "the server is compiling", 1.0)
+            done, total = self.progress.done, self.progress.total
+            said = f"the server is compiling, {done} of {total or 'its'} steps are done"
+            raise Refused("overloaded", said, self.progress.retry_after())
 
     async def _prepare(self) -> None:
         try:
@@ -263,15 +268,19 @@ class Service:
 
     def _compile(self) -> None:
         """Runs each number of robots that may be stepped together."""
-        for robots in sizes(self.settings.slots):
+        counts = sizes(self.settings.slots)
+        planned = [(count, self.policy.examples(count)) for count in counts]
+        self.progress.begin(sum(len(examples) for _, examples in planned))
+        for robots, examples in planned:
             sessions: list[Any] = [self.policy.open() for _ in range(robots)]
-            for messages in self.policy.examples(robots):
+            for messages in examples:
                 if self.draining:  # before anybody was served
                     return
                 for session, message in zip(sessions, messages, strict=True):
                     self._kinds.prepare(self.policy.check(session, message, {}))
                 replies = self.policy.step_many(sessions, messages, [{}] * robots)
                 sessions = [reply.session for reply in replies]
+                self.progress.step()
 
     async def _forget_idle(self) -> None:
         while True:

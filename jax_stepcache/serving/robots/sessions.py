@@ -126,8 +126,11 @@ class Sessions:
             if not held.pending:
                 self._drop(held)
 
-    def put(self, name: str, session: Any) -> None:
+    def put(self, name: str, session: Any) -> Held:
         """Takes a session that was saved.
+
+        Returns:
+            How it is held.
 
         Raises:
             Refused: if there is no room for another.
@@ -135,6 +138,7 @@ class Sessions:
         with self._lock:
             self._make_room()
             self._held[name] = Held(name, session, self._clock(), own=False)
+            return self._held[name]
 
     def forget_idle(self) -> None:
         """Forgets who has not been here for long."""

@@ -28,6 +28,7 @@ def status(service: Service) -> dict[str, Any]:
     now = time.monotonic()
     return {
         "ready": service.ready,
+        "compiled": [service.progress.done, service.progress.total],
         "draining": service.draining,
         "connections": service.connections,
         "waiting": service.worker.waiting(),

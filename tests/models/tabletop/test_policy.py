@@ -236,5 +236,6 @@ def test_a_message_may_hold_one_picture_or_several():
     one = message()["observation/image"][0]
     same = [read(message(image=x)).frames for x in (one, one / np.float32(255))]
     np.testing.assert_allclose(same[0], same[1], atol=1e-7)
+    assert read(message(prompt=np.array("reach green"))).colour == 1
     with pytest.raises(TypeError, match="'prompt' is 3"):
         read(message(prompt=3))

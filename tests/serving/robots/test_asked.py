@@ -59,6 +59,15 @@ def test_what_is_large_is_not_written_out_to_be_told(large):
     assert "of length" in said or "of shape" in said
 
 
+@pytest.mark.parametrize("length", [129, 9000])
+def test_a_session_id_has_a_length(length):
+    """One that is too long is told with its beginning and its end, or as that long."""
+    assert asked({"session_id": "x" * 128}, _SETTINGS, {}).session == "x" * 128
+    words = {129: r"'session_id' is 'x+\.\.\.x+'; ", 9000: "is str of length 9000; "}
+    with pytest.raises(ValueError, match=words[length] + "send 1 to 128 printable"):
+        asked({"session_id": "x" * length}, _SETTINGS, {})
+
+
 @pytest.mark.parametrize(
     ("slip", "meant"),
     [

@@ -36,6 +36,8 @@ def test_a_client_gets_metadata_and_actions(served):
     assert first["server_timing"].keys() == {"infer_ms"}
     assert second["server_timing"].keys() == {"infer_ms", "prev_total_ms"}
     assert first["policy_timing"].keys() == {"infer_ms"}
+    # The server's is with the wait for the step.
+    assert first["server_timing"]["infer_ms"] > first["policy_timing"]["infer_ms"] > 0
 
 
 def test_the_broker_takes_chunks_row_by_row(served):

@@ -16,6 +16,7 @@ import pytest
 from jax_stepcache.errors import warn
 from jax_stepcache.serving import policy_server
 from jax_stepcache.serving.robots.logs import JsonLines, log_to_stderr
+from jax_stepcache.serving.robots.progress import Progress
 from tests.serving.robots.toy import Counting, Robot, got, serving, until
 
 
@@ -35,12 +36,34 @@ def test_it_is_alive_at_once_and_ready_after_compiling():
         assert got(url, "/readyz") == (503, b"compiling\n")
         with Robot(url) as robot:
             told = robot.ask(x=1.0)
-            assert (told["error"], told["retry_after"]) == ("overloaded", 1.0)
+            assert (told["error"], told["retry_after"]) == ("overloaded", 10.0)
+            assert "0 of 8 steps" in told["message"]
+            assert json.loads(got(url, "/status")[1])["compiled"] == [0, 8]
             policy.hold.set()
             until(lambda: got(url, "/readyz")[0] == 200)
             assert robot.ask(x=1.0)["actions"][0, 0] == 1
         # Each number of robots that may be stepped together, twice; then the robot.
         assert policy.batches == [1, 1, 2, 2, 4, 4, 8, 8, 1]
+
+
+def test_how_long_compiling_takes_is_told(caplog):
+    """By what it took until then, in the log and to robots; at least a second, and at
+    most a minute."""
+    now = [100.0]
+    progress = Progress(clock=lambda: now[0])
+    progress.begin(9)
+    assert progress.retry_after() == 10
+    with caplog.at_level(logging.INFO, "jax_stepcache.robots"):
+        for seconds in (3.0, 3.0, 3.0):
+            now[0] += seconds
+            progress.step()
+    assert caplog.messages == [f"compiling: {done} of 9" for done in (1, 2, 3)]
+    assert progress.retry_after() == 18
+    now[0] += 300
+    assert progress.retry_after() == 60
+    for _ in range(6):
+        progress.step()
+    assert progress.retry_after() == 1
 
 
 def test_a_server_told_to_stop_compiles_no_further():
@@ -128,6 +151,9 @@ def test_the_status_has_sessions_and_their_films():
     with serving() as (_, url), Robot(url) as robot:
         for _ in range(2):
             robot.ask(x=1.0, session_id="a/b c")
+        # For these nothing is computed.
+        assert robot.ask(endpoint="reset", session_id="b") == "reset successful"
+        assert robot.ask(y=1.0, session_id="a/b c")["error"] == "bad_request"
         told = json.loads(got(url, "/status")[1])
         (session,) = told["sessions"]
         assert (session["id"], session["steps"]) == ("a/b c", 2)

@@ -67,6 +67,8 @@ def test_sessions_are_there_again_after_a_restart(tmp_path):
     broken = next(f for f in folders if json.loads((f / "count.json").read_text()) == 1)
     (broken / "count.json").write_text("{")
     with serving(sessions=tmp_path) as (_, url), Robot(url) as robot:
+        (held,) = json.loads(got(url, "/status")[1])["sessions"]
+        assert (held["steps"], held["calls"], held["skipped"]) == (2, 4, 4)
         assert robot.ask(x=1.0, session_id="a/../b")["actions"][0, 0] == 3
         assert robot.ask(x=1.0, session_id="ä")["actions"][0, 0] == 1
 
