@@ -48,8 +48,10 @@ def reading_clients(patience: float) -> type[WebSocketsSansIOProtocol]:
             self._unread = _LINGER * self.config.ws_max_size
             # uvicorn's own, which the end of the application does not overtake.
             self.close_timer = self.loop.call_later(patience, self.transport.abort)
-            told = {"code": sent.code, "reason": sent.reason}
-            self.queue.put_nowait({"type": "websocket.disconnect", **told})
+            code, reason = int(sent.code), sent.reason
+            self.queue.put_nowait(
+                {"type": "websocket.disconnect", "code": code, "reason": reason}
+            )
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.close_sent = True
             self.stop_keepalive()
