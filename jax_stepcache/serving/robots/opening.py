@@ -95,13 +95,13 @@ def check_policy(source: str | os.PathLike[str], **settings: Any) -> None:
             raise
         raise FileNotFoundError(
             f"there is no file or folder {str(source)!r} here."
-            f"{nearest(str(source), _BUNDLED)} Nothing is downloaded: give a folder of "
-            f"DreamZero's, such as the release's DreamZero-DROID, or 'tabletop', which "
-            "is bundled"
+            f"{nearest(str(source), _BUNDLED)} Nothing is downloaded: give 'tabletop', "
+            "which is bundled, or a released folder of DreamZero or pi0"
         ) from error
     if offered(model, "load_policy") is None:
         raise ValueError(
-            f"{model.name} acts for no robot; 'tabletop' does, and DreamZero's folders"
+            f"{model.name} acts for no robot; 'tabletop' does, and folders of "
+            "DreamZero and pi0"
         )
     cache = settings.get("cache_backend")
     if isinstance(cache, str):
