@@ -34,7 +34,7 @@ def check_folder(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder):
             pass
     except FileExistsError as error:
-        raise NotADirectoryError(
+        raise FileExistsError(
             f"sessions= is {str(folder)!r}, a file; give a folder"
         ) from error
     except OSError as error:
