@@ -60,22 +60,23 @@ class Service:
         self.metrics = Metrics()
         self._kinds = Kinds(settings.max_kinds)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.worker = Worker(
-            policy,
-            slots=settings.slots,
-            places=settings.places,
-            gather=settings.gather,
-            kinds=self._kinds,
-            metrics=self.metrics,
-            deliver=self._deliver,
-            fail=self._fail,
-        )
         self.sessions = Sessions(
             settings.max_sessions,
             settings.session_ttl,
             time.monotonic,
             1.0,
             settings.idle_at_least,
+        )
+        self.worker = Worker(
+            policy,
+            slots=settings.slots,
+            places=settings.places,
+            gather=settings.gather,
+            kinds=self._kinds,
+            sessions=self.sessions,
+            metrics=self.metrics,
+            deliver=self._deliver,
+            fail=self._fail,
         )
         self.connections = self.answering = 0
         self.hanging_up: set[Callable[[], Awaitable[None]]] = set()

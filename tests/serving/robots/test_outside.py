@@ -140,6 +140,14 @@ def test_the_status_has_sessions_and_their_films():
         assert got(url, "/")[0] == 200
 
 
+def test_a_film_of_a_server_that_stops_is_503():
+    """It is no fault of the server's, and no traceback is in its log."""
+    with serving() as (server, url), Robot(url) as robot:
+        robot.ask(x=1.0, session_id="arm")
+        server.service.worker.stop()
+        assert got(url, "/film/arm") == (503, b"the server is stopping\n")
+
+
 def test_pages_need_the_token_but_for_whether_it_lives():
     """A balancer knows no token, and the page holds no numbers of its own."""
     with serving(token="open sesame") as (_, url):
