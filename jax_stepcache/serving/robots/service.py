@@ -258,7 +258,7 @@ class Service:
             _log.info("sessions restored", extra={"sessions": len(self._restored)})
 
     def _compile(self) -> None:
-        """Runs each number of robots that may be stepped together."""
+        """Runs each number of robots that may be stepped together, and a film."""
         for robots in sizes(self.settings.slots):
             sessions: list[Any] = [self.policy.open() for _ in range(robots)]
             for messages in self.policy.examples(robots):
@@ -268,6 +268,8 @@ class Service:
                     self._kinds.prepare(self.policy.check(session, message, {}))
                 replies = self.policy.step_many(sessions, messages, [{}] * robots)
                 sessions = [reply.session for reply in replies]
+            if robots == 1 and not self.draining:
+                self.policy.film(sessions[0])
 
     async def _forget_idle(self) -> None:
         while True:

@@ -41,6 +41,19 @@ def test_it_is_alive_at_once_and_ready_after_compiling():
         assert policy.batches == [1, 1, 2, 2, 4, 4, 8, 8, 1]
 
 
+def test_a_film_is_made_before_it_is_ready():
+    """The button of the page makes no robot wait for a compiler."""
+    filmed = []
+
+    class Filming(Counting):
+        def film(self, session):
+            filmed.append(session)
+            return super().film(session)
+
+    with serving(Filming()):
+        assert filmed == [2]  # after the examples
+
+
 def test_a_server_told_to_stop_compiles_no_further():
     """A supervisor waits for the program that is being compiled, not for all."""
     policy = Slow()
@@ -200,6 +213,25 @@ def test_a_page_from_elsewhere_may_not_connect():
             Robot(url, Origin="https://elsewhere.example")
         with Robot(url, Origin=url.replace("ws", "http")) as robot:
             assert robot.ask(x=1.0)["actions"][0, 0] == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"Origin": "https://elsewhere.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_a_page_from_elsewhere_may_ask_for_no_page(said):
+    """A film costs robots' time; pictures and frames of other sites have no origin."""
+    with serving() as (_, url), Robot(url) as robot:
+        robot.ask(x=1.0, session_id="arm")
+        for path in ("/metrics", "/status", "/policy", "/film/arm"):
+            assert got(url, path, **said)[0] == 403
+        ours = {"Origin": url.replace("ws", "http"), "Sec-Fetch-Site": "same-origin"}
+        assert got(url, "/film/arm", **ours)[0] == 200
+        assert got(url, "/film/arm", **{"Sec-Fetch-Site": "none"})[0] == 200
 
 
 def test_each_request_is_a_line_of_json(caplog):
