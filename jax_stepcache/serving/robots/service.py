@@ -28,6 +28,7 @@ from jax_stepcache.serving.robots.worker import Worker
 _log = logging.getLogger("jax_stepcache.robots")
 _Result = TypeVar("_Result")
 _TICK = 1.0  # seconds between looks for idle sessions
+_GRACE = 1.0  # seconds that an idle worker has to do what is asked of it at the end
 _PATIENCE = 0.02  # seconds that the worker waits at most until replies are on their way
 
 
@@ -83,6 +84,7 @@ class Service:
         self.ready = self.draining = self.filming = False
         self.failure: BaseException | None = None
         self._until = math.inf  # when drained or not, the server ends
+        self._grace = _GRACE
         self._tasks: list[asyncio.Task] = []
         self._restored: list[Path] = []
         watched = {
@@ -107,7 +109,21 @@ class Service:
         """Takes no new request, and waits for those that are under way."""
         self.draining = True
         self._until = min(self._until, time.monotonic() + self.settings.drain)
-        while self._busy() and time.monotonic() < self._until:
+        await self._patiently(self._busy)
+
+    def stop_at_once(self) -> None:
+        """Waits for nothing any more; said by whoever runs the event loop."""
+        self.draining, self._until, self._grace = True, -math.inf, 0.0
+
+    async def _patiently(
+        self, going_on: Callable[[], bool], grace: bool = False
+    ) -> None:
+        """Waits while something goes on, until the time to drain is over."""
+        begun = time.monotonic()
+        # The grace is asked for each time: `stop_at_once` may come meanwhile.
+        while going_on() and time.monotonic() < max(
+            self._until, begun + (self._grace if grace else -math.inf)
+        ):
             await asyncio.sleep(0.01)
 
     async def hang_up(self) -> None:
@@ -118,24 +134,40 @@ class Service:
         return self.answering > 0 or not self.worker.idle()
 
     async def end(self) -> None:
-        """Drains, saves sessions, and stops the worker."""
+        """Drains, saves sessions, and stops the worker.
+
+        A step that takes longer than there is time is not waited for, nor are sessions
+        saved then, for only the worker may read them.
+        """
         await self.drain()
         for task in self._tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        folder = self.settings.folder
         try:
             # Before all are restored, what is there would be replaced by less; after a
             # failure nobody runs the policy.
-            if folder is not None and self.ready:
-                job = self.worker.call(
-                    lambda: save(folder, self.policy, self.sessions, self._restored)
-                )
-                saved = await asyncio.wrap_future(job)
-                _log.info("sessions saved", extra={"sessions": saved})
+            if self.settings.folder is not None and self.ready:
+                await self._save(self.settings.folder)
         finally:
-            await asyncio.to_thread(self.worker.stop)
+            self.worker.stop()
+            await self._patiently(self.worker.is_alive, grace=True)
+            if self.worker.is_alive():
+                _log.warning("a step that is under way is not waited for any longer")
+
+    async def _save(self, folder: Path) -> None:
+        job = self.worker.call(
+            lambda: save(folder, self.policy, self.sessions, self._restored)
+        )
+        await self._patiently(lambda: not (job.running() or job.done()), grace=True)
+        if job.cancel():
+            _log.error("no session saved: a step takes longer than there is time")
+            return
+        # What has begun is not left half done, unless that is told.
+        while not job.done() and self._grace:
+            await asyncio.sleep(0.01)
+        if job.done():
+            _log.info("sessions saved", extra={"sessions": job.result()})
 
     async def ask(
         self, asked: Asked, session: str, own: bool, name: str, came: float

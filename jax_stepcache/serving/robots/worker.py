@@ -102,8 +102,10 @@ class Worker:
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
-        if self._thread.is_alive():
-            self._thread.join()
+
+    def is_alive(self) -> bool:
+        """Whether the thread has begun, and has not ended yet."""
+        return self._thread.is_alive()
 
     def submit(self, ticket: Ticket) -> None:
         """Lets a request wait for its step.

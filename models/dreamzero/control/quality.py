@@ -126,9 +126,7 @@ class Quality:
             given["num_inference_steps"] = int(steps)
         scale = given.get("guidance_scale")
         if scale is not None:
-            check_numbers(
-                "guidance_scale", scale, least=-_STRONGEST, most=_STRONGEST
-            )
+            check_numbers("guidance_scale", scale, least=-_STRONGEST, most=_STRONGEST)
             if scale == 1:
                 raise ValueError("guidance_scale is 1; sessions here are guided")
             given["guidance_scale"] = float(scale)
