@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +30,27 @@ _WITH_BUDGET = ("tuned", "bespoke")
 
 def run(parsed: argparse.Namespace) -> None:
     """Runs the command."""
+    with _ended_by_sigterm():
+        _run(parsed)
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Ends with 0 also where SIGTERM comes before there is a server, which drains.
+
+    Weights take minutes to load, and a supervisor that changes its mind is no fault.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def _run(parsed: argparse.Namespace) -> None:
     # What could be wrong on the command line is told before weights are loaded.
     if not 0 <= parsed.port < 2**16:
         raise ValueError(f"--port is {parsed.port}; give one of 0 to 65535")
@@ -37,7 +65,7 @@ def run(parsed: argparse.Namespace) -> None:
         return
     log_to_stderr()
     policy = policy_from(parsed.params, **policy_settings(parsed))
-    server = policy_server(policy, **settings)
+    server, status = policy_server(policy, **settings), 0
     try:
         server.run(
             parsed.host,
@@ -49,7 +77,16 @@ def run(parsed: argparse.Namespace) -> None:
         if server.service.failure is None and server.service.unsaved is None:
             raise
         # One line, as of bad input; the log has where it comes from.
-        raise ValueError(str(error)) from error
+        if not server.service.worker.is_alive():
+            raise ValueError(str(error)) from error
+        print(f"jax-stepcache: {error}", file=sys.stderr)
+        status = 1
+    if server.service.worker.is_alive():
+        # A step was not waited for. A thread that waits for a device while Python is
+        # torn down around it aborts the process.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(status)
 
 
 def _run_replicas(parsed: argparse.Namespace, settings: dict[str, Any]) -> None:

@@ -68,7 +68,7 @@ def read(message: Mapping[str, Any]) -> Seen:
 
 
 def _image(given: Any) -> np.ndarray:
-    image, side = np.asarray(given), IMAGE_SIZE
+    image, side = _array(IMAGE, given), IMAGE_SIZE
     wanted = f"uint8 or float ({side}, {side}, 3), or several of them"
     if image.dtype != np.uint8 and image.dtype.kind != "f":
         raise ValueError(f"{IMAGE!r} has dtype {image.dtype}; send {wanted}")
@@ -87,15 +87,23 @@ def _image(given: Any) -> np.ndarray:
 
 
 def _state(given: Any) -> np.ndarray:
-    state = np.asarray(given)
+    state = _array(STATE, given)
     if state.shape != (2,) or state.dtype.kind not in "uif":
         raise ValueError(
             f"{STATE!r} is of dtype {state.dtype} and shape {state.shape}; send two "
             "numbers, x and y"
         )
-    if not (np.abs(state) <= 2).all():  # also where they are no numbers
+    # No absolute values: that of the smallest integer is negative.
+    if not ((state >= -2) & (state <= 2)).all():  # also where they are no numbers
         raise ValueError(f"{STATE!r} is {brief(state.tolist())}; the table is [0, 1]")
     return state.astype(np.float32)
+
+
+def _array(key: str, given: Any) -> np.ndarray:
+    try:
+        return np.asarray(given)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{key!r} is {brief(given)}, no array: {error}") from error
 
 
 def _colour(given: Any) -> int:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from unittest import mock
 
 import pytest
 
@@ -155,6 +156,34 @@ def test_sessions_that_cannot_be_saved_are_no_success(
     said = capsys.readouterr().err
     assert said.startswith("jax-stepcache: not all sessions were saved: ")
     assert len(said.splitlines()) == 1
+
+
+def test_sigterm_before_there_is_a_server_ends_with_0(monkeypatch):
+    """Weights take minutes to load; the handler is as it was afterwards."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def load(*_, **__):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("jax_stepcache.cli.serve.policy_from", load)
+    with pytest.raises(SystemExit) as ended:
+        main(["serve"])
+    assert ended.value.code == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_step_that_was_not_waited_for_is_left_without_a_crash(monkeypatch):
+    """Python's own end would pull away what its thread stands on."""
+    left = []
+    monkeypatch.setattr("jax_stepcache.cli.serve.policy_from", lambda *_, **__: None)
+    monkeypatch.setattr("jax_stepcache.cli.serve.policy_server", lambda *_, **__: made)
+    monkeypatch.setattr("logging.shutdown", lambda: None)
+    monkeypatch.setattr("os._exit", left.append)
+    made = mock.Mock()
+    for alive in (False, True):
+        made.service.worker.is_alive.return_value = alive
+        assert main(["serve"]) == 0
+        assert left == [0] * alive
 
 
 def test_a_missing_extra_is_told_before_weights_are_loaded(capsys, monkeypatch):

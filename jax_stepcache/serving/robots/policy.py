@@ -95,7 +95,11 @@ class Policy(Protocol):
         ...
 
     def film(self, session: Any) -> np.ndarray:
-        """What the robot has imagined lately, uint8 (F, H, W, 3), F may be 0."""
+        """What the robot has imagined lately, uint8 (F, H, W, 3), F may be 0.
+
+        Robots wait meanwhile: all lengths are one compiled program, which the server
+        asks for before anybody is served.
+        """
         ...
 
     def save(self, folder: Path, session: Any) -> None:

@@ -179,6 +179,7 @@ class _Draining(uvicorn.Server):
         # would not be 0.
         if self._shall_drain.is_set():
             self.should_exit = self.force_exit = True
+            self._service.stop_at_once()
         self.drain()
 
     async def main_loop(self) -> None:

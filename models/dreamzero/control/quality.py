@@ -27,10 +27,9 @@ from jax_stepcache.backends import (
     TunedBackend,
 )
 from jax_stepcache.backends.selector import backend_name
-from jax_stepcache.check import check_count
+from jax_stepcache.check import check_count, check_numbers
 from jax_stepcache.errors import brief, unknown_name
 from jax_stepcache.network.params import Params
-from jax_stepcache.network.scale import check_scale
 
 from .checks import checked_options
 
@@ -45,6 +44,9 @@ _THRESHOLDS: Mapping[type[CacheBackend], tuple[str, ...]] = MappingProxyType(
         SeaCacheBackend: ("sea_threshold",),
     }
 )
+
+# Beyond it a step overflows, or says nothing of the prompt any more.
+_STRONGEST = 100.0
 
 # Robots ask for the same at every step, and a backend takes a millisecond to check.
 _REMEMBERED = 64
@@ -106,6 +108,7 @@ class Quality:
         backend = pipeline.cache_backend
         self._checked: dict[Hashable, CacheBackend] = {}
         self._thresholds = _THRESHOLDS.get(type(backend), ()) if backend else ()
+        self._budgets: list[int] = []
         self.options: dict[str, str] = {}
         # Other caches bring steps of their own, or a mask that is made for a number.
         if backend is None or self._thresholds:
@@ -118,10 +121,13 @@ class Quality:
             isinstance(backend, TunedBackend | BespokeBackend)
             and backend.config.budget is not None
         ):
-            budgets = ", ".join(map(str, self._budgets()))
+            self._budgets = self._found()
+            budgets = ", ".join(map(str, self._budgets))
             self.options["budget"] = f"network calls, one of {budgets}"
         if pipeline.guided:
-            self.options["guidance_scale"] = "a number other than 1"
+            self.options["guidance_scale"] = (
+                f"a number of {-_STRONGEST:g} to {_STRONGEST:g} other than 1"
+            )
         self.unavailable = _unavailable(self.options, backend)
 
     def asked(self, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,7 +155,7 @@ class Quality:
             given["num_inference_steps"] = int(steps)
         scale = given.get("guidance_scale")
         if scale is not None:
-            check_scale(scale)
+            check_numbers("guidance_scale", scale, least=-_STRONGEST, most=_STRONGEST)
             if scale == 1:
                 raise ValueError("guidance_scale is 1; sessions here are guided")
             given["guidance_scale"] = float(scale)
@@ -163,10 +169,14 @@ class Quality:
             given["cache"] = self._backend(config, steps)
         if "budget" in given:
             check_count("budget", given["budget"], 1)
-            given["cache"] = self._backend({"budget": int(given.pop("budget"))}, None)
+            budget = int(given.pop("budget"))
+            if budget not in self._budgets:
+                allowed = ", ".join(map(str, self._budgets))
+                raise ValueError(f"budget is {budget}; this server takes {allowed}")
+            given["cache"] = self._backend({"budget": budget}, None)
         return given
 
-    def _budgets(self) -> list[int]:
+    def _found(self) -> list[int]:
         """Those that may stand in place of the pipeline's own."""
         found = []
         for budget in range(1, self.most_steps + 1):

@@ -318,11 +318,14 @@ class DreamZeroPipeline(LatentPipeline):
         return after_reset(session, whole)
 
     @in_automatic_context
-    def film(self, session: RobotSession) -> np.ndarray:
+    def film(self, session: RobotSession, room: int | None = None) -> np.ndarray:
         """Decodes what a robot has imagined since its last reset, as one stream.
 
         Args:
             session: the session.
+            room: latent frames that are decoded in any case, zeros behind those that
+                there are: films up to that length are one compiled program. None for
+                as many as there are.
 
         Returns:
             uint8 (F, H, W, 3) of what was encoded; four frames for each latent one but
@@ -331,7 +334,7 @@ class DreamZeroPipeline(LatentPipeline):
         """
         senses = self._sensing()
         check_robot_session(session)
-        return senses.film(session)
+        return senses.film(session, room)
 
     def save_session(
         self, path: str | os.PathLike[str], session: Session | RobotSession

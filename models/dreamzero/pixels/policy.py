@@ -107,7 +107,9 @@ class DreamZeroPolicy:
 
     def film(self, session: RobotSession) -> np.ndarray:
         """See `Policy.film`: of the last eight steps at most."""
-        return self._pipeline.film(session)
+        # A step gives a block, and one frame more where it begins a window.
+        room = _KEPT * (self._pipeline.model.dit.num_frame_per_block + 1)
+        return self._pipeline.film(replace(session, film=session.film[-_KEPT:]), room)
 
     def save(self, folder: Path, session: RobotSession) -> None:
         """See `Policy.save`."""

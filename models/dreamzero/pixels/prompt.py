@@ -25,9 +25,10 @@ def prompt_text(views: Views, prompt: str | None) -> str:
 
     Args:
         views: the robot's.
-        prompt: the instruction. One that reads as a Python literal is its value, or the
-            first of a list, as datasets store them. None for no words, where a robot
-            has sent none.
+        prompt: the instruction. One that reads as Python's text, in quotes, is what
+            they hold, and of a list of such texts the first counts, as datasets store
+            them. All else is taken as it is. None for no words, where a robot has sent
+            none.
 
     Returns:
         The text.
@@ -56,9 +57,9 @@ def _instruction(prompt: str) -> str:
 
 def _value(prompt: str) -> str:
     try:
-        value = ast.literal_eval(prompt)
+        value = ast.literal_eval(prompt)  # runs nothing
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return prompt
-    if isinstance(value, list | tuple):
-        return str(value[0]) if value else ""
-    return str(value)
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return value[0] if value else ""
+    return value if isinstance(value, str) else prompt

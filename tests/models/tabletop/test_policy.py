@@ -114,6 +114,9 @@ def test_it_is_a_policy(policy):
     told = tuned.options["budget"].removeprefix("network calls, one of ").split(", ")
     assert {5, 6} <= set(map(int, told)) <= {3, 4, 5, 6, 8}
     assert "num_inference_steps" not in tuned.options
+    for budget in (1, 7):
+        with pytest.raises(ValueError, match=f"budget is {budget}; this server takes"):
+            tuned.check(tuned.open(), message(), {"budget": budget})
     assert policy_of(policy._pipeline).options == policy.options
 
 
@@ -186,6 +189,8 @@ def test_a_cache_that_cannot_serve_is_told_when_the_policy_is_made(policy):
         ({"num_inference_steps": 2.5}, "num_inference_steps is 2.5"),
         ({"guidance_scale": 1.0}, "guidance_scale is 1"),
         ({"guidance_scale": np.inf}, "guidance_scale is inf"),
+        ({"guidance_scale": 1e30}, "guidance_scale is 1e\\+30"),
+        ({"guidance_scale": -101}, "guidance_scale is -101"),
         ({"cache_config": {"velocity_sim_threshold": [0.9]}}, "Did you mean"),
         ({"cache_config": {"rel_l1_thresh": 0.9}}, "unknown threshold"),
         (
@@ -218,6 +223,10 @@ def test_what_a_request_may_not_ask_is_named(policy, options, words):
         ({"state": np.zeros(3)}, "'observation/state'"),
         ({"state": np.array([0.1, np.inf])}, "'observation/state'"),
         ({"state": np.array(["a", "b"])}, "'observation/state'"),
+        ({"state": np.array([-128, 0], np.int8)}, "'observation/state' is"),
+        ({"state": np.array([0, -(2**63)])}, "'observation/state' is"),
+        ({"state": [1, [2]]}, "'observation/state' is"),
+        ({"image": [[1], [1, 2]]}, "'observation/image' is"),
         ({"prompt": "go there"}, "'prompt' is 'go there'"),
         ({"prompt": "red or green"}, "'prompt' is 'red or green'"),
         ({"prompt": "colored"}, "'prompt' is 'colored'"),

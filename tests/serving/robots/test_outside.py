@@ -66,6 +66,19 @@ def test_how_long_compiling_takes_is_told(caplog):
     assert progress.retry_after() == 1
 
 
+def test_a_film_is_made_before_it_is_ready():
+    """The button of the page makes no robot wait for a compiler."""
+    filmed = []
+
+    class Filming(Counting):
+        def film(self, session):
+            filmed.append(session)
+            return super().film(session)
+
+    with serving(Filming()):
+        assert filmed == [2]  # after the examples
+
+
 def test_a_server_told_to_stop_compiles_no_further():
     """A supervisor waits for the program that is being compiled, not for all."""
     policy = Slow()
@@ -170,6 +183,14 @@ def test_the_status_has_sessions_and_their_films():
         assert got(url, "/")[0] == 200
 
 
+def test_a_film_of_a_server_that_stops_is_503():
+    """It is no fault of the server's, and no traceback is in its log."""
+    with serving() as (server, url), Robot(url) as robot:
+        robot.ask(x=1.0, session_id="arm")
+        server.service.worker.stop()
+        assert got(url, "/film/arm") == (503, b"the server is stopping\n")
+
+
 def test_pages_need_the_token_but_for_whether_it_lives():
     """A balancer knows no token, and the page holds no numbers of its own."""
     with serving(token="open sesame") as (_, url):
@@ -247,6 +268,25 @@ def test_a_page_from_elsewhere_may_not_connect():
             Robot(url, Origin="https://elsewhere.example")
         with Robot(url, Origin=url.replace("ws", "http")) as robot:
             assert robot.ask(x=1.0)["actions"][0, 0] == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"Origin": "https://elsewhere.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_a_page_from_elsewhere_may_ask_for_no_page(said):
+    """A film costs robots' time; pictures and frames of other sites have no origin."""
+    with serving() as (_, url), Robot(url) as robot:
+        robot.ask(x=1.0, session_id="arm")
+        for path in ("/metrics", "/status", "/policy", "/film/arm"):
+            assert got(url, path, **said)[0] == 403
+        ours = {"Origin": url.replace("ws", "http"), "Sec-Fetch-Site": "same-origin"}
+        assert got(url, "/film/arm", **ours)[0] == 200
+        assert got(url, "/film/arm", **{"Sec-Fetch-Site": "none"})[0] == 200
 
 
 def test_each_request_is_a_line_of_json(caplog):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import signal
@@ -31,7 +32,7 @@ from jax_stepcache.serving import policy_server
 from jax_stepcache.serving.robots.logs import log_to_stderr
 from tests.serving.robots.toy import Counting
 log_to_stderr()
-policy_server(Counting(seconds=0.5), drain=20).run(port=int(sys.argv[1]))
+SERVER.run(port=int(sys.argv[1]))
 """
 
 
@@ -140,6 +141,38 @@ def test_draining_takes_no_longer_than_it_may():
     assert asyncio.run(drain_twice()) < 0.25
 
 
+def test_a_step_that_takes_longer_than_there_is_keeps_no_server(tmp_path, caplog):
+    """Neither itself nor the sessions that cannot be saved meanwhile are waited for."""
+    policy = Counting()
+    settings = {"drain": 0.1, "sessions": tmp_path}
+    with serving(policy, **settings) as (server, url), Robot(url) as robot:
+        robot.send(x=1.0, session_id="arm", do="wait")
+        assert policy.held.wait(300)
+        begun = time.monotonic()
+    took = time.monotonic() - begun
+    policy.hold.set()
+    assert took < 10
+    assert "no session saved" in caplog.text
+    assert server.service.unsaved is not None  # the exit status tells
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_second_signal_does_not_wait():
+    """The step goes on for minutes; nobody needs to kill the server."""
+    with _process("policy_server(Counting(), drain=300)") as (process, url):
+        with Robot(url) as robot:
+            robot.send(x=1.0, do="wait")
+            until(lambda: b"robots_slots_in_use 1.0" in got(url, "/metrics")[1])
+            process.send_signal(signal.SIGTERM)
+            until(lambda: got(url, "/readyz")[0] == 503)
+            begun = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            process.wait(100)
+        assert time.monotonic() - begun < 20
+        assert process.returncode == 0
+
+
 @pytest.mark.slow
 def test_a_server_that_never_was_ready_leaves_saved_sessions_alone(tmp_path):
     """Stopped while it compiles, it has restored none, and must not save none."""
@@ -162,30 +195,37 @@ def test_a_server_that_never_was_ready_leaves_saved_sessions_alone(tmp_path):
 @pytest.mark.slow
 def test_sigterm_drains_and_ends_with_0():
     """As a process under a supervisor: the reply first, then the end."""
-    port = free_port()
-    url = f"ws://127.0.0.1:{port}"
-    root = Path(__file__).parents[3]
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(port)],
-        cwd=root,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        until(lambda: answers(url))
-        until_ready(url)
+    made = "policy_server(Counting(seconds=0.5), drain=20)"
+    with _process(made) as (process, url):
         with Robot(url) as robot:
             robot.send(x=1.0)
             until(lambda: b"robots_slots_in_use 1.0" in got(url, "/metrics")[1])
             process.send_signal(signal.SIGTERM)
             assert robot.hear()["actions"][0, 0] == 1
         _, said = process.communicate(timeout=300)
-    finally:
-        process.kill()
     assert process.returncode == 0
     assert "Traceback" not in said
     lines = [json.loads(line) for line in said.splitlines()]
     assert "answered" in [line["message"] for line in lines]
+
+
+@contextlib.contextmanager
+def _process(made):
+    """A server in a process of its own, ready; gives itself and its URL."""
+    port = free_port()
+    url = f"ws://127.0.0.1:{port}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.replace("SERVER", made), str(port)],
+        cwd=Path(__file__).parents[3],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        until(lambda: answers(url))
+        until_ready(url)
+        yield process, url
+    finally:
+        process.kill()
 
 
 @pytest.mark.slow

@@ -96,7 +96,10 @@ def test_a_session_is_saved_and_its_film_is_bounded(tmp_path):
         (reply,) = policy.step_many([session], [message(seed=i)], [own])
         session = reply.session
     assert len(session.film) == 8
-    assert policy.film(session).shape[0] > 8
+    film = policy.film(session)
+    assert film.shape[0] > 8
+    # Decoded for the longest that there may be, which changes nothing.
+    np.testing.assert_array_equal(film, policy._pipeline.film(session))
     policy.save(tmp_path, session)
     again = policy.load(tmp_path)
     ours = policy.step_many([again], [message(seed=99)], [own])[0].actions
@@ -107,8 +110,8 @@ def test_a_session_is_saved_and_its_film_is_bounded(tmp_path):
 @pytest.mark.slow
 def test_nothing_compiles_once_it_is_ready():
     """Also where a window is full, or a prompt changes in the middle of one: the fifth
-    message of a robot would make all others wait."""
-    from tests.serving.robots.toy import Robot, serving
+    message of a robot would make all others wait. Nor do films, however long."""
+    from tests.serving.robots.toy import Robot, got, serving
 
     compiled = []
 
@@ -123,10 +126,11 @@ def test_nothing_compiles_once_it_is_ready():
     with serving(policy, slots=1) as (_, url), Robot(url) as robot:
         jax.monitoring.register_event_duration_secs_listener(listen)
         for i, prompt in enumerate(prompts):
-            said = robot.ask(
-                **message(frames=4 if i else 1, size=size, seed=i, prompt=prompt)
-            )
+            sent = message(frames=4 if i else 1, size=size, seed=i, prompt=prompt)
+            said = robot.ask(**{**sent, "session_id": "arm"})
             assert "actions" in said
+            status, film = got(url, "/film/arm")
+            assert (status, len(film) > 0) == (200, True)
             assert not compiled, f"by message {i}"
         jax.jit(lambda x: x + 43)(1.0)
         assert compiled  # or nothing was listened to
