@@ -18,13 +18,36 @@ def reading_clients(patience: float) -> type[WebSocketsSansIOProtocol]:
     client would hold its connection, and what is to be sent, for ever.
 
     Args:
-        patience: seconds that a reply may wait for room in the buffers.
+        patience: seconds that a reply may wait for room in the buffers, and that a
+            message in fragments may take to come.
 
     Returns:
         The protocol, for ``ws=`` of uvicorn.
     """
 
     class Reading(WebSocketsSansIOProtocol):
+        _rest: asyncio.TimerHandle | None = None  # of a message that has begun
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            # Empty fragments, pings and pongs in between are signs of life, and no end.
+            # In a single frame there are none, and whoever sends it is cut off by ours.
+            if self.frames and self._rest is None:
+                self._rest = self.loop.call_later(patience, self.transport.abort)
+
+        def send_receive_event_to_app(self) -> None:
+            super().send_receive_event_to_app()
+            self._forget_rest()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._forget_rest()
+            super().connection_lost(exc)
+
+        def _forget_rest(self) -> None:
+            if self._rest is not None:
+                self._rest.cancel()
+            self._rest = None
+
         async def send(self, message: Any) -> None:
             # What is awaited ends with the connection as well.
             timer = None
