@@ -18,6 +18,7 @@ import pytest
 from tests.serving.robots.toy import (
     Counting,
     Robot,
+    answers,
     free_port,
     got,
     serving,
@@ -238,18 +239,11 @@ def _process(made):
         text=True,
     )
     try:
-        until(lambda: _answers(url))
+        until(lambda: answers(url))
         until_ready(url)
         yield process, url
     finally:
         process.kill()
-
-
-def _answers(url):
-    try:
-        return got(url, "/healthz")[0] == 200
-    except OSError:
-        return False
 
 
 @pytest.mark.slow

@@ -127,6 +127,14 @@ def got(url, path, **headers):
         return error.code, error.read()
 
 
+def answers(url):
+    """Whether anybody listens."""
+    try:
+        return got(url, "/healthz")[0] == 200
+    except OSError:
+        return False
+
+
 def port_of(url):
     return int(url.rpartition(":")[2])
 
