@@ -20,7 +20,8 @@ def reading_clients(patience: float) -> type[WebSocketsSansIOProtocol]:
     client would hold its connection, and what is to be sent, for ever.
 
     Args:
-        patience: seconds that a reply may wait for room in the buffers.
+        patience: seconds that a reply may wait for room in the buffers, and that a
+            message in fragments may take to come.
 
     Returns:
         The protocol, for ``ws=`` of uvicorn.
@@ -29,14 +30,19 @@ def reading_clients(patience: float) -> type[WebSocketsSansIOProtocol]:
     class Reading(WebSocketsSansIOProtocol):
         # Bytes that are still taken from whoever was told that it is too many.
         _unread: int | None = None
+        _rest: asyncio.TimerHandle | None = None  # of a message that has begun
 
         def data_received(self, data: bytes) -> None:
-            if self._unread is None:
-                super().data_received(data)
+            if self._unread is not None:
+                self._unread -= len(data)
+                if self._unread < 0:
+                    self.transport.abort()
                 return
-            self._unread -= len(data)
-            if self._unread < 0:
-                self.transport.abort()
+            super().data_received(data)
+            # Empty fragments, pings and pongs in between are signs of life, and no end.
+            # In a single frame there are none, and whoever sends it is cut off by ours.
+            if self.frames and self._rest is None:
+                self._rest = self.loop.call_later(patience, self.transport.abort)
 
         def handle_parser_exception(self) -> None:
             sent = self.conn.close_sent
@@ -57,6 +63,19 @@ def reading_clients(patience: float) -> type[WebSocketsSansIOProtocol]:
             self.stop_keepalive()
             if self.transport.can_write_eof():
                 self.transport.write_eof()
+
+        def send_receive_event_to_app(self) -> None:
+            super().send_receive_event_to_app()
+            self._forget_rest()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._forget_rest()
+            super().connection_lost(exc)
+
+        def _forget_rest(self) -> None:
+            if self._rest is not None:
+                self._rest.cancel()
+            self._rest = None
 
         async def send(self, message: Any) -> None:
             # What is awaited ends with the connection as well.

@@ -154,6 +154,8 @@ class PolicyServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            # Or any program of this machine could make up the address in the log.
+            proxy_headers=False,
             **tls,
         )
         return _Draining(config, self.service)

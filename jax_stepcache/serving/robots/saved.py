@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import shutil
@@ -15,6 +16,7 @@ from jax_stepcache.serving.robots.sessions import Held, Sessions
 
 _NAME = "name.json"
 _COUNTS = ("steps", "calls", "skipped")  # of a session, as the status page shows them
+_UNREAD = ".unread"
 _log = logging.getLogger("jax_stepcache.robots")
 
 
@@ -53,7 +55,8 @@ def save(
         policy: writes each.
         sessions: what there is.
         restored: what `restore` gave; of these what has been forgotten since is taken
-            away. What it could not read may be another version's, and stays.
+            away. What it could not read may be another version's, and stays; where its
+            robot has come back since, beside the new one as ``*.unread``.
 
     Returns:
         How many.
@@ -69,7 +72,7 @@ def save(
         # An id may hold anything; the name of a folder may not.
         place = folder / hashlib.sha256(held.name.encode()).hexdigest()[:32]
         try:
-            _write(place, policy, held)
+            _write(place, policy, held, keep=place not in restored)
         except Exception:  # of one session; the others are kept
             _log.exception("session not saved", extra={"session": held.name})
             failed += 1
@@ -108,17 +111,29 @@ def restore(folder: Path, policy: Policy, sessions: Sessions) -> list[Path]:
     return read
 
 
-def _write(place: Path, policy: Policy, held: Held) -> None:
+def _write(place: Path, policy: Policy, held: Held, keep: bool) -> None:
     partial = place.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     policy.save(partial, held.session)
     told = {"name": held.name, **{name: getattr(held, name) for name in _COUNTS}}
     (partial / _NAME).write_text(json.dumps(told), encoding="utf-8")
+    if keep and place.exists():
+        place.rename(_free(place))
     shutil.rmtree(place, ignore_errors=True)
     partial.replace(place)
 
 
+def _free(place: Path) -> Path:
+    """A name for what could not be read; one that was kept before stays as well."""
+    names = (place.with_suffix(f".{n}{_UNREAD}") for n in itertools.count(1))
+    return next(name for name in names if not name.exists())
+
+
 def _folders(folder: Path) -> list[Path]:
     """Those that are whole, and ours."""
-    return [place for place in sorted(folder.glob("*")) if (place / _NAME).is_file()]
+    return [
+        place
+        for place in sorted(folder.glob("*"))
+        if place.suffix != _UNREAD and (place / _NAME).is_file()
+    ]

@@ -7,7 +7,7 @@ wait for a compiler.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -146,19 +146,23 @@ class Quality:
         given = dict(options)
         steps = given.get("num_inference_steps")
         if steps is not None:
-            check_count("num_inference_steps", steps, 1)
-            if int(steps) > self.most_steps:
-                raise ValueError(
-                    f"num_inference_steps is {steps}; at most {self.most_steps} are "
-                    "taken here"
-                )
-            given["num_inference_steps"] = int(steps)
+            with _told("num_inference_steps"):
+                check_count("num_inference_steps", steps, 1)
+                given["num_inference_steps"] = steps = int(steps)
+                if steps > self.most_steps:
+                    raise ValueError(
+                        f"num_inference_steps is {brief(steps)}; at most "
+                        f"{self.most_steps} are taken here"
+                    )
         scale = given.get("guidance_scale")
         if scale is not None:
-            check_numbers("guidance_scale", scale, least=-_STRONGEST, most=_STRONGEST)
-            if scale == 1:
-                raise ValueError("guidance_scale is 1; sessions here are guided")
-            given["guidance_scale"] = float(scale)
+            with _told("guidance_scale"):
+                check_numbers(
+                    "guidance_scale", scale, least=-_STRONGEST, most=_STRONGEST
+                )
+                if scale == 1:
+                    raise ValueError("guidance_scale is 1; sessions here are guided")
+                given["guidance_scale"] = float(scale)
         if "cache_config" in given:
             config = given.pop("cache_config")
             if not isinstance(config, Mapping):
@@ -166,13 +170,17 @@ class Quality:
             for name in config:
                 if name not in self._thresholds:
                     raise ValueError(unknown_name("threshold", name, self._thresholds))
-            given["cache"] = self._backend(config, steps)
+            with _told(*config):
+                given["cache"] = self._backend(config, steps)
         if "budget" in given:
-            check_count("budget", given["budget"], 1)
-            budget = int(given.pop("budget"))
-            if budget not in self._budgets:
-                allowed = ", ".join(map(str, self._budgets))
-                raise ValueError(f"budget is {budget}; this server takes {allowed}")
+            with _told("budget"):
+                check_count("budget", given["budget"], 1)
+                budget = int(given.pop("budget"))
+                if budget not in self._budgets:
+                    allowed = ", ".join(map(str, self._budgets))
+                    raise ValueError(
+                        f"budget is {brief(budget)}; this server takes {allowed}"
+                    )
             given["cache"] = self._backend({"budget": budget}, None)
         return given
 
@@ -227,6 +235,17 @@ def _unavailable(
         "guidance_scale": "here: this server's sessions are not guided",
     }
     return {name: said for name, said in why.items() if name not in options}
+
+
+@contextlib.contextmanager
+def _told(*names: str) -> Iterator[None]:
+    """Puts names before errors that say none of them, such as NumPy's own."""
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError) as error:
+        if any(name in str(error) for name in names):
+            raise
+        raise ValueError(f"{', '.join(names)}: {error}") from error
 
 
 def _frozen(value: Any) -> Hashable:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+from hypothesis.extra import numpy as arrays
 
 from jax_stepcache.models.dreamzero import DreamZeroPipeline
 from jax_stepcache.models.tabletop import policy_of
@@ -248,3 +251,59 @@ def test_a_message_may_hold_one_picture_or_several():
     assert read(message(prompt=np.array("reach green"))).colour == 1
     with pytest.raises(TypeError, match="'prompt' is 3"):
         read(message(prompt=3))
+
+
+_NUMBERS = some.none() | some.booleans() | some.integers() | some.floats()
+_ANYTHING = some.recursive(
+    _NUMBERS
+    | some.text(max_size=5)
+    | some.binary(max_size=5)
+    | arrays.arrays(
+        some.sampled_from(["?", "i1", "<i8", "<u8", "<f2", "<f4", "<f8", "<U2"]),
+        arrays.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3),
+    ),
+    lambda inner: (
+        some.lists(inner, max_size=3)
+        | some.dictionaries(some.text(max_size=5), inner, max_size=2)
+    ),
+    max_leaves=5,
+)
+_KEYS = ("observation/image", "observation/state", "prompt")
+_OPTIONS = ("num_inference_steps", "guidance_scale", "cache_config")
+_THRESHOLDS = ("velocity_sim_thresholds", "velocity_skip_countdowns")
+
+
+def _refusal(policy, sent, options):
+    try:
+        policy.check(policy.open(), sent, options)
+    except (ValueError, TypeError) as error:
+        return str(error)
+    return None
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(key=some.sampled_from((*_KEYS, *_OPTIONS, *_THRESHOLDS)), value=_ANYTHING)
+def test_whatever_a_robot_sends_is_told_by_its_key(policy, key, value):
+    """Or it fits, and then its numbers are such as a step may be given."""
+    sent, options = message(), {}
+    if key in _KEYS:
+        sent[key] = value
+    elif key in _OPTIONS:
+        options[key] = value
+    else:
+        options["cache_config"] = {key: value}
+    told = _refusal(policy, sent, options)
+    if told is not None:
+        # Of a map, what it holds may be what does not fit.
+        assert key in told or (key == "cache_config" and "threshold" in told)
+        return
+    if key in _KEYS:
+        seen = read(sent)
+        assert np.abs(seen.state).max() <= 2
+        assert np.isfinite(seen.frames).all()
+    scale = options.get("guidance_scale")
+    assert scale is None or abs(scale) <= 100

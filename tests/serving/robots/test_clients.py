@@ -182,6 +182,9 @@ def test_where_others_reach_it_any_name_will_do():
     """Nobody knows what they call it; a token keeps pages out."""
     settings = ServerSettings()
     assert settings.hosts_at("0.0.0.0") == ("*",)
+    # Any address of this machine alone is a name of it.
+    assert "127.0.0.2" in settings.hosts_at("127.0.0.2")
+    assert "127.0.0.2" not in settings.hosts_at("127.0.0.1")
     assert settings.hosts_at("127.0.0.1") == settings.hosts_at("::1")
     assert settings.hosts_at("localhost") == ("127.0.0.1", "localhost", "[::1]")
     with pytest.raises(ValueError, match=r"hosts has 'robot\.local:8000'"):

@@ -259,6 +259,14 @@ def test_warnings_are_lines_of_the_log(capsys):
     assert asked == [answered["request"]]
 
 
+def test_the_address_in_the_log_is_not_made_up(caplog):
+    """Whoever sits at this machine may say that it speaks for another."""
+    with serving(token="open sesame") as (_, url):
+        assert got(url, "/status", **{"X-Forwarded-For": "6.6.6.6"})[0] == 401
+    (told,) = (one.at for one in caplog.records if "no token" in one.getMessage())
+    assert told.startswith("127.0.0.1:")
+
+
 def test_a_page_from_elsewhere_may_not_connect():
     """Browsers let any page open a websocket to 127.0.0.1; the page's origin tells."""
     from websockets.exceptions import InvalidStatus

@@ -107,6 +107,28 @@ def test_a_session_that_cannot_be_restored_is_there_for_another_try(tmp_path, er
         assert robot.ask(x=1.0, session_id="b")["actions"][0, 0] == 3
 
 
+def test_a_session_that_cannot_be_restored_is_kept_beside_a_new_one(tmp_path):
+    """Its robot comes back meanwhile; another version of the policy reads the old."""
+
+    class Other(Counting):
+        def load(self, folder):
+            raise ValueError("of another version")
+
+    def counts():
+        return sorted(json.loads(f.read_text()) for f in tmp_path.rglob("count.json"))
+
+    for policy, steps, wanted in (
+        (Counting(), 5, [5]),
+        (Other(), 1, [1, 5]),
+        (Other(), 2, [1, 2, 5]),
+        (Counting(), 1, [1, 3, 5]),  # this one goes on with the two steps
+    ):
+        with serving(policy, sessions=tmp_path) as (_, url), Robot(url) as robot:
+            for _ in range(steps):
+                robot.ask(x=1.0, session_id="a")
+        assert counts() == wanted
+
+
 def test_one_session_that_cannot_be_saved_costs_no_other(tmp_path):
     """The log tells which; what is left of it is no session."""
 

@@ -52,7 +52,9 @@ def test_a_robot_is_served():
         assert robot.metadata["needs_session_id"] is True
         asked = {"endpoint": "infer", "options": two}
         first = robot.ask(**message(), **asked)
-        later = robot.ask(**message(frames=4, seed=1), **asked)
+        # A list of texts is its first, as datasets store them; and nothing else is.
+        words = "['Fold the towel', 'no']"
+        later = robot.ask(**message(frames=4, seed=1, prompt=words), **asked)
         told = robot.ask(**message(frames=4, wrist_image_left=None), **asked)
         assert "'observation/wrist_image_left'" in told["message"]
         again = robot.ask(**message(frames=4, seed=1), **asked)
