@@ -19,11 +19,14 @@ _WAN = (
     "2.2-i2v-a14b",
 )
 
+_ROBOTS = ("base", "droid", "libero")
+
 CONFIGURATIONS: Mapping[str, str] = MappingProxyType(
     {
         "droid-14b": "dreamzero",
         "wan22-5b": "dreamzero",
         **{f"wan{name}": "wan" for name in _WAN},
+        **{f"pi0{of}-{name}": "pi0" for of in ("", "5") for name in _ROBOTS},
         "wan-vae-2.1": "wan_vae",
         "wan-vae-2.2": "wan_vae",
         "umt5-xxl": "umt5",

@@ -59,6 +59,7 @@ _MODULES = {
     "dreamzero": "jax_stepcache.models.dreamzero",
     "dit": "jax_stepcache.models.dit",
     "wan": "jax_stepcache.models.wan",
+    "pi0": "jax_stepcache.models.pi0",
     "wan_vae": "jax_stepcache.models.wan_vae",
     "umt5": "jax_stepcache.models.umt5",
     "clip_vision": "jax_stepcache.models.clip_vision",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Hashable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -28,9 +28,9 @@ from jax_stepcache.backends import (
 )
 from jax_stepcache.check import check_count, check_numbers
 from jax_stepcache.errors import brief, unknown_name
+from jax_stepcache.network.params import Params
 
 from .checks import checked_options
-from .pipeline import LatentPipeline
 
 # What a cache compares with, which is data of its program, by backend.
 _THRESHOLDS: Mapping[type[CacheBackend], tuple[str, ...]] = MappingProxyType(
@@ -51,6 +51,32 @@ _STRONGEST = 100.0
 _REMEMBERED = 64
 
 
+class Served(Protocol):
+    """What is asked of a pipeline that robots are served by: `CachedSampler`, and more.
+
+    Attributes:
+        params: the weights.
+        model: theirs.
+        sampler: `sample`, perhaps with a cache filled in.
+        cache_backend: that one, or None.
+    """
+
+    params: Params
+    model: Any
+    sampler: Any
+    cache_backend: CacheBackend | None
+
+    @property
+    def guidance_scale(self) -> float:
+        """The usual guidance scale."""
+        ...
+
+    @property
+    def guided(self) -> bool:
+        """Whether both branches run."""
+        ...
+
+
 class Quality:
     """What is allowed, and what becomes of it.
 
@@ -59,7 +85,7 @@ class Quality:
         most_steps: solver steps that a request may ask for.
     """
 
-    def __init__(self, pipeline: LatentPipeline, most_steps: int | None = None) -> None:
+    def __init__(self, pipeline: Served, most_steps: int | None = None) -> None:
         """Looks at a pipeline.
 
         Args:
@@ -182,8 +208,8 @@ class Quality:
             DiffusionCacheConfig.from_dict({**vars(backend.config), **config})
         )
         model = self._pipeline.model
-        steps = model.defaults.num_inference_steps if steps is None else steps
-        if _program(backend, model, steps) != _program(other, model, steps):
+        count = model.defaults.num_inference_steps if steps is None else steps
+        if _program(backend, model, count) != _program(other, model, count):
             own = {name: getattr(backend.config, name) for name in config}
             raise ValueError(
                 f"{brief(dict(config))[1:-1]} would be another program than the "
