@@ -323,18 +323,14 @@ class DreamZeroPipeline(LatentPipeline):
 
         Args:
             session: the session.
-            room: latent frames that are decoded in any case, zeros behind those that
-                there are: films up to that length are one compiled program. None for
-                as many as there are.
+            room: latent frames that are decoded in any case; see `Senses.film`.
 
         Returns:
             uint8 (F, H, W, 3) of what was encoded; four frames for each latent one but
             the first, which has one; none before the first step. Where a window begins
             anew, its first frame follows the imagined ones.
         """
-        senses = self._sensing()
-        check_robot_session(session)
-        return senses.film(session, room)
+        return self._sensing().film(session, room)
 
     def save_session(
         self, path: str | os.PathLike[str], session: Session | RobotSession

@@ -172,7 +172,21 @@ class Senses:
         ]
 
     def film(self, session: RobotSession, room: int | None = None) -> np.ndarray:
-        """Decodes a session's film; see `DreamZeroPipeline.film`."""
+        """Decodes a session's film; see `DreamZeroPipeline.film`.
+
+        Args:
+            session: the session.
+            room: latent frames that are decoded in any case, zeros behind those that
+                there are: films up to that length are one compiled program. None for
+                as many as there are.
+
+        Returns:
+            uint8 (F, H, W, 3).
+
+        Raises:
+            TypeError: if the session is no robot's.
+        """
+        check_robot_session(session)
         if not session.film:
             return np.zeros((0, *self.sizes.encoded, 3), np.uint8)
         # Its last piece may lie on other devices than the VAE.
