@@ -66,6 +66,19 @@ ELSEWHERE: Mapping[str, str] = {
 }
 
 
+def backend_name(backend: CacheBackend) -> str:
+    """What a backend is called where one is chosen; of a class of one's own its name.
+
+    Args:
+        backend: as of `get_cache_backend`.
+
+    Returns:
+        The name.
+    """
+    names = (name for name, kind in _BACKENDS.items() if kind is type(backend))
+    return next(names, type(backend).__name__)
+
+
 def get_cache_backend(
     name: str | None,
     config: DiffusionCacheConfig | Mapping[str, Any] | None = None,

@@ -49,6 +49,9 @@ def add_serve(commands: Any) -> None:
     parser.add_argument(
         "--cache-config", type=json_object, metavar="JSON", help="its settings"
     )
+    parser.add_argument(
+        "--budget", type=int, help="network calls for --cache tuned or bespoke"
+    )
     parser.add_argument("--guidance-scale", type=float, help="guidance scale")
     parser.add_argument(
         "--most-steps",

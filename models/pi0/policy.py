@@ -16,7 +16,7 @@ from jax_stepcache.serving.robots.policy import Reply
 
 from ..dreamzero.control.quality import Quality
 from .pipeline import Pi0Pipeline
-from .robot.message import PROMPT, read
+from .robot.message import PROMPT, message_in_words, read
 
 _FILE = "steps.json"
 
@@ -30,6 +30,8 @@ class Pi0Policy:
     Attributes:
         metadata: which keys a message has.
         options: what a request may ask for.
+        unavailable: what it may not, and why.
+        message: what its keys hold.
     """
 
     def __init__(self, pipeline: Pi0Pipeline, most_steps: int | None = None) -> None:
@@ -42,6 +44,8 @@ class Pi0Policy:
         self._pipeline = pipeline
         self._quality = Quality(pipeline, most_steps)
         self.options: Mapping[str, str] = self._quality.options
+        self.unavailable: Mapping[str, str] = self._quality.unavailable
+        self.message: Mapping[str, str] = message_in_words(pipeline.robot)
         robot, config = pipeline.robot, pipeline.model.config
         self.metadata: Mapping[str, Any] = {
             "policy": "pi05" if config.pi05 else "pi0",

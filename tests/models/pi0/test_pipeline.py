@@ -5,7 +5,7 @@ import pytest
 
 import jax_stepcache
 from jax_stepcache.models import pi0
-from jax_stepcache.models.pi0.robot.message import read
+from jax_stepcache.models.pi0.robot.message import message_in_words, read
 from jax_stepcache.models.pi0.tiny import write_tiny
 from jax_stepcache.serving.robots.policy import Policy
 
@@ -107,7 +107,8 @@ def test_caches_skip_the_action_expert(pipeline, cache, config):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"prompt": None}, "lacks 'prompt'"),
+        ({"prompt": None}, r"lacks 'prompt'\. Got"),
+        ({"prompt": None, "promt": "go"}, r"There is 'promt': is that it\?"),
         ({"prompt": 3}, "'prompt' is 3; send text"),
         ({"observation/wrist_image_left": None}, "lacks 'observation/wrist_image_le"),
         ({"observation/wrist_image_left": np.zeros((4, 4))}, r"is float64\[4, 4\]"),
@@ -121,6 +122,15 @@ def test_messages_that_do_not_fit(changed, words):
     """The key is named, whoever of several sent it."""
     with pytest.raises((ValueError, TypeError), match=words):
         read(pi0.ROBOTS["droid"], message(**changed))
+
+
+@pytest.mark.parametrize("name", sorted(pi0.ROBOTS))
+def test_each_key_of_a_message_is_said_in_words(name):
+    """Those that are read, and no others."""
+    robot = pi0.ROBOTS[name]
+    said = message_in_words(robot)
+    assert said.keys() == {*robot.cameras.values(), *robot.state, "prompt"}
+    assert str(robot.state_width) in said[robot.state[0]]
 
 
 def test_a_default_prompt_is_for_who_sends_none():
