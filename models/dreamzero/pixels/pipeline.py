@@ -323,14 +323,11 @@ class DreamZeroPipeline(LatentPipeline):
 
         Args:
             session: the session.
-            room: latent frames that are decoded in any case, zeros behind those that
-                there are: films up to that length are one compiled program. None for
-                as many as there are.
+            room: latent frames; films up to that length are one compiled program.
 
         Returns:
             uint8 (F, H, W, 3) of what was encoded; four frames for each latent one but
-            the first, which has one; none before the first step. Where a window begins
-            anew, its first frame follows the imagined ones.
+            the first; none before a step. A new window's first follows those imagined.
         """
         senses = self._sensing()
         check_robot_session(session)
