@@ -41,7 +41,7 @@ class Effort(NamedTuple):
     Attributes:
         scenes: for PSNR and RMSE.
         episodes: for success.
-        rounds: timed generations of each row.
+        rounds: timed generations of each row; 0 to time none.
     """
 
     scenes: int = 64
@@ -96,12 +96,7 @@ def frontier(
         return measured
 
     wanted = [
-        # The uncached sampler takes turns with whatever is timed.
-        [
-            one
-            for one in family
-            if only is None or one.policy.startswith((only, "uncached"))
-        ]
+        [one for one in family if only is None or one.policy.startswith(only)]
         for family in families(params.model)
     ]
     known = [lambda family=family: family for family in wanted if family]
@@ -110,9 +105,10 @@ def frontier(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = [row for some in pool.map(rows, [*known, *searched]) for row in some]
     # Only now, with nothing else running.
-    seconds = time_all(scenes, [one.way for one, _ in found], effort.rounds)
+    ways = [one.way for one, _ in found]
+    seconds = time_all(scenes, ways, effort.rounds) if effort.rounds else ways
     return [
-        {**row, "seconds": taken}
+        {**row, "seconds": taken if effort.rounds else None}
         for (_, row), taken in zip(found, seconds, strict=True)
     ]
 
@@ -125,42 +121,29 @@ def named(row: Row) -> tuple[Any, ...]:
 
 
 def with_known(rows: list[Row], before: list[Row]) -> list[Row]:
-    """Rows that were measured on a busy machine, and without episodes.
+    """Rows of a busy machine, where neither times nor episodes are measured.
 
     Args:
-        rows: of one model, the uncached sampler's among them.
-        before: of a quiet one, with episodes; perhaps of fewer ways.
+        rows: as they were measured.
+        before: of a quiet machine, with episodes; perhaps of fewer ways.
 
     Returns:
-        The rows: those that were there have their time and success, and the time of
-        a new one is in proportion to the uncached sampler's, which took turns with it.
+        The rows; those that were there have their time and success, others none.
     """
     known = {named(row): row for row in before}
-    (whole,) = (row for row in rows if row["policy"] == "uncached")
-    there = known.get(named(whole), whole)
-    slower = whole["seconds"] / there["seconds"]
-    told = []
-    for row in rows:
-        old = known.get(named(row))
-        seconds = (old or {}).get("seconds") or row["seconds"] / slower
-        success = old["success"] if old else row["success"]
-        told.append({**row, "seconds": seconds, "success": success})
-    return told
+    kept = ("seconds", "success")
+    return [
+        {**row, **{name: known.get(named(row), {}).get(name) for name in kept}}
+        for row in rows
+    ]
 
 
-def replaced(
-    rows: list[dict[str, Any]], new: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Rows with some measured anew, in their places.
-
-    Raises:
-        ValueError: if one of the new ones replaces none.
-    """
+def replaced(rows: list[Row], new: list[Row]) -> list[Row]:
+    """Rows with some measured anew, in their places; those that are new come last."""
     found = {named(row): row for row in new}
-    lost = found.keys() - {named(row) for row in rows}
-    if lost:
-        raise ValueError(f"these rows were not there before: {sorted(lost)}")
-    return [found.get(named(row), row) for row in rows]
+    there = {named(row) for row in rows}
+    kept = [found.get(named(row), row) for row in rows]
+    return [*kept, *(row for row in new if named(row) not in there)]
 
 
 def best_within(rows: list[dict[str, Any]], share: float) -> dict[str, dict[str, Any]]:
@@ -221,21 +204,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--only",
         metavar="POLICY",
-        help="measure these rows alone, and replace them in the file that is there",
+        help="measure these rows alone, and put them into the file that is there",
     )
     parser.add_argument(
         "--busy",
         action="store_true",
-        help="play no episodes; rows that are in the file keep their time and success",
+        help="time nothing and play no episodes; rows that are in the file keep both",
     )
     parser.add_argument("--scenes", type=int, default=default.scenes)
     parser.add_argument("--episodes", type=int, default=default.episodes)
     parser.add_argument("--rounds", type=int, default=default.rounds)
     given = parser.parse_args(arguments)
     if given.only and not given.json:
-        parser.error("--only replaces rows of a file: give --json")
-    episodes = 0 if given.busy else given.episodes
-    effort = Effort(given.scenes, episodes, given.rounds)
+        parser.error("--only puts rows into a file: give --json")
+    effort = Effort(given.scenes, given.episodes, given.rounds)
+    if given.busy:
+        effort = Effort(given.scenes, episodes=0, rounds=0)
 
     there = given.json and given.json.exists()
     before = json.loads(given.json.read_text()) if there else []

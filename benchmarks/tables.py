@@ -161,7 +161,7 @@ def figures_of(rows: list[Row], model: str) -> dict[str, Callable[[Row], str | N
         "success": lambda row: (
             None if row["success"] is None else f"{row['success']:.3f}"
         ),
-        "time": lambda row: f"{row['seconds'] * 1e3:.1f} ms",
+        "time": lambda row: row["seconds"] and f"{row['seconds'] * 1e3:.1f} ms",
     }
     return {k: f for k, f in figures.items() if any(f(row) for row in rows)}
 
