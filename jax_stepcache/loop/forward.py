@@ -203,7 +203,7 @@ class Within:
             return entered.hidden, view
         sample, _ = jax.lax.optimization_barrier((view.sample, after))
         hidden, _ = self.embed(sample, view.step)
-        wide = jax.tree.map(_in_wider, hidden, inside.hidden)
+        wide = jax.tree.map(in_wider, hidden, inside.hidden)
         return hidden, view._replace(inside=inside._replace(hidden=wide))
 
     @property
