@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from dataclasses import dataclass
@@ -126,7 +127,8 @@ class TunedFile:
 
     def settings(self, backend: str) -> dict[str, Any]:
         """Settings of a backend by `DiffusionCacheConfig`'s names; see `Calibrated`."""
-        return self.read().get("settings", {}).get(backend, {})
+        # Its own: what has been read is kept for others.
+        return copy.deepcopy(self.read().get("settings", {}).get(backend, {}))
 
     def read(self) -> dict[str, Any]:
         """All that the file holds; empty where it is not there.
