@@ -48,11 +48,17 @@ def costs_table(rows: list[Row]) -> str:
     """The short table: each backend's best setting at the price, the models abreast."""
     models = list(dict.fromkeys(row["model"] for row in rows))
     by_policy: dict[str, dict[str, Row]] = {}
-    kept = {"uncached", "fewer_steps", "step_cache"} | winners(rows)
+    chosen = {
+        model: choose([r for r in rows if r["model"] == model], FEW_BUDGETS)
+        for model in models
+    }
+    kept = {"uncached", "fewer_steps", "step_cache"}
+    kept |= winners(rows, [row for some in chosen.values() for row in some])
     for model in models:
-        for row in choose([r for r in rows if r["model"] == model], FEW_BUDGETS):
+        for row in chosen[model]:
             name = backend(row)
-            if name not in kept:
+            many = name != "uncached" and row["calls"] > MOST_CALLS
+            if name not in kept or many:
                 continue
             if name in ("tuned", "bespoke", "fewer_steps"):
                 # A budget takes a schedule or a table, whichever came nearer.
@@ -83,10 +89,17 @@ def costs_table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def winners(rows: list[Row]) -> set[str]:
-    """Backends that beat plain steps at as many operations, somewhere.
+def winners(rows: list[Row], shown: list[Row]) -> set[str]:
+    """Backends that beat plain steps at as many operations, on some model.
 
     Between two numbers of steps plain ones are what lies on the line.
+
+    Args:
+        rows: all of them, plain steps among them.
+        shown: those that may win.
+
+    Returns:
+        The backends' names.
     """
     found = set()
     for model in {row["model"] for row in rows}:
@@ -100,7 +113,7 @@ def winners(rows: list[Row]) -> set[str]:
         found |= {
             backend(row)
             for row in own
-            if row["psnr"] > np.interp(row["flops"], flops, decibels)
+            if row in shown and row["psnr"] > np.interp(row["flops"], flops, decibels)
         }
     return found - {"fewer_steps"}
 
