@@ -138,7 +138,7 @@ class TunedFile:
         """
         path = as_path(self.path)
         written = _written(path)
-        return {} if written is None else dict(_parsed(self, written))
+        return {} if written is None else copy.deepcopy(_parsed(self, written))
 
     def _parse(self) -> dict[str, Any]:
         try:
