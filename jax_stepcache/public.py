@@ -56,6 +56,7 @@ from jax_stepcache.network.protocol import Model, Part, SamplingDefaults
 from jax_stepcache.network.registry import load_model, load_params, save_params
 from jax_stepcache.network.residual import Residual
 from jax_stepcache.network.stages import StagedDenoiser, Stages
+from jax_stepcache.network.switch_at import SwitchAt
 from jax_stepcache.options import Request
 from jax_stepcache.pipeline import Pipeline
 from jax_stepcache.policy.compose import compose
@@ -266,6 +267,7 @@ __all__ = [
     "StepCacheState",
     "Stream",
     "Summary",
+    "SwitchAt",
     "Switching",
     "TableFamily",
     "TableFit",
