@@ -60,6 +60,7 @@ _MODULES = {
     "dit": "jax_stepcache.models.dit",
     "wan": "jax_stepcache.models.wan",
     "wan_vae": "jax_stepcache.models.wan_vae",
+    "flux": "jax_stepcache.models.flux",
     "umt5": "jax_stepcache.models.umt5",
     "clip_vision": "jax_stepcache.models.clip_vision",
 }

@@ -1,0 +1,42 @@
+"""FLUX.1, which makes pictures of words.
+
+`FluxTransformer` is its network, `FluxModel` what a sampler calls, `RELEASES` the sizes
+that were released.
+"""
+
+from .checkpoint.name_map import import_state_dict, state_dict_shapes
+from .model import (
+    FluxModel,
+    axis_sizes,
+    config_of,
+    model_from_config,
+    model_of,
+    weights_struct,
+    with_dtype,
+)
+from .network.logical_axes import weight_axes
+from .network.parameters import bind, init_weights
+from .network.transformer import FluxTransformer, Prompt
+from .sizes import RELEASES, FluxConfig, FluxRelease
+from .times import flux_schedule
+
+__all__ = [
+    "RELEASES",
+    "FluxConfig",
+    "FluxModel",
+    "FluxRelease",
+    "FluxTransformer",
+    "Prompt",
+    "axis_sizes",
+    "bind",
+    "config_of",
+    "flux_schedule",
+    "import_state_dict",
+    "init_weights",
+    "model_from_config",
+    "model_of",
+    "state_dict_shapes",
+    "weight_axes",
+    "weights_struct",
+    "with_dtype",
+]
