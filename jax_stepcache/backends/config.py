@@ -85,9 +85,13 @@ class DiffusionCacheConfig:
             times the noise level, both exclusive.
         use_lite_mode: whether TaylorSeer extrapolates the network's output instead of
             what its blocks add.
-        original: whether TeaCache and MagCache decide as the papers' own code for Wan
-            does, which differs from what vLLM-Omni and diffusers made of it; None for
-            the model's choice, else not.
+        attention_only: whether TaylorSeer extrapolates what each attention says, as
+            diffusers' own default, and the rest of the blocks runs at every step.
+        block_lists: ``"joined"``, one DBCache over all blocks, as cache-dit has it;
+            ``"each"``, one for each list of them, as vLLM-Omni declares FLUX.
+        original: whether TeaCache and MagCache decide as the papers' own code for the
+            model does, Wan's or FLUX's, which differs from what vLLM-Omni and diffusers
+            made of it; None for the model's choice, else not.
         use_ret_steps: of the original TeaCache, whether it looks at the projected time
             embedding and computes the first five steps, rather than first and last.
         mag_split_step: of the original MagCache for two experts, how many steps the
@@ -168,6 +172,8 @@ class DiffusionCacheConfig:
     unconditional_batch_skip_range: int = 5
     unconditional_batch_timestep_skip_range: Sequence[float] = (-1, 641)
     use_lite_mode: bool = False
+    attention_only: bool = False
+    block_lists: str = "joined"
     original: bool | None = None
     use_ret_steps: bool = False
     mag_split_step: int | None = None

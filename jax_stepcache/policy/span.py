@@ -38,6 +38,22 @@ class EachBranch(Span):
     """The whole network, for each guidance branch by itself, before they are mixed."""
 
 
+@dataclass(frozen=True)
+class EachList(Span):
+    """Blocks of each list of a network's, a span of its own in every list.
+
+    Attributes:
+        spans: of each list, in order.
+    """
+
+    spans: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True)
+class Attentions(Span):
+    """The attentions of all blocks; the rest of each block runs at every step."""
+
+
 def each_branch(span: Span | None) -> bool:
     """Whether a span is the whole network, branch by branch."""
     return isinstance(span, EachBranch)
@@ -49,7 +65,7 @@ def get_span(span: Span | str | None) -> Span | None:
     Args:
         span: ``"network"`` or None for the whole forward, guidance included;
             ``"branches"`` for each guidance branch of it; ``"blocks"`` for all blocks;
-            or a `Span`.
+            ``"attentions"`` for the attentions in them; or a `Span`.
 
     Returns:
         The span; None for the whole forward.
@@ -62,7 +78,12 @@ def get_span(span: Span | str | None) -> Span | None:
         return span
     if not isinstance(span, str):
         raise TypeError(f"span is {span!r}; give 'network', 'blocks' or a Span")
-    known = {"network": None, "branches": EachBranch(), "blocks": Span()}
+    known: dict[str, Span | None] = {
+        "network": None,
+        "branches": EachBranch(),
+        "blocks": Span(),
+    }
+    known["attentions"] = Attentions()
     if span not in known:
         raise ValueError(unknown_name("span", span, known))
     return known[span]

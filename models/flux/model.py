@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.check import batch_size, check_arrays, static_count
+from jax_stepcache.checkpoints.layers import is_apart
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule
@@ -17,6 +18,7 @@ from jax_stepcache.solvers.schedule import Schedule
 
 from ..observations import named
 from ..sizes.parameters import Weights
+from .calibrated import calibrated
 from .network.logical_axes import constrained
 from .network.parameters import bind, weight_shapes
 from .network.streams import Streams
@@ -165,7 +167,13 @@ class FluxModel:
     ) -> tuple[Streams, Attended]:
         """See `jax_stepcache.network.stages.Attending`."""
         network = bind(self.transformer, weights)
-        return network.run_blocks(hidden, context, attended=given)
+        given = (
+            None
+            if given is None
+            else jax.tree.map(_rows_first, given, is_leaf=is_apart)
+        )
+        hidden, said = network.run_blocks(hidden, context, attended=given)
+        return hidden, jax.tree.map(_rows_first, said, is_leaf=is_apart)
 
     def head(self, weights: Weights, hidden: Streams, context: Stage) -> jax.Array:
         """The velocity, (rows, C, H, W) float32."""
@@ -174,10 +182,6 @@ class FluxModel:
     def modulated(self, weights: Weights, hidden: Streams, context: Stage) -> jax.Array:
         """Block 0's modulated input, (rows, tokens of the image, D)."""
         return bind(self.transformer, weights).modulated(hidden, context)
-
-    def looked(self, hidden: Streams) -> jax.Array:
-        """See `jax_stepcache.network.stages.Looked`: the image's tokens."""
-        return hidden.image
 
     def prepare(
         self, weights: Weights, observation: Mapping[str, jax.Array], guided: bool
@@ -267,6 +271,11 @@ class FluxModel:
             "cache='static' with a steps_mask of your own"
         )
 
+    def calibrated(self, backend: str, num_steps: int) -> dict[str, Any]:
+        """See `jax_stepcache.network.protocol.Calibrated`."""
+        del num_steps
+        return calibrated(self.release, backend)
+
     def _shapes(
         self, batch: int, observation: Mapping[str, Any]
     ) -> dict[str, jax.ShapeDtypeStruct]:
@@ -284,6 +293,11 @@ class FluxModel:
             name: jax.ShapeDtypeStruct(shape, jnp.float32)
             for name, shape in shapes.items()
         }
+
+
+def _rows_first(x: Any) -> Any:
+    """[layers, rows, ...] to [rows, layers, ...], and back; layers apart as they are."""
+    return x if is_apart(x) else x.swapaxes(0, 1)
 
 
 def model_of(release: FluxRelease, size: Any = None) -> FluxModel:

@@ -23,6 +23,11 @@ class Streams(NamedTuple):
     image: jax.Array
     text: jax.Array
 
+    @property
+    def looked_at(self) -> jax.Array:
+        """See `jax_stepcache.policy.signals.base.looked_at`: the image's tokens."""
+        return self.image
+
     def joined(self) -> jax.Array:
         """(B, T + S, D), the text first."""
         return jnp.concatenate([self.text, self.image], axis=1)
