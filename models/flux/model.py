@@ -296,7 +296,7 @@ class FluxModel:
 
 
 def _rows_first(x: Any) -> Any:
-    """[layers, rows, ...] to [rows, layers, ...], and back; layers apart as they are."""
+    """[layers, rows, ...] to [rows, layers, ...] or back; layers apart as they are."""
     return x if is_apart(x) else x.swapaxes(0, 1)
 
 

@@ -28,7 +28,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_forward_is_the_originals(file: Path) -> None:
-    """The velocity, and what lies on the way to it, are diffusers' and the original's."""
+    """The velocity, and what lies on the way to it, in diffusers and the original."""
     arrays, settings = recorded.load(file)
     config, weights = recorded.network(file.parent, settings["model"])
     latent, text = arrays["in/latents_unpacked"], arrays["in/encoder_hidden_states"]
