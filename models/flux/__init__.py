@@ -4,7 +4,14 @@
 that were released.
 """
 
+from ..checkpoints.lora import keep_lora, merge_lora
 from .checkpoint.name_map import import_state_dict, state_dict_shapes
+from .checkpoint.released import (
+    named_model,
+    open_checkpoint,
+    open_part,
+    tensor_plans,
+)
 from .model import (
     FluxModel,
     axis_sizes,
@@ -33,9 +40,15 @@ __all__ = [
     "flux_schedule",
     "import_state_dict",
     "init_weights",
+    "keep_lora",
+    "merge_lora",
     "model_from_config",
     "model_of",
+    "named_model",
+    "open_checkpoint",
+    "open_part",
     "state_dict_shapes",
+    "tensor_plans",
     "weight_axes",
     "weights_struct",
     "with_dtype",
