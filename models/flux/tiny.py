@@ -50,6 +50,33 @@ _SAID = (
     "a white ball rolls over the blue table and falls",
     "abcdefghijklmnopqrstuvwxyz 0123456789",
 )
+# Whose classes they are, so that diffusers opens the folder, too.
+_CLASSES = {
+    "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "text_encoder_2": ["transformers", "T5EncoderModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "tokenizer_2": ["transformers", "T5TokenizerFast"],
+    "transformer": ["diffusers", "FluxTransformer2DModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+_END = "<|endoftext|>"
+_TOKENIZERS: dict[str, dict[str, Any]] = {
+    "tokenizer": {
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": 77,
+        "bos_token": "<|startoftext|>",
+        **dict.fromkeys(("eos_token", "pad_token", "unk_token"), _END),
+    },
+    "tokenizer_2": {
+        "tokenizer_class": "T5Tokenizer",
+        "model_max_length": 512,
+        "eos_token": "</s>",
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+        "extra_ids": 0,
+    },
+}
 _OURS = ("dtype", "unroll", "attention", "mlp_ratio", "freq_dim")
 
 
@@ -85,6 +112,8 @@ def _write_all(folder: Path, config: FluxConfig, rng: np.random.Generator) -> No
     end = write_clip_tokenizer(folder / "tokenizer", _SAID, CLIP.vocab)
     (folder / "tokenizer_2").mkdir()
     write_tokenizer(folder / "tokenizer_2" / "tokenizer.json", _SAID, T5.vocab)
+    for name, told in _TOKENIZERS.items():
+        write_json(folder / name / "tokenizer_config.json", told)
     ours = {name: x for name, x in asdict(config).items() if name not in _OURS}
     options = {"_class_name": "FluxTransformer2DModel", **ours}
     shapes = state_dict_shapes(config)
@@ -104,8 +133,7 @@ def _write_all(folder: Path, config: FluxConfig, rng: np.random.Generator) -> No
             "num_train_timesteps": 1000,
         },
     )
-    parts = {path.name: ["diffusers", path.name] for path in folder.iterdir()}
-    write_json(folder / "model_index.json", {"_class_name": "FluxPipeline", **parts})
+    write_json(folder / "model_index.json", {"_class_name": "FluxPipeline", **_CLASSES})
 
 
 def _part(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from jax_stepcache.checkpoints.streaming import Recipe
 from jax_stepcache.errors import unknown_name
 
 from ...checkpoints.name_map import assembled, recipes, source_shapes
-from ...checkpoints.tensors import Table, Tensor, linear, mlp, rms_norm, same
+from ...checkpoints.tensors import Table, Tensor, linear, mlp, part, rms_norm, same
 from ...sizes.parameters import Weights, check_weights
 from ..network.parameters import weight_shapes
 from ..sizes import FluxConfig
@@ -76,32 +75,6 @@ def import_state_dict(config: FluxConfig, tensors: Mapping[str, Any]) -> Weights
 def naming_of(names: Any) -> str | None:
     """Who named tensors, without prefix; None if it is not FLUX's transformer."""
     return next((who for who, name in _TELLING.items() if name in names), None)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A conversion: some of a tensor's rows, transposed where it is a matrix.
-
-    Attributes:
-        start: the first.
-        stop: the one behind the last.
-    """
-
-    start: int
-    stop: int
-
-    def __call__(self, tensor: Any) -> Any:
-        """The weight."""
-        return tensor[self.start : self.stop].T
-
-
-def _part(name: str, rows: int, start: int, stop: int) -> Table:
-    """A linear map that is a part of one with so many rows."""
-    convert = Rows(start, stop)
-    return {
-        "kernel": Tensor(f"{name}.weight", lambda ours: (rows, ours[0]), convert),
-        "bias": Tensor(f"{name}.bias", lambda ours: (rows,), convert),
-    }
 
 
 def _exchanged(tensor: Any) -> Any:
@@ -184,8 +157,7 @@ def _original(config: FluxConfig) -> Table:
 
     def attention(name: str, norms: str, rows: int) -> Table:
         parts = {
-            one: _part(name, rows, i * dim, (i + 1) * dim)
-            for i, one in enumerate("qkv")
+            one: part(name, rows, i * dim, (i + 1) * dim) for i, one in enumerate("qkv")
         }
         return {
             **parts,
@@ -212,7 +184,7 @@ def _original(config: FluxConfig) -> Table:
         "single": {
             "modulation": linear(f"{single}.modulation.lin"),
             "attn": attention(f"{single}.linear1", f"{single}.norm", rows),
-            "mlp": _part(f"{single}.linear1", rows, 3 * dim, rows),
+            "mlp": part(f"{single}.linear1", rows, 3 * dim, rows),
             "out": linear(f"{single}.linear2"),
         },
         "modulation": linear("final_layer.adaLN_modulation.1"),
