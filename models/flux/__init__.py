@@ -12,6 +12,9 @@ from .checkpoint.released import (
     open_part,
     tensor_plans,
 )
+from .describe import describe, memory
+from .encoders import FluxEncoders
+from .making import make_pictures
 from .model import (
     FluxModel,
     axis_sizes,
@@ -24,23 +27,31 @@ from .model import (
 from .network.logical_axes import weight_axes
 from .network.parameters import bind, init_weights
 from .network.transformer import FluxTransformer, Prompt
+from .pictures import FluxPicture
+from .pipeline import FluxPipeline
 from .sizes import RELEASES, FluxConfig, FluxRelease
 from .times import flux_schedule
 
 __all__ = [
     "RELEASES",
     "FluxConfig",
+    "FluxEncoders",
     "FluxModel",
+    "FluxPicture",
+    "FluxPipeline",
     "FluxRelease",
     "FluxTransformer",
     "Prompt",
     "axis_sizes",
     "bind",
     "config_of",
+    "describe",
     "flux_schedule",
     "import_state_dict",
     "init_weights",
     "keep_lora",
+    "make_pictures",
+    "memory",
     "merge_lora",
     "model_from_config",
     "model_of",
