@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from .network.parameters import bind, weight_shapes
 from .network.streams import Streams
 from .network.transformer import Attended, Prompt, Stage
 from .sizes import PATCH, FluxConfig, FluxRelease
-from .times import flux_schedule, guidance_told, told
+from .times import flux_schedule, guidance_told, shift_of, told
 
 
 class FluxCondition(NamedTuple):
@@ -89,10 +90,11 @@ class FluxModel:
 
     @property
     def defaults(self) -> SamplingDefaults:
-        """The release's; levels are those of `schedule`."""
+        """The release's; `schedule` gives its own levels, and this their shift."""
+        shift = math.exp(shift_of(self.tokens)) if self.release.shifted else 1.0
         return SamplingDefaults(
             num_inference_steps=self.release.num_inference_steps,
-            shift=1.0,
+            shift=shift,
             guidance_scale=1.0,
             solver="euler",
         )

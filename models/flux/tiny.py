@@ -109,7 +109,7 @@ def write_tiny(
 
 def _write_all(folder: Path, config: FluxConfig, rng: np.random.Generator) -> None:
     (folder / "tokenizer").mkdir()
-    end = write_clip_tokenizer(folder / "tokenizer", _SAID, CLIP.vocab)
+    end = write_clip_tokenizer(folder / "tokenizer", _SAID)
     (folder / "tokenizer_2").mkdir()
     write_tokenizer(folder / "tokenizer_2" / "tokenizer.json", _SAID, T5.vocab)
     for name, told in _TOKENIZERS.items():

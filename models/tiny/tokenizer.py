@@ -1,7 +1,9 @@
-"""Tokenizers of UMT5's kind and of CLIP's, trained on a few sentences."""
+"""Tokenizers of UMT5's kind and of CLIP's, that know a few sentences."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -36,32 +38,26 @@ def write_tokenizer(file: Path, said: Iterable[str], vocabulary: int) -> None:
     made.save(str(file))
 
 
-def write_clip_tokenizer(folder: Path, said: Iterable[str], vocabulary: int) -> int:
-    """Trains one of CLIP's on what is said to it, and writes it as CLIP's is released.
+def write_clip_tokenizer(folder: Path, said: Iterable[str]) -> int:
+    """Writes one of CLIP's kind that knows letters, and how some words begin.
+
+    It is made by hand: one that is trained differs from process to process.
 
     Args:
         folder: ``vocab.json`` and ``merges.txt`` are written into it.
-        said: sentences.
-        vocabulary: at most so many tokens.
+        said: sentences, whose letters and words it knows.
 
     Returns:
         The token that ends a text.
-
-    Raises:
-        ImportError: without tokenizers.
     """
-    import tokenizers
-
-    begin, end = "<|startoftext|>", "<|endoftext|>"
-    model: Any = tokenizers.models.BPE(unk_token=end, end_of_word_suffix="</w>")
-    made: Any = tokenizers.Tokenizer(model)
-    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=[begin, end],
-        end_of_word_suffix="</w>",
-        show_progress=False,
-    )
-    made.train_from_iterator(list(said), trainer)
-    made.model.save(str(folder))
-    return int(made.token_to_id(end))
+    words = sorted({word for text in said for word in re.findall(r"\w+|[^\w\s]", text)})
+    letters = sorted(set("".join(words)))
+    begins = sorted({word[:2] for word in words if len(word) > 2})
+    pieces = [*letters, *(f"{letter}</w>" for letter in letters), *begins]
+    pieces += ["<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    merges = [f"{pair[0]} {pair[1]}" for pair in begins]
+    lines = "\n".join(["#version: 0.2", *merges])
+    (folder / "merges.txt").write_text(lines + "\n", encoding="utf-8")
+    return vocabulary["<|endoftext|>"]

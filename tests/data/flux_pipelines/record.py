@@ -33,7 +33,7 @@ def main(folder: str, out: str) -> None:
 
     def ids(tokenizer: Any, length: int) -> np.ndarray:
         said = tokenizer(
-            [PROMPT],
+            [PROMPT, NEGATIVE],
             padding="max_length",
             max_length=length,
             truncation=True,
