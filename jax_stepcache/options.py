@@ -310,8 +310,8 @@ def _schedule(options: Options, model: Any) -> Any:
     """The schedule, or one for each output where the model names its outputs."""
     steps = (options.num_inference_steps, options.shift, options.final_noise)
     if options.schedule is None:
-        return schedules_of(
-            model.outputs,
+        return _usual(
+            model,
             _or(options.num_inference_steps, model.defaults.num_inference_steps),
             _or(options.shift, model.defaults.shift),
             options.final_noise,
@@ -335,6 +335,20 @@ def _schedule(options: Options, model: Any) -> Any:
     if is_schedule(schedule) and model.outputs is not None:
         return dict.fromkeys(model.outputs, schedule)
     return schedule
+
+
+def _usual(model: Any, num_steps: Any, shift: Any, final_noise: Any) -> Any:
+    """The schedule of a model where nobody names another."""
+    usual = schedules_of(model.outputs, num_steps, shift, final_noise)
+    own = getattr(model, "usual_schedule", None)
+    if own is None:
+        return usual
+    if final_noise is not None:
+        raise ValueError(
+            f"final_noise is {final_noise!r:.80}; {model.name} has noise levels of its "
+            "own, which end at 0. schedule= takes others"
+        )
+    return own(int(num_steps), float(shift))
 
 
 def _schedule_and_policy(

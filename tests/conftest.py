@@ -20,7 +20,7 @@ from .emitters import QUICK
 _QUICK = "not slow"  # pyproject.toml says so, too
 
 # Reproducible and without a clock: the machines that run these differ in speed.
-for _profile, _examples in (("few", 5), ("many", 20)):
+for _profile, _examples in (("few", 5), ("many", 12)):
     hypothesis.settings.register_profile(
         _profile,
         derandomize=True,

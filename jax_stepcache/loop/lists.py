@@ -10,7 +10,6 @@ from typing import Any
 import jax.numpy as jnp
 
 from jax_stepcache.loop.forward import Within, like_sample
-from jax_stepcache.policy.named.each_list import EachListPolicy
 from jax_stepcache.policy.policy import Decision
 from jax_stepcache.policy.span import Span
 from jax_stepcache.policy.view import View
@@ -35,16 +34,14 @@ class WithinLists:
         """Guidance branches."""
         return self.within.branches
 
-    def init(self, policy: EachListPolicy, view: View, num_steps: int) -> Any:
-        """See `Forward.init`."""
+    def init(self, policy: Any, view: View, num_steps: int) -> Any:
+        """See `Forward.init`; the policy is an `EachListPolicy`."""
         return tuple(
             one.init(own, view, num_steps)
             for one, own in zip(self._lists(), policy.policies, strict=True)
         )
 
-    def __call__(
-        self, policy: EachListPolicy, state: Any, view: View
-    ) -> tuple[Any, Decision]:
+    def __call__(self, policy: Any, state: Any, view: View) -> tuple[Any, Decision]:
         """See `Forward.__call__`; a step is computed where all lists computed it."""
         hidden, context = self.within.embed(view.sample, view.step)
         decisions = []
@@ -82,8 +79,9 @@ def _moved(
 def _together(decisions: list[Decision]) -> Decision:
     first = decisions[0]
     ran = None
-    if first.ran is not None:
-        ran = functools.reduce(jnp.logical_and, [one.ran for one in decisions])
+    each = [one.ran for one in decisions if one.ran is not None]
+    if each:
+        ran = functools.reduce(jnp.logical_and, each)
     run = functools.reduce(jnp.logical_and, [jnp.asarray(x.run) for x in decisions])
     run = run if ran is None else ran.any()
     states = tuple(one.state for one in decisions)

@@ -19,6 +19,8 @@ _WAN = (
     "2.2-i2v-a14b",
 )
 
+_ROBOTS = ("base", "droid", "libero")
+
 CONFIGURATIONS: Mapping[str, str] = MappingProxyType(
     {
         "droid-14b": "dreamzero",
@@ -27,6 +29,7 @@ CONFIGURATIONS: Mapping[str, str] = MappingProxyType(
         "flux.1-dev": "flux",
         "flux.1-schnell": "flux",
         "flux-vae": "flux_vae",
+        **{f"pi0{of}-{name}": "pi0" for of in ("", "5") for name in _ROBOTS},
         "wan-vae-2.1": "wan_vae",
         "wan-vae-2.2": "wan_vae",
         "umt5-xxl": "umt5",

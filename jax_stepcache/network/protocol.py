@@ -200,6 +200,22 @@ class Spaced(Protocol):
         ...
 
 
+class Leveled(Protocol):
+    """A model with noise levels of its own; optional beside `Model`."""
+
+    def usual_schedule(self, num_steps: int, shift: float) -> Any:
+        """The `Schedule` that is sampled by where nobody names another.
+
+        Args:
+            num_steps: solver steps.
+            shift: timestep shift.
+
+        Returns:
+            The schedule.
+        """
+        ...
+
+
 class Calibrated(Protocol):
     """A model for which caches have been calibrated; optional beside `Model`."""
 

@@ -59,6 +59,7 @@ _MODULES = {
     "dreamzero": "jax_stepcache.models.dreamzero",
     "dit": "jax_stepcache.models.dit",
     "wan": "jax_stepcache.models.wan",
+    "pi0": "jax_stepcache.models.pi0",
     "wan_vae": "jax_stepcache.models.wan_vae",
     "flux": "jax_stepcache.models.flux",
     "flux_vae": "jax_stepcache.models.flux_vae",

@@ -98,7 +98,17 @@ class DiTModel:
 
         Returns:
             Tokens (rows, tokens, D), and what the other stages read beside them.
+
+        Raises:
+            ValueError: for other labels than one for each row.
         """
+        rows, given = sample.shape[0], condition
+        if np.shape(given) != (rows,) or not np.issubdtype(given.dtype, np.integer):
+            raise ValueError(
+                f"condition is {given.dtype}{list(np.shape(given))}; the network takes "
+                f"int32[{rows}], a label for each row, under guidance those of both "
+                "branches. observation={'label': ...} makes them"
+            )
         network = bind(self.config, weights)
         hidden, context = network.embed(sample, 1.0 - t / 1000.0, condition)
         if self.layout is not None:

@@ -300,8 +300,12 @@ class FluxPipeline(CachedSampler):
             stats = [one.stats for one in many]
         pixels = self.encoders.pictures(latents)
         seeds = asked.seeds if drawn else [None] * len(pixels)
-        parts = zip(pixels, stats, latents, seeds, strict=True)
-        return [FluxPicture(np.asarray(x), *rest) for x, *rest in parts]
+        return [
+            FluxPicture(own, said, latent, seed)
+            for own, said, latent, seed in zip(
+                pixels, stats, latents, seeds, strict=True
+            )
+        ]
 
     def _shown(self, asked: Asked) -> dict[str, jax.Array]:
         """What the transformer is shown, a row for each picture."""

@@ -62,6 +62,7 @@ def found():
     return run(samples(), target=TARGET, fit=FIT)
 
 
+@pytest.mark.slow
 def test_a_table_is_ahead_on_new_noise(found):
     """Nearer than as many plain steps, on every output, on samples it has not seen."""
     drawn = samples(64, seed=9)

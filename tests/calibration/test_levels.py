@@ -93,6 +93,7 @@ def found():
     return calibrate(WEIGHTS, network, drawn(32, 2), **given)
 
 
+@pytest.mark.slow
 def test_levels_are_ahead_on_new_noise(found):
     """Plain steps of the solver by the levels that were found; nothing else changed."""
     assert (found.cache, found.cache_config) == ("none", {})

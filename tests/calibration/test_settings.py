@@ -44,6 +44,7 @@ def sampled(**options):
     return sample(WEIGHTS, model=network, noise=NOISE, **options)
 
 
+@pytest.mark.slow
 def test_what_won_is_sampled(tmp_path, found):
     """Saved and loaded, it gives the sample that the calibration's options give."""
     table, tuned = found

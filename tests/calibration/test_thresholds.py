@@ -74,6 +74,7 @@ def sampled(**options):
     return calls, np.concatenate([result.sample for result in results])
 
 
+@pytest.mark.slow
 def test_no_more_calls_than_asked_for(by_calls):
     """`sample` with the options does what was promised, on the same samples."""
     calibration, _ = by_calls

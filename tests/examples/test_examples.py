@@ -98,6 +98,7 @@ def test_many_requests(printed):
     assert served > places / 2
 
 
+@pytest.mark.slow
 def test_server_for_threads(printed):
     """Every client is answered, in order; the wrong request fails alone."""
     text = printed("server_for_threads")

@@ -89,6 +89,7 @@ def test_fewer_steps_go_from_end_to_end(steps):
     assert fewer_steps(schedule, 12).sigmas == pytest.approx(schedule.sigmas)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["step_cache", "cache_dit", "tuned"])
 def test_samples_that_decide_for_themselves(cache):
     """The same setting, calls and quality as one by one, and it is kept for later."""
@@ -246,6 +247,7 @@ def test_scales_of_1_among_others_are_refused_for_a_bundled_model():
         )
 
 
+@pytest.mark.slow
 def test_what_is_found_per_sample_serves_requests():
     """Requests decide each for itself, so they take decide="sample", and no other."""
     found = calibrate(

@@ -347,7 +347,7 @@ def test_what_is_no_name(given):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("what", "moments"), [("save_params", 20), ("convert", 15), ("train", 15)]
+    ("what", "moments"), [("save_params", 8), ("convert", 6), ("train", 6)]
 )
 def test_nothing_half_written_is_ever_loaded(what, moments, folder, tmp_path):
     """Killed at random moments: what has its name is whole, and the same work goes on

@@ -72,6 +72,7 @@ def test_requests_share_compiled_calls_and_one_transfer(
     }
 
 
+@pytest.mark.slow
 def test_a_group_holds_what_is_sampled_alone() -> None:
     """At the ends of groups, and where the last reaches back into the one before it.
 

@@ -21,6 +21,7 @@ def check(names):
     assert verdicts == dict.fromkeys(names, "ok"), errors[-5000:]
 
 
+@pytest.mark.slow
 def test_several_devices_give_what_one_does():
     """A few cases of each kind, in one process: starting it takes most of the time."""
     check(QUICK)

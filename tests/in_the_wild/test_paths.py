@@ -485,6 +485,7 @@ def test_a_tokenizer_is_looked_for_at_home(home):
         _of("models.prompts").load_tokenizer("~/x")
 
 
+@pytest.mark.slow
 def test_functions_that_are_slower_to_call(home, params, monkeypatch):
     """Conversion, plots and training: where their files would be."""
     from jax_stepcache.checkpoints.folder import FolderWriter

@@ -14,6 +14,7 @@ def check(names, seconds):
     assert verdicts == [dict.fromkeys(names, "ok")] * COUNT, said
 
 
+@pytest.mark.slow
 def test_two_processes_read_a_batch_together():
     """A data set is read in the order of one process, by each process its rows; keys
     come to all devices, and back."""

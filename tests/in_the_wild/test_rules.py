@@ -8,13 +8,7 @@ import pytest
 from .devices import run_cases
 from .on_meshes import CASES
 
-QUICK = [
-    "refused",
-    "own model",
-    "preset dit tensor",
-    "decisions tea_cache batch",
-    "decisions step_cache sample",
-]
+QUICK = ["refused", "own model", "decisions tea_cache batch"]
 
 
 def check(names):

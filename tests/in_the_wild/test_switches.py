@@ -549,7 +549,17 @@ def test_a_nan_of_the_models_own_is_found() -> None:
         sample((), cache="step_cache", **given)
 
 
-@pytest.mark.parametrize("cache", [None, "step_cache", "cache_dit", "sea_cache"])
+@pytest.mark.parametrize(
+    "cache",
+    [
+        None,
+        "step_cache",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("cache_dit", "sea_cache")
+        ),
+    ],
+)
 def test_step_by_step(cache: str | None) -> None:
     """Who looks for a NaN goes on with `jax.disable_jit`, operation by operation."""
     with _on("nans"), jax.disable_jit():

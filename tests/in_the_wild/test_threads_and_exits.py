@@ -518,6 +518,7 @@ def ended(script: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_a_script_may_leave_its_server_open() -> None:
     """Rule: what was submitted is finished, and the exit code is the script's."""
     done = ended(SCRIPT + NOTED + "sys.exit(3)")

@@ -38,6 +38,7 @@ def test_ssim_compares_means_variances_and_covariances():
     assert float(ssim(a, a)) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_rows_are_the_cache_the_tuned_schedule_and_as_many_plain_steps():
     """All from the same noise; the first is what the others are compared with."""
     params = load_params("dit")

@@ -7,13 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 import jax_stepcache
 from jax_stepcache import SampleResult, Stats, timeline
 from jax_stepcache.loop.result import Batching
+
+pytest.importorskip("matplotlib", reason="needs the extra plot")
+
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 NAN = np.float32("nan")
 

@@ -65,6 +65,7 @@ def test_back_and_forth() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "cache"),
     [
@@ -129,6 +130,7 @@ def test_sessions_side_by_side() -> None:
         close(step.video[0], together.video[i])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("one", "other"), [(PARAMS, APART), (APART, PARAMS)])
 def test_a_session_is_read_by_the_other(
     one: Params, other: Params, tmp_path: Path

@@ -42,6 +42,7 @@ def one(row):
     return jax.tree.map(lambda x: x[row : row + 1], NOISE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "solver",
     [

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Hashable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
 from jax_stepcache.backends import (
+    BespokeBackend,
     CacheBackend,
     CacheDiTBackend,
     DiffusionCacheConfig,
@@ -27,10 +28,10 @@ from jax_stepcache.backends import (
 )
 from jax_stepcache.check import check_count
 from jax_stepcache.errors import brief, unknown_name
+from jax_stepcache.network.params import Params
 from jax_stepcache.network.scale import check_scale
 
 from .checks import checked_options
-from .pipeline import LatentPipeline
 
 # What a cache compares with, which is data of its program, by backend.
 _THRESHOLDS: Mapping[type[CacheBackend], tuple[str, ...]] = MappingProxyType(
@@ -48,6 +49,32 @@ _THRESHOLDS: Mapping[type[CacheBackend], tuple[str, ...]] = MappingProxyType(
 _REMEMBERED = 64
 
 
+class Served(Protocol):
+    """What is asked of a pipeline that robots are served by: `CachedSampler`, and more.
+
+    Attributes:
+        params: the weights.
+        model: theirs.
+        sampler: `sample`, perhaps with a cache filled in.
+        cache_backend: that one, or None.
+    """
+
+    params: Params
+    model: Any
+    sampler: Any
+    cache_backend: CacheBackend | None
+
+    @property
+    def guidance_scale(self) -> float:
+        """The usual guidance scale."""
+        ...
+
+    @property
+    def guided(self) -> bool:
+        """Whether both branches run."""
+        ...
+
+
 class Quality:
     """What is allowed, and what becomes of it.
 
@@ -56,7 +83,7 @@ class Quality:
         most_steps: solver steps that a request may ask for.
     """
 
-    def __init__(self, pipeline: LatentPipeline, most_steps: int | None = None) -> None:
+    def __init__(self, pipeline: Served, most_steps: int | None = None) -> None:
         """Looks at a pipeline.
 
         Args:
@@ -84,7 +111,11 @@ class Quality:
         if self._thresholds:
             names = ", ".join(self._thresholds)
             self.options["cache_config"] = f"a map with {names}"
-        if isinstance(backend, TunedBackend):
+        # A table that was given has no budget, and others none of its calls.
+        if (
+            isinstance(backend, TunedBackend | BespokeBackend)
+            and backend.config.budget is not None
+        ):
             budgets = ", ".join(map(str, self._budgets()))
             self.options["budget"] = f"network calls, one of {budgets}"
         if pipeline.guided:
@@ -159,12 +190,8 @@ class Quality:
             DiffusionCacheConfig.from_dict({**vars(backend.config), **config})
         )
         model = self._pipeline.model
-        steps = model.defaults.num_inference_steps if steps is None else steps
-        ours, theirs = (
-            _structure((one.tables(model, {}), one.policy(model, steps)))
-            for one in (backend, other)
-        )
-        if ours != theirs:
+        count = model.defaults.num_inference_steps if steps is None else steps
+        if _program(backend, model, count) != _program(other, model, count):
             own = {name: getattr(backend.config, name) for name in config}
             raise ValueError(
                 f"{brief(dict(config))[1:-1]} would be another program than the "
@@ -182,6 +209,11 @@ def _frozen(value: Any) -> Hashable:
     return type(value).__name__, repr(value)
 
 
-def _structure(policy: Any) -> Any:
-    leaves, tree = jax.tree.flatten(policy)
+def _program(backend: CacheBackend, model: Any, steps: int) -> Any:
+    """What a backend's requests are compiled for."""
+    tables = backend.tables(model, {})
+    if tables is not None:
+        # Of any number of calls: requests' tables are padded to the most steps.
+        return jax.tree.structure(tables), None
+    leaves, tree = jax.tree.flatten(backend.policy(model, steps))
     return tree, [(np.shape(x), np.result_type(x)) for x in leaves]

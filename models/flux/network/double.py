@@ -71,7 +71,7 @@ class DoubleBlock(nnx.Module):
         Returns:
             Tokens like ``x``, and what the attention says.
         """
-        each = Streams(self.image, self.text)
+        each = (self.image, self.text)
         scales = [modulations(one.modulation, temb) for one in each]
         if attended is None:
             given = [

@@ -103,6 +103,15 @@ def test_guidance_asks_without_a_label_in_the_second_half():
     np.testing.assert_array_equal(MODEL.prepare(None, observation, True), [3, 1, 5, 5])
 
 
+def test_a_condition_of_other_rows_is_told():
+    """Before anything is compiled, and what makes labels of both branches."""
+    params = Params(random_weights(SMALL), MODEL)
+    noise = random_sample(SMALL, 2)
+    for labels, scale in ((jnp.arange(2), 4.0), (jnp.arange(3), 1.0)):
+        with pytest.raises(ValueError, match=r"takes int32\[\d\], .*'label'"):
+            sample(params, noise=noise, condition=labels, guidance_scale=scale)
+
+
 def test_it_is_sampled_like_any_model():
     """By observation, with guidance, pictures in [0, 1]; a label changes the result."""
     params = Params(random_weights(SMALL), MODEL)

@@ -181,6 +181,7 @@ def test_an_unknown_budget_names_those_there_are():
         MODEL.tuned(99)
 
 
+@pytest.mark.slow
 def test_paired_episodes_start_alike(weights):
     """The same key gives the same tables whatever the sampler, and honest outcomes."""
     params = Params(weights, MODEL)

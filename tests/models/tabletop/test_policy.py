@@ -117,6 +117,21 @@ def test_it_is_a_policy(policy):
     assert policy_of(policy._pipeline).options == policy.options
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", ["tuned", "bespoke"])
+def test_each_request_makes_the_calls_of_its_budget(cache):
+    """Beside others as alone: a mask or a table of each, in one program."""
+    policy = load_policy("tabletop", cache_backend=cache, cache_config={"budget": 4})
+    told = policy.options["budget"].removeprefix("network calls, one of ").split(", ")
+    asked = [{}, *({"budget": int(one)} for one in told)]
+    seen = [message(i) for i in range(len(asked))]
+    together = policy.step_many([policy.open() for _ in asked], seen, asked)
+    assert [int(one.computed.sum()) for one in together] == [4, *map(int, told)]
+    for ours, one, own in zip(together, seen, asked, strict=True):
+        (alone,) = policy.step_many([policy.open()], [one], [own])
+        np.testing.assert_allclose(ours.actions, alone.actions, atol=1e-5)
+
+
 def test_a_cache_that_cannot_serve_is_told_when_the_policy_is_made(policy):
     """Not by the first step, behind an open port."""
     weights = policy._pipeline.params

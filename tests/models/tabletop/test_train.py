@@ -63,6 +63,7 @@ def test_a_folder_with_checkpoints_is_not_overwritten(tmp_path):
         train(SETTINGS, MODEL, tmp_path)
 
 
+@pytest.mark.slow
 def test_each_layer_is_orthogonalised_by_itself():
     """Muon's update of a stacked matrix has orthogonal rows in every layer, however
     different the layers' gradients are."""

@@ -124,6 +124,7 @@ def test_distilled_files(distilled):
     np.testing.assert_allclose(one, other, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_each_expert_has_its_own(tmp_path):
     """Lightning's two files: one for high noise, one for low, by component."""
     params, rng = params_of("t2v-a14b"), np.random.default_rng(0)

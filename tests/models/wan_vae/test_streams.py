@@ -30,6 +30,7 @@ from .small import KINDS, OF_21, OF_22, assert_same, latents_of, video_of, weigh
 FROM_VIDEO = [OF_21, pytest.param(OF_22, marks=pytest.mark.slow)]
 
 
+@pytest.mark.slow
 @given(cuts=st.lists(st.integers(1, 2), max_size=3))
 @pytest.mark.parametrize("config", FROM_VIDEO, ids=KINDS)
 def test_pieces_of_a_video_are_the_whole(config, cuts):
@@ -74,6 +75,7 @@ def test_frames_that_fill_no_piece_are_passed_over():
     assert encode(OF_21, weights, video[:, :, :4]).shape[2] == 1
 
 
+@pytest.mark.slow
 def test_the_future_changes_nothing():
     """Latents hang on the frames before them, and frames on the latents before."""
     weights, video = weights_of(OF_22), video_of(OF_22, 9)
@@ -144,6 +146,7 @@ def test_a_picture_of_one_latent():
     assert decode(config, weights, latents).shape == video.shape
 
 
+@pytest.mark.slow
 def test_one_program_for_each_shape():
     """A stream compiles its first piece and the later ones, and no more."""
     config = replace(OF_21, z_dim=2, latents_mean=(), latents_std=())

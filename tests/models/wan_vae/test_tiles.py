@@ -100,6 +100,7 @@ def test_tiles_of_videos_are_those_of_the_rule(config):
     assert_same(made, wanted)
 
 
+@pytest.mark.slow
 def test_a_tile_that_covers_all_is_the_whole():
     """Such is the default for small pictures."""
     weights, video = weights_of(OF_PICTURES), video_of(OF_PICTURES, 1)

@@ -34,6 +34,7 @@ def robots(pipe, count):
     return sessions, [observation(1, 10 + i) for i in range(count)]
 
 
+@pytest.mark.slow
 def test_each_robot_gets_the_step_it_would_get_alone() -> None:
     """Own KV cache, position, prompt and thresholds; more robots than slots."""
     pipe = pipeline(cache_backend="step_cache", cache_config=LOOSE)

@@ -22,7 +22,9 @@ from ..robots import (
 CLOSE = 1e-5
 
 
-@pytest.mark.parametrize("cache", ["none", "static"])
+@pytest.mark.parametrize(
+    "cache", [pytest.param("none", marks=pytest.mark.slow), "static"]
+)
 def test_robots_side_by_side_get_what_they_get_alone(cache: str) -> None:
     """Three sessions at three positions of the window, in one batch and one by one."""
     mask = {"steps_mask": np.arange(16) % 2 == 0} if cache == "static" else None

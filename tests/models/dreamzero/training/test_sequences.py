@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import grain
 import jax
 import numpy as np
 import pytest
@@ -15,6 +14,8 @@ from jax_stepcache.models.dreamzero.training.sequences import open_sequences
 from jax_stepcache.models.training.loader import Loader, Order
 
 from .sequences import MODEL
+
+grain = pytest.importorskip("grain", reason="needs the extra finetune")
 
 
 def sequences(folder: Path) -> list[dict[str, Any]]:

@@ -98,6 +98,7 @@ def test_experts_of_the_original(tiny, tmp_path):
         load_model(tmp_path / "w")
 
 
+@pytest.mark.slow
 def test_single_files(tmp_path):
     """Of ComfyUI, without a configuration: heads of 128 channels."""
     config = KINDS["t2v"].transformer

@@ -1,0 +1,1 @@
+"""Others' checkpoints: `name_map` has their names, `released` opens them."""

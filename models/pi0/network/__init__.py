@@ -1,0 +1,1 @@
+"""The network: its sizes, its parts, and the names of its weights' axes."""

@@ -1,0 +1,1 @@
+"""Between a robot and the network: its messages, its units, its words."""

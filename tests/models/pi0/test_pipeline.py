@@ -1,0 +1,194 @@
+"""A robot's message in, actions out: alone, together, cached, over a socket."""
+
+import numpy as np
+import pytest
+
+import jax_stepcache
+from jax_stepcache.models import pi0
+from jax_stepcache.models.pi0.robot.message import read
+from jax_stepcache.models.pi0.tiny import write_tiny
+from jax_stepcache.serving.robots.policy import Policy
+
+pytest.importorskip("sentencepiece")
+
+
+def message(seed=0, **changed):
+    rng = np.random.default_rng(seed)
+    sent = {
+        "observation/exterior_image_1_left": rng.integers(
+            0, 256, (45, 80, 3), np.uint8
+        ),
+        "observation/wrist_image_left": rng.integers(0, 256, (56, 56, 3), np.uint8),
+        "observation/joint_position": rng.normal(size=7),
+        "observation/gripper_position": rng.uniform(size=1),
+        "prompt": "pick up the red block",
+    }
+    return {key: x for key, x in {**sent, **changed}.items() if x is not None}
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["pi0", "pi05"])
+def pipeline(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pi0") / "tiny"
+    write_tiny(folder, pi05=request.param)
+    return pi0.Pi0Pipeline.from_folder(folder)
+
+
+def test_what_is_sampled_comes_back_in_the_robots_units(pipeline):
+    """As many actions as the network says, of as many components as it has."""
+    step = pipeline(message())
+    assert step.actions.shape == (6, 8)
+    assert step.stats.model_calls == 10
+    _, shown = pipeline._one(message())
+    sample = jax_stepcache.sample(pipeline.params, observation=shown).sample
+    units = pipeline.statistics.actions.in_units(np.asarray(sample[0]))[:, :8]
+    np.testing.assert_allclose(step.actions, units, atol=1e-5)
+
+
+def test_words_state_and_pictures_matter(pipeline):
+    """Each of them changes the actions; a key that is not the robot's does not."""
+    usual = pipeline(message()).actions
+    np.testing.assert_array_equal(pipeline(message(other=3)).actions, usual)
+    white = np.full((45, 80, 3), 255, np.uint8)
+    for changed in (
+        {"prompt": "open the drawer"},
+        {"observation/gripper_position": np.array([-2.0])},
+        {"observation/exterior_image_1_left": white},
+    ):
+        assert np.abs(pipeline(message(**changed)).actions - usual).max() > 1e-4
+
+
+def test_relative_actions_are_added_to_the_state(pipeline):
+    """Those of the joints, not the gripper's."""
+    usual, own = pipeline(message()).actions, pipeline.robot
+    given = message()
+    other = pi0.Robot(
+        "mine", own.cameras, own.state, own.state_width, own.actions, relative=7
+    )
+    moved = pi0.Pi0Pipeline(
+        pipeline.params,
+        statistics=pipeline.statistics,
+        words=pipeline.words,
+        robot=other,
+    )(given).actions
+    joints = np.asarray(given["observation/joint_position"], np.float32)
+    np.testing.assert_allclose(moved[:, :7], usual[:, :7] + joints, atol=1e-5)
+    np.testing.assert_array_equal(moved[:, 7:], usual[:, 7:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cache", "config"),
+    [
+        ("step_cache", {"velocity_sim_thresholds": (0.0, -1.0)}),
+        ("static", {"steps_mask": [i in (0, 3, 6) for i in range(10)]}),
+        ("cache_dit", {"residual_diff_threshold": 0.5, "max_warmup_steps": 1}),
+        ("first_block_cache", {"threshold": 10.0}),
+        ("taylor_seer", {"cache_interval": 3}),
+        ("tea_cache", {"coefficients": (0, 0, 0, 1, 0), "rel_l1_thresh": 2.0}),
+    ],
+)
+def test_caches_skip_the_action_expert(pipeline, cache, config):
+    """Alone as together, with the same decisions."""
+    if pipeline.model.config.pi05 and cache not in ("cache_dit", "tea_cache"):
+        pytest.skip("around the network, both are alike")
+    alone = [pipeline(message(i), cache=cache, cache_config=config) for i in range(2)]
+    together = pipeline.step_many(
+        [message(i) for i in range(2)], cache=cache, cache_config=config
+    )
+    for one, other in zip(alone, together, strict=True):
+        assert 0 < one.stats.model_calls < 10
+        np.testing.assert_array_equal(
+            np.asarray(one.stats.computed).ravel(),
+            np.asarray(other.stats.computed).ravel(),
+        )
+        np.testing.assert_allclose(one.actions, other.actions, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"prompt": None}, "lacks 'prompt'"),
+        ({"prompt": 3}, "'prompt' is 3; send text"),
+        ({"observation/wrist_image_left": None}, "lacks 'observation/wrist_image_le"),
+        ({"observation/wrist_image_left": np.zeros((4, 4))}, r"is float64\[4, 4\]"),
+        ({"observation/wrist_image_left": [[1], [1, 2]]}, "'observation/wrist_image"),
+        ({"observation/joint_position": np.zeros(6)}, "have 7 numbers; a droid has 8"),
+        ({"observation/gripper_position": np.array([np.nan])}, "not finite"),
+        ({"observation/gripper_position": "open"}, "send a few numbers"),
+    ],
+)
+def test_messages_that_do_not_fit(changed, words):
+    """The key is named, whoever of several sent it."""
+    with pytest.raises((ValueError, TypeError), match=words):
+        read(pi0.ROBOTS["droid"], message(**changed))
+
+
+def test_a_default_prompt_is_for_who_sends_none():
+    """And for nobody else."""
+    robot = pi0.ROBOTS["droid"]
+    assert read(robot, message(prompt=None), "wait").prompt == "wait"
+    assert read(robot, message(prompt="go"), "wait").prompt == "go"
+
+
+def test_a_robot_is_served(pipeline):
+    """A policy of openpi's messages: every request alike, each as if alone."""
+    policy = pi0.policy_of(pipeline)
+    assert isinstance(policy, Policy)
+    assert policy.metadata["action_horizon"] == 6
+    (examples,) = policy.examples(2)
+    policy.step_many([0, 0], examples, [{}, {}])
+    asked = [{}, {"num_inference_steps": 4}]
+    both = policy.step_many([3, 5], [message(1), message(2)], asked)
+    assert [reply.session for reply in both] == [4, 6]
+    assert [int(reply.computed.sum()) for reply in both] == [10, 4]
+    (alone,) = policy.step_many([5], [message(2)], [asked[1]])
+    np.testing.assert_allclose(both[1].actions, alone.actions, atol=1e-5)
+    assert policy.check(0, message(), {}) == "45 x 80, 56 x 56"
+    assert policy.film(0).shape == (0, 56, 56, 3)
+
+
+def test_sessions_are_kept(pipeline, tmp_path):
+    """As numbers of steps."""
+    policy = pi0.policy_of(pipeline)
+    policy.save(tmp_path, 7)
+    assert policy.load(tmp_path) == 7
+    (tmp_path / "steps.json").write_text('"seven"')
+    with pytest.raises(ValueError, match="no session of a pi0"):
+        policy.load(tmp_path)
+
+
+def test_what_does_not_fit_the_model_is_told_at_once(pipeline, tmp_path):
+    """Statistics of the other kind, words of another length, other params."""
+    ours = {"statistics": pipeline.statistics, "words": pipeline.words}
+    kind = pipeline.statistics.state._replace(
+        quantiles=not pipeline.statistics.state.quantiles
+    )
+    for changed, words in (
+        ({"statistics": pipeline.statistics._replace(state=kind)}, "the other kind"),
+        ({"words": pi0.Words(lambda *_: [], 3, False)}, "words make 3 tokens"),
+        ({"robot": "droit"}, "droid"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            pi0.Pi0Pipeline(pipeline.params, **{**ours, **changed})
+    with pytest.raises(TypeError, match="give those of a pi0"):
+        pi0.Pi0Pipeline(jax_stepcache.load_params("dit"), **ours)
+    with pytest.raises(FileNotFoundError, match="paligemma_tokenizer"):
+        pi0.load_words(tmp_path, 8, with_state=False)
+
+
+@pytest.mark.slow
+def test_openpis_client_is_answered(pipeline):
+    """Over a socket, with the reply that the pipeline gives."""
+    client = pytest.importorskip("openpi_client.websocket_client_policy")
+    pytest.importorskip("uvicorn")
+    from jax_stepcache.serving import policy_server
+
+    server = policy_server(pipeline, slots=1)
+    with server.background() as url:
+        server.wait_until_ready()
+        robot = client.WebsocketClientPolicy("127.0.0.1", int(url.rsplit(":", 1)[1]))
+        assert robot.get_server_metadata()["robot"] == "droid"
+        answered = robot.infer(message(4))
+    np.testing.assert_allclose(
+        answered["actions"], pipeline(message(4)).actions, atol=1e-5
+    )
