@@ -54,6 +54,15 @@ def test_t5_is_transformers(file: Path) -> None:
     assert_close("tokens", said, arrays["tokens"], MOST)
 
 
+def test_vae_names_are_diffusers(file: Path) -> None:
+    """No tensor is missing, and none is left over."""
+    _, options, tensors = _read(file)
+    config = vae_released.config_of_options(options)
+    shapes = {name: x.shape for name, x in tensors.items()}
+    assert flux_vae.state_dict_shapes(config) == shapes
+
+
+@pytest.mark.slow
 def test_vae_is_diffusers(file: Path) -> None:
     """Mean and variance of pictures, and pictures of latents."""
     arrays, options, tensors = _read(file)
