@@ -58,6 +58,7 @@ from jax_stepcache.network.protocol import Model, Part, SamplingDefaults
 from jax_stepcache.network.registry import load_model, load_params, save_params
 from jax_stepcache.network.residual import Residual
 from jax_stepcache.network.stages import StagedDenoiser, Stages
+from jax_stepcache.network.switch_at import SwitchAt
 from jax_stepcache.options import Request
 from jax_stepcache.pipeline import Pipeline
 from jax_stepcache.policy.compose import compose
@@ -103,11 +104,13 @@ from jax_stepcache.policy.named import (
     db_cache,
     db_prune,
     di_cache,
+    each_list,
     easy_cache,
     first_block_cache,
     mag_cache,
     mask_of_steps,
     original_mag_cache,
+    original_mag_cache_of_pictures,
     original_tea_cache,
     restarting,
     sea_cache,
@@ -273,6 +276,7 @@ __all__ = [
     "StepCacheState",
     "Stream",
     "Summary",
+    "SwitchAt",
     "Switching",
     "TableFamily",
     "TableFit",
@@ -304,6 +308,7 @@ __all__ = [
     "di_cache",
     "diffusers_euler_schedule",
     "diffusers_unipc_schedule",
+    "each_list",
     "easy_cache",
     "explicit_schedule",
     "exponential_schedule",
@@ -320,6 +325,7 @@ __all__ = [
     "mag_cache",
     "mask_of_steps",
     "original_mag_cache",
+    "original_mag_cache_of_pictures",
     "original_tea_cache",
     "place_params",
     "policy_server",

@@ -98,9 +98,13 @@ class DiffusionCacheConfig:
         high_frequency_weight_update_timestep_range: likewise, the second.
         use_lite_mode: whether TaylorSeer extrapolates the network's output instead of
             what its blocks add.
-        original: whether TeaCache and MagCache decide as the papers' own code for Wan
-            does, which differs from what vLLM-Omni and diffusers made of it; None for
-            the model's choice, else not.
+        attention_only: whether TaylorSeer extrapolates what each attention says, as
+            diffusers' own default, and the rest of the blocks runs at every step.
+        block_lists: ``"joined"``, one DBCache over all blocks, as cache-dit has it;
+            ``"each"``, one for each list of them, as vLLM-Omni declares FLUX.
+        original: whether TeaCache and MagCache decide as the papers' own code for the
+            model does, Wan's or FLUX's, which differs from what vLLM-Omni and diffusers
+            made of it; None for the model's choice, else not.
         use_ret_steps: of the original TeaCache, whether it looks at the projected time
             embedding and computes the first five steps, rather than first and last.
         mag_split_step: of the original MagCache for two experts, how many steps the
@@ -189,6 +193,8 @@ class DiffusionCacheConfig:
     low_frequency_weight_update_timestep_range: Sequence[float] = (99, 901)
     high_frequency_weight_update_timestep_range: Sequence[float] = (-1, 301)
     use_lite_mode: bool = False
+    attention_only: bool = False
+    block_lists: str = "joined"
     original: bool | None = None
     use_ret_steps: bool = False
     mag_split_step: int | None = None

@@ -81,8 +81,9 @@ def solver_options(parsed: argparse.Namespace) -> dict[str, Any]:
     given = {
         "num_inference_steps": parsed.steps,
         "solver": parsed.solver,
-        "shift": parsed.shift,
-        "schedule": parsed.schedule,
+        "shift": getattr(parsed, "shift", None),
+        # Commands that make films and pictures have none.
+        "schedule": getattr(parsed, "schedule", None),
         "guidance_scale": parsed.guidance_scale,
     }
     return {name: value for name, value in given.items() if value is not None}

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.loop.attending import WithinAttentions
 from jax_stepcache.loop.forward import Whole, Within
+from jax_stepcache.loop.lists import WithinLists
 from jax_stepcache.loop.placeholders import NOTHING, bits
 from jax_stepcache.loop.progress import Progress, TqdmProgress, no_bar, report
 from jax_stepcache.loop.result import SampleResult, stats_of
@@ -18,6 +20,9 @@ from jax_stepcache.policy.view import View
 from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.base import begin_outputs, coefficients, row_of, step_outputs
 from jax_stepcache.solvers.schedule import num_steps_of, per_output, sigma_at
+
+# Where a gate may be: around the network, or within it.
+Gated = Whole | Within | WithinLists | WithinAttentions
 
 
 class LoopState(NamedTuple):
@@ -65,7 +70,7 @@ class Step(NamedTuple):
 
 
 def denoise(
-    network: Callable[[Any, jax.Array], Any] | Whole | Within,
+    network: Callable[[Any, jax.Array], Any] | Gated,
     noise: Any,
     *,
     schedule: Any,
@@ -145,7 +150,7 @@ def denoise_some(
 
 
 def walk(
-    network: Callable[[Any, jax.Array], Any] | Whole | Within,
+    network: Callable[[Any, jax.Array], Any] | Gated,
     noise: Any,
     *,
     schedule: Any,
@@ -199,7 +204,7 @@ def _loop(
     leaves, structure = jax.tree.flatten(noise)
     schedules = per_output(schedule, noise)
     tables = [coefficients(solver, s) for s in schedules]
-    forward = network if isinstance(network, Within | Whole) else Whole(network)
+    forward = network if isinstance(network, Gated) else Whole(network)
 
     def view_at(step: jax.Array, sample: Any) -> View:
         sigmas = [sigma_at(s, step) for s in schedules]

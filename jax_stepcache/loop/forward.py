@@ -154,6 +154,14 @@ class Within:
     def __call__(self, policy: Policy, state: Any, view: View) -> tuple[Any, Decision]:
         """See `Forward.__call__`."""
         entered = self.enter(view)
+        hidden, decision = self.passed(policy, state, entered)
+        said = self.head(hidden, entered.context, view.step)
+        return like_sample(view.sample, said), decision
+
+    def passed(
+        self, policy: Policy, state: Any, entered: Entered
+    ) -> tuple[Any, Decision]:
+        """What comes out of the last block, and the decision about the span."""
         view, context = entered.view, entered.context
         branches = Branches(policy, self.branches, leaving=entered.leaving)
 
@@ -182,7 +190,7 @@ class Within:
         hidden = branches.settle(decision.state, view, hidden)
         if self.span.last:
             hidden = self.blocks(hidden, context, self.end, self.num_blocks)
-        return like_sample(view.sample, self.head(hidden, context, view.step)), decision
+        return hidden, decision
 
     def _anew(self, entered: Entered, after: Any) -> tuple[Any, View]:
         """Tokens before the span, and the view of them; many are made once more.
@@ -223,7 +231,10 @@ class Within:
         Raises:
             ValueError: if blocks do not keep their tokens, while tracing.
         """
-        start, context = self.embed(view.sample, view.step)
+        return self.entered(view, *self.embed(view.sample, view.step))
+
+    def entered(self, view: View, start: Any, context: Any) -> Entered:
+        """Goes up to the span, from what enters the first block; see `enter`."""
         # Where there are two branches, the rows of each are taken from among all.
         rows = len(jax.tree.leaves(view.sample)[0]) * self.branches
         check_hidden(start, rows if self.branches > 1 else None)

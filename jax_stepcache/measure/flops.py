@@ -10,9 +10,11 @@ import jax
 import numpy as np
 
 from jax_stepcache.check import fetched
+from jax_stepcache.loop.attending import WithinAttentions
 from jax_stepcache.loop.by_block import ByBlock
 from jax_stepcache.loop.forward import Whole, Within
 from jax_stepcache.loop.generation import Generation, begin
+from jax_stepcache.loop.lists import WithinLists
 from jax_stepcache.loop.program import forward_of
 from jax_stepcache.loop.result import Stats
 from jax_stepcache.network.params import check_params
@@ -72,6 +74,12 @@ def forward_flops(params: Any, **options: Any) -> ForwardFlops:
         rows = jax.tree.leaves(x)[0].shape[0]
         forward = forward_of(generation, condition, rows)
         step = jax.numpy.zeros((), jax.numpy.int32)
+        if isinstance(forward, WithinLists | WithinAttentions):
+            raise ValueError(
+                "what a cache saves is counted where a step runs its span or does not; "
+                "one for each list of blocks, or around attentions alone, is measured "
+                "by the clock"
+            )
         if not isinstance(forward, Within):
             apart = isinstance(forward, Whole)
             network = forward.network if isinstance(forward, Whole) else forward

@@ -62,6 +62,22 @@ class EachBlock(Span):
         return tuple(block for block in inner if block not in self.always)
 
 
+@dataclass(frozen=True)
+class EachList(Span):
+    """Blocks of each list of a network's, a span of its own in every list.
+
+    Attributes:
+        spans: of each list, in order.
+    """
+
+    spans: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True)
+class Attentions(Span):
+    """The attentions of all blocks; the rest of each block runs at every step."""
+
+
 def each_branch(span: Span | None) -> bool:
     """Whether a span is the whole network, branch by branch."""
     return isinstance(span, EachBranch)
@@ -94,7 +110,8 @@ def get_span(span: Span | str | None) -> Span | None:
     Args:
         span: ``"network"`` or None for the whole forward, guidance included;
             ``"branches"`` for each guidance branch of it; ``"blocks"`` for all blocks,
-            ``"each block"`` for every one of them by itself; or a `Span`.
+            ``"each block"`` for every one of them by itself; ``"attentions"`` for the
+            attentions in them; or a `Span`.
 
     Returns:
         The span; None for the whole forward.
@@ -107,11 +124,12 @@ def get_span(span: Span | str | None) -> Span | None:
         return span
     if not isinstance(span, str):
         raise TypeError(f"span is {span!r}; give 'network', 'blocks' or a Span")
-    known = {
+    known: dict[str, Span | None] = {
         "network": None,
         "branches": EachBranch(),
         "blocks": Span(),
         "each block": EachBlock(),
+        "attentions": Attentions(),
     }
     if span not in known:
         raise ValueError(unknown_name("span", span, known))
