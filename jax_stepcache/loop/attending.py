@@ -36,6 +36,11 @@ class WithinAttentions:
     branches: int
     sigma: Callable[[Any], jax.Array]
 
+    @property
+    def noted(self) -> tuple[int, ...]:
+        """See `Within.noted`."""
+        return () if self.branches == 1 else (self.branches,)
+
     def init(self, policy: Policy, view: View, num_steps: int) -> Any:
         """See `Forward.init`; the blocks are traced for shapes."""
         hidden, context = jax.eval_shape(lambda: self.embed(view.sample, view.step))

@@ -34,6 +34,11 @@ class WithinLists:
         """Guidance branches."""
         return self.within.branches
 
+    @property
+    def noted(self) -> tuple[int, ...]:
+        """See `Within.noted`."""
+        return self.within.noted
+
     def init(self, policy: Any, view: View, num_steps: int) -> Any:
         """See `Forward.init`; the policy is an `EachListPolicy`."""
         return tuple(

@@ -21,7 +21,8 @@ def one_call_more(tables: Sequence[SolverTable]) -> tuple[SolverTable, ...]:
         Tables of a call more and the same sample: the new call sees what lies halfway
         between two samples of the old ones, and its velocity weighs nothing.
     """
-    gaps = np.mean([-np.diff(np.asarray(table.sigmas)) for table in tables], axis=0)
+    levels = np.array([np.asarray(table.sigmas, np.float64) for table in tables])
+    gaps = -np.diff(levels).mean(axis=0)
     behind = int(np.argmax(gaps))
     return tuple(_longer(table, behind) for table in tables)
 
