@@ -133,6 +133,33 @@ def gpu_films_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def gpu_others_table(result: dict[str, Any], family: str) -> str:
+    """Pictures of FLUX, or chunks of pi0's actions, on one GPU.
+
+    Args:
+        result: what `gpu_others.py` has written.
+        family: what the models' names begin with.
+
+    Returns:
+        The table, as Markdown.
+    """
+    lines = [
+        "One H100, bfloat16, one at a time; half of the steps run where a cache is "
+        "named:",
+        "",
+        "| model | cache | steps that run | arithmetic | floor | peak memory |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
+    for name, row in result["programs"].items():
+        model, _, _, cache, *_ = name.split()
+        if model.startswith(family) and "floor_ms" in row:
+            lines.append(
+                f"| `{model}` | `{cache}` | {row['calls']:.0f} of {row['steps']} | "
+                f"{row['tflop']:.1f} TFLOP | {row['floor_ms']:.1f} ms | {_peak(row)} |"
+            )
+    return "\n".join(lines)
+
+
 def control_step_ms(result: dict[str, Any], robot: str) -> float:
     """The floor of a robot's control step on one H100: observing and sampling.
 

@@ -27,6 +27,7 @@ from gpu_tables import (
     gpu_encoders_table,
     gpu_films_table,
     gpu_meshes_table,
+    gpu_others_table,
     gpu_program_table,
     gpu_training_table,
 )
@@ -377,6 +378,8 @@ def tables() -> dict[str, str]:
         "batching": batching_table(*read("batching")),
         "compile-time": compile_table(*read("compile_time")),
         "costs": costs_table(frontier),
+        "gpu-flux": gpu_others_table(read("gpu_others")[0], "flux"),
+        "gpu-pi0": gpu_others_table(read("gpu_others")[0], "pi0"),
         "few-calls": few_calls_tables(
             read("few_calls")[0], frontier, read("episodes")[0]
         ),

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax_stepcache.check import batch_size, check_arrays, static_count
 from jax_stepcache.checkpoints.layers import is_apart
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.network.protocol import SamplingDefaults, TunedSchedule
-from jax_stepcache.solvers.schedule import Schedule
+from jax_stepcache.solvers.schedule import Schedule, explicit_schedule
 
 from ..observations import named
 from ..sizes.parameters import Weights
@@ -102,6 +103,14 @@ class FluxModel:
     def schedule(self, num_steps: int) -> Schedule:
         """The release's noise levels, for this size."""
         return flux_schedule(num_steps, self.tokens if self.release.shifted else None)
+
+    def usual_schedule(self, num_steps: int, shift: float) -> Schedule:
+        """See `jax_stepcache.network.protocol.Leveled`; the release's as it is."""
+        if shift == self.defaults.shift:
+            return self.schedule(num_steps)
+        levels = np.asarray(flux_schedule(num_steps, None).sigmas)
+        levels = shift * levels / (1 + (shift - 1) * levels)
+        return explicit_schedule(levels, 1000 * levels[:-1])
 
     @property
     def num_blocks(self) -> int:

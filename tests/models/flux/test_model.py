@@ -10,6 +10,7 @@ from jax_stepcache import (
     StagedDenoiser,
     db_cache,
     each_list,
+    load_model,
     sample,
     sample_many,
     tea_cache,
@@ -172,3 +173,14 @@ def test_bad_input():
     only = {"cache": "taylor_seer", "cache_config": {"attention_only": True}}
     with pytest.raises(ValueError, match="lacks 'attended'"):
         sample({}, **own, **only)
+
+
+def test_sampled_by_name_it_has_its_own_levels():
+    """Those of the release, for its size; another shift bends even ones."""
+    model = load_model("flux.1-dev")
+    usual = model.defaults.shift
+    assert model.usual_schedule(28, usual) == model.schedule(28)
+    other = model.usual_schedule(4, 3.0)
+    even = np.linspace(1, 1 / 4, 4)
+    np.testing.assert_allclose(other.sigmas[:-1], 3 * even / (1 + 2 * even))
+    assert other.sigmas[-1] == 0
