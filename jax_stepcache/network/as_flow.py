@@ -81,6 +81,11 @@ class Flow:
         """The velocity of the flow."""
         return self.denoiser(params, sample, t, condition)
 
+    @property
+    def needs_schedule(self) -> bool:
+        """Whether times and first sample are its own, and must be given."""
+        return not isinstance(self.denoiser.noising, FlowMatching)
+
     def schedule(self, steps: Any, spacing: str = "linspace") -> Schedule:
         """The schedule, with what the network is told.
 

@@ -89,6 +89,11 @@ def usual_schedules(
         ValueError: as `schedules_of`; or for a final noise where it has one.
     """
     usual = schedules_of(model.outputs, num_steps, shift, final_noise)
+    if getattr(getattr(model, "function", None), "needs_schedule", False):
+        raise ValueError(
+            "a model of as_flow has times of its own: with flow = as_flow(...) give "
+            "schedule=flow.schedule(...) and noise=flow.start(noise, schedule)"
+        )
     own = getattr(model, "usual_schedule", None)
     if own is None:
         return usual

@@ -73,6 +73,8 @@ class Predicting:
             seen = jax.tree.map(lambda x, like: x.astype(like.dtype), own, sample)
             said = self.network(params, seen, t, condition)
 
+        check_said(said, sample)
+
         def velocity(x: jax.Array, said: jax.Array, like: jax.Array) -> jax.Array:
             a, b, said = of(alpha, x), of(s, x), wide(said)
             if callable(self.predicts):
@@ -93,6 +95,23 @@ class Predicting:
             return (noise - x0).astype(like.dtype)
 
         return jax.tree.map(velocity, own, said, sample)
+
+
+def check_said(said: Any, sample: Any) -> None:
+    """Checks what a network says against the sample, while tracing.
+
+    Raises:
+        ValueError: for another structure or other shapes, which would be broadcast.
+    """
+    ours, theirs = map(jax.tree.structure, (sample, said))
+    if ours != theirs:
+        raise ValueError(f"the network says {theirs}; the sample is {ours}")
+    for x, one in zip(*map(jax.tree.leaves, (sample, said)), strict=True):
+        if jnp.shape(x) != jnp.shape(one):
+            raise ValueError(
+                f"the network says an array of {jnp.shape(one)}; the sample has "
+                f"{jnp.shape(x)}"
+            )
 
 
 @dataclass(frozen=True)

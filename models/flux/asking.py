@@ -21,6 +21,9 @@ from .sizes import FluxRelease
 
 _STRENGTH = 0.6
 
+# What a key takes as an int32.
+_LARGEST = 2**31
+
 
 @dataclass(frozen=True, eq=False)
 class Asked:
@@ -175,6 +178,11 @@ def _seeds(seed: Any, count: int) -> tuple[int, ...]:
     whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
     if not whole:
         raise TypeError(f"seed is {brief(seed)}; give a whole number")
+    if not 0 <= seed <= _LARGEST - count:
+        raise ValueError(
+            f"seed is {seed}; it must be at least 0, and with one more for each of "
+            f"{count} pictures below {_LARGEST}"
+        )
     return tuple(int(seed) + i for i in range(count))
 
 

@@ -137,7 +137,7 @@ class Pi0Pipeline(CachedSampler):
         words = load_words(
             folder if tokenizer is None else tokenizer,
             c.max_token_len,
-            with_state=c.pi05,
+            with_state=c.pi05 and robot.says_state,
         )
         own = folder / ASSETS / robot.name
         place = own if (own / FILE).is_file() else folder
@@ -206,6 +206,11 @@ class Pi0Pipeline(CachedSampler):
         """
         keys = [None] * len(messages) if keys is None else keys
         each = [{}] * len(messages) if each is None else each
+        for name, given in (("keys", keys), ("each", each)):
+            if len(given) != len(messages):
+                raise ValueError(
+                    f"{name} has {len(given)} entries for {len(messages)} messages"
+                )
         observed = self._observed(messages)
         requests = [
             {**own, "observation": observation, "key": key}
@@ -261,7 +266,8 @@ class Pi0Pipeline(CachedSampler):
     def _step(self, state: np.ndarray, result: Any) -> Pi0Step:
         actions = self.statistics.actions.in_units(np.asarray(result.sample[0]))
         actions = actions[:, : self.robot.actions]
-        relative = self.robot.relative
+        robot = self.robot
+        relative = robot.relative_pi05 if self.model.config.pi05 else robot.relative
         actions[:, :relative] += state[:relative]
         return Pi0Step(actions, result.stats)
 
@@ -274,11 +280,12 @@ class Pi0Pipeline(CachedSampler):
                 + f"; pi0{'.5' if c.pi05 else ''} takes the other kind: "
                 f"load_statistics(..., quantiles={c.pi05})"
             )
-        if self.words.with_state != c.pi05 or self.words.length != c.max_token_len:
+        says = c.pi05 and robot.says_state
+        if self.words.with_state != says or self.words.length != c.max_token_len:
             raise ValueError(
                 f"words make {self.words.length} tokens, with_state="
                 f"{self.words.with_state}; the model takes {c.max_token_len} and "
-                f"{c.pi05}"
+                f"{says}"
             )
         for what, width, spread in (
             ("state", robot.state_width, self.statistics.state),

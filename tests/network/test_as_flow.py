@@ -191,3 +191,21 @@ def test_a_schedule_may_tell_the_noise_level_itself():
     for name in ("sigmas", "time", "t"):
         with pytest.raises(ValueError, match="Did you mean 'sigma'"):
             explicit_schedule(sigmas, timesteps=name)
+
+
+def test_times_of_its_own_must_be_given():
+    """The usual schedule's are another network's, and the sample would be wrong."""
+    flow = as_flow(lambda w, x, t, c: x * 0)
+    noise = jnp.ones((2, 3))
+    with pytest.raises(ValueError, match=r"schedule=flow\.schedule"):
+        sample(None, model=flow, noise=noise, num_inference_steps=5, solver="euler")
+    schedule = flow.schedule(5)
+    sample(None, model=flow, noise=flow.start(noise, schedule), schedule=schedule)
+
+
+def test_what_it_says_has_the_samples_shape():
+    """Or it would be broadcast."""
+    flow = as_flow(lambda w, x, t, c: x[:, :1])
+    noise, schedule = jnp.ones((2, 3)), flow.schedule(5)
+    with pytest.raises(ValueError, match=r"array of \(2, 1\); the sample has \(2, 3\)"):
+        sample(None, model=flow, noise=noise, schedule=schedule)

@@ -1,5 +1,7 @@
 """A robot's message in, actions out: alone, together, cached, over a socket."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,7 +64,7 @@ def test_relative_actions_are_added_to_the_state(pipeline):
     usual, own = pipeline(message()).actions, pipeline.robot
     given = message()
     other = pi0.Robot(
-        "mine", own.cameras, own.state, own.state_width, own.actions, relative=7
+        "mine", own.cameras, own.state, own.state_width, own.actions, 7, 7
     )
     moved = pi0.Pi0Pipeline(
         pipeline.params,
@@ -131,6 +133,34 @@ def test_each_key_of_a_message_is_said_in_words(name):
     said = message_in_words(robot)
     assert said.keys() == {*robot.cameras.values(), *robot.state, "prompt"}
     assert str(robot.state_width) in said[robot.state[0]]
+
+
+def test_liberos_actions_are_displacements_by_pi0_alone():
+    """As openpi's configurations have it; nor does pi0.5's prompt say the state."""
+    robot = pi0.ROBOTS["libero"]
+    assert (robot.relative, robot.relative_pi05, robot.says_state) == (6, 0, False)
+    droid = pi0.ROBOTS["droid"]
+    assert (droid.relative, droid.relative_pi05, droid.says_state) == (0, 0, True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"cameras": {"base": "x"}}, "base_0_rgb"),
+        ({"state": ()}, "has no state"),
+        ({"relative": 9}, "at most 8 can be differences"),
+    ],
+)
+def test_a_robot_that_does_not_fit_is_told(changed, words):
+    """When it is made, not after sampling."""
+    with pytest.raises(ValueError, match=words):
+        replace(pi0.ROBOTS["droid"], **changed)
+
+
+def test_lists_of_other_lengths_are_told(pipeline):
+    """Before anything is sampled."""
+    with pytest.raises(ValueError, match="keys has 1 entries for 2 messages"):
+        pipeline.step_many([message(), message()], keys=[None])
 
 
 def test_a_default_prompt_is_for_who_sends_none():
