@@ -225,8 +225,10 @@ def enable_dreamzero_stepcache(
     backend._wrap(pipeline)
 
 
-# Pipelines by class name; a class of your own joins by adding its enabler here.
+# Pipelines by class name; a class of your own joins by adding its enabler here. All of
+# ours are of the first.
 CUSTOM_STEPCACHE_ENABLERS: dict[str, Callable[[Any, StepCacheBackend], None]] = {
+    "CachedSampler": enable_dreamzero_stepcache,
     "DreamZeroPipeline": enable_dreamzero_stepcache,
     "Pipeline": enable_dreamzero_stepcache,
 }

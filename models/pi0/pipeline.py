@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -38,6 +39,21 @@ class Pi0Step(NamedTuple):
 
     actions: np.ndarray
     stats: Stats
+
+
+def _assets_of(folder: Path, robot: Robot) -> Path:
+    """The folder of a robot's statistics.
+
+    Raises:
+        ValueError: if there are those of others alone: they would move an arm wrongly.
+    """
+    there = {file.parent.name: file.parent for file in folder.glob(f"**/{FILE}")}
+    if there and robot.name not in there:
+        raise ValueError(
+            f"{folder / ASSETS} has statistics of {sorted(there)}, and none of "
+            f"{robot.name!r}; name the robot that the checkpoint is for"
+        )
+    return there.get(robot.name, folder)
 
 
 class Pi0Pipeline(CachedSampler):
@@ -139,9 +155,7 @@ class Pi0Pipeline(CachedSampler):
             c.max_token_len,
             with_state=c.pi05 and robot.says_state,
         )
-        own = folder / ASSETS / robot.name
-        place = own if (own / FILE).is_file() else folder
-        statistics = load_statistics(place, quantiles=c.pi05)
+        statistics = load_statistics(_assets_of(folder, robot), quantiles=c.pi05)
         params = load_params(folder, dtype=dtype, mesh=mesh, rules=rules)
         return cls(params, statistics=statistics, words=words, robot=robot, **settings)
 

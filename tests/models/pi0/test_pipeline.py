@@ -163,6 +163,20 @@ def test_lists_of_other_lengths_are_told(pipeline):
         pipeline.step_many([message(), message()], keys=[None])
 
 
+def test_another_robots_statistics_are_not_taken(tmp_path):
+    """They would move an arm wrongly."""
+    write_tiny(tmp_path / "tiny")
+    with pytest.raises(ValueError, match=r"of \['droid'\], and none of 'libero'"):
+        pi0.Pi0Pipeline.from_folder(tmp_path / "tiny", robot="libero")
+
+
+def test_step_cache_is_enabled_by_name(pipeline):
+    """As the command to serve does it."""
+    ours = {"statistics": pipeline.statistics, "words": pipeline.words}
+    made = pi0.Pi0Pipeline(pipeline.params, cache_backend="step_cache", **ours)
+    assert made.cache_backend.is_enabled()
+
+
 def test_a_default_prompt_is_for_who_sends_none():
     """And for nobody else."""
     robot = pi0.ROBOTS["droid"]
