@@ -386,6 +386,24 @@ def test_films_fit_and_nothing_is_copied(ahead: Any) -> None:
     assert one < both - 26
 
 
+def test_pictures_and_actions_copy_nothing() -> None:
+    """Rule: by the committed figures FLUX's and pi0's programs copy no weights, keep no
+    array of queries by keys, turn no weights around, and a cache skips arithmetic."""
+    told = json.loads((FOLDER / "results" / "gpu_others.json").read_text())["programs"]
+    for name, row in told.items():
+        assert row["gib_of_weights_copied_a_call"] == 0, name
+        assert row["bias_and_logits_buffers"] == {}, name
+        turned = row["floor_ms_by_kind"].get("transpose", 0)
+        assert turned < 0.05 * row["floor_ms"], name
+        plain = told[name.replace(f" {name.split()[3]} ", " none ")]
+        assert row["floor_ms"] <= plain["floor_ms"]
+    assert {name.split()[0] for name in told} == {
+        "flux.1-dev",
+        "pi0-base",
+        "pi05-droid",
+    }
+
+
 def test_times_beside_floors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rule: a time of each program, on whatever device there is, under its name."""
     monkeypatch.syspath_prepend(str(FOLDER))
