@@ -59,7 +59,8 @@ class Rates:
     def exactly(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same on the host, as exact as the rates are given."""
         if self.listed is not None:
-            return tuple(self.listed[:, times.astype(int)])
+            # As `levels`: the network runs at the nearest that is listed.
+            return tuple(self.listed[:, np.round(times).astype(int)])
         pairs = [self.function(t) for t in times] if self.function else []
         alpha, s = np.asarray(jax.device_get(pairs), np.float64).T
         return alpha, s

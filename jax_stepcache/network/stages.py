@@ -136,7 +136,8 @@ class StagedDenoiser:
 STAGES = ("embed", "blocks", "head", "num_blocks")
 _HOW = (
     "Give model=StagedDenoiser(num_blocks, embed, blocks, head, modulated), or a model "
-    "with methods of these names; 'Your own model' in the docs shows one. step_cache "
+    "with methods of these names; adapt(..., modulated=) and Residual(..., signal=) "
+    "take what a cache looks at. 'Your own model' in the docs shows one. step_cache "
     "and static serve any network as it is"
 )
 
