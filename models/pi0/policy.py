@@ -134,16 +134,24 @@ def policy_of(pipeline: Pi0Pipeline) -> Pi0Policy:
 
 
 def load_policy(
-    source: str | os.PathLike[str], most_steps: int | None = None, **settings: Any
+    source: str | os.PathLike[str],
+    most_steps: int | None = None,
+    *,
+    embodiment: str = "droid",
+    **settings: Any,
 ) -> Pi0Policy:
     """What ``jax-stepcache serve`` serves a released folder as.
 
     Args:
         source: openpi's folder, downloaded, with its tokenizer in it.
         most_steps: see `Pi0Policy`.
+        embodiment: the robot's name; see `Pi0Pipeline`.
         **settings: of `Pi0Pipeline.from_folder`.
 
     Returns:
         The policy.
     """
-    return Pi0Policy(Pi0Pipeline.from_folder(as_path(source), **settings), most_steps)
+    folder = as_path(source)
+    return Pi0Policy(
+        Pi0Pipeline.from_folder(folder, robot=embodiment, **settings), most_steps
+    )

@@ -168,6 +168,8 @@ def test_another_robots_statistics_are_not_taken(tmp_path):
     write_tiny(tmp_path / "tiny")
     with pytest.raises(ValueError, match=r"of \['droid'\], and none of 'libero'"):
         pi0.Pi0Pipeline.from_folder(tmp_path / "tiny", robot="libero")
+    with pytest.raises(ValueError, match="none of 'libero'"):
+        pi0.load_policy(tmp_path / "tiny", embodiment="libero")
 
 
 def test_step_cache_is_enabled_by_name(pipeline):
