@@ -61,7 +61,8 @@ def add_serve(commands: Any) -> None:
     parser.add_argument(
         "--embodiment",
         metavar="NAME",
-        help="the robot, of a model that knows several: oxe_droid, agibot or yam; droid or libero",
+        help="the robot, of a model that knows several: oxe_droid, agibot or yam; of "
+        "pi0 droid or libero",
     )
     for name, kind, default, text in LIMITS:
         parser.add_argument(f"--{name}", type=kind, help=f"{text} (default: {default})")
