@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-from typing import Any
 
-from jax_stepcache.cli.options import cache_options, solver_options
+from jax_stepcache.cli.options import cache_options, given_options, solver_options
 from jax_stepcache.measure.summary import summary
 from jax_stepcache.network.offered import offered
 from jax_stepcache.network.registry import load_model
@@ -36,13 +35,13 @@ def run(parsed: argparse.Namespace) -> None:
             "give a folder of FLUX's"
         )
     options = {**solver_options(parsed), **cache_options(parsed)}
-    options |= _given(parsed, _ASKED)
+    options |= given_options(parsed, _ASKED)
     bar = importlib.util.find_spec("tqdm") is not None and parsed.slots is None
     pictures = make(
         parsed.params,
         parsed.prompt,
         parsed.out,
-        loading=_given(parsed, _LOADING),
+        loading=given_options(parsed, _LOADING),
         cache=parsed.cache,
         progress=bar,
         **options,
@@ -51,8 +50,3 @@ def run(parsed: argparse.Namespace) -> None:
         print(picture)
     print(f"\n{summary(pictures[0], names=[parsed.cache])}\n")
     print(f"pictures: {parsed.out}")
-
-
-def _given(parsed: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
-    found = {name: getattr(parsed, name) for name in names}
-    return {name: value for name, value in found.items() if value is not None}

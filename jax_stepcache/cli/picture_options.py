@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jax_stepcache.checkpoints.precision import DTYPES
-from jax_stepcache.cli.options import json_object, json_or_name, seed
+from jax_stepcache.cli.options import add_making_options, json_object
 from jax_stepcache.paths import path_option
 
 
@@ -39,17 +38,13 @@ def add_picture(commands: Any) -> None:
     parser.add_argument(
         "--strength", type=float, help="share of the steps, with --image"
     )
-    parser.add_argument("--height", type=int, help="rows, with --width")
-    parser.add_argument("--width", type=int, help="columns, with --height")
     parser.add_argument("--num-images", type=int, help="how many pictures")
     parser.add_argument(
         "--slots", type=int, help="pictures side by side, each deciding for itself"
     )
-    parser.add_argument("--steps", type=int, help="solver steps")
     parser.add_argument(
         "--guidance-scale", type=float, help="what dev is told; schnell takes none"
     )
-    parser.add_argument("--seed", type=seed, default=0, help="seed of the noise")
     parser.add_argument(
         "--cache",
         default="none",
@@ -59,15 +54,7 @@ def add_picture(commands: Any) -> None:
     parser.add_argument(
         "--cache-config", type=json_object, metavar="JSON", help="its settings"
     )
-    parser.add_argument(
-        "--budget", type=int, help="model calls for --cache tuned or bespoke"
-    )
-    parser.add_argument(
-        "--forecast",
-        type=json_or_name,
-        metavar="NAME|JSON",
-        help="hold, linear, damped, taylor, ...",
-    )
+    add_making_options(parser)
     parser.add_argument("--solver", help="euler, unipc, dpm++_2m, ...")
     parser.add_argument(
         "--transformer",
@@ -78,5 +65,3 @@ def add_picture(commands: Any) -> None:
     parser.add_argument(
         "--lora", type=path_option, metavar="FILE", help="merged into the weights"
     )
-    parser.add_argument("--lora-scale", type=float, help="how much of it")
-    parser.add_argument("--dtype", choices=DTYPES, help="of weights and activations")

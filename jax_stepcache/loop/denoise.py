@@ -112,7 +112,7 @@ def denoise(
 
 
 def denoise_some(
-    network: Callable[[Any, jax.Array], Any] | Whole | Within,
+    network: Callable[[Any, jax.Array], Any] | Gated,
     noise: Any,
     *,
     schedule: Any,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.check import described
+from jax_stepcache.check import check_shapes_of
 from jax_stepcache.loop.branches import Branches
 from jax_stepcache.loop.gated import gated
 from jax_stepcache.loop.one_by_one import one_by_one
@@ -288,15 +288,7 @@ def like_sample(sample: Any, velocity: Any) -> Any:
     Raises:
         ValueError: if structure or shapes are not the sample's, or it is complex.
     """
-    wanted, given = (
-        (jax.tree.structure(tree), [jnp.shape(x) for x in jax.tree.leaves(tree)])
-        for tree in (sample, velocity)
-    )
-    if wanted != given:
-        raise ValueError(
-            f"the model's velocity has shapes {described(velocity)}; the sample has "
-            f"{described(sample)}"
-        )
+    check_shapes_of(sample, velocity, "the model's velocity")
     for v in jax.tree.leaves(velocity):
         if jnp.iscomplexobj(v):
             raise ValueError(

@@ -30,11 +30,6 @@ class WithinLists:
     spans: tuple[Span, ...]
 
     @property
-    def branches(self) -> int:
-        """Guidance branches."""
-        return self.within.branches
-
-    @property
     def noted(self) -> tuple[int, ...]:
         """See `Within.noted`."""
         return self.within.noted

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jax_stepcache.check import batch_size
 from jax_stepcache.loop.attending import WithinAttentions
 from jax_stepcache.loop.by_block import ByBlock
-from jax_stepcache.loop.denoise import denoise
+from jax_stepcache.loop.denoise import Gated, denoise
 from jax_stepcache.loop.forward import Whole, Within
 from jax_stepcache.loop.generation import Generation, begin
 from jax_stepcache.loop.lists import WithinLists
@@ -62,7 +62,7 @@ def sampled(generation: Generation, loop: Callable[..., Any] = denoise) -> Any:
 
 def forward_of(
     generation: Generation, condition: Any, batch: int
-) -> Callable[[Any, jax.Array], Any] | Whole | Within | WithinLists | WithinAttentions:
+) -> Callable[[Any, jax.Array], Any] | Gated:
     """One step's forward, guidance included.
 
     Args:
@@ -111,7 +111,7 @@ def guided_forward(
     span: Span | None,
     axes: RowAxes | None = None,
     guided: Callable[[Any], jax.Array] | None = None,
-) -> Callable[[Any, Any], Any] | Whole | Within | WithinLists | WithinAttentions:
+) -> Callable[[Any, Any], Any] | Gated:
     """A model's forward, guidance included.
 
     Args:

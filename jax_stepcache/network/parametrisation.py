@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_stepcache.check import check_numbers, static_count
+from jax_stepcache.check import check_numbers, check_shapes_of, static_count
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.policy.forecasts.base import wide
 from jax_stepcache.solvers.schedule import Schedule, explicit_schedule, flow_schedule
@@ -73,7 +73,7 @@ class Predicting:
             seen = jax.tree.map(lambda x, like: x.astype(like.dtype), own, sample)
             said = self.network(params, seen, t, condition)
 
-        check_said(said, sample)
+        check_shapes_of(sample, said, "the network's answer")
 
         def velocity(x: jax.Array, said: jax.Array, like: jax.Array) -> jax.Array:
             a, b, said = of(alpha, x), of(s, x), wide(said)
@@ -95,23 +95,6 @@ class Predicting:
             return (noise - x0).astype(like.dtype)
 
         return jax.tree.map(velocity, own, said, sample)
-
-
-def check_said(said: Any, sample: Any) -> None:
-    """Checks what a network says against the sample, while tracing.
-
-    Raises:
-        ValueError: for another structure or other shapes, which would be broadcast.
-    """
-    ours, theirs = map(jax.tree.structure, (sample, said))
-    if ours != theirs:
-        raise ValueError(f"the network says {theirs}; the sample is {ours}")
-    for x, one in zip(*map(jax.tree.leaves, (sample, said)), strict=True):
-        if jnp.shape(x) != jnp.shape(one):
-            raise ValueError(
-                f"the network says an array of {jnp.shape(one)}; the sample has "
-                f"{jnp.shape(x)}"
-            )
 
 
 @dataclass(frozen=True)

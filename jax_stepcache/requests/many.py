@@ -95,17 +95,17 @@ def sample_many(
     """
     if isinstance(requests, Request | Mapping) or not isinstance(requests, Iterable):
         raise TypeError(f"requests is {requests!r:.80}; give a list of requests")
-    coming = iter(requests)
+    sizes, coming = check_shapes(shapes), iter(requests)
     for first in coming:
         # Each is looked at before the next is asked for: they may share a buffer.
         resolved = _resolved(
             params,
             itertools.chain([first], coming),
-            shapes=check_shapes(shapes),
+            shapes=sizes,
             options=_checked_options(params, slots, options),
             what="requests",
         )
-        together = grouped(resolved, check_shapes(shapes))
+        together = grouped(resolved, sizes)
         every = [
             _admitted(resolved, some, slots, max_inference_steps, "requests", options)
             for some in together

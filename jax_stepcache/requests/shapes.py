@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jax_stepcache.check import batch_size, structs_of
+from jax_stepcache.check import batch_size, dtype_of, structs_of
 from jax_stepcache.errors import brief, unknown_name
 from jax_stepcache.loop.generation import Generation
 from jax_stepcache.network.params import Params
@@ -111,8 +111,4 @@ def _size(request: Generation) -> Hashable:
     if noise is None:
         noise = request.program.model.noise_struct(1)
     leaves, structure = jax.tree.flatten((request.inputs, noise))
-    return structure, tuple((np.shape(x), str(_dtype(x))) for x in leaves)
-
-
-def _dtype(x: Any) -> Any:
-    return jax.tree.leaves(structs_of(x))[0].dtype
+    return structure, tuple((np.shape(x), str(dtype_of(x))) for x in leaves)

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from jax_stepcache.checkpoints.streaming import Recipe
-from jax_stepcache.checkpoints.weights import differences, require_fit
 
-from ...checkpoints.name_map import assembled, recipes, source_shapes
+from ...checkpoints.name_map import imported, recipes, source_shapes
 from ...checkpoints.parts import prefix_of
 from ...checkpoints.tensors import Table, linear, mlp, norm, same, three
 from ...sizes.parameters import Weights
@@ -83,9 +80,5 @@ def import_state_dict(config: CLIPTextConfig, tensors: Mapping[str, Any]) -> Wei
     Raises:
         ValueError: naming every tensor that is missing, extra or misshapen.
     """
-    given = {
-        n: np.shape(x) for n, x in tensors.items() if not n.startswith(WITHOUT_USE)
-    }
-    wanted = plan(config, prefix_of(tensors, TELLING, (PREFIX, "")) or "")
-    require_fit("the state dict", differences(given, source_shapes(wanted)))
-    return assembled(wanted, tensors)
+    used = {n: x for n, x in tensors.items() if not n.startswith(WITHOUT_USE)}
+    return imported(plan(config, prefix_of(tensors, TELLING, (PREFIX, "")) or ""), used)

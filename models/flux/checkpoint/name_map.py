@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from jax_stepcache.checkpoints.streaming import Recipe
 from jax_stepcache.errors import unknown_name
 
-from ...checkpoints.name_map import assembled, recipes, source_shapes
+from ...checkpoints.name_map import imported, recipes, source_shapes
 from ...checkpoints.tensors import Table, Tensor, linear, mlp, part, rms_norm, same
-from ...sizes.parameters import Weights, check_weights
+from ...sizes.parameters import Weights
 from ..network.parameters import weight_shapes
 from ..sizes import FluxConfig
 
@@ -66,10 +64,7 @@ def import_state_dict(config: FluxConfig, tensors: Mapping[str, Any]) -> Weights
         ValueError: naming every tensor that is missing, extra or misshapen.
     """
     naming = naming_of(tensors) or "diffusers"
-    given = {name: np.shape(tensor) for name, tensor in tensors.items()}
-    check_weights(given, state_dict_shapes(config, naming))
-    on_host = {name: np.asarray(tensor) for name, tensor in tensors.items()}
-    return assembled(plan(config, naming), on_host)
+    return imported(plan(config, naming), tensors)
 
 
 def naming_of(names: Any) -> str | None:

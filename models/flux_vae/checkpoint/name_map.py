@@ -6,15 +6,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from jax_stepcache.checkpoints.streaming import Recipe
 from jax_stepcache.checkpoints.weights import flat, nested
 from jax_stepcache.errors import unknown_name
 
-from ...checkpoints.name_map import assembled, recipes, source_shapes
+from ...checkpoints.name_map import imported, recipes, source_shapes
 from ...checkpoints.tensors import Table, Tensor, convolution, patches, same, turned
-from ...sizes.parameters import Weights, check_weights
+from ...sizes.parameters import Weights
 from ..network.config import FluxVAEConfig
 from ..network.parameters import weight_shapes
 
@@ -143,10 +141,7 @@ def import_state_dict(config: FluxVAEConfig, tensors: Mapping[str, Any]) -> Weig
         ValueError: naming every tensor that is missing, extra or misshapen.
     """
     naming = naming_of(tensors) or "diffusers"
-    given = {name: np.shape(tensor) for name, tensor in tensors.items()}
-    check_weights(given, state_dict_shapes(config, naming))
-    on_host = {name: np.asarray(tensor) for name, tensor in tensors.items()}
-    return assembled(plan(config, naming), on_host)
+    return imported(plan(config, naming), tensors)
 
 
 def naming_of(names: Any) -> str | None:
