@@ -15,7 +15,7 @@ from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.errors import brief, naming, naming_arguments
 from jax_stepcache.loop.result import Stats
 from jax_stepcache.network.params import Params
-from jax_stepcache.network.registry import load_params
+from jax_stepcache.network.registry import load_params, open_checkpoint
 from jax_stepcache.paths import as_path
 from jax_stepcache.pipeline import CachedSampler
 from jax_stepcache.requests.many import sample_many
@@ -142,8 +142,6 @@ class Pi0Pipeline(CachedSampler):
             FileNotFoundError: if something is not there; before weights are read.
             ValueError: if something is damaged or does not fit.
         """
-        from jax_stepcache.network.registry import open_checkpoint
-
         folder = as_path(folder)
         robot = get_robot(robot)
         model = open_checkpoint(folder).model
