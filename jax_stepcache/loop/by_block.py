@@ -51,17 +51,17 @@ class ByBlock(Within):
 
     def init(self, policy: Policy, view: View, num_steps: int) -> tuple[Any, ...]:
         """See `Forward.init`: a state for each block that may be skipped."""
-        views: list[View] = []
 
         def go() -> Any:
             entered = self.enter(view)
             hidden = entered.hidden
+            inside: list[Any] = []
             for block in range(self.span.first, self.end):
                 if block in self.gated:
                     at = self.before(entered.view, hidden, entered.context, block)
-                    views.append(at.view)
+                    inside.append(at.view.inside)
                 hidden = self.through_one(hidden, entered.context, block)
-            return [one.inside for one in views]
+            return inside
 
         branches = Branches(policy, self.branches)
         return tuple(
