@@ -97,6 +97,8 @@ benchmarks: .venv-plot/stamp .venv-pixels/stamp
 	.venv-plot/bin/python benchmarks/frontier.py --json benchmarks/results/frontier.json
 	.venv-plot/bin/python benchmarks/film_quality.py --json benchmarks/results/film_quality.json
 	.venv-plot/bin/python benchmarks/few_calls.py --json benchmarks/results/few_calls.json
+	.venv-plot/bin/python benchmarks/episodes.py --json benchmarks/results/episodes.json
+	.venv-plot/bin/python benchmarks/table_overhead.py --json benchmarks/results/table_overhead.json
 	.venv-plot/bin/python benchmarks/scales.py --json benchmarks/results/scales.json
 	.venv-plot/bin/python benchmarks/batching.py --json benchmarks/results/batching.json
 	.venv-plot/bin/python benchmarks/dreamzero.py --config small --json benchmarks/results/dreamzero.json

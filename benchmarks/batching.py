@@ -49,8 +49,8 @@ from report import device_name, print_table, write_json
 import jax_stepcache
 from jax_stepcache import Params, Request, SampleResult
 from jax_stepcache.backends import resolve_policy
-from jax_stepcache.loop.generation import draw_noise
 from jax_stepcache.measure.metrics import psnr
+from jax_stepcache.network.beginning import draw_noise
 from jax_stepcache.paths import path_option
 from jax_stepcache.policy.policy import Policy
 

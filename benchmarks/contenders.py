@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 from scenes import NUM_STEPS, UNCACHED, Scenes, Way
 
 import jax_stepcache
@@ -18,7 +19,8 @@ from jax_stepcache.calibration.trajectory import follow
 from jax_stepcache.options import Options, resolve
 
 BUDGETS = (4, 5, 6, 8)
-FEW = (3, *BUDGETS)
+FEW = (2, 3, *BUDGETS)
+AIMS = (2, 3, 4, 5, 6, 8, 12)
 NAMED = ("hold", "linear", "linear_x0")
 
 
@@ -85,31 +87,59 @@ def _db_cache(
     )
 
 
+# What is no setting that `calibrate` finds; of 1 all is skipped but the warm-up.
+_RANGES = {
+    **SWEPT,
+    "db_prune": ("residual_diff_threshold", np.geomspace(1e-3, 1.0, 120)),
+}
+
 # With vLLM-Omni's warm-up of 4, and at most 3 skipped steps in a row, DBCache makes 7
 # calls or more. SeaCache skips at most 2 in a row unless told otherwise, which is 6.
 _DIALS: tuple[tuple[Dial, ...], ...] = (
-    (Dial("tea_cache", "tea_cache", {}, (4, 6, 8, 10), plays=True),),
-    (_db_cache((4, 6, 8), 1), _db_cache((7, 8, 10), 4)),
-    (_db_cache((4, 6, 8), 1, order=1), _db_cache((7, 8, 10), 4, order=1)),
-    (_db_cache((4, 6, 8), 1, order=2), _db_cache((7, 8, 10), 4, order=2)),
-    (_db_cache((6, 8), 2, kind="foca"), _db_cache((7, 8, 10), 4, kind="foca")),
-    (_db_cache((7, 8, 10), 4, kind="dmd"),),
-    (_db_cache((4, 6, 8), 1, last=1), _db_cache((7, 8, 10), 4, last=1)),
-    (Dial("mag_cache", "mag_cache", {}, (4, 6, 8, 10), plays=True),),
+    (Dial("tea_cache", "tea_cache", {}, AIMS, plays=True),),
+    (_db_cache(AIMS, 1), _db_cache((7, 8, 12), 4)),
+    (_db_cache(AIMS, 1, order=1), _db_cache((7, 8, 12), 4, order=1)),
+    (_db_cache(AIMS, 1, order=2), _db_cache((7, 8, 12), 4, order=2)),
+    (_db_cache((6, 8), 2, kind="foca"), _db_cache((7, 8, 12), 4, kind="foca")),
+    (_db_cache((7, 8, 12), 4, kind="dmd"),),
+    (_db_cache(AIMS, 1, last=1), _db_cache((7, 8, 12), 4, last=1)),
+    (Dial("mag_cache", "mag_cache", {}, AIMS, plays=True),),
     (
-        Dial("sea_cache", "sea_cache", {}, (6, 8, 10), "newton 1", plays=True),
+        Dial("sea_cache", "sea_cache", {}, (6, 8, 12), "newton 1", plays=True),
         Dial(
             "sea_cache, no cap",
             "sea_cache",
             {"sea_max_consecutive_cached": 0},
-            (4, 6),
+            (2, 3, 4, 5, 6),
             "newton 1",
         ),
     ),
-    (Dial("easy_cache", "easy_cache", {"ret_steps": 2}, (4, 6, 8, 10), "offset"),),
-    (Dial("di_cache", "di_cache", {"ret_ratio": 0.1}, (4, 6, 8, 10), "aligned"),),
-    (Dial("sen_cache", "sen_cache", {}, (4, 6, 8, 10)),),
-    (Dial("first_block_cache", "first_block_cache", {}, (4, 6, 8, 10), plays=True),),
+    (Dial("easy_cache", "easy_cache", {"ret_steps": 2}, AIMS, "offset"),),
+    (Dial("di_cache", "di_cache", {"ret_ratio": 0.1}, AIMS, "aligned"),),
+    (Dial("sen_cache", "sen_cache", {}, AIMS),),
+    (Dial("first_block_cache", "first_block_cache", {}, AIMS, plays=True),),
+    (
+        Dial(
+            "db_prune",
+            "db_prune",
+            {"max_warmup_steps": 1, "max_continuous_cached_steps": -1},
+            AIMS,
+        ),
+    ),
+    (
+        Dial(
+            "db_prune, rising",
+            "db_prune",
+            {
+                "max_warmup_steps": 1,
+                "max_continuous_cached_steps": -1,
+                "enable_dynamic_prune_threshold": True,
+                "enable_taylorseer": True,
+            },
+            AIMS,
+            "taylor 1",
+        ),
+    ),
 )
 
 
@@ -236,7 +266,7 @@ def _turned(scenes: Scenes, dials: tuple[Dial, ...]) -> Family:
 
 def _turn(scenes: Scenes, dial: Dial) -> Iterator[Contender]:
     """Turns a dial to each number of calls, in the mean over the scenes."""
-    name, grid = SWEPT[dial.cache]
+    name, grid = _RANGES[dial.cache]
     thresholds = [float(f"{threshold:.3g}") for threshold in grid]
     measured = _sensed(scenes) if dial.cache == "sen_cache" else {}
 

@@ -13,16 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from episodes import success_together
 from report import device_name, print_table, write_json
 from scenes import NUM_STEPS
 
@@ -38,8 +34,6 @@ CALLS = (2, 3, 4, 5, 6, 8, 12)
 FINE_STEPS = 256
 SOLVERS = ("unipc", "dpm++_2m", "dpm++_3m", "res", "ipndm")
 SCHEDULES = ("linear", "karras", "beta", "ays_sdxl", "ays_svd")
-# At these numbers of calls robots act, too: thousands of episodes take their time.
-PLAYED = (4,)
 # Scenes that solver and schedule are chosen on; `tune_tables.py` has seed 1.
 _SEED, _CHOICE = 0, 2
 _BATCH = 32
@@ -148,8 +142,8 @@ def _known(find: Callable[[int], Any], n: int) -> Any:
         return None
 
 
-def measured(scenes: Drawn, way: Way, episodes: int) -> dict[str, Any]:
-    """How near a way's samples are, and how its robots do."""
+def measured(scenes: Drawn, way: Way) -> dict[str, Any]:
+    """How near a way's samples are; how robots do by it is in ``episodes.py``."""
     made = scenes.sampled(schedule=way.tables)
     seen = _seen_name(made)
     row: dict[str, Any] = {"kind": way.kind, "what": way.what}
@@ -165,38 +159,7 @@ def measured(scenes: Drawn, way: Way, episodes: int) -> dict[str, Any]:
         if "action" in made:
             off = rmse(jnp.asarray(against["action"]), jnp.asarray(made["action"]))
             row[f"action_rmse{suffix}"] = float(off)
-    if episodes and "action" in made:
-        share = success_together(scenes.params, way.tables, episodes)
-        row["success"] = share
-        row["success_error"] = math.sqrt(share * (1 - share) / episodes)
     return row
-
-
-def efficiency(scenes: Drawn, tables: Any, n: int, rounds: int = 15) -> float:
-    """Time of as many plain steps over that of a table; both take turns.
-
-    Args:
-        scenes: the first batch of which is sampled.
-        tables: the table.
-        n: calls.
-        rounds: of each.
-
-    Returns:
-        The median of the rounds' quotients; 1 for a table that costs nothing more.
-    """
-    (shown, keys), *_ = scenes.batches
-    given = {"observation": shown, "key": keys}
-
-    def took(**options: Any) -> float:
-        start = time.perf_counter()
-        jax.block_until_ready(jax_stepcache.sample(scenes.params, **given, **options))
-        return time.perf_counter() - start
-
-    plain, own = {"num_inference_steps": n}, {"schedule": tables}
-    for options in (plain, own):
-        took(**options)  # compiles
-    pairs = [took(**plain) / took(**own) for _ in range(rounds)]
-    return statistics.median(pairs)
 
 
 def _seen_name(made: Any) -> str:
@@ -218,11 +181,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--calls", type=int, nargs="*", default=CALLS)
     parser.add_argument("--scenes", type=int, default=256)
     parser.add_argument("--choice", type=int, default=64, help="scenes to choose on")
-    parser.add_argument("--episodes", type=int, default=2048)
     given = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
     if given.json and given.json.exists():
-        again = {*given.calls, NUM_STEPS}
+        again = set(given.calls)
         names = {jax_stepcache.load_params(one).model.name for one in given.params}
         rows = [
             row
@@ -234,20 +196,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         scenes = drawn(params, _SEED, given.scenes)
         choice = drawn(params, _CHOICE, given.choice, fine=False)
         about = {"model": params.model.name}
-        if "action" in scenes.usual and given.episodes:
-            share = success_together(params, None, given.episodes)
-            error = math.sqrt(share * (1 - share) / given.episodes)
-            whole = {"success": share, "success_error": error}
-            rows.append({**about, "calls": NUM_STEPS, "kind": "uncached", **whole})
         for n in given.calls:
             made = list(ways(choice, n))
-            playing = given.episodes if n in PLAYED else 0
-            found = [
-                {**about, "calls": n, **measured(scenes, way, playing)} for way in made
-            ]
-            for row, way in zip(found, made, strict=True):
-                if way.kind == "bespoke":
-                    row["efficiency"] = efficiency(scenes, way.tables, n)
+            found = [{**about, "calls": n, **measured(scenes, way)} for way in made]
             rows = sorted([*rows, *found], key=lambda row: (row["model"], row["calls"]))
             if given.json:
                 write_json(given.json, rows)

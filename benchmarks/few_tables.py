@@ -10,22 +10,29 @@ KINDS = ("plain", "best plain", "optimised", "tuned", "bespoke")
 _KNOWN = ("uncached", "fewer_steps", "tuned", "bespoke", "static")
 
 
-def few_calls_tables(rows: list[Row], frontier: list[Row]) -> str:
+def few_calls_tables(
+    rows: list[Row], frontier: list[Row], episodes: list[Row] | None = None
+) -> str:
     """For each model what is best at each number of calls.
 
     Args:
         rows: what `few_calls.py` has written.
         frontier: what `frontier.py` has: of these the best cache that decides by the
             sample, among those of no more operations.
+        episodes: what `episodes.py` has, of the model that acts.
 
     Returns:
         The tables.
     """
     models = dict.fromkeys(row["model"] for row in rows)
-    return "\n\n".join(_model(rows, frontier, model) for model in models)
+    return "\n\n".join(
+        _model(rows, frontier, episodes or [], model) for model in models
+    )
 
 
-def _model(rows: list[Row], frontier: list[Row], model: str) -> str:
+def _model(
+    rows: list[Row], frontier: list[Row], episodes: list[Row], model: str
+) -> str:
     own = [row for row in rows if row["model"] == model]
     lines = [
         f"`{model}`, PSNR in dB to the 16-step sample, mean (5th percentile):",
@@ -46,15 +53,14 @@ def _model(rows: list[Row], frontier: list[Row], model: str) -> str:
         lines.append(f"| {n} | {' | '.join(cells)} |")
     acting = [row for row in own if "action_rmse" in row]
     if acting:
-        lines += ["", *_acting(own, acting)]
+        lines += ["", *_acting(acting), *_played(episodes)]
     return "\n".join(lines)
 
 
-def _acting(own: list[Row], acting: list[Row]) -> list[str]:
-    """What the robot makes of it."""
+def _acting(acting: list[Row]) -> list[str]:
+    """What the robot is told to do."""
     lines = [
-        "Its action, RMSE in thousandths of the table's side; in brackets the share of "
-        "closed-loop episodes that succeed, with its standard error:",
+        "Its action, RMSE in thousandths of the table's side:",
         "",
         f"| calls | {' | '.join(KINDS)} |",
         f"|--:|{'--:|' * len(KINDS)}",
@@ -62,9 +68,30 @@ def _acting(own: list[Row], acting: list[Row]) -> list[str]:
     for n in sorted({row["calls"] for row in acting}):
         at = {row["kind"]: row for row in acting if row["calls"] == n}
         lines.append(f"| {n} | {' | '.join(_action(at.get(k)) for k in KINDS)} |")
-    whole = next((row for row in own if row["kind"] == "uncached"), None)
-    if whole:
-        lines += ["", f"Uncached, with 16 calls: {_success(whole)}."]
+    return lines
+
+
+def _played(episodes: list[Row]) -> list[str]:
+    """How often it is in time, by the same episodes of each way."""
+    if not episodes:
+        return []
+    lines = [
+        "",
+        "Closed-loop episodes that succeed, with standard errors; those of the "
+        "difference are of pairs, for each way plays the same ones:",
+        "",
+        "| way | calls | episodes | success | behind uncached |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for row in episodes:
+        behind = "-"
+        if "behind" in row:
+            points, error = 100 * row["behind"], 100 * row["behind_error"]
+            behind = f"{points:.1f} ± {error:.1f} points"
+        lines.append(
+            f"| {row['kind']} | {row['calls']} | {row['episodes']:,} | "
+            f"{row['success']:.1%} ± {row['success_error']:.1%} | {behind} |"
+        )
     return lines
 
 
@@ -75,14 +102,7 @@ def _psnr(row: Row | None, suffix: str = "") -> str:
 
 
 def _action(row: Row | None) -> str:
-    if row is None:
-        return "-"
-    played = f" ({_success(row)})" if "success" in row else ""
-    return f"{row['action_rmse'] * 1e3:.2f}{played}"
-
-
-def _success(row: Row) -> str:
-    return f"{row['success']:.1%} ± {row['success_error']:.1%}"
+    return "-" if row is None else f"{row['action_rmse'] * 1e3:.2f}"
 
 
 def _gated(frontier: list[Row], model: str, n: int) -> str:
@@ -104,6 +124,24 @@ def _gated(frontier: list[Row], model: str, n: int) -> str:
 
 def _backend(row: Row) -> str:
     return row["policy"].split()[0].rstrip(",")
+
+
+def table_overhead_table(rows: list[Row], device: str) -> str:
+    """What a table costs besides its calls."""
+    lines = [
+        f"`dit` on {device}, medians of pairs that take turns, with their quartiles:",
+        "",
+        "| calls | batch | plain UniPC | by its table | efficiency | "
+        "of processor time |",
+        "|--:|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {row['calls']} | {row['batch']} | {row['plain_ms']:.1f} ms | "
+        f"{row['table_ms']:.1f} ms | {row['efficiency']:.2f} "
+        f"({row['low']:.2f} to {row['high']:.2f}) | {row['processor']:.3f} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
 
 
 def scales_table(result: dict[str, Any]) -> str:

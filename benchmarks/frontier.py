@@ -10,8 +10,6 @@ by operations (of the matrix products) rather than by calls. Thresholds are thos
 which a backend comes to a given number of calls on scenes of their own.
 
     python benchmarks/frontier.py --json benchmarks/results/frontier.json
-
-With ``--params film`` one model is measured, and the others' rows stay.
 """
 
 from __future__ import annotations
@@ -43,12 +41,15 @@ class Effort(NamedTuple):
     Attributes:
         scenes: for PSNR and RMSE.
         episodes: for success.
-        rounds: timed generations of each row.
+        rounds: timed generations of each row; 0 to time none.
     """
 
     scenes: int = 64
     episodes: int = 128
     rounds: int = 15
+
+
+Row = dict[str, Any]
 
 
 def frontier(
@@ -76,7 +77,7 @@ def frontier(
             way = contender.way
             quality = measure(scenes, way, flops)
             success = None
-            if acts and contender.plays:
+            if acts and contender.plays and effort.episodes:
                 success = success_rate(params, way, effort.episodes)
             row = {
                 "model": params.model.name,
@@ -104,42 +105,45 @@ def frontier(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = [row for some in pool.map(rows, [*known, *searched]) for row in some]
     # Only now, with nothing else running.
-    seconds = time_all(scenes, [one.way for one, _ in found], effort.rounds)
+    ways = [one.way for one, _ in found]
+    seconds = time_all(scenes, ways, effort.rounds) if effort.rounds else ways
     return [
-        {**row, "seconds": taken}
+        {**row, "seconds": taken if effort.rounds else None}
         for (_, row), taken in zip(found, seconds, strict=True)
     ]
 
 
-def replaced(
-    rows: list[dict[str, Any]], new: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Rows with some measured anew, in their places.
+def named(row: Row) -> tuple[Any, ...]:
+    """What tells a row from the others."""
+    steps = row["calls"] if row["policy"] == "fewer_steps" else None
+    names = (row[name] for name in ("model", "policy", "forecast", "solver"))
+    return *names, steps
 
-    Raises:
-        ValueError: if one of the new ones replaces none.
+
+def with_known(rows: list[Row], before: list[Row]) -> list[Row]:
+    """Rows of a busy machine, where neither times nor episodes are measured.
+
+    Args:
+        rows: as they were measured.
+        before: of a quiet machine, with episodes; perhaps of fewer ways.
+
+    Returns:
+        The rows; those that were there have their time and success, others none.
     """
-
-    def name(row: dict[str, Any]) -> tuple[Any, ...]:
-        return row["model"], row["policy"], row["solver"]
-
-    found = {name(row): row for row in new}
-    lost = found.keys() - {name(row) for row in rows}
-    if lost:
-        raise ValueError(f"these rows were not there before: {sorted(lost)}")
-    return [found.get(name(row), row) for row in rows]
+    known = {named(row): row for row in before}
+    kept = ("seconds", "success")
+    return [
+        {**row, **{name: known.get(named(row), {}).get(name) for name in kept}}
+        for row in rows
+    ]
 
 
-def beside(
-    rows: list[dict[str, Any]], new: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Rows with those of some models measured anew, in these models' places."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        found.setdefault(row["model"], []).append(row)
-    for name in dict.fromkeys(row["model"] for row in new):
-        found[name] = [row for row in new if row["model"] == name]
-    return [row for some in found.values() for row in some]
+def replaced(rows: list[Row], new: list[Row]) -> list[Row]:
+    """Rows with some measured anew, in their places; those that are new come last."""
+    found = {named(row): row for row in new}
+    there = {named(row) for row in rows}
+    kept = [found.get(named(row), row) for row in rows]
+    return [*kept, *(row for row in new if named(row) not in there)]
 
 
 def best_within(rows: list[dict[str, Any]], share: float) -> dict[str, dict[str, Any]]:
@@ -195,37 +199,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Quality for arithmetic.")
     parser.add_argument("--json", type=path_option, help="where to write the rows")
     parser.add_argument(
-        "--params",
-        action="append",
-        help=f"bundled model or file; default: {MODELS}, and no row of others stays",
+        "--params", action="append", help=f"bundled model or file; default: {MODELS}"
     )
     parser.add_argument(
         "--only",
         metavar="POLICY",
-        help="measure these rows alone, and replace them in the file that is there",
+        help="measure these rows alone, and put them into the file that is there",
+    )
+    parser.add_argument(
+        "--busy",
+        action="store_true",
+        help="time nothing and play no episodes; rows that are in the file keep both",
     )
     parser.add_argument("--scenes", type=int, default=default.scenes)
     parser.add_argument("--episodes", type=int, default=default.episodes)
     parser.add_argument("--rounds", type=int, default=default.rounds)
     given = parser.parse_args(arguments)
     if given.only and not given.json:
-        parser.error("--only replaces rows of a file: give --json")
+        parser.error("--only puts rows into a file: give --json")
     effort = Effort(given.scenes, given.episodes, given.rounds)
+    if given.busy:
+        effort = Effort(given.scenes, episodes=0, rounds=0)
 
-    before = []
-    if given.json and (given.only or given.params):
-        before = json.loads(given.json.read_text()) if given.json.is_file() else []
+    there = given.json and given.json.exists()
+    before = json.loads(given.json.read_text()) if there else []
     by_model: dict[str, list[dict[str, Any]]] = {}
     for source in given.params or MODELS:
         params = jax_stepcache.load_params(source)
         by_model[source] = frontier(params, effort, given.only)
+        if given.busy:
+            by_model[source] = with_known(by_model[source], before)
         print(f"{device_name()}: {params.model.name}", flush=True)
         print_table({f"{i}": row for i, row in enumerate(by_model[source])})
         if given.json:
             # After each model: what has been measured is kept.
             rows = [row for rows in by_model.values() for row in rows]
-            put = replaced if given.only else beside
-            write_json(given.json, put(before, rows))
+            now = {row["model"] for row in rows}
+            others = [row for row in before if row["model"] not in now]
+            new = replaced(before, rows) if given.only else [*rows, *others]
+            write_json(given.json, new)
     if given.only:
         return
     for source, rows in by_model.items():

@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ahead.asks import BUNDLED, ENCODERS, OF_MODELS, ROBOTS, Ask
+from ahead.asks import BUNDLED, ENCODERS, FILMS, OF_FILMS, OF_MODELS, ROBOTS, Ask
 from ahead.cases import CACHES, GPUS, Case, cases
 from ahead.device import PLUGIN, compiled, has_plugin, mesh_of, prepare
 
@@ -80,7 +80,7 @@ def _row_of(case: Case, lowered: Any, read: Any) -> dict[str, Any]:
 
 def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    models = [*BUNDLED, *ROBOTS, *ENCODERS]
+    models = [*BUNDLED, *ROBOTS, *FILMS, *ENCODERS]
     parser.add_argument("--models", nargs="+", default=models, choices=models)
     parser.add_argument("--caches", nargs="+", default=list(CACHES), metavar="NAME")
     parser.add_argument(
@@ -92,7 +92,9 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
         help="programs whose names have all these words; the others' figures stay",
     )
     one = parser.add_argument_group("one program, in place of the list of them")
-    one.add_argument("--program", choices=(*OF_MODELS, "encode", "begin", "decode"))
+    one.add_argument(
+        "--program", choices=(*OF_MODELS, "encode", "begin", "decode", "expert")
+    )
     one.add_argument("--gpu", choices=GPUS, default="h100")
     one.add_argument("--attention", choices=("cudnn", "xla"), default="cudnn")
     one.add_argument("--layers", choices=("apart", "stacked"), default="apart")
@@ -102,7 +104,8 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=path_option, help="where to write the figures")
     given = parser.parse_args(arguments)
     if given.program is not None:
-        fit = [m for m in given.models if given.program in ENCODERS.get(m, OF_MODELS)]
+        offered = ENCODERS | dict.fromkeys(FILMS, OF_FILMS)
+        fit = [m for m in given.models if given.program in offered.get(m, OF_MODELS)]
         if not fit:
             parser.error(f"--program {given.program} is none of {given.models}")
         given.models = fit

@@ -7,6 +7,12 @@ from typing import Any
 
 Row = dict[str, Any]
 ROBOTS = ("wan22-5b", "droid-14b")
+# Their sizes, and steps.
+FILMS = {
+    "wan2.1-t2v-1.3b": ("81 frames of 480 x 832", 50),
+    "wan2.2-ti2v-5b": ("121 frames of 704 x 1280", 50),
+    "wan2.2-t2v-a14b": ("81 frames of 720 x 1280", 40),
+}
 ENCODERS = ("umt5-xxl", "clip-vit-h-14", "wan-vae-2.1", "wan-vae-2.2")
 # What each program is, and how often a robot asks for it.
 _ENCODING = {
@@ -89,6 +95,68 @@ def gpu_encoders_table(result: dict[str, Any]) -> str:
             f"| `{ask['model']}` | {what} | {when} | {row['floor_ms']:.1f} ms | "
             f"{share:.1%} | {_peak(row)} |"
         )
+    return "\n".join(lines)
+
+
+def gpu_films_table(result: dict[str, Any]) -> str:
+    """Films of Wan, on one GPU and on eight."""
+    lines = [
+        "H100s, bfloat16, guided, a film at a time; on eight, `rules='branches'`:",
+        "",
+        "| film | GPUs | cache | calls | floor of a call | floor of the film | "
+        "peak memory of each |",
+        "|---|--:|---|--:|--:|--:|--:|",
+    ]
+    rows = [r for r in result["programs"].values() if r["ask"]["model"] in FILMS]
+    decoded = {}
+    for row in rows:
+        ask = row["ask"]
+        if "floor_ms" not in row:
+            continue
+        if ask["program"] == "decode":
+            decoded[ask["model"]] = row
+            continue
+        model, steps = ask["model"], FILMS[ask["model"]][1]
+        alone = ask["program"] == "expert"
+        calls = steps / 2 if alone or row["calls"] else steps
+        said = "one expert, the other waits" if alone else f"`{ask['cache']}`"
+        lines.append(
+            f"| `{model}`, {FILMS[model][0]} | {row['devices']} | {said} | "
+            f"{calls:.0f} of {steps} | {row['floor_ms'] / calls / 1e3:.2f} s | "
+            f"{row['floor_ms'] / 1e3:.1f} s | {_peak(row)} |"
+        )
+    for model, row in decoded.items():
+        lines.append(
+            f"| `{model}`, the VAE's decoder | 1 | | | | "
+            f"{row['floor_ms'] / 1e3:.1f} s | {_peak(row)} |"
+        )
+    return "\n".join(lines)
+
+
+def gpu_others_table(result: dict[str, Any], family: str) -> str:
+    """Pictures of FLUX, or chunks of pi0's actions, on one GPU.
+
+    Args:
+        result: what `gpu_others.py` has written.
+        family: what the models' names begin with.
+
+    Returns:
+        The table, as Markdown.
+    """
+    lines = [
+        "One H100, bfloat16, one at a time; half of the steps run where a cache is "
+        "named:",
+        "",
+        "| model | cache | steps that run | arithmetic | floor | peak memory |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
+    for name, row in result["programs"].items():
+        model, _, _, cache, *_ = name.split()
+        if model.startswith(family) and "floor_ms" in row:
+            lines.append(
+                f"| `{model}` | `{cache}` | {row['calls']:.0f} of {row['steps']} | "
+                f"{row['tflop']:.1f} TFLOP | {row['floor_ms']:.1f} ms | {_peak(row)} |"
+            )
     return "\n".join(lines)
 
 

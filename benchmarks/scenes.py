@@ -72,7 +72,7 @@ class Scenes(NamedTuple):
     def calls(self, cache: Policy) -> float:
         """Model calls, mean over the scenes."""
         _, stats = self.sample_all(Way(cache))
-        return float(np.mean([int(one.model_calls) for one in stats]))
+        return float(np.mean([calls_of(one) for one in stats]))
 
 
 class Quality(NamedTuple):
@@ -93,6 +93,14 @@ class Quality(NamedTuple):
     ssim: float
     action_rmse: float | None
     flops: float
+
+
+def calls_of(stats: Stats) -> float:
+    """Model calls of a run; of one that skips single blocks, as many as all ran."""
+    if stats.blocks is None:
+        return float(stats.model_calls)
+    # A block runs on the rows of both guidance branches where either wants it.
+    return float(np.asarray(stats.blocks.computed).any(axis=1).mean(axis=1).sum())
 
 
 def sample_one(
@@ -163,7 +171,7 @@ def measure(scenes: Scenes, way: Way, flops: ForwardFlops) -> Quality:
     each = np.asarray(psnr_of_each(reference[seen], decoded[seen]))
     frames = (x[seen].reshape(-1, *x[seen].shape[-3:]) for x in (reference, decoded))
     return Quality(
-        calls=float(np.mean([int(one.model_calls) for one in stats])),
+        calls=float(np.mean([calls_of(one) for one in stats])),
         psnr=float(each.mean()),
         psnr_p5=float(np.quantile(each, 0.05)) if np.isfinite(each).all() else np.inf,
         ssim=float(ssim(*frames)),

@@ -16,11 +16,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from few_tables import few_calls_tables, gpu_fitting_table, scales_table
+import numpy as np
+from few_tables import (
+    few_calls_tables,
+    gpu_fitting_table,
+    scales_table,
+    table_overhead_table,
+)
 from film_tables import film_quality_table
 from gpu_tables import (
     gpu_encoders_table,
+    gpu_films_table,
     gpu_meshes_table,
+    gpu_others_table,
     gpu_program_table,
     gpu_training_table,
 )
@@ -42,11 +50,25 @@ def costs_table(rows: list[Row]) -> str:
     """The short table: each backend's best setting at the price, the models abreast."""
     models = list(dict.fromkeys(row["model"] for row in rows))
     by_policy: dict[str, dict[str, Row]] = {}
+    chosen = {
+        model: choose([r for r in rows if r["model"] == model], FEW_BUDGETS)
+        for model in models
+    }
+    kept = {"uncached", "fewer_steps", "step_cache"}
+    kept |= winners(rows, [row for some in chosen.values() for row in some])
     for model in models:
-        for row in choose([r for r in rows if r["model"] == model], FEW_BUDGETS):
-            few = backend(row) in ("tuned", "fewer_steps")
-            name = f"{backend(row)}, {row['calls']:.0f}" if few else backend(row)
-            by_policy.setdefault(name, {})[model] = row
+        for row in chosen[model]:
+            name = backend(row)
+            many = name != "uncached" and row["calls"] > MOST_CALLS
+            if name not in kept or many:
+                continue
+            if name in ("tuned", "bespoke", "fewer_steps"):
+                # A budget takes a schedule or a table, whichever came nearer.
+                name = "fewer_steps" if name == "fewer_steps" else "tuned"
+                name = f"{name}, {row['calls']:.0f}"
+            other = by_policy.setdefault(name, {}).get(model)
+            if other is None or other["psnr"] < row["psnr"]:
+                by_policy[name][model] = row
     figures = {
         model: {
             name: figure
@@ -67,6 +89,35 @@ def costs_table(rows: list[Row]) -> str:
         ]
         lines.append(f"| {name} | {' | '.join(words)} |")
     return "\n".join(lines)
+
+
+def winners(rows: list[Row], shown: list[Row]) -> set[str]:
+    """Backends that beat plain steps at as many operations, on some model.
+
+    Between two numbers of steps plain ones are what lies on the line.
+
+    Args:
+        rows: all of them, plain steps among them.
+        shown: those that may win.
+
+    Returns:
+        The backends' names.
+    """
+    found = set()
+    for model in {row["model"] for row in rows}:
+        own = [row for row in rows if row["model"] == model and row["psnr"]]
+        plain = sorted(
+            (row["flops"], row["psnr"])
+            for row in own
+            if (row["policy"], row["solver"]) == ("fewer_steps", "unipc")
+        )
+        flops, decibels = zip(*plain, strict=True)
+        found |= {
+            backend(row)
+            for row in own
+            if row in shown and row["psnr"] > np.interp(row["flops"], flops, decibels)
+        }
+    return found - {"fewer_steps"}
 
 
 def frontier_tables(
@@ -117,13 +168,15 @@ def figures_of(rows: list[Row], model: str) -> dict[str, Callable[[Row], str | N
         "calls": lambda row: f"{row['calls']:.2f}",
         "operations": lambda row: f"{row['flops'] / uncached['flops']:.0%}",
         "PSNR": lambda row: row["psnr"] and f"{row['psnr']:.1f} dB",
+        "5th percentile": lambda row: row.get("psnr_p5") and f"{row['psnr_p5']:.1f} dB",
+        "SSIM": lambda row: row["psnr"] and row.get("ssim") and f"{row['ssim']:.4f}",
         "action RMSE": lambda row: (
             row["action_rmse"] and f"{row['action_rmse'] * 1e3:.2f}e-3"
         ),
         "success": lambda row: (
             None if row["success"] is None else f"{row['success']:.3f}"
         ),
-        "time": lambda row: f"{row['seconds'] * 1e3:.1f} ms",
+        "time": lambda row: row["seconds"] and f"{row['seconds'] * 1e3:.1f} ms",
     }
     return {k: f for k, f in figures.items() if any(f(row) for row in rows)}
 
@@ -326,14 +379,20 @@ def tables() -> dict[str, str]:
         "batching": batching_table(*read("batching")),
         "compile-time": compile_table(*read("compile_time")),
         "costs": costs_table(frontier),
+        "gpu-flux": gpu_others_table(read("gpu_others")[0], "flux"),
+        "gpu-pi0": gpu_others_table(read("gpu_others")[0], "pi0"),
+        "few-calls": few_calls_tables(
+            read("few_calls")[0], frontier, read("episodes")[0]
+        ),
         "film-quality": film_quality_table(read("film_quality")[0]),
-        "few-calls": few_calls_tables(read("few_calls")[0], frontier),
         "scales": scales_table(read("scales")[0]),
         "gpu-fitting": gpu_fitting_table(read("gpu_fitting")[0]),
         "dreamzero": dreamzero_table(*read("dreamzero")),
+        "table-overhead": table_overhead_table(*read("table_overhead")),
         "frontier": frontier_tables(frontier),
         "frontier-whole": frontier_tables(frontier, lambda rows: rows),
         "gpu-encoders": gpu_encoders_table(read("gpu_program")[0]),
+        "gpu-films": gpu_films_table(read("gpu_program")[0]),
         "gpu-program": gpu_program_table(read("gpu_program")[0]),
         "gpu-meshes": gpu_meshes_table(read("gpu_program")[0]),
         "gpu-training": gpu_training_table(read("gpu_training")[0]),

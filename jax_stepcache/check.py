@@ -50,6 +50,27 @@ class _Word(str):
         return str(self)
 
 
+def check_shapes_of(sample: Any, said: Any, what: str) -> None:
+    """Checks that a network's answer has the sample's structure and shapes.
+
+    Args:
+        sample: pytree of arrays or structs.
+        said: the answer.
+        what: it is called in the error.
+
+    Raises:
+        ValueError: if it has others, which would be broadcast.
+    """
+    wanted, given = (
+        (jax.tree.structure(tree), [np.shape(x) for x in jax.tree.leaves(tree)])
+        for tree in (sample, said)
+    )
+    if wanted != given:
+        raise ValueError(
+            f"{what} has shapes {described(said)}; the sample has {described(sample)}"
+        )
+
+
 def described(tree: Any, is_leaf: Any = None) -> str:
     """A tree in the words of its user: its names, and of each array the shape.
 

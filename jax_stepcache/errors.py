@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 _Class = TypeVar("_Class")
+_BRIEF = 80  # characters of what was given, in an error
 _LONG = 200  # characters, bytes, or numbers that are still written out
 
 
@@ -67,6 +68,27 @@ def nearest(
     return f" Did you mean {meant[0]!r}?"
 
 
+def misnamed(wanted: str, given: Iterable[object], cutoff: float = 0.75) -> str | None:
+    """Finds what was given in place of a name that is missing.
+
+    Args:
+        wanted: the name, such as ``"observation/state"``. What stands behind the last
+            stroke is compared.
+        given: names that were given and that nobody knows.
+        cutoff: how near one must be, from 0 to 1; with a letter of ten too few it is
+            0.95.
+
+    Returns:
+        The nearest of those given, or None.
+    """
+    # Whoever sends names may send long ones, which are compared letter by letter.
+    names = [name for name in map(str, given) if len(name) <= _LONG]
+    last = [_plain(name.rpartition("/")[2]) for name in names]
+    plain = _plain(wanted.rpartition("/")[2])
+    near = difflib.get_close_matches(plain, last, n=1, cutoff=cutoff)
+    return names[last.index(near[0])] if near else None
+
+
 def _plain(name: object) -> str:
     """A name without what people write in one way or another."""
     return str(name).lower().replace("_", "").replace("-", "").replace(" ", "")
@@ -80,7 +102,9 @@ class _Brief(reprlib.Repr):
         # As many of each as there are characters in the end.
         self.maxlist = self.maxtuple = self.maxdict = self.maxset = 80
         self.maxlevel = 4
-        self.maxstring = self.maxlong = self.maxother = _LONG
+        # What is cut is cut in its middle, and ends as it would otherwise.
+        self.maxstring = self.maxother = _BRIEF
+        self.maxlong = _LONG
 
     def repr1(self, x: Any, level: int) -> str:
         kind = type(x).__name__
@@ -94,7 +118,8 @@ class _Brief(reprlib.Repr):
 
 def brief(given: object) -> str:
     """What was given, on a line, and no longer than can be read at a glance."""
-    return f"{' '.join(_Brief().repr(given).split()):.80}"
+    said = " ".join(_Brief().repr(given).split())
+    return said if len(said) <= _BRIEF else f"{said[: _BRIEF - 3]}..."
 
 
 def naming_arguments(

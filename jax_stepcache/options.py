@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from os import PathLike
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -16,7 +15,6 @@ from jax_stepcache.backends import CacheBackend, resolve_cache
 from jax_stepcache.check import (
     batch_size,
     check_key,
-    check_leaves,
     fetched,
 )
 from jax_stepcache.errors import naming_fields, unknown_name, warn
@@ -24,7 +22,8 @@ from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation, program_of, tables_of
 from jax_stepcache.loop.gradient import check_differentiable
 from jax_stepcache.loop.progress import Progress, as_progress
-from jax_stepcache.network.inputs import check_inputs, default_key, schedules_of
+from jax_stepcache.network.beginning import begun, check_beginning
+from jax_stepcache.network.inputs import check_inputs, default_key, usual_schedules
 from jax_stepcache.network.interval import check_interval
 from jax_stepcache.network.optimised import with_own_levels
 from jax_stepcache.network.own import own_model
@@ -40,7 +39,8 @@ from jax_stepcache.solvers.bespoke import checked_tables, solver_of
 from jax_stepcache.solvers.named_schedules import has_names, without_names
 from jax_stepcache.solvers.schedule import is_schedule, num_steps_of
 from jax_stepcache.solvers.stochastic import draws_noise
-from jax_stepcache.solvers.table_family import TableFamily, in_family
+from jax_stepcache.solvers.strength import begun_at
+from jax_stepcache.solvers.table_family import in_family, over_of
 
 _DECIDE = ("batch", "sample")
 
@@ -63,6 +63,8 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("callback", "verbose", "pbar"), "progress"),
         **dict.fromkeys(("network", "fn", "denoiser", "transformer"), "model"),
         **dict.fromkeys(("weights", "variables"), "params"),
+        **dict.fromkeys(("image", "video", "initimage", "initlatents"), "init_sample"),
+        **dict.fromkeys(("denoisingstrength", "denoise"), "strength"),
         "cachebackend": "cache",
         "flowshift": "shift",
     }
@@ -82,6 +84,8 @@ class Request:
         condition: what a model of one's own is told.
         negative_condition: what it is told in the unconditional branch.
         noise: the sample at the first sigma.
+        init_sample: what is begun from in place of noise alone.
+        strength: how much of it is changed.
         key: draws the noise where none is given, and that of steps.
         cache: a backend, a policy, or a name; all requests have the same parts in it,
             with other numbers.
@@ -100,6 +104,8 @@ class Request:
     condition: Any = None
     negative_condition: Any = None
     noise: Any = None
+    init_sample: Any = None
+    strength: float | None = None
     key: jax.Array | None = None
     cache: Any = None
     cache_config: Any = None
@@ -181,6 +187,7 @@ def resolve(params: Any, options: Options) -> Generation:
     options = options.kept()
     _check_who_decides(options)
     check_differentiable(options.differentiable, options.progress)
+    check_beginning(options.init_sample, options.strength)
     weights, model = _weights_and_model(params, options)
     scale = scale_of(_or(options.guidance_scale, model.defaults.guidance_scale))
     guided = isinstance(scale, Tracer) or bool((np.asarray(fetched(scale)) != 1).any())
@@ -191,15 +198,18 @@ def resolve(params: Any, options: Options) -> Generation:
         options.cache, model, options.cache_config, options.budget, options.forecast
     )
     schedule, policy = _schedule_and_policy(cache, model, options)
+    noise, init = options.noise, options.init_sample
+    if init is not None:
+        noise = begun(model, schedule, init, noise, options.key)
     inputs = check_inputs(
         model,
         options.observation,
         options.condition,
         options.negative_condition,
-        options.noise,
+        noise,
         guided,
     )
-    check_scale_of_each(scale, options.noise, inputs.observation)
+    check_scale_of_each(scale, noise, inputs.observation)
     tables = tables_of(schedule)
     if tables is None:
         solver = _solver(options, model)
@@ -207,7 +217,7 @@ def resolve(params: Any, options: Options) -> Generation:
         solver = solver_of(tables, options.solver)
     key = options.key
     if key is not None:
-        check_key(key, _rows(options.noise, inputs.observation))
+        check_key(key, _rows(noise, inputs.observation))
         # Of a batch of one, a key for each is one key.
         alone = isinstance(key, jax.Array) and key.shape == (1,)
         key = key.reshape(()) if alone else key
@@ -233,7 +243,7 @@ def resolve(params: Any, options: Options) -> Generation:
         weights=weights,
         policy=policy,
         inputs=inputs,
-        noise=options.noise,
+        noise=noise,
         key=key,
         scale=scale,
         asked=asked,
@@ -249,30 +259,6 @@ def _warn_of_no_reuse(cache: Any, num_steps: int, asked: Asked) -> None:
         f"cache={name} will skip no step of {num_steps}: {asked.never}. "
         "cache=None says so without a warning"
     )
-
-
-def check_params(params: Any, model: Any) -> None:
-    """Checks what is given for weights.
-
-    Args:
-        params: what was given.
-        model: a denoiser of the user's own, or None.
-
-    Raises:
-        TypeError: for the name of a model, for the params of a network that is not
-            sampled, or where something in them is no array.
-    """
-    if isinstance(params, str | PathLike) and model is None:
-        raise TypeError(
-            f"params is {str(params)!r}, a name; give what load_params("
-            f"{str(params)!r}) returns"
-        )
-    if isinstance(params, Params) and not hasattr(params.model, "denoise"):
-        raise TypeError(
-            f"params are those of {params.model.name}, which is not sampled: it is an "
-            "encoder or a VAE"
-        )
-    check_leaves(params, "params")
 
 
 def _rows(noise: Any, observation: Any) -> int:
@@ -297,7 +283,8 @@ def _check_who_decides(options: Options) -> None:
 
 def _weights_and_model(params: Any, options: Options) -> tuple[Any, Any]:
     if not isinstance(params, Params):
-        return params, own_model(options.model, options.noise)
+        like = options.init_sample if options.noise is None else options.noise
+        return params, own_model(options.model, like)
     if options.model is not None:
         raise TypeError(
             "params already name their model; with a model of your own, pass "
@@ -310,7 +297,7 @@ def _schedule(options: Options, model: Any) -> Any:
     """The schedule, or one for each output where the model names its outputs."""
     steps = (options.num_inference_steps, options.shift, options.final_noise)
     if options.schedule is None:
-        return _usual(
+        return usual_schedules(
             model,
             _or(options.num_inference_steps, model.defaults.num_inference_steps),
             _or(options.shift, model.defaults.shift),
@@ -337,31 +324,26 @@ def _schedule(options: Options, model: Any) -> Any:
     return schedule
 
 
-def _usual(model: Any, num_steps: Any, shift: Any, final_noise: Any) -> Any:
-    """The schedule of a model where nobody names another."""
-    usual = schedules_of(model.outputs, num_steps, shift, final_noise)
-    own = getattr(model, "usual_schedule", None)
-    if own is None:
-        return usual
-    if final_noise is not None:
-        raise ValueError(
-            f"final_noise is {final_noise!r:.80}; {model.name} has noise levels of its "
-            "own, which end at 0. schedule= takes others"
-        )
-    return own(int(num_steps), float(shift))
-
-
 def _schedule_and_policy(
     cache: CacheBackend | Policy, model: Any, options: Options
 ) -> tuple[Any, Policy]:
     """Which steps there are, and what a cache makes of them."""
+
+    def calls() -> Any:
+        steps = _schedule(options, model)
+        if options.strength is not None:
+            steps = begun_at(steps, options.strength)
+        return calls_of(_solver(options, model), steps)
+
     if not isinstance(cache, CacheBackend):
-        return calls_of(_solver(options, model), _schedule(options, model)), cache
+        return calls(), cache
     tables = _brought(cache, model, options)
     if tables is not None:
+        if options.strength is not None:
+            begun_at(tables, options.strength)  # Which says why not.
         return tables, Uncached()
-    schedule = calls_of(_solver(options, model), _schedule(options, model))
-    return schedule, cache.policy(model, num_steps_of(schedule))
+    schedule = calls()
+    return schedule, cache.policy_of_steps(model, schedule)
 
 
 def _brought(cache: CacheBackend, model: Any, options: Options) -> Any:
@@ -376,10 +358,9 @@ def _brought(cache: CacheBackend, model: Any, options: Options) -> Any:
 
 def _besides(given: Any, options: Options) -> tuple[Any, ...]:
     """What a schedule is given instead of, and may not be given beside."""
-    over = given.over if isinstance(given, TableFamily) else None
     return (
         options.num_inference_steps,
-        None if over == "shift" else options.shift,
+        None if over_of(given) == "shift" else options.shift,
         options.final_noise,
     )
 

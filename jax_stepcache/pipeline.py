@@ -15,10 +15,9 @@ from jax_stepcache.errors import naming_arguments
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.network.own import function_model
-from jax_stepcache.network.params import Params
+from jax_stepcache.network.params import Params, check_params
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.network.stages import has_stages
-from jax_stepcache.options import check_params
 from jax_stepcache.sampling import sample
 
 

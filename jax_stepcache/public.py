@@ -10,6 +10,7 @@ from jax_stepcache.backends import (
     CacheBackend,
     CacheDiTBackend,
     CFGCacheBackend,
+    DBPruneBackend,
     DiCacheBackend,
     DiffusionCacheConfig,
     EasyCacheBackend,
@@ -32,6 +33,7 @@ from jax_stepcache.backends import (
 from jax_stepcache.calibration import (
     Calibration,
     TableFit,
+    TargetNotReached,
     calibrate,
     load_settings,
     save_settings,
@@ -56,6 +58,7 @@ from jax_stepcache.network.protocol import Model, Part, SamplingDefaults
 from jax_stepcache.network.registry import load_model, load_params, save_params
 from jax_stepcache.network.residual import Residual
 from jax_stepcache.network.stages import StagedDenoiser, Stages
+from jax_stepcache.network.switch_at import SwitchAt
 from jax_stepcache.options import Request
 from jax_stepcache.pipeline import Pipeline
 from jax_stepcache.policy.compose import compose
@@ -92,18 +95,22 @@ from jax_stepcache.policy.gates import (
 from jax_stepcache.policy.named import (
     DREAMZERO_SCHEDULES,
     TEACACHE_COEFFICIENTS,
+    DBPrune,
     Restarting,
     Switching,
     Uncached,
     Unconditional,
     cfg_cache,
     db_cache,
+    db_prune,
     di_cache,
+    each_list,
     easy_cache,
     first_block_cache,
     mag_cache,
     mask_of_steps,
     original_mag_cache,
+    original_mag_cache_of_pictures,
     original_tea_cache,
     restarting,
     sea_cache,
@@ -129,7 +136,7 @@ from jax_stepcache.policy.signals import (
     Signal,
     Spectrum,
 )
-from jax_stepcache.policy.span import Span
+from jax_stepcache.policy.span import EachBlock, Span
 from jax_stepcache.policy.view import View
 from jax_stepcache.requests.many import sample_many
 from jax_stepcache.sampling import sample
@@ -194,12 +201,15 @@ __all__ = [
     "Calibration",
     "Composed",
     "Cosine",
+    "DBPrune",
+    "DBPruneBackend",
     "DPMSolver",
     "DPMSolverSDE",
     "DeadlineExceeded",
     "DiCacheBackend",
     "DiffusionCacheConfig",
     "EDMDiffusion",
+    "EachBlock",
     "EarlyLate",
     "EasyCacheBackend",
     "EmbeddedTime",
@@ -266,9 +276,11 @@ __all__ = [
     "StepCacheState",
     "Stream",
     "Summary",
+    "SwitchAt",
     "Switching",
     "TableFamily",
     "TableFit",
+    "TargetNotReached",
     "Taylor",
     "TaylorSeerBackend",
     "TaylorSeerCacheConfig",
@@ -291,10 +303,12 @@ __all__ = [
     "cfg_cache",
     "compose",
     "db_cache",
+    "db_prune",
     "denoise",
     "di_cache",
     "diffusers_euler_schedule",
     "diffusers_unipc_schedule",
+    "each_list",
     "easy_cache",
     "explicit_schedule",
     "exponential_schedule",
@@ -311,6 +325,7 @@ __all__ = [
     "mag_cache",
     "mask_of_steps",
     "original_mag_cache",
+    "original_mag_cache_of_pictures",
     "original_tea_cache",
     "place_params",
     "policy_server",

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import PartitionSpec
 
 from jax_stepcache.backends import CacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
 from jax_stepcache.batching.per_sample import sampled_each, walked_each
+from jax_stepcache.check import fetched
 from jax_stepcache.errors import naming_arguments
 from jax_stepcache.kept import better_waited_for, kept
+from jax_stepcache.loop.denoise import LoopState, denoise_some, result_of
 from jax_stepcache.loop.generation import Generation, run_together
 from jax_stepcache.loop.gradient import walked, with_derivatives_of, without_derivatives
 from jax_stepcache.loop.program import sampled
@@ -21,19 +26,24 @@ from jax_stepcache.loop.progress import Progress
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.spread import check_spread, rows_spec
 from jax_stepcache.loop.transfers import sent
-from jax_stepcache.meshes.explicit import under_automatic_axes
+from jax_stepcache.meshes.beside import arrays_beside
+from jax_stepcache.meshes.explicit import (
+    in_automatic_context,
+    under_automatic_axes,
+    with_automatic_axes,
+)
+from jax_stepcache.network.params import Params, check_params
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.options import (
     ELSEWHERE,
     Options,
-    check_params,
     options_of,
     resolve,
 )
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.processes import whole_everywhere
 from jax_stepcache.solvers import Solver
-from jax_stepcache.solvers.schedule import AnySchedule
+from jax_stepcache.solvers.schedule import AnySchedule, is_schedule
 
 _EVERYWHERE: Any = PartitionSpec()
 
@@ -47,6 +57,8 @@ def sample(
     condition: Any = None,
     negative_condition: Any = None,
     noise: Any = None,
+    init_sample: Any = None,
+    strength: float | None = None,
     key: jax.Array | None = None,
     cache: str | CacheBackend | Policy | None = None,
     cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
@@ -88,6 +100,12 @@ def sample(
             are stacked; what all rows share is the same object in both.
         noise: the sample at the first sigma, a pytree of floating [batch, ...] arrays;
             required with ``model``. The result has its structure and dtypes.
+        init_sample: what is changed, a picture or a film say: a pytree like ``noise``,
+            free of noise. It is mixed with the noise, as much as the first step's sigma
+            says, and ``noise`` is what is mixed in; drawn unless given, also with
+            ``model``.
+        strength: how much of it is changed, in (0, 1]: of N steps the last ``int(N *
+            strength)`` are taken, as in diffusers; 1 takes all of them.
         key: draws the noise, where none is given, and the noise of a stochastic
             solver's steps; None for ``jax.random.key(0)``, the same noise at every
             call, as the original DreamZero does. An array of keys has one for each
@@ -152,6 +170,81 @@ def sample(
     return result._replace(stats=stats._replace(asked=generation.asked))
 
 
+@in_automatic_context
+def sample_by_experts(
+    params: Params, bring: Callable[[str], Params], **options: Any
+) -> SampleResult:
+    """Samples as `sample` does, by experts of which one is on the devices at a time.
+
+    The loop is cut where the schedule passes from one expert to the other, and what it
+    carries goes on: sample, solver, cache and statistics are those of one loop.
+
+    Args:
+        params: of a model that tells which expert is asked when, see `OfExperts`. Its
+            weights are not sent anywhere.
+        bring: from an expert's name to its weights, where they run, and the model that
+            asks it alone. Called when it is wanted, and what the network is shown is
+            sent there; nothing keeps what the last one was.
+        **options: of `sample`.
+
+    Returns:
+        The sample and its statistics.
+
+    Raises:
+        ValueError: see `sample`; and where samples would ask two experts at a time.
+        TypeError: likewise.
+    """
+    check_params(params, options.get("model"))
+    asked = options_of(**options)
+    if asked.decide != "batch":
+        raise ValueError(
+            f"decide is {asked.decide!r}, and the experts are on the devices one after "
+            "the other: samples that decide each for itself may ask both at a time. "
+            "Give decide='batch', or keep both experts on the devices"
+        )
+    if asked.differentiable:
+        raise ValueError(
+            "differentiable=True keeps what every step has seen, and the experts are "
+            "on the devices one after the other: keep both of them there"
+        )
+    generation = resolve(params, asked)
+    state = None
+    for name, steps in _turns(generation):
+        brought = bring(name)
+        program = generation.program._replace(model=brought.model)
+        near = arrays_beside(brought.weights, (generation.inputs, generation.noise))
+        one = replace(
+            generation,
+            program=program,
+            weights=brought.weights,
+            inputs=near[0],
+            noise=near[1],
+        )
+        check_spread(one)
+        del brought
+        run = functools.partial(_run_some, steps, state)
+        state = run_together(run, sent(with_automatic_axes(one)))
+        # The next expert has room only once this one is gone.
+        del one, run
+        jax.block_until_ready(state)
+    assert state is not None
+    result = result_of(state)
+    stats = whole_everywhere(result.stats)
+    return result._replace(stats=stats._replace(asked=generation.asked))
+
+
+def _turns(generation: Generation) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Which expert takes which steps: from the first of them to before the last."""
+    (schedule,) = jax.tree.leaves(generation.schedule, is_leaf=is_schedule)
+    times = np.asarray(fetched(schedule.timesteps), np.float32)
+    names = [generation.program.model.expert_at(float(t)) for t in times]
+    first = 0
+    for name, some in itertools.groupby(names):
+        stop = first + len(list(some))
+        yield name, (first, stop)
+        first = stop
+
+
 def check_sampling(params: Any, **options: Any) -> None:
     """Raises what `sample` would raise for bad input, and does nothing else.
 
@@ -168,6 +261,14 @@ def check_sampling(params: Any, **options: Any) -> None:
     """
     check_params(params, options.get("model"))
     resolve(params, options_of(**options))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _run_some(
+    steps: tuple[int, int], before: LoopState | None, generation: Generation
+) -> LoopState:
+    loop = functools.partial(denoise_some, steps=steps, before=before)
+    return sampled(generation, loop)
 
 
 @functools.partial(jax.jit, static_argnums=0)

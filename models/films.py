@@ -52,6 +52,29 @@ def write_film(path: str | os.PathLike[str], frames: np.ndarray, fps: float) -> 
         partial.unlink(missing_ok=True)
 
 
+def read_film(path: str | os.PathLike[str]) -> np.ndarray:
+    """Reads a film.
+
+    Args:
+        path: the file, ``.mp4`` or ``.gif``.
+
+    Returns:
+        uint8 (F, H, W, 3).
+
+    Raises:
+        ImportError: without imageio.
+        FileNotFoundError: if there is no such file.
+        ValueError: for another ending.
+    """
+    file = _named(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no film {str(file)!r}")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+        frames = np.asarray(_imageio().imread(file, index=None))
+    return frames[..., :3].astype(np.uint8)
+
+
 def check_film(path: str | os.PathLike[str]) -> None:
     """Checks that a film could be written, before it is made.
 

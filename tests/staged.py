@@ -21,6 +21,7 @@ RATIOS = [1.0, 0.9, 1.1, 0.95, 1.05, 0.9, 1.1, 1.2]
 SKIPPING: dict[str, dict[str, Any]] = {
     "tea_cache": {"rel_l1_thresh": 0.35},
     "cache_dit": {"residual_diff_threshold": 0.3, "max_warmup_steps": 2},
+    "db_prune": {"residual_diff_threshold": 0.5, "max_warmup_steps": 2},
     "mag_cache": {"mag_ratios": RATIOS},
     "sea_cache": {"sea_threshold": 0.6},
     "first_block_cache": {"threshold": 0.2},
@@ -30,6 +31,7 @@ SKIPPING: dict[str, dict[str, Any]] = {
 COMPUTING: dict[str, dict[str, Any]] = {
     "tea_cache": {"rel_l1_thresh": 1e-9},
     "cache_dit": {"residual_diff_threshold": 0.0, "max_warmup_steps": 2},
+    "db_prune": {"residual_diff_threshold": 0.0, "max_warmup_steps": 2},
     "mag_cache": {"mag_ratios": RATIOS, "mag_threshold": 0.0},
     "sea_cache": {"sea_threshold": 0.0},
     "first_block_cache": {"threshold": 0.0},

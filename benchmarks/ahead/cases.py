@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
-from .asks import ENCODERS, MANY, ROBOTS, Ask
+from .asks import ENCODERS, EXPERTS, FILMS, MANY, ROBOTS, Ask
 
 GPUS = ("h100", "h200")
 CACHES = (
@@ -20,6 +21,13 @@ CACHES = (
 )
 # Network calls of a generation of 16 steps, for the floor.
 CALLS = 4.0
+# Of a film's, half of its release's steps.
+_HALF: Mapping[str, float] = MappingProxyType(
+    dict(zip(FILMS, (25.0, 25.0, 20.0), strict=True))
+)
+# Of those, the ones that differ in what they keep: nothing inside the network, the
+# residual of all blocks, and that of all but the first.
+_OF_FILMS = ("none", "step_cache", "tea_cache", "cache_dit")
 
 
 class Case(NamedTuple):
@@ -40,7 +48,7 @@ class Case(NamedTuple):
         """Everything that tells it from others, in words."""
         ask = self.ask
         words = [ask.model, ask.program]
-        samples = ask.program in ("sample", *MANY)
+        samples = ask.program in ("sample", "expert", *MANY)
         words += [ask.cache] if samples else []
         words += ["each for itself"] if ask.decide == "sample" else []
         words += [ask.attention] if ask.model in ROBOTS else []
@@ -62,9 +70,11 @@ class Case(NamedTuple):
     @property
     def calls(self) -> float | None:
         """Network calls; observing has a conditional, for those who begin a window."""
-        if self.ask.program not in ("sample", *MANY):
+        if self.ask.program not in ("sample", "expert", *MANY):
             return 0.0
-        return None if self.ask.cache == "none" else CALLS
+        if self.ask.cache == "none":
+            return None
+        return _HALF.get(self.ask.model, CALLS)
 
 
 def cases(models: list[str], devices: list[int], caches: list[str]) -> Iterator[Case]:
@@ -73,9 +83,12 @@ def cases(models: list[str], devices: list[int], caches: list[str]) -> Iterator[
     Every cache, both kinds of attention, slots and samples that decide each for itself
     on one H100; the cache of StepCache on meshes, of the large models by guidance
     branches and by heads, wan22-5b on the fewest GPUs and the most; and droid-14b on
-    one H200. What encoders are asked for, on one H100.
+    one H200. What encoders are asked for, on one H100. Films on one and on eight.
     """
     for model in models:
+        if model in FILMS:
+            yield from _of_film(model, devices, caches)
+            continue
         if model in ENCODERS:
             if 1 in devices:
                 asks = (Ask(model, each, "none") for each in ENCODERS[model])
@@ -102,6 +115,18 @@ def _alone(model: str, caches: list[str]) -> Iterator[Case]:
     if model == "droid-14b":
         yield Case(Ask(model, "observe", "none"), "h200")
         yield Case(Ask(model, cache=first), "h200")
+
+
+def _of_film(model: str, devices: list[int], caches: list[str]) -> Iterator[Case]:
+    asked = [cache for cache in _OF_FILMS if cache in caches]
+    if 1 in devices:
+        yield from (Case(Ask(model, cache=cache)) for cache in asked)
+        if model in EXPERTS:
+            yield Case(Ask(model, "expert", "none"))
+        yield Case(Ask(model, "decode", "none"))
+    if 8 in devices:
+        for cache in asked[:2]:
+            yield Case(Ask(model, cache=cache, rules="branches"), devices=8)
 
 
 def _spread(model: str, count: int, cache: str) -> Iterator[Case]:

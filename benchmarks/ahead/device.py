@@ -120,3 +120,30 @@ def placed(mesh: Any, tree: Any) -> Any:
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole)
 
     return jax.tree.map(place, tree)
+
+
+def placed_as(tree: Any, shardings: Any) -> Any:
+    """Structs where shardings of the same structure have them."""
+    import jax
+
+    return jax.tree.map(
+        lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
+        tree,
+        shardings,
+    )
+
+
+def whole(mesh: Any, tree: Any) -> Any:
+    """What has no place yet is whole on every device, as a user's arrays are."""
+    import jax
+
+    def place(x: Any) -> Any:
+        is_placed = isinstance(x, jax.ShapeDtypeStruct) and x.sharding is not None
+        return x if is_placed else placed(mesh, x)
+
+    return jax.tree.map(place, tree)
+
+
+def on_a_device(x: Any) -> tuple[int, ...]:
+    """The shape that a placed struct has on each of its devices."""
+    return x.sharding.shard_shape(x.shape)

@@ -69,6 +69,7 @@ def kernels(
     calls: float | None,
     seen: Mapping[int, float] | None = None,
     rows: int = 1,
+    experts: int = 1,
 ) -> Iterator[Kernel]:
     """All kernels of a program.
 
@@ -78,12 +79,13 @@ def kernels(
         seen: of a fused attention to so many keys, the share that is computed; the
             others are beyond the length that it is told. All of them unless given.
         rows: likewise.
+        experts: see `running`.
 
     Yields:
         The kernels.
     """
     named: dict[str, dict[str, Instruction]] = {}
-    for name, one, times, gated in running(module, calls, rows):
+    for name, one, times, gated in running(module, calls, rows, experts):
         if one.op in FREE or one.op in CONTROL or one.op.endswith("-done"):
             continue
         if name not in named:

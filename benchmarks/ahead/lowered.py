@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from .turns import STEPS
+
 
 class Lowered(NamedTuple):
     """A jitted function and its arguments, and what of these is worth a name.
@@ -21,6 +23,8 @@ class Lowered(NamedTuple):
         seen: see `kernels`: of the cached keys, the mean share that is seen from the
             places of a window; empty without a cache.
         slots: requests that are taken into slots; 1 where there are none.
+        steps: of a generation.
+        experts: networks of which each step asks one.
     """
 
     function: Any
@@ -32,3 +36,5 @@ class Lowered(NamedTuple):
     scores: tuple[int, int] | None
     seen: Mapping[int, float]
     slots: int
+    steps: int = STEPS
+    experts: int = 1

@@ -33,9 +33,10 @@ from jax_stepcache.requests.many import NO_LIMIT, Checked, check_many
 from jax_stepcache.requests.together import put_together
 from jax_stepcache.sampling import _run
 
-from .asks import BUNDLED, ENCODERS, MANY, Ask
-from .device import placed
+from .asks import BUNDLED, ENCODERS, FILMS, MANY, Ask
+from .device import on_a_device, placed, placed_as, whole
 from .encoders import encoder
+from .films import film
 from .lowered import Lowered
 
 
@@ -56,6 +57,8 @@ def lowered(ask: Ask, mesh: Any) -> Lowered:
     """
     if ask.model in ENCODERS:
         return encoder(ask, mesh)
+    if ask.model in FILMS:
+        return film(ask, mesh)
     return (_bundled if ask.model in BUNDLED else _robot)(ask, mesh)
 
 
@@ -108,7 +111,7 @@ def generation_of(ask: Ask, mesh: Any, **options: Any) -> Any:
     given = {**given, "noise": params.model.noise_struct(1), **options}
     generation = resolve(params, Options(**_options(ask, **given)))
     check_spread(generation)
-    return _whole(mesh, generation)
+    return whole(mesh, generation)
 
 
 def _begun(ask: Ask, mesh: Any) -> tuple[Params, Any, Any]:
@@ -123,7 +126,7 @@ def _begun(ask: Ask, mesh: Any) -> tuple[Params, Any, Any]:
     rows = 1 if ask.program in MANY else ask.rows
     check_batch(model, rows)
     session = session_struct(model.size, rows, True, ask.layers == "apart")
-    session = _placed_as(session, session_shardings(session, model.layout or mesh))
+    session = placed_as(session, session_shardings(session, model.layout or mesh))
     return params, session, _shown(model, rows)
 
 
@@ -162,7 +165,7 @@ def _robot(ask: Ask, mesh: Any) -> Lowered:
     # Slots hold rows of their own beside those of the requests.
     places = (x.condition.cache for x in arguments if hasattr(x, "condition"))
     held = next(places) if slotted else session.cache
-    cached = set(map(_on_a_device, jax.tree.leaves((session.cache[:2], held[:2]))))
+    cached = set(map(on_a_device, jax.tree.leaves((session.cache[:2], held[:2]))))
     if ask.layers == "stacked":  # What a scan over layers slices.
         cached |= {shape[1:] for shape in cached}
     return Lowered(
@@ -199,15 +202,7 @@ def _laid_out(params: Params, ask: Ask, mesh: Any) -> Params:
         return Params(placed(mesh, weights), model)
     model = in_layout(model, layout)
     where = placed_by_name(model, layout).shardings(weights)
-    return Params(_placed_as(weights, where), model)
-
-
-def _placed_as(tree: Any, shardings: Any) -> Any:
-    return jax.tree.map(
-        lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
-        tree,
-        shardings,
-    )
+    return Params(placed_as(weights, where), model)
 
 
 def _sample(
@@ -216,7 +211,7 @@ def _sample(
     """What `sample` compiles."""
     generation = resolve(params, Options(**_options(ask, decide=ask.decide, **given)))
     check_spread(generation)
-    return _run, (ask.decide, _whole(mesh, generation))
+    return _run, (ask.decide, whole(mesh, generation))
 
 
 def _checked(ask: Ask, params: Params, given: dict[str, Any]) -> Checked:
@@ -234,9 +229,9 @@ def _slots(
     plan, weights = checked.admission.plan, checked.admission.weights
     axes = at_once.axes_of(plan, weights, checked.entries[0])
     structure, columns = at_once.columns_of(plan, checked.entries)
-    together = at_once.brought_together.trace(axes, structure, _whole(mesh, columns))
+    together = at_once.brought_together.trace(axes, structure, whole(mesh, columns))
     where = together.lower().compile().output_shardings
-    batch = _placed_as(together.out_info, where)
+    batch = placed_as(together.out_info, where)
     alike = at_once.are_alike(plan, checked.entries)
     count = placed(mesh, np.int32(ask.rows))
     return at_once.sampled_at_once, (plan, axes, alike, weights, batch, count)
@@ -257,9 +252,9 @@ def _queue(
     filling = slots.put.lower(
         placed(mesh, state),
         placed(mesh, np.int32(0)),
-        _whole(mesh, put_together(entries)),
+        whole(mesh, put_together(entries)),
     )
-    state = _placed_as(state, filling.compile().output_shardings)
+    state = placed_as(state, filling.compile().output_shardings)
     told = np.zeros(ask.rows, np.int32), np.int32(ask.rows)
     told = *told, np.zeros(ask.rows, bool), NO_LIMIT
     return slots.advance, (plan, weights, state, *placed(mesh, told))
@@ -268,24 +263,10 @@ def _queue(
 _PROGRAMS = {"sample": _sample, "slots": _slots, "queue": _queue}
 
 
-def _whole(mesh: Any, tree: Any) -> Any:
-    """What has no place yet is whole on every device, as a user's arrays are."""
-
-    def place(x: Any) -> Any:
-        is_placed = isinstance(x, jax.ShapeDtypeStruct) and x.sharding is not None
-        return x if is_placed else placed(mesh, x)
-
-    return jax.tree.map(place, tree)
-
-
 def _of_one_layer(weights: Any) -> frozenset[tuple[int, ...]]:
     """Shapes of the blocks' weights on a device, without an axis of layers."""
-    shapes = map(_on_a_device, jax.tree.leaves(weights["blocks"]))
+    shapes = map(on_a_device, jax.tree.leaves(weights["blocks"]))
     return frozenset(shapes if are_apart(weights) else (x[1:] for x in shapes))
-
-
-def _on_a_device(x: Any) -> tuple[int, ...]:
-    return x.sharding.shard_shape(x.shape)
 
 
 def _shown(model: Any, rows: int) -> Any:

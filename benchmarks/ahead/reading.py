@@ -12,7 +12,7 @@ from .device import Compiled
 from .hlo import Instruction, Module, dimensions, parse
 from .kernels import IN_PLACE, PEAKS, Kernel, is_collective, kernels
 from .lowered import Lowered
-from .turns import STEPS, host_reads
+from .turns import host_reads
 
 GIB = 1 << 30
 
@@ -41,14 +41,16 @@ def read(
         ``floor_ms_over_a_window``.
     """
     module = parse(compiled.text)
-    found = list(kernels(module, calls, rows=program.slots))
+    found = list(kernels(module, calls, None, program.slots, program.experts))
     # Network calls that the kernels are of.
-    counted = STEPS if calls is None else calls or 1
+    counted = program.steps if calls is None else calls or 1
     return {
         "memory_gib": {k: round(v / GIB, 3) for k, v in compiled.memory.items()},
         "seconds": [round(x, 1) for x in compiled.seconds],
         **control_flow(module),
-        "host_reads_a_generation": round(host_reads(module, calls, program.slots)),
+        "host_reads_a_generation": round(
+            host_reads(module, calls, program.slots, program.experts)
+        ),
         "kernels_per_layer": round(
             _launches(module, found, program) / counted / program.depth, 1
         ),

@@ -14,7 +14,7 @@ STEPS = 16
 
 
 def running(
-    module: Module, calls: float | None, rows: int = 1
+    module: Module, calls: float | None, rows: int = 1, experts: int = 1
 ) -> Iterator[tuple[str, Instruction, float, bool]]:
     """Every instruction that runs as such, and how often.
 
@@ -29,13 +29,15 @@ def running(
         calls: how often a conditional takes its first branch, over all turns of the
             loop around it (or in all, where there is none); None for every time.
         rows: slots.
+        experts: networks of which each call asks one. A conditional without another in
+            it asks whether it is this one's turn, then, and all have as many.
 
     Yields:
         Its computation; the instruction; how often it runs; and whether it does so only
         when the network is called: in a conditional's first branch, or in the loop over
         network calls.
     """
-    open_loops = _open_loops(module)
+    open_loops, asks = _open_loops(module), _has_conditionals(module)
     deepest = open_loops(module.entry)
     counted = STEPS if calls is None else calls
     # A computation, how often it runs, turns of the loop around it, the share of these
@@ -61,10 +63,11 @@ def running(
                     todo.append((condition, times * (count + 1), count, taken, False))
             elif one.op == "conditional":
                 first, *others = one.runs
-                part = share
-                if part is None:
+                part, is_gate = share, gated or share is None
+                if experts > 1 and not any(map(asks, one.runs)):
+                    part, is_gate = 1 / experts, gated
+                elif part is None:
                     part = 1.0 if calls is None else calls / turns
-                is_gate = gated or share is None
                 todo.append((first, times * part, turns, share, is_gate))
                 for other in others:
                     todo.append((other, times * (1 - part), turns, share, False))
@@ -72,13 +75,15 @@ def running(
                 todo += [(other, times, turns, share, gated) for other in one.runs]
 
 
-def host_reads(module: Module, calls: float | None, rows: int = 1) -> float:
+def host_reads(
+    module: Module, calls: float | None, rows: int = 1, experts: int = 1
+) -> float:
     """Predicates that the host reads in a generation.
 
     One of each conditional, and of a loop whose turns are not known one at each turn
     and one to leave it.
     """
-    every = list(running(module, calls, rows))
+    every = list(running(module, calls, rows, experts))
     asked = {one.runs[0] for _, one, *_ in every if _open(one)}
     return sum(
         times
@@ -102,3 +107,16 @@ def _open_loops(module: Module) -> Callable[[str], int]:
         )
 
     return count
+
+
+def _has_conditionals(module: Module) -> Callable[[str], bool]:
+    """Whether there is a conditional within, by computation."""
+
+    @functools.cache
+    def has(name: str) -> bool:
+        return any(
+            one.op == "conditional" or any(map(has, one.runs))
+            for one in module.computations[name]
+        )
+
+    return has

@@ -5,6 +5,7 @@ from jax_stepcache.backends.bespoke import BespokeBackend
 from jax_stepcache.backends.cache_dit import CacheDiTBackend
 from jax_stepcache.backends.cfg_cache import CFGCacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
+from jax_stepcache.backends.db_prune import DBPruneBackend
 from jax_stepcache.backends.di_cache import DiCacheBackend
 from jax_stepcache.backends.diffusers import (
     FirstBlockCacheBackend,
@@ -49,6 +50,7 @@ __all__ = [
     "CFGCacheBackend",
     "CacheBackend",
     "CacheDiTBackend",
+    "DBPruneBackend",
     "DiCacheBackend",
     "DiffusionCacheConfig",
     "EasyCacheBackend",

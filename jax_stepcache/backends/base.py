@@ -16,6 +16,7 @@ from jax_stepcache.check import check_count
 from jax_stepcache.kept import kept
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.policy import Policy
+from jax_stepcache.solvers.schedule import num_steps_of
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +56,21 @@ class CacheBackend(ABC):
         """
         del model, num_inference_steps
         raise NotImplementedError(f"{type(self).__name__} makes no policy")
+
+    def policy_of_steps(self, model: Model, schedule: Any) -> Policy:
+        """The policy for a schedule, where its noise levels matter; see `policy`.
+
+        Args:
+            model: the model.
+            schedule: of the network calls, or one for each output.
+
+        Returns:
+            The policy.
+
+        Raises:
+            ValueError: see `policy`.
+        """
+        return self.policy(model, num_steps_of(schedule))
 
     def tables(self, model: Model, sampler: Mapping[str, Any]) -> Any:
         """What the sampler is to step by instead of its solver and schedule.

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from jax_stepcache.backends.around import AroundBackend
+from jax_stepcache.backends.experts import refuse_settings_of_each
 from jax_stepcache.check import check_count
 from jax_stepcache.network.protocol import Model, TunedTable
 from jax_stepcache.policy.named import Uncached
 from jax_stepcache.policy.policy import Policy
-from jax_stepcache.solvers.table_family import TableFamily, as_family
+from jax_stepcache.solvers.table_family import as_family, without_own
 
 
 class BespokeBackend(AroundBackend):
@@ -28,6 +29,8 @@ class BespokeBackend(AroundBackend):
 
     def tables(self, model: Model, sampler: Mapping[str, Any]) -> Any:
         """See `CacheBackend.tables`."""
+        why = "a table has the calls of both experts"
+        refuse_settings_of_each(self.config, model, "bespoke", why)
         table, budget = self.config.table, self.config.budget
         if (table is None) == (budget is None):
             raise ValueError(
@@ -41,13 +44,11 @@ class BespokeBackend(AroundBackend):
             )
         if budget is None:
             found = as_family(table, "cache_config['table']")
-            over = found.over if isinstance(found, TableFamily) else None
-            asked = {name: x for name, x in sampler.items() if name != over}
-            check_brought(asked, None)
+            check_brought(without_own(found, sampler), None)
             return found
-        found = table_of(model, budget)
-        check_brought(sampler, found.num_steps)
-        return found.tables
+        own = table_of(model, budget)
+        check_brought(without_own(own.tables, sampler), own.num_steps)
+        return own.tables
 
 
 def table_of(model: Any, budget: Any) -> TunedTable:

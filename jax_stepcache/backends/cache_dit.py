@@ -12,6 +12,7 @@ from jax_stepcache.errors import unknown_name
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.forecasts import DMD, FoCa, Taylor
 from jax_stepcache.policy.named import db_cache, restarting, steps_mask
+from jax_stepcache.policy.named.each_list import each_list
 from jax_stepcache.policy.policy import Policy
 
 # cache-dit's TaylorSeer keeps no derivative of what is computed before this step.
@@ -23,11 +24,41 @@ class CacheDiTBackend(InsideBackend):
     """cache-dit's DBCache, with its calibrators and step-computation masks."""
 
     def _composed(self, model: Model, num_steps: int) -> Policy:
-        del model
+        policy = self._of_one(num_steps)
+        ways = ("joined", "each")
+        if self.config.block_lists not in ways:
+            raise ValueError(unknown_name("block_lists", self.config.block_lists, ways))
+        if self.config.block_lists == "joined":
+            return policy
+        lists = getattr(model, "block_lists", None)
+        if lists is None:
+            raise ValueError(
+                "block_lists is 'each', for a cache of its own in each of several "
+                f"lists of blocks; {model.name} has one list"
+            )
+        return each_list(*[policy] * len(lists))
+
+    def _of_one(self, num_steps: int) -> Policy:
         c = self.config
         for name in ("enable_taylorseer", "cfg_diff_compute_separate"):
             check_flag(name, getattr(c, name))
-        policy = db_cache(
+        policy = self._by_settings(num_steps)
+        if c.force_refresh_step_hint is None:
+            return policy
+        policies = ("once", "repeat")
+        if c.force_refresh_step_policy not in policies:
+            raise ValueError(
+                unknown_name(
+                    "force_refresh_step_policy", c.force_refresh_step_policy, policies
+                )
+            )
+        repeat = c.force_refresh_step_policy == "repeat"
+        return restarting(policy, c.force_refresh_step_hint, repeat)
+
+    def _by_settings(self, num_steps: int) -> Policy:
+        """The policy, which is not begun anew on the way."""
+        c = self.config
+        return db_cache(
             c.residual_diff_threshold,
             first_blocks=c.Fn_compute_blocks,
             last_blocks=c.Bn_compute_blocks,
@@ -41,17 +72,6 @@ class CacheDiTBackend(InsideBackend):
             steps_policy=c.scm_steps_policy,
             forecast=self._forecast(self._calibrator()),
         )
-        if c.force_refresh_step_hint is None:
-            return policy
-        policies = ("once", "repeat")
-        if c.force_refresh_step_policy not in policies:
-            raise ValueError(
-                unknown_name(
-                    "force_refresh_step_policy", c.force_refresh_step_policy, policies
-                )
-            )
-        repeat = c.force_refresh_step_policy == "repeat"
-        return restarting(policy, c.force_refresh_step_hint, repeat)
 
     def _calibrator(self) -> Any:
         """The forecast, by cache-dit's settings."""

@@ -33,7 +33,14 @@ class DiffusionCacheConfig:
         mag_calibrate: whether MagCache records ratios instead of skipping.
         Fn_compute_blocks: DBCache's first blocks, always computed.
         Bn_compute_blocks: DBCache's last blocks, always computed.
-        max_warmup_steps: DBCache's warm-up.
+        max_warmup_steps: DBCache's warm-up; DBPrune has DBCache's settings, too, of
+            every block.
+        non_prune_block_ids: blocks between these that DBPrune never skips, from 0.
+        enable_dynamic_prune_threshold: whether DBPrune's threshold rises to the mean of
+            the first five changes of a step, times the ratio.
+        max_dynamic_prune_threshold: a threshold of this is too high to rise to; None
+            for twice the threshold.
+        dynamic_prune_threshold_relax_ratio: the ratio.
         max_cached_steps: DBCache's cap on skipped steps; -1 for none.
         residual_diff_threshold: DBCache's threshold.
         max_continuous_cached_steps: DBCache's cap on consecutive skips; -1 for none.
@@ -83,11 +90,21 @@ class DiffusionCacheConfig:
             unconditional branch out, every so many ask it all the same.
         unconditional_batch_timestep_skip_range: timesteps between which it may, 1000
             times the noise level, both exclusive.
+        alpha_low_frequency: what CFG-Cache takes the low frequencies of the branches'
+            difference times, at each step that reuses it; diffusers' is 1.1.
+        alpha_high_frequency: likewise, the others.
+        low_frequency_weight_update_timestep_range: timesteps between which the first
+            holds, both exclusive.
+        high_frequency_weight_update_timestep_range: likewise, the second.
         use_lite_mode: whether TaylorSeer extrapolates the network's output instead of
             what its blocks add.
-        original: whether TeaCache and MagCache decide as the papers' own code for Wan
-            does, which differs from what vLLM-Omni and diffusers made of it; None for
-            the model's choice, else not.
+        attention_only: whether TaylorSeer extrapolates what each attention says, as
+            diffusers' own default, and the rest of the blocks runs at every step.
+        block_lists: ``"joined"``, one DBCache over all blocks, as cache-dit has it;
+            ``"each"``, one for each list of them, as vLLM-Omni declares FLUX.
+        original: whether TeaCache and MagCache decide as the papers' own code for the
+            model does, Wan's or FLUX's, which differs from what vLLM-Omni and diffusers
+            made of it; None for the model's choice, else not.
         use_ret_steps: of the original TeaCache, whether it looks at the projected time
             embedding and computes the first five steps, rather than first and last.
         mag_split_step: of the original MagCache for two experts, how many steps the
@@ -144,6 +161,10 @@ class DiffusionCacheConfig:
     warmup_interval: int = 1
     max_accumulated_residual_diff_threshold: Any = None
     cfg_diff_compute_separate: bool = True
+    non_prune_block_ids: Sequence[int] = ()
+    enable_dynamic_prune_threshold: bool = False
+    max_dynamic_prune_threshold: Any = None
+    dynamic_prune_threshold_relax_ratio: Any = 1.25
     scm_compute_bins: Sequence[int] | None = None
     scm_cache_bins: Sequence[int] | None = None
     threshold: Any = 0.05
@@ -167,7 +188,13 @@ class DiffusionCacheConfig:
     sencache_K: int = 10
     unconditional_batch_skip_range: int = 5
     unconditional_batch_timestep_skip_range: Sequence[float] = (-1, 641)
+    alpha_low_frequency: Any = 1.0
+    alpha_high_frequency: Any = 1.0
+    low_frequency_weight_update_timestep_range: Sequence[float] = (99, 901)
+    high_frequency_weight_update_timestep_range: Sequence[float] = (-1, 301)
     use_lite_mode: bool = False
+    attention_only: bool = False
+    block_lists: str = "joined"
     original: bool | None = None
     use_ret_steps: bool = False
     mag_split_step: int | None = None

@@ -40,6 +40,8 @@ class TaylorSeerCacheConfig:
         max_order: of the series.
         use_lite_mode: whether the network's output is extrapolated, instead of what its
             blocks add.
+        attention_only: whether what the attentions say is, as in diffusers' own
+            default, of a network that can be given that.
     """
 
     cache_interval: int = 5
@@ -47,6 +49,7 @@ class TaylorSeerCacheConfig:
     disable_cache_after_step: int | None = None
     max_order: int = 1
     use_lite_mode: bool = False
+    attention_only: bool = False
 
 
 class FirstBlockCacheBackend(InsideBackend):
@@ -81,7 +84,8 @@ class TaylorSeerBackend(InsideBackend):
     def _composed(self, model: Model, num_steps: int) -> Policy:
         del model
         c = self.config
-        check_flag("use_lite_mode", c.use_lite_mode)
+        for name in ("use_lite_mode", "attention_only"):
+            check_flag(name, getattr(c, name))
         return taylor_seer(
             num_steps,
             c.cache_interval,
@@ -89,6 +93,7 @@ class TaylorSeerBackend(InsideBackend):
             c.disable_cache_after_step,
             c.max_order,
             lite=c.use_lite_mode,
+            attention_only=c.attention_only,
             forecast=self.config.forecast,
         )
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from jax_stepcache.backends.base import CacheBackend, check_pipeline
 from jax_stepcache.backends.config import DiffusionCacheConfig
+from jax_stepcache.backends.experts import has_settings_of_each, of_each
 from jax_stepcache.check import check_flag
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.network.stages import check_stages
-from jax_stepcache.policy.named.switching import switching
 from jax_stepcache.policy.policy import Policy
 
 
@@ -27,26 +26,21 @@ class InsideBackend(CacheBackend):
                 parts.
         """
         check_stages(model, None)
-        boundary = getattr(model, "experts_meet_at", None)
-        each = (self.config.high, self.config.low)
-        if boundary is None and each != (None, None):
-            raise ValueError(
-                "cache_config's 'high' and 'low' are for the experts of a model that "
-                f"has two; {model.name} has one network"
-            )
+        each = has_settings_of_each(self.config, model)
         both = self._serves_both(model)
-        if both and each != (None, None):
+        if both and each:
             raise ValueError(
                 f"{model.name}'s experts share one state in this cache, which takes no "
                 "settings for 'high' or 'low'; with original=False each has its own"
             )
-        if boundary is None or both:
-            policy = self._composed(model, num_inference_steps)
+
+        def composed(backend: InsideBackend) -> Policy:
+            return backend._composed(model, num_inference_steps)
+
+        if both or getattr(model, "experts_meet_at", None) is None:
+            policy = composed(self)
         else:
-            above, below = (
-                self._with(own)._composed(model, num_inference_steps) for own in each
-            )
-            policy = switching(above, below, boundary)
+            policy = of_each(self, model, composed)
         check_policy(policy, model)
         return policy
 
@@ -54,18 +48,6 @@ class InsideBackend(CacheBackend):
         """Whether one state goes on from one expert to the other."""
         del model
         return False
-
-    def _with(self, own: Mapping[str, Any] | None) -> InsideBackend:
-        """The backend with some settings of its own."""
-        if not own:
-            return self
-        DiffusionCacheConfig.from_dict(own)  # which checks the names
-        if "original" in own:
-            raise ValueError(
-                "original says how the cache of both experts decides; give it beside "
-                "'high' and 'low', not within"
-            )
-        return type(self)(replace(self.config, **own))
 
     @abstractmethod
     def _composed(self, model: Model, num_steps: int) -> Policy:

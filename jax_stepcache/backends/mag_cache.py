@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
+from jax_stepcache.backends.experts import steps_of_first
 from jax_stepcache.backends.inside import InsideBackend, as_original, calibrated
 from jax_stepcache.check import check_flag, check_numbers
 from jax_stepcache.errors import warn
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.named import mag_cache
 from jax_stepcache.policy.named.mag_cache import magnitude_calibration, resampled_ratios
-from jax_stepcache.policy.named.mag_cache_original import original_mag_cache
+from jax_stepcache.policy.named.mag_cache_original import (
+    original_mag_cache,
+    original_mag_cache_of_pictures,
+)
 from jax_stepcache.policy.policy import Policy
+from jax_stepcache.solvers.schedule import num_steps_of
 
 
 class MagCacheBackend(InsideBackend):
@@ -20,8 +29,16 @@ class MagCacheBackend(InsideBackend):
     ``mag_ratios`` are the model's, where it was calibrated; those of more steps are
     resampled over the schedule, as diffusers does. With ``mag_calibrate``
     nothing is skipped, and the signal of a step is the ratio of the step before. With
-    ``original`` as in the paper's code for Wan.
+    ``original`` as in the paper's code for Wan, or for FLUX.
     """
+
+    def policy_of_steps(self, model: Model, schedule: Any) -> Policy:
+        """See `CacheBackend.policy_of_steps`; it tells the experts' steps apart."""
+        backend = self
+        if self.config.mag_split_step is None and self._serves_both(model):
+            split = steps_of_first(model, schedule)
+            backend = type(self)(replace(self.config, mag_split_step=split))
+        return backend.policy(model, num_steps_of(schedule))
 
     def _composed(self, model: Model, num_steps: int) -> Policy:
         c = self.config
@@ -65,6 +82,8 @@ class MagCacheBackend(InsideBackend):
         c = self.config
         found = calibrated(model, "original_mag_cache", num_steps)
         ratios = found.get("mag_ratios") if c.mag_ratios is None else c.mag_ratios
+        if found.get("of_pictures", False):
+            return self._of_pictures(model, num_steps, ratios, found)
         if ratios is None:
             raise ValueError(
                 "mag_cache with original=True needs mag_ratios, of both guidance "
@@ -95,5 +114,24 @@ class MagCacheBackend(InsideBackend):
             num_steps=num_steps,
             split_step=c.mag_split_step,
             spares_high=spares,
+            forecast=self._forecast(),
+        )
+
+    def _of_pictures(
+        self, model: Model, num_steps: int, ratios: Any, found: Mapping[str, Any]
+    ) -> Policy:
+        """As for FLUX: one curve."""
+        if ratios is None:
+            raise ValueError(
+                f"mag_cache needs mag_ratios, and {model.name} has none of its own: "
+                "calibrate(..., cache='mag_cache') makes them"
+            )
+        return original_mag_cache_of_pictures(
+            ratios,
+            self.config.mag_threshold,
+            self.config.mag_max_skip_steps,
+            self.config.mag_retention_ratio,
+            num_steps=num_steps,
+            forced=found.get("forced"),
             forecast=self._forecast(),
         )

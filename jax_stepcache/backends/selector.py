@@ -11,6 +11,7 @@ from jax_stepcache.backends.bespoke import BespokeBackend
 from jax_stepcache.backends.cache_dit import CacheDiTBackend
 from jax_stepcache.backends.cfg_cache import CFGCacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
+from jax_stepcache.backends.db_prune import DBPruneBackend
 from jax_stepcache.backends.di_cache import DiCacheBackend
 from jax_stepcache.backends.diffusers import (
     FirstBlockCacheBackend,
@@ -37,6 +38,7 @@ _BACKENDS: Mapping[str, type[CacheBackend]] = {
     "step_cache_dit": StepCacheBackend,
     "tea_cache": TeaCacheBackend,
     "cache_dit": CacheDiTBackend,
+    "db_prune": DBPruneBackend,
     "mag_cache": MagCacheBackend,
     "sea_cache": SeaCacheBackend,
     "first_block_cache": FirstBlockCacheBackend,
@@ -54,6 +56,7 @@ _BACKENDS: Mapping[str, type[CacheBackend]] = {
 # What they are called elsewhere, in plain letters.
 ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("dbcache", "dbcachetaylor", "blockcache"), "cache_dit"),
+    **dict.fromkeys(("prune", "dynamicblockprune"), "db_prune"),
     **dict.fromkeys(("fbcache", "fbc", "fbcachedit"), "first_block_cache"),
     **dict.fromkeys(("taylor", "taylorcache", "taylorseercache"), "taylor_seer"),
     **dict.fromkeys(("fastercache", "fastercfg", "cfg"), "cfg_cache"),
@@ -61,6 +64,19 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("scm", "mask", "schedule", "stepsmask"), "static"),
     **dict.fromkeys(("off", "no", "false"), "none"),
 }
+
+
+def backend_name(backend: CacheBackend) -> str:
+    """What a backend is called where one is chosen; of a class of one's own its name.
+
+    Args:
+        backend: as of `get_cache_backend`.
+
+    Returns:
+        The name.
+    """
+    names = (name for name, kind in _BACKENDS.items() if kind is type(backend))
+    return next(names, type(backend).__name__)
 
 
 def get_cache_backend(
@@ -71,7 +87,8 @@ def get_cache_backend(
 
     Args:
         name: ``"step_cache"`` (also ``"stepcache"``, ``"step_cache_dit"``),
-            ``"tea_cache"``, ``"cache_dit"``, ``"mag_cache"``, ``"sea_cache"``,
+            ``"tea_cache"``, ``"cache_dit"``, ``"db_prune"``, ``"mag_cache"``,
+            ``"sea_cache"``,
             ``"first_block_cache"``, ``"taylor_seer"``, ``"easy_cache"``,
             ``"di_cache"``, ``"hi_cache"``, ``"sen_cache"``, ``"cfg_cache"``,
             ``"static"``, ``"tuned"``, ``"bespoke"``, in any case; None or ``"none"``

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jax_stepcache.backends.around import AroundBackend
+from jax_stepcache.backends.experts import refuse_settings_of_each
 from jax_stepcache.check import check_count
 from jax_stepcache.network.protocol import Model
 from jax_stepcache.policy.named import (
@@ -16,8 +17,10 @@ from jax_stepcache.policy.named import (
     static_schedule,
 )
 from jax_stepcache.policy.policy import Policy
+from jax_stepcache.solvers.table_family import without_own
 
 _DREAMZERO_STEPS = 16
+_FOUND = "what was found is for all steps"
 
 
 class StaticBackend(AroundBackend):
@@ -25,7 +28,8 @@ class StaticBackend(AroundBackend):
 
     def policy(self, model: Model, num_inference_steps: int) -> Policy:
         """See `CacheBackend.policy`."""
-        del model
+        why = "steps_mask has every step, those of both experts"
+        refuse_settings_of_each(self.config, model, "static", why)
         forecast = "hold" if self.config.forecast is None else self.config.forecast
         return static_schedule(self._mask(num_inference_steps), forecast)
 
@@ -66,6 +70,7 @@ class TunedBackend(AroundBackend):
 
     def tables(self, model: Model, sampler: Mapping[str, Any]) -> Any:
         """See `CacheBackend.tables`."""
+        refuse_settings_of_each(self.config, model, "tuned", _FOUND)
         find = getattr(model, "bespoke", None)
         if (
             find is None
@@ -79,11 +84,13 @@ class TunedBackend(AroundBackend):
         except ValueError:
             return None
         usual = {"num_inference_steps": found.num_steps}
-        asked = any(given != usual.get(name) for name, given in sampler.items())
+        others = without_own(found.tables, sampler)
+        asked = any(given != usual.get(name) for name, given in others.items())
         return found.tables if found.wins and not asked else None
 
     def policy(self, model: Model, num_inference_steps: int) -> Policy:
         """See `CacheBackend.policy`."""
+        refuse_settings_of_each(self.config, model, "tuned", _FOUND)
         find = getattr(model, "tuned", None)
         if find is None:
             raise ValueError(

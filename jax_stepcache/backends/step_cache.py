@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jax_stepcache.backends.base import CacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig, check_output
+from jax_stepcache.backends.experts import has_settings_of_each, of_each
 from jax_stepcache.check import check_flag
 from jax_stepcache.errors import naming_fields
 from jax_stepcache.network.protocol import Model
@@ -158,6 +159,12 @@ class StepCacheBackend(CacheBackend):
             raise ValueError(
                 f"num_inference_steps is {num_inference_steps}; it must be at least 1"
             )
+        if has_settings_of_each(self.config, model):
+            # Without, what was computed counts on across the change, as in vLLM-Omni.
+            return of_each(self, model, lambda backend: backend._composed(model))
+        return self._composed(model)
+
+    def _composed(self, model: Model) -> Policy:
         config = StepCacheConfig.from_diffusion_cache_config(self.config)
         if not config.enabled:
             return Uncached()
@@ -218,8 +225,10 @@ def enable_dreamzero_stepcache(
     backend._wrap(pipeline)
 
 
-# Pipelines by class name; a class of your own joins by adding its enabler here.
+# Pipelines by class name; a class of your own joins by adding its enabler here. All of
+# ours are of the first.
 CUSTOM_STEPCACHE_ENABLERS: dict[str, Callable[[Any, StepCacheBackend], None]] = {
+    "CachedSampler": enable_dreamzero_stepcache,
     "DreamZeroPipeline": enable_dreamzero_stepcache,
     "Pipeline": enable_dreamzero_stepcache,
 }

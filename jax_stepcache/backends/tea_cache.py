@@ -16,7 +16,7 @@ class TeaCacheBackend(InsideBackend):
 
     ``rel_l1_thresh`` and ``coefficients``; without these the model's, where it was
     calibrated, else 0.2 and the change as it is. With ``original`` as in the paper's
-    code for Wan.
+    code for Wan, or for FLUX.
     """
 
     def _composed(self, model: Model, num_steps: int) -> Policy:
@@ -44,5 +44,6 @@ class TeaCacheBackend(InsideBackend):
             threshold,
             coefficients,
             use_ret_steps=c.use_ret_steps,
+            modulated=found.get("modulated", False),
             forecast=self._forecast(),
         )

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jax_stepcache.batching.around import SlotsAround
+from jax_stepcache.batching.by_block import SlotsByBlock
 from jax_stepcache.batching.forward import Network, SlotForward, batches_of_one, rows_of
 from jax_stepcache.batching.loop import FixedBatch, Running, run_slots
 from jax_stepcache.batching.settings import settings_of
@@ -24,14 +25,26 @@ from jax_stepcache.network.condition import condition_axes
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.rows import RowAxes, take_rows
 from jax_stepcache.policy.policy import Policy
-from jax_stepcache.policy.span import Span
+from jax_stepcache.policy.span import Attentions, EachBlock, EachList, Span, apart_in
 from jax_stepcache.solvers.schedule import num_steps_of
 
 
 def forward_for(network: Network, span: Span | None, axes: RowAxes) -> SlotForward:
-    """How slots come by their velocities under a policy of this span."""
-    around = span is None
-    return SlotsAround(network, axes) if around else SlotsWithin(network, span, axes)
+    """How slots come by their velocities under a policy of this span.
+
+    Raises:
+        ValueError: for a span that takes all rows of a batch together.
+    """
+    if isinstance(span, EachList | Attentions):
+        what = "each list of blocks" if isinstance(span, EachList) else "attentions"
+        raise ValueError(
+            f"a cache around {what} decides for a whole batch; samples that decide "
+            "each for itself, and requests, take one around all blocks"
+        )
+    if span is None:
+        return SlotsAround(network, axes)
+    kind = SlotsByBlock if isinstance(span, EachBlock) else SlotsWithin
+    return kind(network, span, axes)
 
 
 def sampled_each(generation: Generation) -> SampleResult:
@@ -148,12 +161,12 @@ def denoise_each(
     # Static here, so that a mask of another length is told.
     one = one._replace(num_steps=num_steps)
     samples = batches_of_one(noise)
-    apart = network.guided and (span is not None or network.told_apart)
-    branches = network.branches if apart else None
+    blocks = getattr(network.model, "num_blocks", 0)
+    noted = apart_in(span, network.branches, blocks, network.told_apart)
 
     def start(place: jax.Array, sample: Any, seeds: Any, rows: Any) -> Any:
         cache = forward.init(one, sample, rows)
-        trace = empty_trace(num_steps, branches)._replace(slot=place)
+        trace = empty_trace(num_steps, noted)._replace(slot=place)
         return begun(place, sample, network.solver, cache, trace, seeds)
 
     rows = jnp.arange(network.branches) * batch
@@ -163,8 +176,8 @@ def denoise_each(
     running, calls = run_slots(
         forward, FixedBatch(settings), Running(slots, condition, ())
     )
-    *noted, slot, call = running.slots.trace
+    *trace, slot, call = running.slots.trace
     calls, inside = (jnp.full(batch, x) for x in (calls, span is not None))
     batching = Batching(slot, call, calls, inside)
-    stats = stats_of(*noted)._replace(batching=batching)
+    stats = stats_of(*trace)._replace(batching=batching)
     return SampleResult(rows_of(running.slots.sample), stats)

@@ -20,8 +20,9 @@ class Trace(NamedTuple):
 
     Attributes:
         computed: bool[steps].
-        ran: bool[steps, branches], where guidance branches decide apart; or None.
-        signal: int32[steps] or [steps, branches], the signal's bits.
+        ran: bool[steps, branches], where guidance branches decide apart, with a further
+            axis where blocks do; or None.
+        signal: int32[steps] or with the axes of ``ran``, the signal's bits.
         threshold: the same, of the threshold.
         nonfinite: bool scalar.
         slot: int32 scalar, the slot it is in.
@@ -79,17 +80,17 @@ def begun(
     )
 
 
-def empty_trace(max_steps: int, branches: int | None) -> Trace:
+def empty_trace(max_steps: int, noted: tuple[int, ...]) -> Trace:
     """The trace before the first step.
 
     Args:
         max_steps: length of its rows.
-        branches: guidance branches, where they decide apart; or None.
+        noted: what decides apart at a step; see `apart_in`.
     """
-    shape = (max_steps,) if branches is None else (max_steps, branches)
+    shape = (max_steps, *noted)
     return Trace(
         jnp.zeros(max_steps, bool),
-        None if branches is None else jnp.zeros(shape, bool),
+        jnp.zeros(shape, bool) if noted else None,
         jnp.full(shape, NOTHING, jnp.int32),
         jnp.full(shape, NOTHING, jnp.int32),
         jnp.zeros((), bool),

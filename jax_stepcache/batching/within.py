@@ -23,6 +23,7 @@ from jax_stepcache.loop.forward import like_sample
 from jax_stepcache.network.one_block import in_stages
 from jax_stepcache.network.rows import RowAxes, take_rows
 from jax_stepcache.network.stage_rows import StageRows, stage_rows
+from jax_stepcache.policy.policy import Decision
 from jax_stepcache.policy.span import Span
 from jax_stepcache.policy.view import Inside, View
 
@@ -116,22 +117,34 @@ class SlotsWithin:
     def _decide(
         self, leaving: Any, settings: Settings, slot: Slots, view: View
     ) -> Decided:
+        decision, predicted = self._choose(
+            leaving, settings, slot.cache, slot.step, view
+        )
+        return Decided(decided(slot, decision), decision.state.ran, predicted)
+
+    def _choose(
+        self, leaving: Any, settings: Settings, cache: Any, step: jax.Array, view: View
+    ) -> tuple[Decision, Any]:
+        """What one slot decides, and what leaves the span where it does not run."""
         branches = replace(self._branches(settings), leaving=leaving)
-        decision = branches.decide(slot.cache, view)
+        decision = branches.decide(cache, view)
         # A request that is not guided has one branch; its other rows are nobody's.
         each = jnp.arange(branches.count, dtype=jnp.int32)
         ran = decision.state.ran & (each < self._own(settings))
         if self.network.interval is not None and hasattr(settings.policy, "complete"):
-            ran &= (each == 0) | self.network.guided_at(settings, slot.step)
+            ran &= (each == 0) | self.network.guided_at(settings, step)
         state = decision.state._replace(ran=ran)
         decision = decision._replace(
             run=ran.any(), state=state, ran=ran if branches.count > 1 else None
         )
-        return Decided(decided(slot, decision), ran, branches.predict(state, view))
+        return decision, branches.predict(state, view)
 
     def _record(self, settings: Settings, slot: Slots, view: View, value: Any) -> Slots:
-        cache = self._branches(settings).record(slot.cache, view, value)
-        return slot._replace(cache=cache)
+        return slot._replace(cache=self._recorded(settings, slot.cache, view, value))
+
+    def _recorded(self, settings: Settings, cache: Any, view: View, value: Any) -> Any:
+        """The cache behind the span, or a block of it."""
+        return self._branches(settings).record(cache, view, value)
 
     def _settle(
         self, leaving: Any, settings: Settings, slot: Slots, view: View, value: Any

@@ -38,7 +38,9 @@ from jax_stepcache.options import TABLE_BRINGS, Options, resolve
 from jax_stepcache.policy.named import mask_of_steps, static_schedule
 from jax_stepcache.sampling import sample
 from jax_stepcache.solvers import SolverTable
+from jax_stepcache.solvers.longer_table import one_call_more
 from jax_stepcache.solvers.schedule import is_schedule, per_output
+from jax_stepcache.solvers.table_family import in_family
 
 _HELD_OUT = 4
 """One in so many samples decides which table is kept, and is not descended on."""
@@ -306,9 +308,14 @@ def _starts(ground: _Ground, calls: int) -> Iterator[_Start]:
         for name, policy in policies.items():
             schedule = ground.uncached.schedule
             yield start(name, as_table(program.solver, schedule, policy))
+    asked = Options(**ground.samples.shared)
     own = _known(model, "bespoke", calls)
     if own is not None:
-        yield start("bespoke", own.tables)
+        yield start("bespoke", in_family(own.tables, asked, model.defaults))
+    fewer = _known(model, "bespoke", calls - 1)
+    if fewer is not None:
+        found = start("", in_family(fewer.tables, asked, model.defaults))
+        yield _Start("one call more", one_call_more(found.tables))
 
 
 def _known(model: Any, name: str, calls: int) -> Any:

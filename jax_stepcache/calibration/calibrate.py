@@ -20,12 +20,14 @@ from jax_stepcache.calibration.thresholds import (
     calibrate_threshold,
     check_threshold,
 )
+from jax_stepcache.calibration.unreached import reached
 from jax_stepcache.check import check_count, check_key, check_numbers
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation
+from jax_stepcache.network.params import check_params
 from jax_stepcache.network.protocol import Denoiser
-from jax_stepcache.options import check_params, options_of, resolve
+from jax_stepcache.options import options_of, resolve
 from jax_stepcache.solvers import SolverTable
 from jax_stepcache.solvers.schedule import is_schedule
 from jax_stepcache.solvers.stochastic import draws_noise
@@ -88,6 +90,8 @@ def calibrate(
         polynomial and R², for MagCache the ratios.
 
     Raises:
+        TargetNotReached: a ValueError, where no setting meets the target: it says the
+            best that was found, and has it as ``best``.
         ValueError: for anything that does not fit, before anything is sampled; or for
             a model that answers NaN, or the same at every step.
         TypeError: likewise.
@@ -120,14 +124,15 @@ def calibrate(
     _check_solver(generation.program.solver)
     if cache in _FITTED:
         _check_calls(target)
-        return calibrate_bespoke(drawn, target, fit, levels=cache == "none")
+        found = calibrate_bespoke(drawn, target, fit, levels=cache == "none")
+        return reached(found)
     if cache == "tuned":
         _check_budget(target, generation.program.num_steps)
-        return calibrate_schedule(drawn.measured(), target, replay=replay)
+        return reached(calibrate_schedule(drawn.measured(), target, replay=replay))
     check_threshold(generation, cache, config)
     if cache == "tea_cache" and "coefficients" not in config:
         _check_changes_to_fit(drawn.number, generation)
-    return calibrate_threshold(drawn.measured(), cache, config, target)
+    return reached(calibrate_threshold(drawn.measured(), cache, config, target))
 
 
 def _checked_cache(cache: Any) -> str:

@@ -42,7 +42,7 @@ class Calibration:
         cache: the backend's name, for ``sample(..., cache=...)``.
         cache_config: its settings, for ``sample(..., cache_config=...)``.
         target: what was asked for.
-        met: whether the setting meets it.
+        met: whether the setting meets it; False only in `TargetNotReached.best`.
         model_calls: what it costs, mean over the samples.
         quality: dB against the uncached samples, by output.
         baseline: likewise of as many plain steps without a cache (the nearest whole
@@ -68,6 +68,13 @@ class Calibration:
     def lead(self) -> float:
         """How far it is ahead of as many plain steps, dB, where that is least."""
         return ahead(self.quality, self.baseline)
+
+    @property
+    def brief(self) -> str:
+        """The settings on a line; of tables how many calls they make."""
+        if "table" in self.cache_config:
+            return f"a table of {num_steps_of(self.cache_config['table'])} calls"
+        return json.dumps(_json(self.cache_config))
 
     @property
     def options(self) -> dict[str, Any]:
@@ -124,7 +131,7 @@ class Calibration:
         lines = [
             table(["setting", "model calls", "PSNR", ""], cells),
             f"{self.cache}: {wanted} {'met' if self.met else 'NOT met'} with "
-            f"{_brief(self.cache_config)}",
+            f"{self.brief}",
             f"{self.model_calls:.2f} model calls, {found} dB; as many plain steps: "
             f"{plain or '-'} dB: {abs(self.lead):.1f} dB "
             f"{'ahead' if self.lead > 0 else 'behind'}",
@@ -147,13 +154,6 @@ def _json(value: Any) -> Any:
     if isinstance(value, str | bool | int | float | None):
         return value
     return value.tolist() if hasattr(value, "tolist") else repr(value)
-
-
-def _brief(config: Mapping[str, Any]) -> str:
-    """Settings on a line; of tables how many calls they make."""
-    if "table" in config:
-        return f"a table of {num_steps_of(config['table'])} calls"
-    return json.dumps(_json(config))
 
 
 def _finite(x: float | None) -> float | None:

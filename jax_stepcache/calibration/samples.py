@@ -15,9 +15,9 @@ from jax_stepcache.calibration.quality import decibels, decoded
 from jax_stepcache.check import batch_size, check_count, check_leaves, fetched
 from jax_stepcache.errors import brief, unknown_name
 from jax_stepcache.kept import kept
-from jax_stepcache.loop.generation import draw_noise
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import with_automatic_axes
+from jax_stepcache.network.beginning import draw_noise
 from jax_stepcache.network.inputs import default_key
 from jax_stepcache.network.own import function_model
 from jax_stepcache.network.own_rows import own_axes

@@ -48,7 +48,8 @@ def calibrate_schedule(
 
     Args:
         samples: to calibrate on, in one batch.
-        target: ``model_calls``, or ``psnr``: then the fewest calls that reach it.
+        target: ``model_calls``, or ``psnr``: then the fewest calls that reach it, and
+            where none do the nearest that was found.
         replay: False samples every candidate, for models that are small.
         starts: where to start besides an even spread.
         beside: dB by output of what should be beaten besides as many plain steps, such
@@ -63,15 +64,17 @@ def calibrate_schedule(
         return _with_calls(samples, calls, target, replay, starts, beside)
     generation = resolve(samples.params, Options(**samples.shared, **samples.batch))
     tried: list[CurvePoint] = []
-    found: Calibration | None = None
+    found: list[Calibration] = []
     for budget in range(2, generation.program.num_steps):
-        found = _with_calls(samples, budget, target, replay, starts)
-        tried.extend(found.curve)
-        if found.met:
+        found.append(_with_calls(samples, budget, target, replay, starts))
+        tried.extend(found[-1].curve)
+        if found[-1].met:
             break
-    if found is None:
+    if not found:
         raise ValueError("a schedule of two steps leaves nothing to skip")
-    return Calibration(**{**vars(found), "curve": tuple(tried)})
+    best = max(found, key=lambda one: shown(one.quality, samples.output))
+    chosen = found[-1] if found[-1].met else best
+    return Calibration(**{**vars(chosen), "curve": tuple(tried)})
 
 
 def _with_calls(

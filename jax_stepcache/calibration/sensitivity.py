@@ -11,7 +11,8 @@ import numpy as np
 
 from jax_stepcache.calibration.trajectory import Trajectory
 from jax_stepcache.check import batch_size
-from jax_stepcache.loop.forward import Whole, Within
+from jax_stepcache.loop.denoise import Gated
+from jax_stepcache.loop.forward import Whole
 from jax_stepcache.loop.generation import Generation, begin, run_together
 from jax_stepcache.loop.program import forward_of
 from jax_stepcache.loop.transfers import sent
@@ -78,7 +79,7 @@ def _measured(
     network = forward_of(generation, condition, batch)
     if isinstance(network, Whole):
         network = network.network
-    if isinstance(network, Within):
+    if isinstance(network, Gated):
         raise ValueError("sensitivities are those of a sampler without a cache inside")
     output = generation.program.model.signal_output
     count = trajectory.computed.shape[0]

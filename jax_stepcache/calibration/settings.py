@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from jax_stepcache.calibration.provenance import weights_mark
@@ -13,35 +14,48 @@ from jax_stepcache.network.tuned import TunedFile
 from jax_stepcache.paths import as_path
 from jax_stepcache.solvers.named import name_of
 from jax_stepcache.solvers.table import table_to_json
+from jax_stepcache.solvers.table_family import family_of
 
 
 def save_settings(
-    path: str | os.PathLike[str], calibration: Calibration, *more: Calibration
+    path: str | os.PathLike[str],
+    calibration: Calibration | Sequence[Calibration],
+    *more: Calibration | Sequence[Calibration],
 ) -> None:
     """Adds what calibrations found to a file, under a temporary name renamed then.
 
     Args:
         path: of the file. What is in it for other caches and budgets stays.
         calibration: the first one: of ``"bespoke"``, of ``"none"``, of ``"tuned"``, or
-            of a backend with a threshold.
+            of a backend with a threshold. Several in a list, of ``"bespoke"`` at
+            several guidance scales or shifts, are one family; see `family_of`.
         *more: others, of the same step count.
 
     Raises:
-        ValueError: for another step count than the file's, or a file that is damaged.
+        ValueError: for another step count than the file's, a file that is damaged, or
+            a family whose tables differ in more than one option, or are of several
+            weights.
         FileExistsError: if there is a folder of this name.
     """
     target = as_path(path)
     if target.is_dir():
         raise FileExistsError(f"{target} is a folder; give the name of a file")
     found = TunedFile(target).read()
-    for one in (calibration, *more):
-        if not isinstance(one, Calibration):
-            raise TypeError(f"{one!r:.80} is no Calibration, which calibrate returns")
-        found = _with(found, one, target)
+    for given in (calibration, *more):
+        if isinstance(given, list | tuple):
+            found = _with_family(found, [_checked(one) for one in given], target)
+        else:
+            found = _with(found, _checked(given), target)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, target)
+
+
+def _checked(given: Any) -> Calibration:
+    if not isinstance(given, Calibration):
+        raise TypeError(f"{given!r:.80} is no Calibration, which calibrate returns")
+    return given
 
 
 def load_settings(path: str | os.PathLike[str], params: Any = None) -> TunedFile:
@@ -86,6 +100,28 @@ def load_settings(path: str | os.PathLike[str], params: Any = None) -> TunedFile
             "without params"
         )
     return file
+
+
+def _with_family(
+    found: dict[str, Any], some: Sequence[Calibration], target: Any
+) -> dict[str, Any]:
+    """What was found, with a family of tables in the place of one."""
+    family = family_of(*some)
+    each = []
+    for one in some:
+        found = _with(found, one, target)
+        each.append(found["tables"][str(family.num_steps)])
+    told = [one["provenance"] for one in each]
+    marks = {one["weights"] for one in told}
+    if len(marks) > 1:
+        raise ValueError("the tables of a family were found for several weights")
+    entry = {
+        "table": family.to_json(),
+        "wins": all(one["wins"] for one in each),
+        "provenance": {"weights": marks.pop(), "each": told},
+    }
+    tables = {**found["tables"], str(family.num_steps): entry}
+    return {**found, "tables": tables}
 
 
 def _with(found: dict[str, Any], one: Calibration, target: Any) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from jax_stepcache.paths import as_path
 
@@ -69,6 +68,9 @@ class OrbaxArrays(Shards):
         Raises:
             ValueError: if one cannot be read.
         """
+        # It takes a second to import, and whoever looks at a folder may need none.
+        import orbax.checkpoint as ocp
+
         for name in names:
             path, said = self._paths[name]
             struct = jax.ShapeDtypeStruct(said.shape, said.dtype)
@@ -102,6 +104,8 @@ def _told(path: Path) -> Any:
 
 def _of_orbax(path: Path, ask: Any) -> Any:
     """What Orbax says; whatever is wrong with a folder raises errors of many kinds."""
+    import orbax.checkpoint as ocp
+
     try:
         with ocp.PyTreeCheckpointer() as checkpointer:
             return ask(checkpointer)

@@ -180,19 +180,18 @@ class StreamedCheckpoint:
         Returns:
             Arrays by name; empty if there is a fault.
         """
-        of = {
-            source: (name, layer)
-            for name in names
-            for layer, source in enumerate(self.plan[name].sources)
-        }
+        # Of one tensor several weights may be made, as of queries, keys and values.
+        of: dict[str, list[tuple[str, int]]] = {}
+        for name in names:
+            for layer, source in enumerate(self.plan[name].sources):
+                of.setdefault(source, []).append((name, layer))
         weights: dict[str, jax.Array] = {}
         for source, tensor in self.shards.read(self._readable(of)):
-            name, layer = of[source]
             if not _finite(tensor):
                 faults.append(f"not finite: {source}")
             if faults:
                 weights.clear()
-            else:
+            for name, layer in [] if faults else of[source]:
                 wanted = self.dtype_of(name) if dtype is None else jnp.dtype(dtype)
                 made = self._add(weights.get(name), name, layer, tensor, wanted, mesh)
                 # Waits, or tensors would pile up on the host behind a slow device.
@@ -203,9 +202,9 @@ class StreamedCheckpoint:
             del tensor
         return weights
 
-    def _readable(self, of: Mapping[str, tuple[str, int]]) -> Iterator[str]:
+    def _readable(self, of: Mapping[str, list[tuple[str, int]]]) -> Iterator[str]:
         """Those tensors that are there, in their shape."""
-        for source, (name, _) in of.items():
+        for source, [(name, _), *_] in of.items():
             header = self.shards.headers.get(source)
             shape = self.plan[name].source_shape
             if header and header.shape == shape and header.dtype in _FLOATS:

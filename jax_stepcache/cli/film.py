@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-from typing import Any
 
-from jax_stepcache.cli.options import cache_options, solver_options
+from jax_stepcache.cli.devices import mesh_for
+from jax_stepcache.cli.options import cache_options, given_options, solver_options
 from jax_stepcache.measure.summary import summary
 from jax_stepcache.network.offered import offered
 from jax_stepcache.network.registry import load_model
@@ -16,6 +16,8 @@ _ASKED = (
     "negative_prompt",
     "image",
     "last_image",
+    "video",
+    "strength",
     "height",
     "width",
     "num_frames",
@@ -36,12 +38,17 @@ def run(parsed: argparse.Namespace) -> None:
             "a folder of Wan's"
         )
     options = {**solver_options(parsed), **cache_options(parsed)}
-    options |= _given(parsed, _ASKED)
-    loading = _given(parsed, _LOADING)
+    options |= given_options(parsed, _ASKED)
+    loading = given_options(parsed, _LOADING)
     if parsed.lora:
         loading["lora"] = _files(parsed.lora)
     if parsed.offload:
         loading["offload"] = parsed.offload
+    if parsed.devices is not None:
+        loading["mesh"] = mesh_for(parsed.devices, parsed.rules)
+        loading["rules"] = parsed.rules
+    elif parsed.rules is not None:
+        raise ValueError(f"--rules {parsed.rules} cuts over --devices, of which none")
     film = make(
         parsed.params,
         parsed.prompt,
@@ -55,11 +62,6 @@ def run(parsed: argparse.Namespace) -> None:
     print(film)
     print(f"\n{summary(film, names=[parsed.cache])}\n")
     print(f"film: {parsed.out}")
-
-
-def _given(parsed: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
-    found = {name: getattr(parsed, name) for name in names}
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _files(given: list[str]) -> str | dict[str, str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from jax_stepcache.checkpoints.precision import DTYPES
-from jax_stepcache.cli.options import json_object, json_or_name, seed
+from jax_stepcache.cli.gpus import RULES
+from jax_stepcache.cli.options import add_making_options, json_object
 from jax_stepcache.paths import path_option
 
 
@@ -33,16 +33,16 @@ def add_film(commands: Any) -> None:
     parser.add_argument("--negative-prompt", help="what guidance leads away from")
     parser.add_argument("--image", type=path_option, help="picture it begins with")
     parser.add_argument("--last-image", type=path_option, help="picture it ends with")
-    parser.add_argument("--height", type=int, help="rows, with --width")
-    parser.add_argument("--width", type=int, help="columns, with --height")
+    parser.add_argument("--video", type=path_option, help="film that is changed")
+    parser.add_argument(
+        "--strength", type=float, help="how much of it, in (0, 1] (default: 0.8)"
+    )
     parser.add_argument("--num-frames", type=int, help="one more than a multiple of 4")
     parser.add_argument("--fps", type=float, help="frames a second")
-    parser.add_argument("--steps", type=int, help="solver steps")
     parser.add_argument("--guidance-scale", type=float, help="guidance scale")
     parser.add_argument(
         "--guidance-scale-2", type=float, help="that of the low-noise expert"
     )
-    parser.add_argument("--seed", type=seed, default=0, help="seed of the noise")
     parser.add_argument(
         "--cache",
         default="none",
@@ -55,17 +55,12 @@ def add_film(commands: Any) -> None:
         metavar="JSON",
         help="""its settings; of two experts '{"high": {...}, "low": {...}}'""",
     )
-    parser.add_argument(
-        "--budget", type=int, help="model calls for --cache tuned or bespoke"
-    )
-    parser.add_argument(
-        "--forecast",
-        type=json_or_name,
-        metavar="NAME|JSON",
-        help="hold, linear, damped, taylor, ...",
-    )
+    add_making_options(parser)
     parser.add_argument("--solver", help="unipc, euler, dpm++_2m, ...")
     parser.add_argument("--shift", type=float, help="timestep shift")
+    parser.add_argument(
+        "--schedule", metavar="NAME", help="linear, karras, ... in place of --shift"
+    )
     parser.add_argument(
         "--sigmas",
         help="noise levels: original, diffusers_unipc or diffusers_euler (default: "
@@ -77,14 +72,16 @@ def add_film(commands: Any) -> None:
         metavar="FILE",
         help="merged into the weights; high=FILE and low=FILE for two experts",
     )
-    parser.add_argument("--lora-scale", type=float, help="how much of it")
     parser.add_argument(
         "--tokenizer", type=path_option, help="where it lies, if not in the folder"
     )
-    parser.add_argument("--dtype", choices=DTYPES, help="of weights and activations")
     parser.add_argument(
         "--offload",
         action="append",
         metavar="NAME",
-        help="what waits on the host: text_encoder, image_encoder, decoder",
+        help="what waits on the host: text_encoder, image_encoder, decoder, experts",
+    )
+    parser.add_argument("--devices", type=int, metavar="N", help="the first N together")
+    parser.add_argument(
+        "--rules", choices=RULES, help="how the work is cut over them, as rules= says"
     )

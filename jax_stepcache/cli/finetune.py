@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, Mesh
 
+from jax_stepcache.cli.devices import first_devices
 from jax_stepcache.cli.parser import NUMBERS
 from jax_stepcache.network.offered import offered
 from jax_stepcache.network.registry import load_params, save_params
@@ -58,14 +59,8 @@ def _mesh(count: int | None) -> Mesh | None:
     """The first devices, as a mesh to train on; None for one."""
     if count is None:
         return None
-    devices = jax.devices()
-    if not 1 <= count <= len(devices):
-        raise ValueError(
-            f"--devices is {count}; there are {len(devices)}, of kind "
-            f"{devices[0].device_kind}"
-        )
-    types = (AxisType.Auto,)
-    return jax.make_mesh((count,), ("fsdp",), axis_types=types, devices=devices[:count])
+    types, devices = (AxisType.Auto,), first_devices(count)
+    return jax.make_mesh((count,), ("fsdp",), axis_types=types, devices=devices)
 
 
 def _keep(error: Any, out: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from jax_stepcache.checkpoints.precision import DTYPES
 from jax_stepcache.paths import path_option
 
 
@@ -25,8 +26,8 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache",
         default="step_cache",
-        help="cache backend: step_cache, tea_cache, cache_dit, mag_cache, sea_cache, "
-        "first_block_cache, taylor_seer, easy_cache, di_cache, hi_cache, "
+        help="cache backend: step_cache, tea_cache, cache_dit, db_prune, mag_cache, "
+        "sea_cache, first_block_cache, taylor_seer, easy_cache, di_cache, hi_cache, "
         "sen_cache, cfg_cache, static, tuned, bespoke or none (default: %(default)s)",
     )
     parser.add_argument(
@@ -81,12 +82,37 @@ def solver_options(parsed: argparse.Namespace) -> dict[str, Any]:
     given = {
         "num_inference_steps": parsed.steps,
         "solver": parsed.solver,
-        "shift": parsed.shift,
-        # A film's levels are the folder's, or named by --sigmas.
+        # Not every command has these two.
+        "shift": getattr(parsed, "shift", None),
         "schedule": getattr(parsed, "schedule", None),
         "guidance_scale": parsed.guidance_scale,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def given_options(parsed: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
+    """Those of some options that were given, by name."""
+    found = {name: getattr(parsed, name) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def add_making_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what commands share that make something of words."""
+    parser.add_argument("--height", type=int, help="rows, with --width")
+    parser.add_argument("--width", type=int, help="columns, with --height")
+    parser.add_argument("--steps", type=int, help="solver steps")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the noise")
+    parser.add_argument(
+        "--budget", type=int, help="model calls for --cache tuned or bespoke"
+    )
+    parser.add_argument(
+        "--forecast",
+        type=json_or_name,
+        metavar="NAME|JSON",
+        help="hold, linear, damped, taylor, ...",
+    )
+    parser.add_argument("--lora-scale", type=float, help="how much of it")
+    parser.add_argument("--dtype", choices=DTYPES, help="of weights and activations")
 
 
 def seed(text: str) -> int:

@@ -20,6 +20,7 @@ from jax_stepcache.cli.options import (
     json_object,
     seed,
 )
+from jax_stepcache.cli.picture_options import add_picture
 from jax_stepcache.cli.serve_options import add_serve
 from jax_stepcache.errors import nearest
 from jax_stepcache.paths import path_option
@@ -79,6 +80,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     _add_info(commands)
     _add_finetune(commands)
     add_film(commands)
+    add_picture(commands)
     add_serve(commands)
     try:
         parsed, unknown = parser.parse_known_args(arguments)

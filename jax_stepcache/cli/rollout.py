@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from jax_stepcache.cli.drawings import save_gif
 from jax_stepcache.cli.options import (
     cache_options,
     solver_options,
 )
-from jax_stepcache.cli.picture import save_gif
 from jax_stepcache.loop.result import shown
 from jax_stepcache.measure.compare import Contender, contenders, policy_of
 from jax_stepcache.measure.table import table

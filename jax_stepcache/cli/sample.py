@@ -7,11 +7,11 @@ import math
 
 import jax
 
+from jax_stepcache.cli.drawings import save_comparison
 from jax_stepcache.cli.options import (
     cache_options,
     solver_options,
 )
-from jax_stepcache.cli.picture import save_comparison
 from jax_stepcache.loop.result import strip
 from jax_stepcache.measure.compare import Comparison, compare, contenders
 from jax_stepcache.measure.summary import summary

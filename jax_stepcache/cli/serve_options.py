@@ -49,6 +49,9 @@ def add_serve(commands: Any) -> None:
     parser.add_argument(
         "--cache-config", type=json_object, metavar="JSON", help="its settings"
     )
+    parser.add_argument(
+        "--budget", type=int, help="network calls for --cache tuned or bespoke"
+    )
     parser.add_argument("--guidance-scale", type=float, help="guidance scale")
     parser.add_argument(
         "--most-steps",
@@ -58,7 +61,8 @@ def add_serve(commands: Any) -> None:
     parser.add_argument(
         "--embodiment",
         metavar="NAME",
-        help="the robot, of a model that knows several: oxe_droid, agibot or yam",
+        help="the robot, of a model that knows several: oxe_droid, agibot or yam; of "
+        "pi0 droid or libero",
     )
     for name, kind, default, text in LIMITS:
         parser.add_argument(f"--{name}", type=kind, help=f"{text} (default: {default})")

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.loop.attending import WithinAttentions
 from jax_stepcache.loop.forward import Whole, Within
+from jax_stepcache.loop.lists import WithinLists
 from jax_stepcache.loop.placeholders import NOTHING, bits
 from jax_stepcache.loop.progress import Progress, TqdmProgress, no_bar, report
 from jax_stepcache.loop.result import SampleResult, stats_of
@@ -18,6 +20,9 @@ from jax_stepcache.policy.view import View
 from jax_stepcache.solvers import Solver
 from jax_stepcache.solvers.base import begin_outputs, coefficients, row_of, step_outputs
 from jax_stepcache.solvers.schedule import num_steps_of, per_output, sigma_at
+
+# Where a gate may be: around the network, or within it.
+Gated = Whole | Within | WithinLists | WithinAttentions
 
 
 class LoopState(NamedTuple):
@@ -29,8 +34,10 @@ class LoopState(NamedTuple):
         solver: one solver state for each leaf of the sample.
         cache: the policy's state.
         computed: bool[num_steps], filled as the loop goes.
-        ran: bool[num_steps, branches], likewise, where branches decide apart; or None.
-        signal: int32[num_steps] or [num_steps, branches], likewise, the signal's bits.
+        ran: bool[num_steps, branches], likewise, where branches decide apart, with a
+            further axis where blocks do; or None.
+        signal: int32[num_steps] or with the axes of ``ran``, likewise, the signal's
+            bits.
         threshold: the same, of the threshold.
         nonfinite: bool scalar.
         bar: int32 scalar, what a progress tells bars apart by; or None.
@@ -63,7 +70,7 @@ class Step(NamedTuple):
 
 
 def denoise(
-    network: Callable[[Any, jax.Array], Any] | Whole | Within,
+    network: Callable[[Any, jax.Array], Any] | Gated,
     noise: Any,
     *,
     schedule: Any,
@@ -101,11 +108,49 @@ def denoise(
     end = while_loop(
         lambda loop: loop.step < num_steps, lambda loop: advance(loop)[0], start
     )
-    return _result(end)
+    return result_of(end)
+
+
+def denoise_some(
+    network: Callable[[Any, jax.Array], Any] | Gated,
+    noise: Any,
+    *,
+    schedule: Any,
+    solver: Solver,
+    policy: Policy,
+    progress: Progress | TqdmProgress | None = None,
+    seeds: jax.Array | None = None,
+    steps: tuple[int, int],
+    before: LoopState | None,
+) -> LoopState:
+    """Takes some of the steps of `denoise`, for networks that change on the way.
+
+    Args:
+        network: see `denoise`; so are the others.
+        noise: likewise; of later steps only its shapes count.
+        schedule: likewise, all of it.
+        solver: likewise.
+        policy: likewise.
+        progress: likewise.
+        seeds: likewise.
+        steps: the first of them, and the one to stop before; static.
+        before: what the steps before have left; None at the first step.
+
+    Returns:
+        What the next ones begin with; see `result_of`.
+    """
+    start, advance = _loop(network, noise, schedule, solver, policy, progress, seeds)
+    first, stop = steps
+    if before is not None:
+        # Said anew: a loop from a number that is not known has no known trip count.
+        start = before._replace(step=jnp.asarray(first, jnp.int32))
+    return while_loop(
+        lambda loop: loop.step < stop, lambda loop: advance(loop)[0], start
+    )
 
 
 def walk(
-    network: Callable[[Any, jax.Array], Any] | Whole | Within,
+    network: Callable[[Any, jax.Array], Any] | Gated,
     noise: Any,
     *,
     schedule: Any,
@@ -142,7 +187,7 @@ def walk(
     # In a scan nothing could be shared between the two.
     taken = jax.checkpoint(step, prevent_cse=False) if remat else step
     end, steps = scan(taken, start, None, length=num_steps_of(schedule))
-    return _result(end), steps
+    return result_of(end), steps
 
 
 def _loop(
@@ -159,7 +204,7 @@ def _loop(
     leaves, structure = jax.tree.flatten(noise)
     schedules = per_output(schedule, noise)
     tables = [coefficients(solver, s) for s in schedules]
-    forward = network if isinstance(network, Within | Whole) else Whole(network)
+    forward = network if isinstance(network, Gated) else Whole(network)
 
     def view_at(step: jax.Array, sample: Any) -> View:
         sigmas = [sigma_at(s, step) for s in schedules]
@@ -190,11 +235,8 @@ def _loop(
         return after, velocity
 
     first = jnp.zeros((), jnp.int32)
-    shape = (num_steps,)
-    ran = None
-    if forward.branches > 1:
-        shape = (num_steps, forward.branches)
-        ran = jnp.zeros(shape, bool)
+    shape = (num_steps, *forward.noted)
+    ran = jnp.zeros(shape, bool) if forward.noted else None
     start = LoopState(
         step=first,
         sample=noise,
@@ -210,6 +252,7 @@ def _loop(
     return start, advance
 
 
-def _result(end: LoopState) -> SampleResult:
+def result_of(end: LoopState) -> SampleResult:
+    """What a loop that has taken all of its steps returns."""
     stats = stats_of(end.computed, end.ran, end.signal, end.threshold, end.nonfinite)
     return SampleResult(end.sample, stats)

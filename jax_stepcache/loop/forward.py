@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.check import described
+from jax_stepcache.check import check_shapes_of
 from jax_stepcache.loop.branches import Branches
 from jax_stepcache.loop.gated import gated
 from jax_stepcache.loop.one_by_one import one_by_one
@@ -19,6 +19,9 @@ from jax_stepcache.network.stages import check_hidden, check_kept
 from jax_stepcache.policy.policy import Decision, Policy
 from jax_stepcache.policy.span import Span
 from jax_stepcache.policy.view import Inside, View
+
+# Bytes of tokens that are rather made twice than kept; far above what a picture has.
+LARGE = 1 << 26
 
 
 class Forward(Protocol):
@@ -47,9 +50,9 @@ class Whole:
     guided: Callable[[jax.Array], jax.Array] | None = None
 
     @property
-    def branches(self) -> int:
-        """Guidance branches that are told apart in what is noted."""
-        return 1 if self.guided is None else 2
+    def noted(self) -> tuple[int, ...]:
+        """See `Within.noted`."""
+        return () if self.guided is None else (2,)
 
     def init(self, policy: Policy, view: View, num_steps: int) -> Any:
         """See `Forward.init`."""
@@ -137,6 +140,11 @@ class Within:
     times: Callable[[Any, Any], Any] | None = None
     shown: Callable[[Any, Any], Any] | None = None
 
+    @property
+    def noted(self) -> tuple[int, ...]:
+        """The shape of what is noted of a step: of what decides apart, if anything."""
+        return () if self.branches == 1 else (self.branches,)
+
     def init(self, policy: Policy, view: View, num_steps: int) -> Any:
         """See `Forward.init`; the blocks are traced for shapes."""
         inside = jax.eval_shape(lambda: self.enter(view).view.inside)
@@ -146,15 +154,27 @@ class Within:
     def __call__(self, policy: Policy, state: Any, view: View) -> tuple[Any, Decision]:
         """See `Forward.__call__`."""
         entered = self.enter(view)
+        hidden, decision = self.passed(policy, state, entered)
+        said = self.head(hidden, entered.context, view.step)
+        return like_sample(view.sample, said), decision
+
+    def passed(
+        self, policy: Policy, state: Any, entered: Entered
+    ) -> tuple[Any, Decision]:
+        """What comes out of the last block, and the decision about the span."""
         view, context = entered.view, entered.context
         branches = Branches(policy, self.branches, leaving=entered.leaving)
 
         if self.axes is None:
 
-            def run() -> Any:
-                return self.through(entered.hidden, context)
+            def seen(after: Any) -> View:
+                return self._anew(entered, after)[1]
 
-            hidden, decision = gated(branches, state, view, run)
+            def run() -> Any:
+                return self.through(self._anew(entered, ())[0], context)
+
+            hidden, decision = gated(branches, state, view, run, seen)
+            view = seen(hidden)
         else:
             with unchecked():
                 decision = branches.decide(state, view)
@@ -170,7 +190,29 @@ class Within:
         hidden = branches.settle(decision.state, view, hidden)
         if self.span.last:
             hidden = self.blocks(hidden, context, self.end, self.num_blocks)
-        return like_sample(view.sample, self.head(hidden, context, view.step)), decision
+        return hidden, decision
+
+    def _anew(self, entered: Entered, after: Any) -> tuple[Any, View]:
+        """Tokens before the span, and the view of them; many are made once more.
+
+        What the span adds is told by what went in. Of a film's tokens, kept while
+        blocks run, that is as much memory as what is cached; to embed them again takes
+        next to nothing.
+
+        Args:
+            entered: where the step stands.
+            after: arrays; these tokens are made when those are there, and not before.
+        """
+        view, inside = entered.view, entered.view.inside
+        bytes_of = sum(
+            x.size * x.dtype.itemsize for x in jax.tree.leaves(entered.hidden)
+        )
+        if self.span.first or inside is None or bytes_of < LARGE:
+            return entered.hidden, view
+        sample, _ = jax.lax.optimization_barrier((view.sample, after))
+        hidden, _ = self.embed(sample, view.step)
+        wide = jax.tree.map(in_wider, hidden, inside.hidden)
+        return hidden, view._replace(inside=inside._replace(hidden=wide))
 
     @property
     def end(self) -> int:
@@ -189,7 +231,10 @@ class Within:
         Raises:
             ValueError: if blocks do not keep their tokens, while tracing.
         """
-        start, context = self.embed(view.sample, view.step)
+        return self.entered(view, *self.embed(view.sample, view.step))
+
+    def entered(self, view: View, start: Any, context: Any) -> Entered:
+        """Goes up to the span, from what enters the first block; see `enter`."""
         # Where there are two branches, the rows of each are taken from among all.
         rows = len(jax.tree.leaves(view.sample)[0]) * self.branches
         check_hidden(start, rows if self.branches > 1 else None)
@@ -200,9 +245,9 @@ class Within:
         leaving = jax.eval_shape(lambda: self.through(hidden, context))
         # What no signal looks at is not compiled.
         inside = Inside(
-            hidden=jax.tree.map(_in_wider, hidden, leaving),
+            hidden=jax.tree.map(in_wider, hidden, leaving),
             first=jax.tree.map(
-                lambda h, s: _in_wider(h, s) - _in_wider(s, h), hidden, start
+                lambda h, s: in_wider(h, s) - in_wider(s, h), hidden, start
             ),
             modulated=None
             if self.modulated is None
@@ -230,8 +275,8 @@ class Within:
         return value
 
 
-def _in_wider(x: jax.Array, other: Any) -> jax.Array:
-    """In the dtype that holds both."""
+def in_wider(x: jax.Array, other: Any) -> jax.Array:
+    """An array in the dtype that holds it and another."""
     # Asked for: blocks may cast by themselves where promotion is told to be strict.
     with jax.numpy_dtype_promotion("standard"):
         return x.astype(jnp.promote_types(x.dtype, other.dtype))
@@ -243,15 +288,7 @@ def like_sample(sample: Any, velocity: Any) -> Any:
     Raises:
         ValueError: if structure or shapes are not the sample's, or it is complex.
     """
-    wanted, given = (
-        (jax.tree.structure(tree), [jnp.shape(x) for x in jax.tree.leaves(tree)])
-        for tree in (sample, velocity)
-    )
-    if wanted != given:
-        raise ValueError(
-            f"the model's velocity has shapes {described(velocity)}; the sample has "
-            f"{described(sample)}"
-        )
+    check_shapes_of(sample, velocity, "the model's velocity")
     for v in jax.tree.leaves(velocity):
         if jnp.iscomplexobj(v):
             raise ValueError(

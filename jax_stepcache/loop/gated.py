@@ -12,7 +12,11 @@ from jax_stepcache.policy.view import View
 
 
 def gated(
-    policy: Policy, state: Any, view: View, run: Callable[[], Any]
+    policy: Policy,
+    state: Any,
+    view: View,
+    run: Callable[[], Any],
+    seen: Callable[[Any], View] | None = None,
 ) -> tuple[Any, Decision]:
     """Runs the network, or reuses, as the policy decides.
 
@@ -21,6 +25,8 @@ def gated(
         state: the policy's state.
         view: where the sampler stands.
         run: calls the network. It appears once in the compiled program.
+        seen: from what is computed by then to the view that the policy records or
+            predicts by; the same unless given.
 
     Returns:
         The velocity, and the decision with the policy's new state in it.
@@ -29,12 +35,15 @@ def gated(
     with unchecked():
         decision = policy.decide(state, view)
 
+    def later(after: Any) -> View:
+        return view if seen is None else seen(after)
+
     def compute(state: Any) -> tuple[Any, Any]:
         velocity = run()
-        return velocity, policy.record(state, view, velocity)
+        return velocity, policy.record(state, later(velocity), velocity)
 
     def reuse(state: Any) -> tuple[Any, Any]:
-        return policy.predict(state, view), state
+        return policy.predict(state, later(state)), state
 
     if decision.run is True:
         velocity, state = compute(decision.state)

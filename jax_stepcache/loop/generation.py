@@ -19,6 +19,7 @@ from jax_stepcache.meshes.explicit import (
     with_automatic_axes,
 )
 from jax_stepcache.meshes.layout import spread_rows
+from jax_stepcache.network.beginning import drawn_like
 from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.network.interval import Interval
 from jax_stepcache.network.own import FunctionModel
@@ -212,32 +213,6 @@ def begin(generation: Generation) -> tuple[Any, Any]:
 
 def _drawn(model: Any, key: jax.Array, observation: Any) -> Any:
     """The noise of a batch; where each sample has a key, as it would be alone."""
-    if not (jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim):
-        batch = batch_size(observation, "observation")
-        return draw_noise(key, model.noise_struct(batch))
-    # One by one: not every kind of key draws the same numbers under `jax.vmap`.
-    return jax.lax.map(
-        lambda one: jax.tree.map(
-            lambda x: x[0], draw_noise(one, model.noise_struct(1))
-        ),
-        key,
-    )
-
-
-def draw_noise(key: jax.Array, struct: Any) -> Any:
-    """Draws the sample at the first sigma.
-
-    Args:
-        key: a PRNG key.
-        struct: pytree of `jax.ShapeDtypeStruct`.
-
-    Returns:
-        Standard normal arrays, from one key for each output.
-    """
-    leaves, structure = jax.tree.flatten(struct)
-    keys = jax.random.split(key, len(leaves))
-    drawn = [
-        jax.random.normal(k, x.shape, x.dtype)
-        for k, x in zip(keys, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, drawn)
+    each = jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim
+    batch = len(key) if each else batch_size(observation, "observation")
+    return drawn_like(key, model.noise_struct(batch))

@@ -11,9 +11,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jax_stepcache.check import batch_size
-from jax_stepcache.loop.denoise import denoise
+from jax_stepcache.loop.attending import WithinAttentions
+from jax_stepcache.loop.by_block import ByBlock
+from jax_stepcache.loop.denoise import Gated, denoise
 from jax_stepcache.loop.forward import Whole, Within
 from jax_stepcache.loop.generation import Generation, begin
+from jax_stepcache.loop.lists import WithinLists
 from jax_stepcache.loop.one_by_one import one_by_one
 from jax_stepcache.network.condition import condition_axes
 from jax_stepcache.network.guidance import guide, mix_branches, stack_branches
@@ -23,7 +26,13 @@ from jax_stepcache.network.own import naming_rows
 from jax_stepcache.network.rows import RowAxes, leading_axes
 from jax_stepcache.network.stage_rows import rows_first, stage_rows
 from jax_stepcache.network.stages import check_modulated, pair
-from jax_stepcache.policy.span import Span, each_branch
+from jax_stepcache.policy.span import (
+    Attentions,
+    EachBlock,
+    EachList,
+    Span,
+    each_branch,
+)
 from jax_stepcache.solvers.schedule import is_schedule, sigma_at, timesteps_at
 
 
@@ -53,7 +62,7 @@ def sampled(generation: Generation, loop: Callable[..., Any] = denoise) -> Any:
 
 def forward_of(
     generation: Generation, condition: Any, batch: int
-) -> Callable[[Any, jax.Array], Any] | Whole | Within:
+) -> Callable[[Any, jax.Array], Any] | Gated:
     """One step's forward, guidance included.
 
     Args:
@@ -102,7 +111,7 @@ def guided_forward(
     span: Span | None,
     axes: RowAxes | None = None,
     guided: Callable[[Any], jax.Array] | None = None,
-) -> Callable[[Any, Any], Any] | Whole | Within:
+) -> Callable[[Any, Any], Any] | Gated:
     """A model's forward, guidance included.
 
     Args:
@@ -191,8 +200,16 @@ def guided_forward(
     if span is None:
         told_apart = guided is not None and scale is not None
         return Whole(network, guided) if told_apart else network
+    if isinstance(span, Attentions):
+
+        def attended(hidden: Any, context: Any, given: Any) -> Any:
+            return model.attended(_anew(weights), hidden, context, given)
+
+        level = functools.partial(guided_level, model.signal_output)
+        return WithinAttentions(embed, attended, head, 1 if scale is None else 2, level)
     look = getattr(model, "modulated", None)
-    return Within(
+    kind = ByBlock if isinstance(span, EachBlock) else Within
+    whole = kind(
         embed=embed,
         blocks=blocks,
         head=head,
@@ -206,6 +223,9 @@ def guided_forward(
         times=None if getattr(model, "times", None) is None else times,
         shown=None if getattr(model, "shown", None) is None else shown,
     )
+    if isinstance(span, EachList):
+        return WithinLists(whole, model.block_lists, span.spans)
+    return whole
 
 
 def _anew(weights: Any) -> Any:

@@ -73,6 +73,7 @@ class _StatsLeaves(NamedTuple):
     branches: Branches | None = None
     batching: Batching | None = None
     asked: Asked | None = None
+    blocks: Branches | None = None
 
 
 class Stats(ReadAsNumbers, _StatsLeaves):
@@ -95,6 +96,9 @@ class Stats(ReadAsNumbers, _StatsLeaves):
             None. Of a batch sampled with ``decide="sample"`` all arrays have a leading
             axis of the batch.
         asked: what was asked of the cache, a remark without arrays; or None.
+        blocks: of a cache that decides for each block by itself what it decided, with a
+            last axis of the blocks that it may skip; or None. ``computed`` is true
+            then where any of them ran, and ``signal`` is the first one's.
     """
 
     __slots__ = ()
@@ -120,7 +124,20 @@ class Stats(ReadAsNumbers, _StatsLeaves):
             shown = np.asarray(fetched(self.branches.computed))[:, 1]
             other = f", {shown.sum()} its unconditional branch"
             judged = self.computed if self.asked.interval else shown
-        why = why_unused(judged, self.signal, self.threshold, self.asked)
+        signal, threshold = self.signal, self.threshold
+        if self.blocks is not None:
+            ran = np.asarray(fetched(self.blocks.computed))
+            other += f", {ran.any(axis=1).mean():.0%} of its blocks"
+            judged = ran.all(axis=(1, 2))
+            # Of each step the block that was nearest to being skipped.
+            signal, threshold = (
+                least(fetched(x), axis=(1, 2))
+                for least, x in (
+                    (np.fmin.reduce, self.blocks.signal),
+                    (np.fmax.reduce, self.blocks.threshold),
+                )
+            )
+        why = why_unused(judged, signal, threshold, self.asked)
         unused = "" if why is None else f", nothing was skipped: {why}"
         return (
             f"Stats({strip(shown)} {int(fetched(self.model_calls))} of "
@@ -135,20 +152,24 @@ def stats_of(
 
     Args:
         computed: bool[num_steps].
-        ran: bool[num_steps, branches], where guidance branches decide apart; or None.
-        signal: int32[num_steps], or [num_steps, branches], the bits of the signal.
+        ran: bool[num_steps, branches], where guidance branches decide apart; with a
+            further axis of blocks, where these do; or None.
+        signal: int32[num_steps], or with the axes of ``ran``, the bits of the signal.
         threshold: the same, of the threshold.
         nonfinite: bool scalar.
 
     Returns:
         The statistics.
     """
-    branches = None
+    branches = blocks = None
+    if ran is not None and ran.ndim > computed.ndim + 1:
+        blocks = Branches(ran, signal, threshold)
+        ran, signal, threshold = ran.any(-1), signal[..., 0], threshold[..., 0]
     if ran is not None:
-        branches = Branches(ran, signal, threshold)
+        branches = Branches(ran, signal, threshold) if ran.shape[-1] > 1 else None
         signal, threshold = signal[..., 0], threshold[..., 0]
     calls = computed.sum(axis=-1, dtype=np.int32)
-    return Stats(computed, signal, calls, nonfinite, threshold, branches)
+    return Stats(computed, signal, calls, nonfinite, threshold, branches, blocks=blocks)
 
 
 class SampleResult(NamedTuple):

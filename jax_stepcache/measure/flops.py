@@ -10,11 +10,15 @@ import jax
 import numpy as np
 
 from jax_stepcache.check import fetched
+from jax_stepcache.loop.attending import WithinAttentions
+from jax_stepcache.loop.by_block import ByBlock
 from jax_stepcache.loop.forward import Whole, Within
 from jax_stepcache.loop.generation import Generation, begin
+from jax_stepcache.loop.lists import WithinLists
 from jax_stepcache.loop.program import forward_of
 from jax_stepcache.loop.result import Stats
-from jax_stepcache.options import check_params, options_of, resolve
+from jax_stepcache.network.params import check_params
+from jax_stepcache.options import options_of, resolve
 
 
 class ForwardFlops(NamedTuple):
@@ -25,7 +29,8 @@ class ForwardFlops(NamedTuple):
     Attributes:
         every: what is done at every step, computed or not: of a cache around the whole
             forward nothing, of one inside the network all but the span.
-        span: what is done where the span runs.
+        span: what is done where the span runs, or all of its blocks that may be
+            skipped.
         apart: whether it is done for each guidance branch by itself, where that runs.
     """
 
@@ -36,6 +41,11 @@ class ForwardFlops(NamedTuple):
     def of(self, stats: Stats) -> int:
         """Operations of a whole run."""
         every = len(stats.computed) * self.every
+        if stats.blocks is not None:
+            # A block runs on the rows of all branches where any wants it.
+            *_, blocks = np.shape(stats.blocks.computed)
+            ran = np.asarray(fetched(stats.blocks.computed)).any(axis=1)
+            return every + int(ran.sum()) * self.span // blocks
         if self.apart and stats.branches is not None:
             ran = np.asarray(fetched(stats.branches.computed))
             return every + int(ran.sum()) * self.span // ran.shape[1]
@@ -64,22 +74,37 @@ def forward_flops(params: Any, **options: Any) -> ForwardFlops:
         rows = jax.tree.leaves(x)[0].shape[0]
         forward = forward_of(generation, condition, rows)
         step = jax.numpy.zeros((), jax.numpy.int32)
+        if isinstance(forward, WithinLists | WithinAttentions):
+            raise ValueError(
+                "what a cache saves is counted where a step runs its span or does not; "
+                "one for each list of blocks, or around attentions alone, is measured "
+                "by the clock"
+            )
         if not isinstance(forward, Within):
             apart = isinstance(forward, Whole)
             network = forward.network if isinstance(forward, Whole) else forward
             return 0, matmul_flops(network, x, step), apart
         first, end = forward.span.first, forward.end
+        inner = range(first, end)
+        gated = forward.gated if isinstance(forward, ByBlock) else tuple(inner)
         hidden, context = forward.embed(x, step)
 
         def outside(x: Any) -> Any:
             hidden, context = forward.embed(x, step)
             hidden = forward.blocks(hidden, context, 0, first) if first else hidden
+            for block in inner:
+                if block not in gated:
+                    hidden = forward.blocks(hidden, context, block, block + 1)
             if forward.span.last:
                 hidden = forward.blocks(hidden, context, end, forward.num_blocks)
             return forward.head(hidden, context, step)
 
         def inside(hidden: Any) -> Any:
-            return forward.blocks(hidden, context, first, end)
+            if gated == tuple(inner):
+                return forward.blocks(hidden, context, first, end)
+            for block in gated:
+                hidden = forward.blocks(hidden, context, block, block + 1)
+            return hidden
 
         apart = forward.axes is not None
         return matmul_flops(outside, x), matmul_flops(inside, hidden), apart

@@ -59,7 +59,8 @@ class Rates:
     def exactly(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same on the host, as exact as the rates are given."""
         if self.listed is not None:
-            return tuple(self.listed[:, times.astype(int)])
+            # As `levels`: the network runs at the nearest that is listed.
+            return tuple(self.listed[:, np.round(times).astype(int)])
         pairs = [self.function(t) for t in times] if self.function else []
         alpha, s = np.asarray(jax.device_get(pairs), np.float64).T
         return alpha, s
@@ -80,6 +81,11 @@ class Flow:
     def __call__(self, params: Any, sample: Any, t: Any, condition: Any) -> Any:
         """The velocity of the flow."""
         return self.denoiser(params, sample, t, condition)
+
+    @property
+    def needs_schedule(self) -> bool:
+        """Whether times and first sample are its own, and must be given."""
+        return not isinstance(self.denoiser.noising, FlowMatching)
 
     def schedule(self, steps: Any, spacing: str = "linspace") -> Schedule:
         """The schedule, with what the network is told.

@@ -26,10 +26,15 @@ CONFIGURATIONS: Mapping[str, str] = MappingProxyType(
         "droid-14b": "dreamzero",
         "wan22-5b": "dreamzero",
         **{f"wan{name}": "wan" for name in _WAN},
+        "flux.1-dev": "flux",
+        "flux.1-schnell": "flux",
+        "flux-vae": "flux_vae",
         **{f"pi0{of}-{name}": "pi0" for of in ("", "5") for name in _ROBOTS},
         "wan-vae-2.1": "wan_vae",
         "wan-vae-2.2": "wan_vae",
         "umt5-xxl": "umt5",
+        "t5-v1.1-xxl": "umt5",
+        "clip-vit-l-14": "clip_text",
         "clip-vit-h-14": "clip_vision",
         **{f"sit-{x}/{p}": "dit" for x in ("s", "b", "l", "xl") for p in (2, 4, 8)},
     }
@@ -38,10 +43,11 @@ CONFIGURATIONS: Mapping[str, str] = MappingProxyType(
 
 PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "vae": ("wan_vae",),
-        "text_encoder": ("umt5",),
+        "vae": ("wan_vae", "flux_vae"),
+        "text_encoder": ("umt5", "clip_text"),
+        "text_encoder_2": ("umt5",),
         "image_encoder": ("clip_vision",),
-        "transformer": ("wan",),
+        "transformer": ("wan", "flux"),
         "transformer_2": ("wan",),
     }
 )

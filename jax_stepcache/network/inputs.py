@@ -77,6 +77,34 @@ def schedules_of(
     return {name: flow_schedule(num_steps, shift, each.get(name)) for name in outputs}
 
 
+def usual_schedules(
+    model: Any,
+    num_steps: int,
+    shift: float,
+    final_noise: float | Mapping[str, float] | None,
+) -> Any:
+    """`schedules_of` a model where nobody names another; its own, where it has one.
+
+    Raises:
+        ValueError: as `schedules_of`; or for a final noise where it has one.
+    """
+    usual = schedules_of(model.outputs, num_steps, shift, final_noise)
+    if getattr(getattr(model, "function", None), "needs_schedule", False):
+        raise ValueError(
+            "a model of as_flow has times of its own: with flow = as_flow(...) give "
+            "schedule=flow.schedule(...) and noise=flow.start(noise, schedule)"
+        )
+    own = getattr(model, "usual_schedule", None)
+    if own is None:
+        return usual
+    if final_noise is not None:
+        raise ValueError(
+            f"final_noise is {final_noise!r:.80}; {model.name} has noise levels of its "
+            "own, which end at 0. schedule= takes others"
+        )
+    return own(int(num_steps), float(shift))
+
+
 def check_inputs(
     model: Any,
     observation: Any,

@@ -24,6 +24,8 @@ _OPTIONAL = (
     "calibrated",
     "guidance_at",
     "experts_meet_at",
+    "block_lists",
+    "attended",
 )
 
 

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_stepcache.check import check_numbers, static_count
+from jax_stepcache.check import check_numbers, check_shapes_of, static_count
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.policy.forecasts.base import wide
 from jax_stepcache.solvers.schedule import Schedule, explicit_schedule, flow_schedule
@@ -72,6 +72,8 @@ class Predicting:
             spread, data = s, 1.0
             seen = jax.tree.map(lambda x, like: x.astype(like.dtype), own, sample)
             said = self.network(params, seen, t, condition)
+
+        check_shapes_of(sample, said, "the network's answer")
 
         def velocity(x: jax.Array, said: jax.Array, like: jax.Array) -> jax.Array:
             a, b, said = of(alpha, x), of(s, x), wide(said)

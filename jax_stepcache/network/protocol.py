@@ -45,7 +45,7 @@ class TunedTable(NamedTuple):
     """A table that a fit found for a number of model calls.
 
     Attributes:
-        tables: a `SolverTable`, or one for each output.
+        tables: a `SolverTable`, or one for each output; or a `TableFamily`.
         num_steps: of the sampler that it stands for.
         wins: whether it came nearer to that one than the tuned schedule of as many
             calls, on samples that neither was found on.
@@ -249,6 +249,24 @@ class GuidedByNoise(Protocol):
         ...
 
 
+class OfSizes(Protocol):
+    """A model that is made for samples of one size, and can be for others; optional."""
+
+    def sized(self, struct: Any) -> Any:
+        """The same model for samples of another size.
+
+        Args:
+            struct: `jax.ShapeDtypeStruct` of them, [batch, ...], or a pytree.
+
+        Returns:
+            The model; weights are the same.
+
+        Raises:
+            ValueError: for a size that it cannot be made for.
+        """
+        ...
+
+
 class OfExperts(Protocol):
     """A model of two networks, one of which is asked at a step; optional likewise."""
 
@@ -257,5 +275,12 @@ class OfExperts(Protocol):
         """The sigma from which on, upwards, the high-noise one is asked.
 
         None where there is only one network after all.
+        """
+        ...
+
+    def expert_at(self, t: float) -> str:
+        """The name of the network that is asked at a timestep, among the weights'.
+
+        For `jax_stepcache.sampling.sample_by_experts`.
         """
         ...

@@ -62,7 +62,10 @@ _MODULES = {
     "film": "jax_stepcache.models.film",
     "pi0": "jax_stepcache.models.pi0",
     "wan_vae": "jax_stepcache.models.wan_vae",
+    "flux": "jax_stepcache.models.flux",
+    "flux_vae": "jax_stepcache.models.flux_vae",
     "umt5": "jax_stepcache.models.umt5",
+    "clip_text": "jax_stepcache.models.clip_text",
     "clip_vision": "jax_stepcache.models.clip_vision",
 }
 

@@ -10,7 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.check import check_count, described
-from jax_stepcache.policy.span import Span, each_branch
+from jax_stepcache.policy.span import (
+    Attentions,
+    EachBlock,
+    EachList,
+    Span,
+    each_branch,
+)
 
 
 class Stages(Protocol):
@@ -71,6 +77,35 @@ class Shown(Protocol):
         ...
 
 
+class Listed(Protocol):
+    """A network in stages whose blocks are of several lists; optional."""
+
+    @property
+    def block_lists(self) -> tuple[int, ...]:
+        """How many blocks each list has, in order; their sum is ``num_blocks``."""
+        ...
+
+
+class Attending(Protocol):
+    """A network in stages that can be given what its attentions say; optional."""
+
+    def attended(
+        self, weights: Any, hidden: Any, context: Any, given: Any = None
+    ) -> tuple[Any, Any]:
+        """Sends ``hidden`` through all blocks.
+
+        Args:
+            weights: of the network.
+            hidden: see `Stages`.
+            context: likewise.
+            given: what the attentions of all blocks say; computed unless given.
+
+        Returns:
+            What comes out, and what the attentions say, a pytree of [rows, ...] arrays.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class StagedDenoiser:
     """A denoiser of one's own, given in stages; also callable as a whole.
@@ -101,7 +136,8 @@ class StagedDenoiser:
 STAGES = ("embed", "blocks", "head", "num_blocks")
 _HOW = (
     "Give model=StagedDenoiser(num_blocks, embed, blocks, head, modulated), or a model "
-    "with methods of these names; 'Your own model' in the docs shows one. step_cache "
+    "with methods of these names; adapt(..., modulated=) and Residual(..., signal=) "
+    "take what a cache looks at. 'Your own model' in the docs shows one. step_cache "
     "and static serve any network as it is"
 )
 
@@ -143,12 +179,43 @@ def check_stages(model: Any, span: Span | None, looks_at: str = "") -> None:
             "tea_cache without original=True looks at the modulated input of block 0"
         )
     check_count(f"num_blocks of {name}", model.num_blocks, 1)
+    if isinstance(span, Attentions):
+        if getattr(model, "attended", None) is None:
+            raise ValueError(
+                f"this cache reuses what attentions say, and {name} lacks 'attended'. "
+                "One over all blocks goes with any network in stages"
+            )
+        return
+    if isinstance(span, EachList):
+        _check_lists(name, getattr(model, "block_lists", None), span)
+        return
     if span is not None and span.first + span.last >= model.num_blocks:
         raise ValueError(
             f"the span leaves out {span.first} first and {span.last} last blocks of "
             f"{name}'s {model.num_blocks}; at least one must be left to skip "
             "(Fn_compute_blocks, Bn_compute_blocks)"
         )
+    if isinstance(span, EachBlock) and not span.gated(model.num_blocks):
+        raise ValueError(
+            f"the span leaves out all of {name}'s {model.num_blocks} blocks; at least "
+            "one must be left to skip (non_prune_block_ids)"
+        )
+
+
+def _check_lists(name: str, counts: Any, span: EachList) -> None:
+    if counts is None or len(counts) != len(span.spans):
+        has = "one list" if counts is None else f"{len(counts)} lists"
+        raise ValueError(
+            f"this cache decides about {len(span.spans)} lists of blocks, and {name} "
+            f"has {has}"
+        )
+    for i, (count, one) in enumerate(zip(counts, span.spans, strict=True)):
+        if one.first + one.last >= count:
+            raise ValueError(
+                f"the span leaves out {one.first} first and {one.last} last of the "
+                f"{count} blocks in list {i} of {name}; at least one must be left to "
+                "skip (Fn_compute_blocks, Bn_compute_blocks)"
+            )
 
 
 def pair(embedded: Any) -> tuple[Any, Any]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from jax_stepcache.network.protocol import (
     OptimisedLevels,
@@ -15,7 +19,7 @@ from jax_stepcache.network.protocol import (
 from jax_stepcache.paths import as_path
 from jax_stepcache.policy.forecasts import get_forecast
 from jax_stepcache.solvers.schedule import explicit_schedule, num_steps_of
-from jax_stepcache.solvers.table import as_tables
+from jax_stepcache.solvers.table_family import as_family, over_of
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,9 @@ class TunedFile:
             ValueError: if there is none, naming the budgets that there are; or if the
                 file is damaged.
         """
+        return _table(self, _written(as_path(self.path)), int(budget))
+
+    def _read_table(self, budget: int) -> TunedTable:
         found = self.read()
         tables = found.get("tables", {})
         if str(budget) not in tables:
@@ -68,14 +75,13 @@ class TunedFile:
             )
         one = tables[str(budget)]
         try:
-            table = as_tables(one["table"])
+            table = as_family(one["table"])
             wins = bool(one.get("wins", False))
         except (TypeError, KeyError, ValueError) as error:
             raise self._damaged(f"its table of {budget} calls: {error}") from error
-        if num_steps_of(table) != budget:
-            raise self._damaged(
-                f"its table of {budget} calls makes {num_steps_of(table)}"
-            )
+        calls = table.num_steps if over_of(table) else num_steps_of(table)
+        if calls != budget:
+            raise self._damaged(f"its table of {budget} calls makes {calls}")
         return TunedTable(table, found["num_steps"], wins)
 
     def levels(self, num_steps: int) -> OptimisedLevels:
@@ -121,7 +127,8 @@ class TunedFile:
 
     def settings(self, backend: str) -> dict[str, Any]:
         """Settings of a backend by `DiffusionCacheConfig`'s names; see `Calibrated`."""
-        return self.read().get("settings", {}).get(backend, {})
+        # Its own: what has been read is kept for others.
+        return copy.deepcopy(self.read().get("settings", {}).get(backend, {}))
 
     def read(self) -> dict[str, Any]:
         """All that the file holds; empty where it is not there.
@@ -130,10 +137,12 @@ class TunedFile:
             ValueError: if it is damaged.
         """
         path = as_path(self.path)
-        if not path.is_file():
-            return {}
+        written = _written(path)
+        return {} if written is None else copy.deepcopy(_parsed(self, written))
+
+    def _parse(self) -> dict[str, Any]:
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(as_path(self.path).read_text(encoding="utf-8"))
         except ValueError as error:
             raise self._damaged(f"it is not JSON: {error}") from error
         if not isinstance(found, dict) or type(found.get("num_steps")) is not int:
@@ -151,6 +160,35 @@ class TunedFile:
 
     def _damaged(self, what: str) -> ValueError:
         return ValueError(f"{self.path} is cut short, or is no such file: {what}")
+
+
+# A file that has not been written since is read once: a table is asked for at every
+# call of `sample`, which on a small model would take a tenth of it.
+_Written = tuple[int, int, int]
+
+
+def _written(path: Path) -> _Written | None:
+    """What tells a file from what it was before; None where it is not there."""
+    if not path.is_file():
+        return None
+    told = path.stat()
+    return told.st_mtime_ns, told.st_size, told.st_ino
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(file: TunedFile, written: _Written) -> dict[str, Any]:
+    del written
+    return file._parse()
+
+
+@functools.lru_cache(maxsize=256)
+def _table(file: TunedFile, written: _Written | None, budget: int) -> TunedTable:
+    del written
+    found = file._read_table(budget)
+    # All who ask share it.
+    for x in jax.tree.leaves(getattr(found.tables, "tables", found.tables)):
+        x.setflags(write=False)
+    return found
 
 
 def _schedules(given: Any) -> Any:

@@ -38,9 +38,70 @@ class EachBranch(Span):
     """The whole network, for each guidance branch by itself, before they are mixed."""
 
 
+@dataclass(frozen=True)
+class EachBlock(Span):
+    """The same blocks, each of them skipped or not by itself.
+
+    Attributes:
+        always: blocks in the span that run at every step, counted from the first of
+            all (``non_prune_block_ids`` in cache-dit); those that a network has not
+            are nobody's.
+    """
+
+    always: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Checks the counts, and makes them a tuple in order."""
+        super().__post_init__()
+        each = {static_count("a block of non_prune_block_ids", b) for b in self.always}
+        object.__setattr__(self, "always", tuple(sorted(each)))
+
+    def gated(self, num_blocks: int) -> tuple[int, ...]:
+        """Blocks that may be skipped, of a network with so many."""
+        inner = range(self.first, num_blocks - self.last)
+        return tuple(block for block in inner if block not in self.always)
+
+
+@dataclass(frozen=True)
+class EachList(Span):
+    """Blocks of each list of a network's, a span of its own in every list.
+
+    Attributes:
+        spans: of each list, in order.
+    """
+
+    spans: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True)
+class Attentions(Span):
+    """The attentions of all blocks; the rest of each block runs at every step."""
+
+
 def each_branch(span: Span | None) -> bool:
     """Whether a span is the whole network, branch by branch."""
     return isinstance(span, EachBranch)
+
+
+def apart_in(
+    span: Span | None, branches: int, num_blocks: int, interval: bool = False
+) -> tuple[int, ...]:
+    """What decides apart at a step.
+
+    Args:
+        span: what may be skipped.
+        branches: guidance branches, 1 or 2.
+        num_blocks: of the network; of one without stages any number.
+        interval: whether the unconditional branch is asked at some steps only.
+
+    Returns:
+        The shape of what is noted of a step: that of branches where there are two that
+        decide apart, and of blocks where these do.
+    """
+    if isinstance(span, EachBlock):
+        return branches, len(span.gated(num_blocks))
+    apart = branches > 1 and (span is not None or interval)
+    return (branches,) if apart else ()
 
 
 def get_span(span: Span | str | None) -> Span | None:
@@ -48,8 +109,9 @@ def get_span(span: Span | str | None) -> Span | None:
 
     Args:
         span: ``"network"`` or None for the whole forward, guidance included;
-            ``"branches"`` for each guidance branch of it; ``"blocks"`` for all blocks;
-            or a `Span`.
+            ``"branches"`` for each guidance branch of it; ``"blocks"`` for all blocks,
+            ``"each block"`` for every one of them by itself; ``"attentions"`` for the
+            attentions in them; or a `Span`.
 
     Returns:
         The span; None for the whole forward.
@@ -62,7 +124,13 @@ def get_span(span: Span | str | None) -> Span | None:
         return span
     if not isinstance(span, str):
         raise TypeError(f"span is {span!r}; give 'network', 'blocks' or a Span")
-    known = {"network": None, "branches": EachBranch(), "blocks": Span()}
+    known: dict[str, Span | None] = {
+        "network": None,
+        "branches": EachBranch(),
+        "blocks": Span(),
+        "each block": EachBlock(),
+        "attentions": Attentions(),
+    }
     if span not in known:
         raise ValueError(unknown_name("span", span, known))
     return known[span]

@@ -16,10 +16,11 @@ from jax_stepcache.backends import get_cache_backend
 from jax_stepcache.batching.settings import settings_of
 from jax_stepcache.check import batch_size, check_count, dtype_of, fetched, structs_of
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.loop.generation import Generation, draw_noise
+from jax_stepcache.loop.generation import Generation
 from jax_stepcache.loop.spread import check_placed
 from jax_stepcache.meshes.beside import context_mesh, moved_beside, sharding_beside
 from jax_stepcache.meshes.explicit import automatic_context, with_automatic_axes
+from jax_stepcache.network.beginning import draw_noise
 from jax_stepcache.network.condition import condition_axes
 from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.network.interval import check_interval

@@ -154,7 +154,7 @@ def sampled_at_once(
 
     def start(slot: jax.Array, settings: Settings, sample: Any) -> Slots:
         cache = forward.init(settings, sample, first)
-        trace = empty_trace(plan.max_steps, plan.traced_branches)
+        trace = empty_trace(plan.max_steps, plan.noted)
         place = jnp.where(slot < count, slot, -1)
         trace = trace._replace(slot=slot)
         return begun(place, sample, network.solver, cache, trace, settings.seeds)

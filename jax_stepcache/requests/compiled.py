@@ -19,7 +19,7 @@ from jax_stepcache.meshes.beside import sharding_beside
 from jax_stepcache.network.condition import condition_axes
 from jax_stepcache.network.interval import Interval
 from jax_stepcache.network.rows import with_rows
-from jax_stepcache.policy.span import Span
+from jax_stepcache.policy.span import Span, apart_in
 from jax_stepcache.requests.places import Entry, Places, Queue, QueueFeed, at_rest
 from jax_stepcache.solvers import Solver
 
@@ -46,10 +46,11 @@ class Plan(NamedTuple):
     interval: Interval | None = None
 
     @property
-    def traced_branches(self) -> int | None:
-        """Guidance branches that decide apart, or None."""
-        apart = self.span is not None or self.interval is not None
-        return 2 if self.guided and apart else None
+    def noted(self) -> tuple[int, ...]:
+        """What decides apart at a step; see `apart_in`."""
+        blocks = getattr(self.model, "num_blocks", 0)
+        branches = 2 if self.guided else 1
+        return apart_in(self.span, branches, blocks, self.interval is not None)
 
 
 class State(NamedTuple):
@@ -109,7 +110,7 @@ def empty_state(plan: Plan, weights: Any, entry: Entry, places: int) -> State:
             _zeros(at_rest(entry.settings), places),
             _zeros(entry.inputs, places),
             _zeros(entry.sample, places),
-            _zeros(empty_trace(plan.max_steps, plan.traced_branches), places),
+            _zeros(empty_trace(plan.max_steps, plan.noted), places),
             jnp.zeros(places, bool),
         ),
         many._replace(place=jnp.full(plan.slots, -1, jnp.int32)),
@@ -263,7 +264,7 @@ def _feed(plan: Plan, weights: Any, entry: Entry) -> QueueFeed:
         forward_for(network, plan.span, axes),
         axes,
         plan.max_steps,
-        plan.traced_branches,
+        plan.noted,
     )
 
 

@@ -35,7 +35,10 @@ def finished_result(
     ran = None if trace.ran is None else trace.ran[:steps].copy()
     if ran is not None and float(settings.scale) == 1:
         # Alone it has one branch, and its decisions are the request's.
-        ran, signal, threshold = None, signal[:, 0], threshold[:, 0]
+        if ran.ndim == 2:
+            ran, signal, threshold = None, signal[:, 0], threshold[:, 0]
+        else:
+            ran, signal, threshold = ran[:, :1], signal[:, :1], threshold[:, :1]
     stats = stats_of(computed, ran, signal, threshold, trace.nonfinite)
     calls = np.asarray(network_calls, np.int32)
     batching = Batching(trace.slot.copy(), call, calls, np.asarray(inside))

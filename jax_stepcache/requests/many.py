@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,10 +11,12 @@ import numpy as np
 
 from jax_stepcache.check import check_count
 from jax_stepcache.errors import naming
+from jax_stepcache.loop.generation import Generation
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import in_automatic_context
-from jax_stepcache.options import Request, check_params
+from jax_stepcache.network.params import check_params
+from jax_stepcache.options import Request
 from jax_stepcache.processes import whole_everywhere
 from jax_stepcache.requests.admission import (
     Admission,
@@ -38,6 +40,7 @@ from jax_stepcache.requests.compiled import (
 from jax_stepcache.requests.finished import finished_result
 from jax_stepcache.requests.places import Entry
 from jax_stepcache.requests.request import as_request, resolve_request
+from jax_stepcache.requests.shapes import Shapes, check_shapes, fitted, grouped
 from jax_stepcache.requests.together import MOST, groups, put_together
 
 NO_LIMIT = np.int32(np.iinfo(np.int32).max)
@@ -49,6 +52,7 @@ def sample_many(
     *,
     slots: int = 8,
     max_inference_steps: int | None = None,
+    shapes: Any = None,
     **options: Any,
 ) -> list[SampleResult]:
     """Samples many requests, each as if it were alone, at nearly full use of the batch.
@@ -72,6 +76,11 @@ def sample_many(
         requests: `Request`s, or mappings with their fields; arrays are batches of one.
         slots: how many run side by side; memory beside the requests' own grows with it.
         max_inference_steps: steps that any request may take; None for the most of them.
+        shapes: None where all requests have one size. ``"each"`` where sizes differ:
+            those of one size are batched together, and each size compiles once; or a
+            list of the sizes that there may be, shapes of a sample without its axis of
+            rows. A bundled model that is made for a size, such as Wan, takes that of
+            the request's noise or ``init_sample``.
         **options: options of `sample` that all requests share, such as ``cache``,
             ``model`` and ``solver``; what a request has of its own takes their place.
 
@@ -86,18 +95,27 @@ def sample_many(
     """
     if isinstance(requests, Request | Mapping) or not isinstance(requests, Iterable):
         raise TypeError(f"requests is {requests!r:.80}; give a list of requests")
-    coming = iter(requests)
+    sizes, coming = check_shapes(shapes), iter(requests)
     for first in coming:
         # Each is looked at before the next is asked for: they may share a buffer.
-        checked = check_many(
+        resolved = _resolved(
             params,
             itertools.chain([first], coming),
-            slots=slots,
-            max_inference_steps=max_inference_steps,
-            **options,
+            shapes=sizes,
+            options=_checked_options(params, slots, options),
+            what="requests",
         )
-        # So that few other numbers of requests are another program.
-        return run_many(checked, places=1 << (len(checked.entries) - 1).bit_length())
+        together = grouped(resolved, sizes)
+        every = [
+            _admitted(resolved, some, slots, max_inference_steps, "requests", options)
+            for some in together
+        ]
+        results: dict[int, SampleResult] = {}
+        for some, checked in zip(together, every, strict=True):
+            # So that few other numbers of requests are another program.
+            places = 1 << (len(checked.entries) - 1).bit_length()
+            results.update(zip(some, run_many(checked, places), strict=True))
+        return [results[index] for index in range(len(resolved))]
     return []
 
 
@@ -139,22 +157,56 @@ def check_many(
         ValueError: see `sample_many`.
         TypeError: likewise.
     """
-    options = check_shared(options, ("slots", "max_inference_steps"))
+    options = _checked_options(params, slots, options)
+    resolved = _resolved(params, requests, None, options, what)
+    every = range(len(resolved))
+    return _admitted(resolved, every, slots, max_inference_steps, what, options)
+
+
+def _checked_options(
+    params: Any, slots: int, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    options = check_shared(options, ("slots", "max_inference_steps", "shapes"))
     check_params(params, options.get("model"))
     check_count("slots", slots, 1)
+    return options
+
+
+def _resolved(
+    params: Any,
+    requests: Iterable[Any],
+    shapes: Shapes,
+    options: Mapping[str, Any],
+    what: str,
+) -> list[Generation]:
     resolved = []
-    for index, request in enumerate(requests):
+    for index, given in enumerate(requests):
         with naming(what, index):
-            resolved.append(resolve_request(params, options, as_request(request)))
-    slots = min(slots, 1 << (len(resolved) - 1).bit_length())
-    admission = admission_for(options, resolved, slots, max_inference_steps)
+            request = as_request(given)
+            own = fitted(params, request, shapes)
+            resolved.append(resolve_request(own, options, request))
+    return resolved
+
+
+def _admitted(
+    resolved: Sequence[Generation],
+    some: Sequence[int],
+    slots: int,
+    max_inference_steps: int | None,
+    what: str,
+    options: Mapping[str, Any],
+) -> Checked:
+    """Those of some indices, which have one size."""
+    requests = [resolved[index] for index in some]
+    slots = min(slots, 1 << (len(requests) - 1).bit_length())
+    admission = admission_for(options, requests, slots, max_inference_steps)
     entries = []
-    for index, request in enumerate(resolved):
+    for index, request in zip(some, requests, strict=True):
         with naming(what, index):
             entries.append(admission.checked(request))
-        if not index:
+        if len(entries) == 1:
             admission = admission.with_example(entries[0])
-    return Checked(admission, admission.drawn(resolved, entries))
+    return Checked(admission, admission.drawn(requests, entries))
 
 
 @in_automatic_context

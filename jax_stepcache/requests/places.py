@@ -78,14 +78,14 @@ class QueueFeed:
         forward: how they come by their velocities.
         axes: the rows of the condition's arrays.
         max_steps: steps that any request may take.
-        traced_branches: guidance branches whose decisions are kept apart; or None.
+        noted: what decides apart at a step; see `apart_in`.
     """
 
     network: Network
     forward: SlotForward
     axes: RowAxes
     max_steps: int
-    traced_branches: int | None
+    noted: tuple[int, ...]
 
     def settings(self, running: Running) -> Settings:
         """See `Feed.settings`."""
@@ -147,7 +147,7 @@ class QueueFeed:
         """
         condition = condition_of(self.network, self.axes, entry.inputs)
         cache = self.forward.init(entry.settings, entry.sample, condition)
-        trace = empty_trace(self.max_steps, self.traced_branches)
+        trace = empty_trace(self.max_steps, self.noted)
         solver, seeds = self.network.solver, entry.settings.seeds
         slot = begun(place, entry.sample, solver, cache, trace, seeds)
         return slot, condition

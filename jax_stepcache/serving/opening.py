@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax_stepcache.check import check_count
-from jax_stepcache.options import Request, check_params
+from jax_stepcache.network.params import check_params
+from jax_stepcache.options import Request
 from jax_stepcache.requests.admission import check_shared
 from jax_stepcache.serving.stream import Stream
 

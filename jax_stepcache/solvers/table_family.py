@@ -116,6 +116,16 @@ class TableFamily:
         return jax.tree.map(mixed, *self.tables)
 
 
+def over_of(given: Any) -> str | None:
+    """The option that tables depend on; None for anything but a family."""
+    return given.over if isinstance(given, TableFamily) else None
+
+
+def without_own(tables: Any, sampler: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that were given, but for the one that a family of tables is over."""
+    return {name: x for name, x in sampler.items() if name != over_of(tables)}
+
+
 def in_family(given: Any, options: Any, defaults: Any) -> Any:
     """Of a family the tables of what is asked for; anything else as it is.
 

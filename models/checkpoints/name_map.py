@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.checkpoints.streaming import Recipe
-from jax_stepcache.checkpoints.weights import flat, nested
+from jax_stepcache.checkpoints.weights import (
+    differences,
+    flat,
+    nested,
+    require_fit,
+)
+from jax_stepcache.errors import unknown_name
 
 from .tensors import Table, Tensor
+
+T = TypeVar("T")
 
 
 def recipes(table: Table, structs: Any, prefix: str = "") -> dict[str, Recipe]:
@@ -77,6 +85,36 @@ def assembled(plan: Mapping[str, Recipe], tensors: Mapping[str, Any]) -> Any:
 
     made = {name: make(recipe) for name, recipe in plan.items()}
     return nested(made, "the state dict")
+
+
+def imported(plan: Mapping[str, Recipe], tensors: Mapping[str, Any]) -> Any:
+    """Checks a state dict, and makes all weights of it.
+
+    Args:
+        plan: as from `recipes`.
+        tensors: arrays by their names in the checkpoint, all of them and no other.
+
+    Returns:
+        Nested dict of arrays, in the dtype they were given in.
+
+    Raises:
+        ValueError: naming every tensor that is missing, extra or misshapen.
+    """
+    given = {name: np.shape(tensor) for name, tensor in tensors.items()}
+    require_fit("the state dict", differences(given, source_shapes(plan)))
+    on_host = {name: np.asarray(tensor) for name, tensor in tensors.items()}
+    return assembled(plan, on_host)
+
+
+def way_of(naming: str, namings: Mapping[str, T]) -> T:
+    """The way in which somebody names tensors.
+
+    Raises:
+        ValueError: for another name than those of ``namings``.
+    """
+    if naming not in namings:
+        raise ValueError(unknown_name("naming", naming, namings))
+    return namings[naming]
 
 
 def _named(table: Table, before: str = "") -> Iterator[tuple[str, Tensor]]:

@@ -41,9 +41,37 @@ def turned(source: str) -> Tensor:
     return Tensor(source, lambda ours: ours[::-1], _turned)
 
 
-def is_turned(convert: Callable[[Any], Any]) -> bool:
-    """Whether a conversion is that of `turned`."""
-    return convert is _turned
+@dataclass(frozen=True)
+class Rows:
+    """A conversion: some of a tensor's rows, transposed where it is a matrix.
+
+    Attributes:
+        start: the first.
+        stop: the one behind the last.
+    """
+
+    start: int
+    stop: int
+
+    def __call__(self, tensor: Any) -> Any:
+        """The weight."""
+        return tensor[self.start : self.stop].T
+
+
+def part(name: str, rows: int, start: int, stop: int) -> Table:
+    """A linear map that is a part of one with so many rows."""
+    convert = Rows(start, stop)
+    return {
+        "kernel": Tensor(f"{name}.weight", lambda ours: (rows, ours[0]), convert),
+        "bias": Tensor(f"{name}.bias", lambda ours: (rows,), convert),
+    }
+
+
+def rows_of(convert: Callable[[Any], Any]) -> slice | None:
+    """Which of a matrix's rows are ours, transposed; None for other conversions."""
+    if isinstance(convert, Rows):
+        return slice(convert.start, convert.stop)
+    return slice(None) if convert is _turned else None
 
 
 def only(source: str) -> Tensor:

@@ -27,8 +27,10 @@ from ..wan.sizes import WanConfig, WanRelease
 from .words import KINDS, VOCABULARY
 from .world import FRAMES, SIZE
 
-# Along each axis so many cosines enter beside the film.
+# So many cosines of each kind enter beside the film: one that stands along each axis,
+# and for rows and columns one that moves up and one that moves down their axis.
 WAVES = 3
+KINDS_OF_WAVES = 7
 TUNED = TunedFile(Path(__file__).with_name("tuned.json"))
 
 RELEASE = WanRelease(
@@ -36,7 +38,7 @@ RELEASE = WanRelease(
         patch_size=(1, 4, 4),
         num_attention_heads=4,
         attention_head_dim=20,
-        in_channels=3 + 3 * WAVES,
+        in_channels=3 + KINDS_OF_WAVES * WAVES,
         out_channels=3,
         text_dim=len(VOCABULARY),
         freq_dim=64,
@@ -62,8 +64,9 @@ class FilmModel(WanModel):
     latent is the film itself, in [-1, 1]. There is no text encoder: each word is a row
     of zeros and a one, see `words.encode`, and the negative prompt has no words unless
     given. Where a Wan that begins with a picture has mask and condition beside the
-    latent, this one has waves by which a token knows its place, so that little training
-    is enough.
+    latent, this one has waves by which a token knows its place and time, so that
+    little training is enough. Some of them move, for a direction, a time and a place
+    say nothing two by two, and what only all three say is learned very late.
     """
 
     name = "film"
@@ -145,25 +148,29 @@ FILM = FilmModel(RELEASE, (FRAMES, SIZE, SIZE))
 
 
 def places_of(patch: tuple[int, int, int], size: tuple[int, int, int]) -> np.ndarray:
-    """Where each token of a film is: cosines along frames, rows and columns.
+    """Where each token of a film is: cosines that stand, and cosines that move.
 
     Args:
         patch: (frames, rows, columns) of a token.
         size: likewise, of the film.
 
     Returns:
-        float32 (3 * WAVES, frames, rows, columns), the same all over a token.
+        float32 (KINDS_OF_WAVES * WAVES, frames, rows, columns), the same all over a
+        token.
     """
-    waves = []
-    for axis, (step, length) in enumerate(zip(patch, size, strict=True)):
-        place = (np.arange(length) // step + 0.5) * step / length
-        shape = [1, 1, 1]
-        shape[axis] = length
-        waves += [
-            np.broadcast_to(np.cos(np.pi * k * place).reshape(shape), size)
-            for k in range(1, WAVES + 1)
-        ]
-    return np.stack(waves).astype(np.float32)
+    frame, row, column = np.meshgrid(
+        *(
+            (np.arange(length) // step + 0.5) * step / length
+            for step, length in zip(patch, size, strict=True)
+        ),
+        indexing="ij",
+    )
+    # As fast as shapes are: a pixel a frame.
+    way = frame * size[0] / SIZE
+    moving = (row + way, row - way, column + way, column - way)
+    phases = np.stack([frame, row, column, *moving])[:, None]
+    waves = np.cos(np.pi * np.arange(1, WAVES + 1)[:, None, None, None] * phases)
+    return waves.reshape(-1, *size).astype(np.float32)
 
 
 @jax.jit

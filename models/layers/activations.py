@@ -1,4 +1,4 @@
-"""The two forms of GELU, which differ by more than rounding."""
+"""The forms of GELU, which differ by more than rounding."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ def gelu_erf(x: jax.Array) -> jax.Array:
 def gelu_tanh(x: jax.Array) -> jax.Array:
     """The tanh approximation of GELU."""
     return jax.nn.gelu(x, approximate=True)
+
+
+def gelu_quick(x: jax.Array) -> jax.Array:
+    """The sigmoid approximation of GELU, which CLIP is trained with."""
+    return x * jax.nn.sigmoid(1.702 * x)

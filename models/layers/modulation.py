@@ -17,14 +17,31 @@ def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array, eps: float) -> ja
 
     Args:
         x: (B, S, D) tokens.
-        shift: (B, 1 or S, D).
+        shift: (B, 1 or S, D), in the dtype of the tokens or a wider one, which all of
+            it is computed in then.
         scale: like ``shift``; 0 leaves a token as it is normalised.
         eps: added to the variance.
 
     Returns:
         Tokens like ``x``.
     """
-    return layer_norm(x, eps) * (1 + scale) + shift
+    wide = x.astype(scale.dtype)
+    return (layer_norm(wide, eps) * (1 + scale) + shift).astype(x.dtype)
+
+
+def gated(x: jax.Array, y: jax.Array, gate: jax.Array) -> jax.Array:
+    """Adds what a layer made of tokens to them.
+
+    Args:
+        x: (B, S, D) tokens.
+        y: like ``x``.
+        gate: (B, 1 or S, D); product and sum are in its dtype.
+
+    Returns:
+        Tokens like ``x``.
+    """
+    wide = gate.dtype
+    return (x.astype(wide) + y.astype(wide) * gate).astype(x.dtype)
 
 
 def modulations(projection: Linear, c: jax.Array) -> list[jax.Array]:

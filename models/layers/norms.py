@@ -72,3 +72,34 @@ def layer_norm(x: jax.Array, eps: float) -> jax.Array:
     centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
     variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
     return (centred * jax.lax.rsqrt(variance + eps)).astype(x.dtype)
+
+
+class GroupNorm(nnx.Module):
+    """Gives groups of channels, over all places, mean 0 and variance 1.
+
+    Then come a learned scale and bias.
+
+    Attributes:
+        scale: (features,).
+        bias: (features,).
+        groups: how many; they divide the features.
+        eps: added to the variance.
+    """
+
+    def __init__(self, features: int, groups: int, eps: float):
+        self.scale = nnx.Param(jnp.ones(features))
+        self.bias = nnx.Param(jnp.zeros(features))
+        self.groups, self.eps = groups, eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalises ``x`` (B, ..., features), in float32 at least."""
+        wide = at_least_float32(x).reshape(len(x), -1, self.groups, self.each(x))
+        centred = wide - wide.mean(axis=(1, 3), keepdims=True)
+        variance = jnp.square(centred).mean(axis=(1, 3), keepdims=True)
+        y = (centred * jax.lax.rsqrt(variance + self.eps)).astype(x.dtype)
+        scale, bias = self.scale.get_value(), self.bias.get_value()
+        return y.reshape(x.shape) * beside(scale, x) + beside(bias, x)
+
+    def each(self, x: jax.Array) -> int:
+        """Channels of a group."""
+        return x.shape[-1] // self.groups

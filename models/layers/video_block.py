@@ -9,7 +9,7 @@ from flax import nnx
 from .activations import gelu_tanh
 from .attention import KeysValues
 from .linear import MLP
-from .modulation import Spans, modulate, per_token
+from .modulation import Spans, gated, modulate, per_token
 from .norms import LayerNorm
 from .prompt_attention import Context, CrossAttention
 from .rotary import Rotation
@@ -57,7 +57,8 @@ class Block(nnx.Module):
 
         Args:
             x: (B, L, D) tokens.
-            modulation: (B, rows, 6, D), one row for each timestep.
+            modulation: (B, rows, 6, D), one row for each timestep. What is scaled and
+                added by it is so in its dtype.
             rotation: of the tokens.
             context: of this layer.
             cached: keys and values of earlier frames, of this layer, or None.
@@ -74,9 +75,11 @@ class Block(nnx.Module):
         )
         u = modulated_input(x, modulation, added, spans, self.eps)
         y, new = self.self_attn(u, rotation, cached, seen)
-        x = x + y * gate1
-        x = x + self.cross_attn(self.norm3(x), context)
-        x = x + self.ffn(modulate(x, shift2, scale2, self.eps)) * gate2
+        x = gated(x, y, gate1)
+        u = self.norm3(x.astype(m.dtype)).astype(x.dtype)
+        x = x + self.cross_attn(u, context)
+        y = self.ffn(modulate(x, shift2, scale2, self.eps))
+        x = gated(x, y, gate2)
         return x, new
 
 

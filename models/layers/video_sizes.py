@@ -24,6 +24,8 @@ class VideoSizes:
         image_positions: image tokens with a learned position each; None without these.
         eps: of the normalisations inside blocks and head.
         dtype: name of the dtype of activations.
+        modulation_dtype: of the time embedding, of what comes of it, and of the sums
+            and products with that; at least as wide.
         attention: see `attend`.
     """
 
@@ -40,6 +42,7 @@ class VideoSizes:
     image_positions: int | None
     eps: float
     dtype: str
+    modulation_dtype: str
     attention: str | None
 
     @property

@@ -86,7 +86,7 @@ class VideoTransformer(nnx.Module):
     def embed_time(self, t: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Timesteps (B, rows) to embedding (B, rows, D) and modulation (.., 6, D)."""
         sinusoids = timestep_embedding(t, self.sizes.freq_dim)
-        e = self.time_embedding(sinusoids.astype(self.sizes.dtype))
+        e = self.time_embedding(sinusoids.astype(self.sizes.modulation_dtype))
         modulation = self.time_projection(jax.nn.silu(e))
         return e, modulation.reshape(*e.shape[:2], 6, self.sizes.dim)
 

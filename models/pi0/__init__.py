@@ -4,6 +4,7 @@
 inside.
 """
 
+from ..checkpoints.part import memory
 from .checkpoint.name_map import import_arrays
 from .checkpoint.released import open_checkpoint
 from .describe import describe
@@ -52,6 +53,7 @@ __all__ = [
     "load_policy",
     "load_statistics",
     "load_words",
+    "memory",
     "model_from_config",
     "named_model",
     "open_checkpoint",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
 from jax_stepcache.errors import brief, naming, naming_arguments
 from jax_stepcache.loop.result import Stats
 from jax_stepcache.network.params import Params
-from jax_stepcache.network.registry import load_params
+from jax_stepcache.network.registry import load_params, open_checkpoint
 from jax_stepcache.paths import as_path
 from jax_stepcache.pipeline import CachedSampler
 from jax_stepcache.requests.many import sample_many
@@ -38,6 +39,21 @@ class Pi0Step(NamedTuple):
 
     actions: np.ndarray
     stats: Stats
+
+
+def _assets_of(folder: Path, robot: Robot) -> Path:
+    """The folder of a robot's statistics.
+
+    Raises:
+        ValueError: if there are those of others alone: they would move an arm wrongly.
+    """
+    there = {file.parent.name: file.parent for file in folder.glob(f"**/{FILE}")}
+    if there and robot.name not in there:
+        raise ValueError(
+            f"{folder / ASSETS} has statistics of {sorted(there)}, and none of "
+            f"{robot.name!r}; name the robot that the checkpoint is for"
+        )
+    return there.get(robot.name, folder)
 
 
 class Pi0Pipeline(CachedSampler):
@@ -126,8 +142,6 @@ class Pi0Pipeline(CachedSampler):
             FileNotFoundError: if something is not there; before weights are read.
             ValueError: if something is damaged or does not fit.
         """
-        from jax_stepcache.network.registry import open_checkpoint
-
         folder = as_path(folder)
         robot = get_robot(robot)
         model = open_checkpoint(folder).model
@@ -137,11 +151,9 @@ class Pi0Pipeline(CachedSampler):
         words = load_words(
             folder if tokenizer is None else tokenizer,
             c.max_token_len,
-            with_state=c.pi05,
+            with_state=c.pi05 and robot.says_state,
         )
-        own = folder / ASSETS / robot.name
-        place = own if (own / FILE).is_file() else folder
-        statistics = load_statistics(place, quantiles=c.pi05)
+        statistics = load_statistics(_assets_of(folder, robot), quantiles=c.pi05)
         params = load_params(folder, dtype=dtype, mesh=mesh, rules=rules)
         return cls(params, statistics=statistics, words=words, robot=robot, **settings)
 
@@ -206,6 +218,11 @@ class Pi0Pipeline(CachedSampler):
         """
         keys = [None] * len(messages) if keys is None else keys
         each = [{}] * len(messages) if each is None else each
+        for name, given in (("keys", keys), ("each", each)):
+            if len(given) != len(messages):
+                raise ValueError(
+                    f"{name} has {len(given)} entries for {len(messages)} messages"
+                )
         observed = self._observed(messages)
         requests = [
             {**own, "observation": observation, "key": key}
@@ -261,7 +278,8 @@ class Pi0Pipeline(CachedSampler):
     def _step(self, state: np.ndarray, result: Any) -> Pi0Step:
         actions = self.statistics.actions.in_units(np.asarray(result.sample[0]))
         actions = actions[:, : self.robot.actions]
-        relative = self.robot.relative
+        robot = self.robot
+        relative = robot.relative_pi05 if self.model.config.pi05 else robot.relative
         actions[:, :relative] += state[:relative]
         return Pi0Step(actions, result.stats)
 
@@ -274,11 +292,12 @@ class Pi0Pipeline(CachedSampler):
                 + f"; pi0{'.5' if c.pi05 else ''} takes the other kind: "
                 f"load_statistics(..., quantiles={c.pi05})"
             )
-        if self.words.with_state != c.pi05 or self.words.length != c.max_token_len:
+        says = c.pi05 and robot.says_state
+        if self.words.with_state != says or self.words.length != c.max_token_len:
             raise ValueError(
                 f"words make {self.words.length} tokens, with_state="
                 f"{self.words.with_state}; the model takes {c.max_token_len} and "
-                f"{c.pi05}"
+                f"{says}"
             )
         for what, width, spread in (
             ("state", robot.state_width, self.statistics.state),

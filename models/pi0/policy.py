@@ -16,7 +16,7 @@ from jax_stepcache.serving.robots.policy import Reply
 
 from ..dreamzero.control.quality import Quality
 from .pipeline import Pi0Pipeline
-from .robot.message import PROMPT, read
+from .robot.message import PROMPT, message_in_words, read
 
 _FILE = "steps.json"
 
@@ -30,6 +30,8 @@ class Pi0Policy:
     Attributes:
         metadata: which keys a message has.
         options: what a request may ask for.
+        unavailable: what it may not, and why.
+        message: what its keys hold.
     """
 
     def __init__(self, pipeline: Pi0Pipeline, most_steps: int | None = None) -> None:
@@ -42,6 +44,8 @@ class Pi0Policy:
         self._pipeline = pipeline
         self._quality = Quality(pipeline, most_steps)
         self.options: Mapping[str, str] = self._quality.options
+        self.unavailable: Mapping[str, str] = self._quality.unavailable
+        self.message: Mapping[str, str] = message_in_words(pipeline.robot)
         robot, config = pipeline.robot, pipeline.model.config
         self.metadata: Mapping[str, Any] = {
             "policy": "pi05" if config.pi05 else "pi0",
@@ -130,16 +134,24 @@ def policy_of(pipeline: Pi0Pipeline) -> Pi0Policy:
 
 
 def load_policy(
-    source: str | os.PathLike[str], most_steps: int | None = None, **settings: Any
+    source: str | os.PathLike[str],
+    most_steps: int | None = None,
+    *,
+    embodiment: str = "droid",
+    **settings: Any,
 ) -> Pi0Policy:
     """What ``jax-stepcache serve`` serves a released folder as.
 
     Args:
         source: openpi's folder, downloaded, with its tokenizer in it.
         most_steps: see `Pi0Policy`.
+        embodiment: the robot's name; see `Pi0Pipeline`.
         **settings: of `Pi0Pipeline.from_folder`.
 
     Returns:
         The policy.
     """
-    return Pi0Policy(Pi0Pipeline.from_folder(as_path(source), **settings), most_steps)
+    folder = as_path(source)
+    return Pi0Policy(
+        Pi0Pipeline.from_folder(folder, robot=embodiment, **settings), most_steps
+    )

@@ -41,19 +41,20 @@ class Tokenizer:
         end: the token that ends a text.
     """
 
-    def __init__(self, cutter: Cutter, length: int = LENGTH):
+    def __init__(self, cutter: Cutter, length: int = LENGTH, cleans: bool = True):
         """Makes a tokenizer of what a file says.
 
         Args:
             cutter: as from `files.read`.
             length: tokens of each row.
+            cleans: whether texts are cleaned first, see `clean`.
 
         Raises:
             ValueError: if the length has no room for a token and the end.
         """
         self.length = static_count("length", length, 2)
         self.pad, self.end = cutter.pad, cutter.end
-        self._cut = cutter.cut
+        self._cut, self._clean = cutter.cut, clean if cleans else str
 
     def __call__(self, texts: str | Sequence[str], *, truncate: bool = True) -> Tokens:
         """Cleans texts, cuts them into tokens, ends them and fills them up.
@@ -96,11 +97,13 @@ class Tokenizer:
 
     def tokens_of(self, text: str) -> list[int]:
         """All tokens of a text that is cleaned, and its end; as many as it has."""
-        found = self._cut(clean(text))
+        found = self._cut(self._clean(text))
         return found if found and found[-1] == self.end else [*found, self.end]
 
 
-def load_tokenizer(path: str | os.PathLike[str], length: int = LENGTH) -> Tokenizer:
+def load_tokenizer(
+    path: str | os.PathLike[str], length: int = LENGTH, cleans: bool = True
+) -> Tokenizer:
     """Reads a tokenizer; nothing is fetched from anywhere.
 
     Args:
@@ -108,6 +111,7 @@ def load_tokenizer(path: str | os.PathLike[str], length: int = LENGTH) -> Tokeni
             a folder that has one of them in it, in ``tokenizer/``, as diffusers'
             pipelines have, or in ``google/umt5-xxl/``, as Wan's releases have.
         length: tokens that each prompt is filled up to.
+        cleans: whether texts are cleaned first, as Wan does it; FLUX does not.
 
     Returns:
         The tokenizer.
@@ -120,4 +124,4 @@ def load_tokenizer(path: str | os.PathLike[str], length: int = LENGTH) -> Tokeni
     where: Any = as_path(path)
     if not where.exists():
         raise FileNotFoundError(f"there is no file or folder {str(where)!r}")
-    return Tokenizer(read(find(where)), length)
+    return Tokenizer(read(find(where)), length, cleans)

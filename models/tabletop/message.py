@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jax_stepcache.errors import brief, nearest
+from jax_stepcache.errors import brief, misnamed
 
 from .render import COLOUR_NAMES, IMAGE_SIZE
 
 IMAGE, STATE, PROMPT = "observation/image", "observation/state", "prompt"
+MESSAGE: Mapping[str, str] = MappingProxyType(
+    {
+        IMAGE: f"uint8, or floats in [0, 1], ({IMAGE_SIZE}, {IMAGE_SIZE}, 3), or "
+        "several: the pictures since the last message, of which the last two are "
+        "seen. One at first, then two, one in the middle of the chunk of actions and "
+        "one at its end; a single one is seen behind the last of before",
+        STATE: "(2,), the gripper's x and y; the table is [0, 1], and -2 to 2 is taken",
+        PROMPT: f"text that names one of {', '.join(COLOUR_NAMES)}",
+    }
+)
+"""What each key holds, for people."""
 
 
 class Seen(NamedTuple):
@@ -45,7 +57,8 @@ def read(message: Mapping[str, Any]) -> Seen:
     """
     for key in (IMAGE, STATE, PROMPT):
         if key not in message:
-            near = nearest(key, map(str, message))
+            other = misnamed(key, message.keys() - MESSAGE.keys())
+            near = f" There is {other!r}: is that it?" if other else ""
             raise ValueError(
                 f"the message lacks {key!r}.{near} Got {sorted(map(str, message))}"
             )
@@ -55,7 +68,7 @@ def read(message: Mapping[str, Any]) -> Seen:
 
 
 def _image(given: Any) -> np.ndarray:
-    image, side = np.asarray(given), IMAGE_SIZE
+    image, side = _array(IMAGE, given), IMAGE_SIZE
     wanted = f"uint8 or float ({side}, {side}, 3), or several of them"
     if image.dtype != np.uint8 and image.dtype.kind != "f":
         raise ValueError(f"{IMAGE!r} has dtype {image.dtype}; send {wanted}")
@@ -74,18 +87,28 @@ def _image(given: Any) -> np.ndarray:
 
 
 def _state(given: Any) -> np.ndarray:
-    state = np.asarray(given)
+    state = _array(STATE, given)
     if state.shape != (2,) or state.dtype.kind not in "uif":
         raise ValueError(
             f"{STATE!r} is of dtype {state.dtype} and shape {state.shape}; send two "
             "numbers, x and y"
         )
-    if not (np.abs(state) <= 2).all():  # also where they are no numbers
+    # No absolute values: that of the smallest integer is negative.
+    if not ((state >= -2) & (state <= 2)).all():  # also where they are no numbers
         raise ValueError(f"{STATE!r} is {brief(state.tolist())}; the table is [0, 1]")
     return state.astype(np.float32)
 
 
+def _array(key: str, given: Any) -> np.ndarray:
+    try:
+        return np.asarray(given)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{key!r} is {brief(given)}, no array: {error}") from error
+
+
 def _colour(given: Any) -> int:
+    if isinstance(given, np.ndarray) and given.ndim == 0:
+        given = given.item()
     if not isinstance(given, str):
         raise TypeError(f"{PROMPT!r} is {brief(given)}; send text")
     words = "".join(x if x.isalpha() else " " for x in given.lower()).split()

@@ -20,7 +20,7 @@ from jax_stepcache.serving.robots.policy import Reply
 from ..dreamzero import DreamZeroPipeline, LatentPipeline, Session
 from ..dreamzero.control.quality import Quality
 from . import latent
-from .message import IMAGE, PROMPT, STATE, Seen, read
+from .message import IMAGE, MESSAGE, PROMPT, STATE, Seen, read
 from .model import FRAMES, instruction_embedding, normalised_state
 from .render import IMAGE_SIZE
 from .world import MAX_STEP
@@ -56,6 +56,8 @@ class TabletopPolicy:
     Attributes:
         metadata: which keys a message has.
         options: what a request may ask for.
+        unavailable: what it may not, and why.
+        message: what its keys hold.
     """
 
     def __init__(self, pipeline: LatentPipeline, most_steps: int | None = None) -> None:
@@ -68,6 +70,8 @@ class TabletopPolicy:
         self._pipeline = pipeline
         self._quality = Quality(pipeline, most_steps)
         self.options: Mapping[str, str] = self._quality.options
+        self.unavailable: Mapping[str, str] = self._quality.unavailable
+        self.message: Mapping[str, str] = MESSAGE
         self.metadata: Mapping[str, Any] = {
             "policy": "tabletop",
             "image_resolution": [IMAGE_SIZE, IMAGE_SIZE],

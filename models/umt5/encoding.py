@@ -43,14 +43,14 @@ def encode(config: UMT5Config, weights: Any, ids: Any, mask: Any) -> jax.Array:
     return _encode(config, weights, jnp.asarray(ids), jnp.asarray(mask))
 
 
-def check_tokens(config: UMT5Config, ids: Any, mask: Any) -> None:
+def check_tokens(config: Any, ids: Any, mask: Any) -> None:
     """Checks tokens before anything is compiled.
 
     Those that are traced, or partly in other processes, are looked at no further than
     their shape.
 
     Args:
-        config: the encoder's.
+        config: the encoder's, with how many tokens it knows, ``vocab``.
         ids: (B, L) int.
         mask: (B, L) int or bool.
 

@@ -50,7 +50,7 @@ def named_model(name: str) -> UMT5Model:
     """The model of a released size.
 
     Args:
-        name: ``"umt5-xxl"``.
+        name: ``"umt5-xxl"`` or ``"t5-v1.1-xxl"``.
 
     Returns:
         The model.

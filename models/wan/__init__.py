@@ -13,18 +13,17 @@ from .checkpoint.released import (
     tensor_plans,
 )
 from .checkpoint.scheduler import SPACINGS, Scheduler
-from .describe import describe, memory
-from .film import WanFilm
-from .making import make_film
-from .model import (
-    WanModel,
+from .configuration import (
     axis_sizes,
     config_of,
     model_from_config,
-    model_of,
     weights_struct,
     with_dtype,
 )
+from .describe import describe, memory
+from .film import WanFilm
+from .making import make_film
+from .model import WanModel, model_of
 from .network.logical_axes import weight_axes
 from .network.parameters import bind, init_weights, weight_shapes
 from .network.stages import WanCondition

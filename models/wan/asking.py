@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +15,9 @@ import numpy as np
 from jax_stepcache.check import check_numbers, static_count
 from jax_stepcache.errors import brief, unknown_name
 from jax_stepcache.solvers.named_schedules import get_schedule
-from jax_stepcache.solvers.schedule import Schedule
 from jax_stepcache.solvers.strength import begun_at
 
+from ..films import read_film
 from .checkpoint.scheduler import SPACINGS, Scheduler
 from .model import WanModel, model_of
 from .pictures import FITS, as_picture
@@ -38,10 +40,11 @@ class Asked:
         image: uint8 (H, W, 3) of the first frame, or None.
         last_image: likewise of the last one.
         video: uint8 (F, H, W, 3) that is begun from, or None.
+        strength: how much of it is changed, or None.
         fit: how pictures get the film's size, see `FITS`.
         guidance_scale: 1 without guidance.
         guidance_scale_2: of the second expert; None without one.
-        schedule: the noise levels, from where the film begins.
+        schedule: the noise levels.
         keys: a PRNG key, or one for each of several prompts.
     """
 
@@ -52,6 +55,7 @@ class Asked:
     image: np.ndarray | None
     last_image: np.ndarray | None
     video: np.ndarray | None
+    strength: float | None
     fit: str
     guidance_scale: float
     guidance_scale_2: float | None
@@ -112,9 +116,8 @@ def ask(
     high, low = _scales(release, guidance_scale, guidance_scale_2)
     levels = _schedule(release, scheduler, num_inference_steps, schedule, sigmas, shift)
     if begins is not None:
-        if not isinstance(levels, Schedule):
-            raise ValueError("a video begins inside a schedule, and this is a table")
-        levels = begun_at(levels, _STRENGTH if strength is None else strength)
+        strength = _STRENGTH if strength is None else strength
+        begun_at(levels, strength)  # Which says where no step is left.
     negatives = None
     if high > 1:
         usual = negative_of(release.task, len(release.experts))
@@ -128,12 +131,21 @@ def ask(
         first,
         last,
         begins,
+        strength,
         fit or (_original_fit(release) if height is None else "stretched"),
         high,
         low,
         levels,
         _keys(seed, None if isinstance(prompt, str) else len(prompts)),
     )
+
+
+ASKED = tuple(
+    name
+    for name, one in inspect.signature(ask).parameters.items()
+    if one.kind is one.KEYWORD_ONLY
+)
+"""The names of what `ask` may be told besides a prompt."""
 
 
 def texts(prompt: Any, what: str, count: int | None = None) -> tuple[str, ...]:
@@ -215,6 +227,8 @@ def _original_fit(release: WanRelease) -> str:
 
 
 def _video(video: Any) -> np.ndarray:
+    if isinstance(video, str | os.PathLike):
+        video = read_film(video)
     array = np.asarray(video)
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
         raise ValueError(

@@ -13,7 +13,8 @@ from jax_stepcache.network.offered import placed_by_name
 
 from ..sizes.rows import Row, call_rows, count_parameters, weight_rows
 from .checkpoint.name_map import state_dict_shapes
-from .model import WanModel, weights_struct
+from .configuration import weights_struct
+from .model import WanModel
 from .network.flops import count_flops
 from .network.parameters import weight_shapes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +15,10 @@ from jax_stepcache.paths import as_path
 from ..encoders.frozen import FrozenEncoders, Tokenizer, config_of
 from ..prompts import load_tokenizer
 from ..wan_vae import Tiles
-from .checkpoint.folder import layout_of
+from .checkpoint.folder import DIFFUSERS_EXPERTS, layout_of
 from .checkpoint.scheduler import Scheduler
 from .model import WanModel
+from .offloading import Places, offloaded, parts_of
 from .sizes import WanRelease
 
 
@@ -27,11 +29,13 @@ class Loaded(NamedTuple):
         params: the transformer, or both experts.
         encoders: the networks around it.
         scheduler: what the folder samples with.
+        places: where experts go that wait on the host; None where none does.
     """
 
     params: Params
     encoders: FrozenEncoders
     scheduler: Scheduler
+    places: Places | None
 
 
 def load_folder(
@@ -50,9 +54,11 @@ def load_folder(
             in folders ``vae``, ``text_encoder`` and ``image_encoder``.
         tokenizer: the text encoder's, or where it lies (see `load_tokenizer`); in the
             folder unless given.
-        offload: what waits on the host, see `FrozenEncoders.offloaded`.
+        offload: what waits on the host, see `parts_of`; of experts never more than one
+            is on the devices, while they are loaded or later.
         tiles: how pictures are cut that do not fit, see `FrozenEncoders`.
-        adapt: changes the transformers' weights once they are loaded, by a LoRA say.
+        adapt: changes the transformers' weights once they are loaded, by a LoRA say; of
+            experts that wait it is given one after the other.
         **loading: of `jax_stepcache.load_params`: ``dtype``, ``mesh``, ``rules``,
             ``layers``.
 
@@ -69,6 +75,7 @@ def load_folder(
     model = load_model(folder)
     if not isinstance(model, WanModel):
         raise ValueError(f"{folder} holds a {model.name}, not a Wan")
+    parts, wait = parts_of(offload, model.release)
     if not callable(tokenizer):
         tokenizer = load_tokenizer(folder if tokenizer is None else tokenizer)
     looks = model.transformer.image_dim is not None
@@ -78,10 +85,35 @@ def load_folder(
     text, vae, *image = (load_params(folder, part=name, **loading) for name in names)
     found = FrozenEncoders(tokenizer, text, image[0] if image else None, vae, tiles)
     check_encoders(found, model.release)
-    params = load_params(folder, **loading)
-    if adapt is not None:
-        params = adapt(params)
-    return Loaded(params, found.offloaded(offload), scheduler_of(folder, model.release))
+    adapt = adapt or (lambda params: params)
+    if wait:
+        params, places = _one_by_one(folder, model, adapt, loading)
+    else:
+        params, places = adapt(load_params(folder, **loading)), None
+    scheduler = scheduler_of(folder, model.release)
+    return Loaded(params, found.offloaded(parts), scheduler, places)
+
+
+def _one_by_one(
+    folder: Path,
+    model: WanModel,
+    adapt: Callable[[Params], Params],
+    loading: Mapping[str, Any],
+) -> tuple[Params, Places]:
+    """Loads experts, each to the devices, to be placed there, and then to the host."""
+    weights: dict[str, Any] = {}
+    shardings: dict[str, Any] = {}
+    for part in DIFFUSERS_EXPERTS:
+        load_model(folder, part=part)  # Headers first: the other takes long.
+    for name, part in zip(model.release.experts, DIFFUSERS_EXPERTS, strict=True):
+        one: Any = load_params(folder, part=part, **loading)
+        release = replace(model.release, transformer=one.model.transformer)
+        model = replace(model, release=release, layout=one.model.layout)
+        own, places = offloaded(adapt(Params({name: one.weights}, model)))
+        weights |= own.weights
+        shardings |= places.shardings
+        del one
+    return Params(weights, model), Places(shardings)
 
 
 def check_encoders(encoders: FrozenEncoders, release: WanRelease) -> None:

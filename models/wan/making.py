@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +10,7 @@ from jax_stepcache.network.registry import load_model
 from jax_stepcache.paths import as_path
 
 from ..films import check_film
-from .asking import ask
+from .asking import ASKED, ask
 from .film import WanFilm
 from .folder import scheduler_of
 from .pipeline import WanPipeline
@@ -48,8 +47,7 @@ def make_film(
     folder = as_path(folder, "folder")
     model: Any = load_model(folder)
     # What does not fit is told before weights are read.
-    names = inspect.signature(ask).parameters
-    known = {name: value for name, value in options.items() if name in names}
+    known = {name: value for name, value in options.items() if name in ASKED}
     ask(model.release, scheduler_of(folder, model.release), prompt, **known)
     film = WanPipeline.from_folder(folder, **(loading or {}))(prompt, **options)
     film.save(out, fps)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -20,7 +21,7 @@ from ..observations import named
 from ..sizes.parameters import Weights
 from .calibrated import calibrated
 from .network import stages
-from .network.parameters import bind, weight_shapes
+from .network.parameters import bind
 from .network.stages import Experts, Stage, WanCondition
 from .sizes import WanConfig, WanRelease
 
@@ -35,11 +36,14 @@ class WanModel:
         release: the transformer's sizes, whether there are two of them, and defaults.
         latent_size: frames, rows and columns of the latent.
         layout: where rows, heads and so on lie on a mesh, or None.
+        alone: the name of one of two experts, where these are its steps and the other's
+            weights are not there.
     """
 
     release: WanRelease
     latent_size: tuple[int, int, int]
     layout: Layout | None = None
+    alone: str | None = None
 
     name = "wan"
     outputs = None
@@ -85,12 +89,19 @@ class WanModel:
         boundary = self.release.boundary_ratio
         if boundary is None:
             return Experts(self.transformer)
-        return Experts(self.transformer, self.release.experts, boundary * 1000)
+        return Experts(
+            self.transformer, self.release.experts, boundary * 1000, self.alone
+        )
 
     @property
     def experts_meet_at(self) -> float | None:
         """See `jax_stepcache.network.protocol.OfExperts`."""
         return self.release.boundary_ratio
+
+    def expert_at(self, t: float) -> str:
+        """See `jax_stepcache.network.protocol.OfExperts`."""
+        high, *low = self.release.experts
+        return low[0] if low and t < self.experts.boundary else high
 
     @property
     def num_blocks(self) -> int:
@@ -111,10 +122,11 @@ class WanModel:
         Returns:
             The velocity, like ``sample``.
         """
-        condition, experts = constrained(self.layout, condition), self.experts
-        hidden, stage = self.embed(weights, sample, t, condition)
-        hidden = stages.blocks(experts, weights, hidden, stage, 0, self.num_blocks)
-        return stages.head(experts, weights, hidden, stage)
+        pinned = functools.partial(constrained, self.layout)
+        condition = pinned(condition)
+        return stages.denoise(
+            self.experts, weights, sample, t, condition, pinned=pinned
+        )
 
     def embed(
         self, weights: Weights, sample: jax.Array, t: jax.Array, condition: WanCondition
@@ -238,6 +250,11 @@ class WanModel:
         shape = (batch, self.transformer.out_channels, *self.latent_size)
         return jax.ShapeDtypeStruct(shape, jnp.float32)
 
+    def sized(self, struct: jax.ShapeDtypeStruct) -> WanModel:
+        """See `jax_stepcache.network.protocol.OfSizes`."""
+        frames, rows, columns = struct.shape[-3:]
+        return replace(self, latent_size=(frames, rows, columns))
+
     def decode(self, sample: jax.Array) -> dict[str, jax.Array]:
         """The sample as it is: a latent, for a VAE."""
         return {"latent": sample}
@@ -261,7 +278,7 @@ class WanModel:
     def _contexts(
         self, weights: Weights, text: jax.Array, image: jax.Array | None
     ) -> tuple[Context, ...]:
-        names = self.experts.names
+        names = self.experts.names if self.alone is None else (self.alone,)
         each = [weights[name] for name in names] if names else [weights]
         return tuple(
             bind(self.transformer, one).encode_prompt(text, image) for one in each
@@ -341,47 +358,3 @@ def model_of(release: WanRelease, size: Any = None, frames: Any = None) -> WanMo
 
 def _nearest(length: int, step: int) -> int:
     return max(step, round(length / step) * step)
-
-
-def model_from_config(config: Mapping[str, Any]) -> WanModel:
-    """Makes the model that `config_of` described.
-
-    Raises:
-        ValueError: if the description is not of this model.
-    """
-    known = {"release", "latent_size"}
-    for name in config:
-        if name not in known:
-            raise ValueError(unknown_name("Wan config", name, known))
-    release = dict(config["release"])
-    transformer = WanConfig.from_dict(release.pop("transformer"))
-    for name in ("stride", "size"):
-        release[name] = tuple(release[name])
-    made = WanRelease(transformer, **release)
-    return WanModel(made, tuple(config["latent_size"]))
-
-
-def config_of(model: WanModel) -> dict[str, Any]:
-    """What `model_from_config` takes; JSON."""
-    release = asdict(model.release)
-    for how_it_is_run in ("unroll", "attention"):
-        del release["transformer"][how_it_is_run]
-    return {"release": release, "latent_size": list(model.latent_size)}
-
-
-def weights_struct(model: WanModel) -> Any:
-    """Shapes and dtypes (float32) of the model's weights."""
-    shapes = weight_shapes(model.transformer)
-    names = model.experts.names
-    return dict.fromkeys(names, shapes) if names else shapes
-
-
-def axis_sizes(model: WanModel) -> dict[str, int]:
-    """How many heads a projection to heads has."""
-    return {"heads": model.transformer.num_attention_heads}
-
-
-def with_dtype(model: WanModel, name: str) -> WanModel:
-    """The model with activations of another dtype."""
-    transformer = replace(model.transformer, dtype=name)
-    return replace(model, release=replace(model.release, transformer=transformer))

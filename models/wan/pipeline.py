@@ -15,25 +15,27 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
+from jax_stepcache.check import structs_of
 from jax_stepcache.errors import naming_arguments
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.meshes.beside import arrays_beside
 from jax_stepcache.meshes.explicit import in_automatic_context
 from jax_stepcache.network.params import Params
 from jax_stepcache.pipeline import CachedSampler
-from jax_stepcache.sampling import check_sampling, sample
+from jax_stepcache.sampling import check_sampling, sample, sample_by_experts
 
 from ..checkpoints.lora import merge_lora
 from ..encoders.frozen import FrozenEncoders, Tokenizer
 from ..wan_vae import Tiles
-from .asking import Asked, ask
+from .asking import ASKED, Asked, ask
 from .checkpoint.scheduler import Scheduler
 from .conditioning import with_first
 from .film import WanFilm
 from .folder import check_encoders, load_folder
 from .model import WanModel
 from .observing import observed
-from .starting import begun
+from .offloading import Places
+from .starting import begun_from
 
 _ELSEWHERE = {
     "steps": "num_inference_steps",
@@ -43,6 +45,10 @@ _ELSEWHERE = {
     "key": "seed",
     "output_type": "WanFilm.frames",
 }
+
+
+# Options of `sample` that are passed on where they are given.
+_ELSE = ("cache_config", "budget", "forecast", "guidance_interval")
 
 
 class WanPipeline(CachedSampler):
@@ -57,6 +63,7 @@ class WanPipeline(CachedSampler):
         params: the transformer, or both experts.
         encoders: the networks around it.
         scheduler: which solver and noise levels films are sampled with.
+        places: where experts go that wait on the host; None where none does.
     """
 
     params: Params
@@ -72,6 +79,7 @@ class WanPipeline(CachedSampler):
         cache_backend: str | CacheBackend | None = None,
         cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
         attention: str | None = None,
+        places: Places | None = None,
     ) -> None:
         """Makes a pipeline.
 
@@ -84,6 +92,8 @@ class WanPipeline(CachedSampler):
             cache_config: likewise.
             attention: ``"xla"``, or ``"cudnn"`` for the fused kernel of GPUs; None for
                 what suits the device.
+            places: of experts on the host (see `offloaded`), where they go: the
+                high-noise one for its steps, then the other, once a film.
 
         Raises:
             TypeError: for params or encoders that are none.
@@ -99,9 +109,13 @@ class WanPipeline(CachedSampler):
             transformer = replace(model.transformer, attention=attention)
             release = replace(model.release, transformer=transformer)
             params = Params(params.weights, replace(model, release=release))
-        super().__init__(params, cache_backend=cache_backend, cache_config=cache_config)
+        # What waits on the host is not copied there, as arrays of others' are.
+        told = params if places is None else Params(structs_of(params.weights), model)
+        super().__init__(told, cache_backend=cache_backend, cache_config=cache_config)
+        self.params = Params(params.weights, self.model)
         check_encoders(encoders, self.model.release)
         self.encoders = encoders
+        self.places = places
         release = self.model.release
         self.scheduler = scheduler or Scheduler("unipc", "original", release.shift)
 
@@ -133,7 +147,10 @@ class WanPipeline(CachedSampler):
             lora: a file that is merged into the transformer, see `merge_lora`; for
                 experts ``{"high": file, "low": file}``, or one of the two.
             lora_scale: how much of it.
-            offload: what waits on the host, or True; see `FrozenEncoders.offloaded`.
+            offload: what waits on the host while it is not needed: ``"text_encoder"``,
+                ``"image_encoder"``, ``"decoder"``, or ``"experts"``, of which one at a
+                time is on the devices then; one or several of them. True for the text
+                encoder and the experts.
             tiles: how pictures are cut for the VAE that do not fit; see
                 `FrozenEncoders`.
             dtype: see `jax_stepcache.load_params`; so is ``layers``.
@@ -166,6 +183,7 @@ class WanPipeline(CachedSampler):
             cache_backend=cache_backend,
             cache_config=cache_config,
             attention=attention,
+            places=loaded.places,
         )
 
     @naming_arguments(_ELSEWHERE)
@@ -207,7 +225,8 @@ class WanPipeline(CachedSampler):
                 given.
             image: the first frame: uint8 (H, W, 3), a picture of Pillow's, or a file.
             last_image: the last one.
-            video: uint8 (F, H, W, 3) that is changed, as much as ``strength`` says.
+            video: uint8 (F, H, W, 3), or a file, that is changed, as much as
+                ``strength`` says.
             strength: share of the steps that are taken, with ``video``; 0.8 unless
                 given.
             height: of the film in pixels, with ``width``; the release's unless given,
@@ -246,27 +265,10 @@ class WanPipeline(CachedSampler):
                 pictures that the release takes none of, or lacks, unknown names.
             TypeError: for arguments of the wrong kind.
         """
-        asked = ask(
-            self.model.release,
-            self.scheduler,
-            prompt,
-            negative_prompt=negative_prompt,
-            image=image,
-            last_image=last_image,
-            video=video,
-            strength=strength,
-            height=height,
-            width=width,
-            num_frames=num_frames,
-            fit=fit,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            guidance_scale_2=guidance_scale_2,
-            seed=seed,
-            schedule=schedule,
-            sigmas=sigmas,
-            shift=shift,
-        )
+        # Nothing is bound yet but the arguments: those of `ask`, and of `sample`.
+        given = dict(locals())
+        film = {name: given[name] for name in ASKED}
+        asked = ask(self.model.release, self.scheduler, prompt, **film)
         own = replace(self.model, latent_size=asked.model.latent_size)
         params = Params(self.params.weights, own)
         options: dict[str, Any] = {
@@ -278,18 +280,21 @@ class WanPipeline(CachedSampler):
             "progress": progress,
         }
         run: Any = self.sampler
-        said = {
-            "cache_config": cache_config,
-            "budget": budget,
-            "forecast": forecast,
-            "guidance_interval": guidance_interval,
-        }
-        options |= {name: x for name, x in said.items() if x is not None}
+        options |= {name: given[name] for name in _ELSE if given[name] is not None}
         if cache is not None:
             run, options["cache"] = sample, cache
         fixed = getattr(run, "keywords", {})
+        begins = None
+        if asked.video is not None:
+            begins = own.noise_struct(len(asked.prompts))
+            options["strength"] = asked.strength
         check_sampling(
-            params, **fixed, **options, observation=asked.structs(own), noise=noise
+            params,
+            **fixed,
+            **options,
+            observation=asked.structs(own),
+            noise=noise,
+            init_sample=begins,
         )
         films = self._films(run, params, asked, noise, options)
         return films[0] if isinstance(prompt, str) else films
@@ -305,10 +310,10 @@ class WanPipeline(CachedSampler):
     ) -> list[WanFilm]:
         """Encodes, samples and decodes what has been checked."""
         shown = observed(self.encoders, asked)
+        given = {"observation": shown, "noise": noise}
         if asked.video is not None:
-            noise = begun(self.encoders, asked, noise)
-        shown, noise = arrays_beside(params.weights, (shown, noise))
-        result: SampleResult = run(params, observation=shown, noise=noise, **options)
+            given["init_sample"] = begun_from(self.encoders, asked)
+        result = self._sampled(run, params, given, options)
         latents = result.sample
         if "first" in shown:
             latents = with_first(latents, jnp.asarray(shown["first"]))
@@ -318,6 +323,23 @@ class WanPipeline(CachedSampler):
             WanFilm(own, result.stats, latent, fps)
             for own, latent in zip(frames, latents, strict=True)
         ]
+
+    def _sampled(
+        self,
+        run: Any,
+        params: Params,
+        given: dict[str, Any],
+        options: Mapping[str, Any],
+    ) -> SampleResult:
+        """Samples by all weights at once, or by experts as they come."""
+        if self.places is not None:
+            options = {**getattr(run, "keywords", {}), **options}
+            run = functools.partial(
+                sample_by_experts, bring=functools.partial(self.places.bring, params)
+            )
+        else:
+            given = arrays_beside(params.weights, given)
+        return run(params, **given, **options)
 
 
 _COMPONENTS = {"high": "transformer", "low": "transformer_2"}
@@ -345,6 +367,8 @@ def _with_lora(params: Params, lora: Any, scale: float) -> Params:
             )
         )
     for name, file in lora.items():
+        if name not in params.weights:
+            continue  # Experts that wait come one after the other.
         params = merge_lora(
             params, file, scale=scale, component=_COMPONENTS[name], consume=True
         )

@@ -138,6 +138,8 @@ class WanConfig:
             image_positions=self.pos_embed_seq_len,
             eps=self.eps,
             dtype=self.dtype,
+            # As in the originals, whatever the rest is computed in.
+            modulation_dtype="float64" if self.dtype == "float64" else "float32",
             attention=self.attention,
         )
 

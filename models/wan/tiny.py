@@ -6,7 +6,6 @@ What it does is noise; how it does it is what the released models do.
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,11 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.paths import as_path, path_option
+from jax_stepcache.paths import as_path
 
 from .. import umt5, wan_vae
 from ..checkpoints.name_map import source_shapes
 from ..clip_vision.checkpoint.name_map import TRANSFORMERS, plan
+from ..tiny.command import run_command
 from ..tiny.encoders import IMAGE, TEXT, VAES
 from ..tiny.tensors import new_folder, write_json, write_tensors
 from ..tiny.tokenizer import write_tokenizer
@@ -238,12 +238,7 @@ def _scheduler(shift: float) -> dict[str, Any]:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description="Writes a tiny Wan, whole.")
-    parser.add_argument("folder", type=path_option, help="to be made")
-    parser.add_argument("--kind", choices=sorted(KINDS), default="t2v")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    print(write_tiny(args.folder, args.kind, args.seed))
+    run_command("Wan", write_tiny, KINDS, "t2v")
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ def test_pipelines_without_an_enabler():
     """Step caching is enabled class by class, and says which classes there are."""
     message = (
         "step_cache backend does not support Unknown. "
-        "Supported: ['DreamZeroPipeline', 'Pipeline']"
+        "Supported: ['CachedSampler', 'DreamZeroPipeline', 'Pipeline']"
     )
     with pytest.raises(ValueError, match="does not support") as error:
         StepCacheBackend().enable(Unknown())

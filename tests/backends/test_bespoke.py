@@ -11,6 +11,7 @@ from jax_stepcache import (
     Params,
     Pipeline,
     Request,
+    TableFamily,
     as_table,
     flow_schedule,
     get_cache_backend,
@@ -26,23 +27,28 @@ TABLES = {
     "video": as_table("unipc", flow_schedule(4, 3.0)),
 }
 
+OTHERS = {name: as_table("euler", flow_schedule(4, 5.0)) for name in TABLES}
+BY_SHIFT = TableFamily("shift", (2.0, 4.0), (TABLES, OTHERS))
+
 
 @dataclass(frozen=True)
 class TabledModel(SmallModel):
     """The small model, with a table of 4 calls that wins or does not."""
 
     wins: bool = True
+    family: bool = False
 
     def bespoke(self, budget):
         if budget != 4:
             raise ValueError(
                 f"there is no table of {budget} model calls; there are [4]"
             )
-        return TunedTable(TABLES, 16, self.wins)
+        tables = BY_SHIFT if self.family else TABLES
+        return TunedTable(tables, 16, self.wins)
 
 
-def params(wins=True):
-    return Params(small_params().weights, TabledModel(wins=wins))
+def params(wins=True, family=False):
+    return Params(small_params().weights, TabledModel(wins=wins, family=family))
 
 
 NOISE = small_noise(2)
@@ -75,6 +81,19 @@ def test_a_budget_names_a_table(wanted):
         params(), noise=NOISE, cache="bespoke", budget=4, num_inference_steps=16
     )
     check_same(given, wanted)
+
+
+@pytest.mark.parametrize("cache", ["bespoke", "tuned"])
+def test_a_budget_names_a_family(cache, wanted):
+    """The shift that is asked for picks among a model's tables; nothing else may be."""
+    given = {"noise": NOISE, "cache": cache, "budget": 4}
+    check_same(sample(params(family=True), shift=2.0, **given), wanted)
+    other = sample(params(family=True), shift=4.0, **given)
+    by_hand = sample(params(), noise=NOISE, schedule=OTHERS)
+    check_same(other, by_hand)
+    if cache == "bespoke":
+        with pytest.raises(ValueError, match="solver is 'euler'"):
+            sample(params(family=True), solver="euler", **given)
 
 
 def test_each_sample_and_requests_too(wanted):

@@ -6,6 +6,7 @@ import pytest
 from jax_stepcache import (
     DMD,
     CacheDiTBackend,
+    DBPruneBackend,
     DiCacheBackend,
     DiffusionCacheConfig,
     FirstBlockCacheBackend,
@@ -39,6 +40,7 @@ from ..staged import (
 KINDS = {
     "tea_cache": TeaCacheBackend,
     "cache_dit": CacheDiTBackend,
+    "db_prune": DBPruneBackend,
     "mag_cache": MagCacheBackend,
     "sea_cache": SeaCacheBackend,
     "first_block_cache": FirstBlockCacheBackend,
@@ -237,6 +239,22 @@ BAD = [
     ("sea_cache", {"sea_residual_order": -1}, "order is -1; .*at least 0"),
     ("sea_cache", {"sea_max_consecutive_cached": -1}, "sea_max_consecutive.* is -1"),
     ("first_block_cache", {"threshold": None}, "threshold is None"),
+    ("db_prune", {"cfg_diff_compute_separate": False}, "cache-dit's fails with it"),
+    (
+        "db_prune",
+        {"max_accumulated_residual_diff_threshold": 1.0},
+        "does nothing in DBPrune",
+    ),
+    ("db_prune", {"non_prune_block_ids": [1, 2]}, "leaves out all of .* 3 blocks"),
+    ("db_prune", {"non_prune_block_ids": [-1]}, "non_prune_block_ids is -1"),
+    ("db_prune", {"residual_diff_threshold": -1}, "threshold is -1; .*at least 0"),
+    ("db_prune", {"max_dynamic_prune_threshold": -1}, "threshold is -1; .*at least 0"),
+    (
+        "db_prune",
+        {"enable_dynamic_prune_threshold": 1},
+        "enable_dynamic_prune_threshold is 1; give True or False",
+    ),
+    ("db_prune", {"scm_steps_policy": "dynamik"}, "unknown scm_steps_policy"),
     ("di_cache", {"error_choice": "delta_x"}, "unknown error_choice 'delta_x'.*_y"),
     ("di_cache", {"ret_ratio": 1.5}, "ret_ratio is 1.5; .*at most 1"),
     ("di_cache", {"probe_depth": 0}, "probe_depth is 0; .*at least 1"),

@@ -117,13 +117,33 @@ def test_few_calls_stand_beside_what_they_have_to_beat(script):
     rows = [
         one("plain", 4, 28.0),
         one("best plain", 4, 32.0, action_rmse=0.002),
-        one("bespoke", 4, 38.0, action_rmse=0.001, success=0.5, success_error=0.01),
+        one("bespoke", 4, 38.0, action_rmse=0.001),
         one("plain", 6, 33.0),
     ]
-    lines = few.few_calls_tables(rows, ROWS).splitlines()
+    played = {"kind": "plain", "calls": 4, "episodes": 2048, "success": 0.9}
+    error = {"success_error": 0.007, "behind": 0.063, "behind_error": 0.0066}
+    lines = few.few_calls_tables(rows, ROWS, [{**played, **error}]).splitlines()
     assert lines[4] == (
         "| 4 | 28.0 (24.0) | 32.0 (28.0), unipc, linear | - | 29.0, tea_cache | - | "
         "38.0 (34.0) | 0.9900 | 20.0 (19.0) |"
     )
     assert lines[5].startswith("| 6 | 33.0 (29.0) | - | - | 35.0, tea_cache |")
-    assert lines[-1] == "| 4 | - | 2.00 | - | - | 1.00 (50.0% ± 1.0%) |"
+    assert "| 4 | - | 2.00 | - | - | 1.00 |" in lines
+    assert lines[-1] == "| plain | 4 | 2,048 | 90.0% ± 0.7% | 6.3 ± 0.7 points |"
+
+
+def test_episodes_are_compared_in_pairs(script):
+    """Each way plays the same ones: what differs is how often just one of two wins."""
+    episodes = script("episodes")
+    np = script("numpy")
+    whole = np.array([True] * 6 + [False] * 2)
+    other = np.array([True] * 5 + [False, False, True])
+    rows = [
+        episodes._row(w, "", x) for w, x in (("uncached", whole), ("plain-4", other))
+    ]
+    uncached, plain = episodes.behind(rows)
+    assert episodes.played(plain).tolist() == other.tolist()
+    assert (uncached["success"], uncached["calls"], plain["calls"]) == (0.75, 16, 4)
+    assert plain["behind"] == 0.0
+    assert plain["behind_error"] == pytest.approx(np.sqrt(2 / 8) / np.sqrt(8))
+    assert "behind" not in uncached

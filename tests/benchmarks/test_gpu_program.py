@@ -150,6 +150,57 @@ def test_turns_of_loops_that_tell_none(ahead: Any, queue: bool) -> None:
     assert ahead.turns.host_reads(module, 4.0, 3) == reads + queue * (1 + 3 + 1)
 
 
+EXPERTS = """HloModule experts
+
+%high (x: f32[4]) -> f32[4] {
+  %x = f32[4]{0} parameter(0)
+  ROOT %did = f32[4]{0} dot(%x)
+}
+
+%kept (x: f32[4]) -> f32[4] {
+  %x = f32[4]{0} parameter(0)
+  ROOT %did = f32[4]{0} copy(%x)
+}
+
+%network (x: f32[4]) -> f32[4] {
+  %x = f32[4]{0} parameter(0)
+  %asks = pred[] fusion(%x), kind=kLoop, calls=%asked
+  ROOT %some = f32[4]{0} conditional(%asks, %x, %x), true_computation=%high, false_computation=%kept
+}
+
+%going (s: f32[4]) -> pred[] {
+  %s = f32[4]{0} parameter(0)
+  ROOT %more = pred[] fusion(%s), kind=kLoop, calls=%asked
+}
+
+%step (s: f32[4]) -> f32[4] {
+  %s = f32[4]{0} parameter(0)
+  %runs = pred[] fusion(%s), kind=kLoop, calls=%asked
+  ROOT %x = f32[4]{0} conditional(%runs, %s, %s), true_computation=%network, false_computation=%kept
+}
+
+ENTRY %main (s: f32[4]) -> f32[4] {
+  %s = f32[4]{0} parameter(0)
+  ROOT %y = f32[4]{0} while(%s), condition=%going, body=%step, backend_config={"known_trip_count":{"n":"40"}}
+}
+"""  # noqa: E501
+
+
+def test_an_expert_has_its_share_of_the_calls(ahead: Any) -> None:
+    """Rule: of 10 calls of 40 steps each of two experts has 5, behind the gate; without
+    a gate, half of the steps. The host reads one predicate a step, and one a call."""
+    module = ahead.hlo.parse(EXPERTS)
+
+    def dots(module: Any, calls: float | None) -> list[tuple[float, bool]]:
+        every = ahead.turns.running(module, calls, 1, 2)
+        return [(often, gated) for _, one, often, gated in every if one.op == "dot"]
+
+    assert dots(module, 10.0) == [(5, True)]
+    assert ahead.turns.host_reads(module, 10.0, 1, 2) == 40 + 10
+    plain = EXPERTS.replace("true_computation=%network", "true_computation=%high")
+    assert dots(ahead.hlo.parse(plain), None) == [(20, False)]
+
+
 ATTENTION = """HloModule attention
 
 ENTRY %main (q: bf16[2,8,4,16], k: bf16[2,40,4,16], v: bf16[2,40,4,16]) -> bf16[1] {
@@ -308,6 +359,49 @@ def test_encoding_what_is_observed_is_a_small_part_of_a_control_step(
         step = tables.control_step_ms(result, robot)
         assert floor(f"wan-vae-{vae} encode") <= 0.15 * step
         assert floor(f"wan-vae-{vae} begin") + clip <= 0.15 * step
+
+
+def test_films_fit_and_nothing_is_copied(ahead: Any) -> None:
+    """Rule: by the committed figures a film's program copies no weights, keeps no array
+    of queries by keys, has loops of known turns, and fits 80 GiB; so do both experts
+    of A14B, and one alone takes the room of one less."""
+    result = json.loads((FOLDER / "results" / "gpu_program.json").read_text())
+    asks = ahead.asks
+    films = {
+        name: row
+        for name, row in result["programs"].items()
+        if row["ask"]["model"] in asks.FILMS
+    }
+    for model in asks.FILMS:
+        assert any(name.startswith(f"{model} sample none on 1 ") for name in films)
+    for name, row in films.items():
+        assert row["gib_of_weights_copied_a_call"] == 0, name
+        assert row["bias_and_logits_buffers"] == {}, name
+        assert None not in row["loops"], name
+        assert row["memory_gib"]["peak"] < 80, name
+    both, one = (
+        films[f"wan2.2-t2v-a14b {part} none on 1 h100"]["memory_gib"]["peak"]
+        for part in ("sample", "expert")
+    )
+    assert one < both - 26
+
+
+def test_pictures_and_actions_copy_nothing() -> None:
+    """Rule: by the committed figures FLUX's and pi0's programs copy no weights, keep no
+    array of queries by keys, turn no weights around, and a cache skips arithmetic."""
+    told = json.loads((FOLDER / "results" / "gpu_others.json").read_text())["programs"]
+    for name, row in told.items():
+        assert row["gib_of_weights_copied_a_call"] == 0, name
+        assert row["bias_and_logits_buffers"] == {}, name
+        turned = row["floor_ms_by_kind"].get("transpose", 0)
+        assert turned < 0.05 * row["floor_ms"], name
+        plain = told[name.replace(f" {name.split()[3]} ", " none ")]
+        assert row["floor_ms"] <= plain["floor_ms"]
+    assert {name.split()[0] for name in told} == {
+        "flux.1-dev",
+        "pi0-base",
+        "pi05-droid",
+    }
 
 
 def test_times_beside_floors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

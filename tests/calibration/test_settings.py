@@ -10,6 +10,7 @@ import pytest
 from jax_stepcache import (
     Calibration,
     calibrate,
+    family_of,
     load_settings,
     sample,
     save_settings,
@@ -146,6 +147,50 @@ def test_noise_levels_stand_beside(tmp_path):
         file.write_text(json.dumps({**whole, "optimised": {"3": damage}}))
         with pytest.raises(ValueError, match=message):
             load_settings(file)
+
+
+def test_a_family_is_kept_as_one(tmp_path, found):
+    """Saved and loaded, each scale gives what lies between the tables."""
+    table, tuned = found
+
+    def at(scale, rate, **changed):
+        one = table.cache_config["table"]
+        moved = one._replace(velocities=one.velocities * rate)
+        options = {"sampler": {"guidance_scale": scale}, **changed}
+        config = {"table": moved}
+        return dataclasses.replace(table, cache_config=config, **options)
+
+    some = [at(1.5, 1.0), at(3.0, 0.9)]
+    file = tmp_path / "settings.json"
+    save_settings(file, tuned, some)
+    loaded = load_settings(file, WEIGHTS)
+    text = {"condition": NOISE, "negative_condition": -NOISE}
+    family = family_of(*some)
+    for scale in (1.5, 2.0, 3.0):
+        wanted = sampled(schedule=family, guidance_scale=scale, **text)
+        given = sampled(**loaded.options(3), guidance_scale=scale, **text)
+        np.testing.assert_array_equal(given.sample, wanted.sample)
+    told = json.loads(file.read_text())["tables"]["3"]
+    assert [one["samples"] for one in told["provenance"]["each"]] == [8, 8]
+    assert told["wins"]
+    rival = {"tuned": {name: x + 1 for name, x in table.quality.items()}}
+    lost = at(4.0, 0.8, fit={**table.fit, "starts": rival})
+    save_settings(file, [*some, lost])
+    assert not load_settings(file).table(3).wins, "one scale is behind"
+    with pytest.raises(ValueError, match="for other weights"):
+        load_settings(file, {"w": WEIGHTS["w"] + 1})
+    before = file.read_text()
+    mark = {**table.fit["provenance"], "weights": "0"}
+    others = at(4.0, 0.8, fit={**table.fit, "provenance": mark})
+    for wrong, message in (
+        ([some[0], others], "found for several weights"),
+        ([some[0], some[0]], "a family is of two calibrations"),
+        ([tuned, tuned], "a family is of two calibrations"),
+        ([], "a family is of two calibrations"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            save_settings(file, wrong)
+    assert file.read_text() == before
 
 
 def test_thresholds_stand_beside(tmp_path):

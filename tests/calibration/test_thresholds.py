@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 from types import MappingProxyType
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from jax.experimental import io_callback
 
-from jax_stepcache import StagedDenoiser, calibrate, sample
+from jax_stepcache import StagedDenoiser, TargetNotReached, calibrate, sample
 from jax_stepcache.calibration import thresholds
 from jax_stepcache.calibration.quality import decibels
 from jax_stepcache.calibration.result import Calibration, CurvePoint
@@ -195,6 +196,23 @@ def test_a_target_that_is_not_met_says_so():
     assert "psnr 30 NOT met" in said
     assert "0: hold" in said
     assert "a 20.0, b 25.0 dB; as many plain steps: a 19.0, b 24.0 dB" in said
+
+
+def test_a_target_that_nobody_reaches_says_the_best_found(by_calls):
+    """A named error, with what came nearest: its options sample as it says."""
+    config = {"coefficients": by_calls[0].cache_config["coefficients"]}
+    with pytest.raises(TargetNotReached) as unreached:
+        found({"model_calls": 0.5}, cache_config=config)
+    best, said = unreached.value.best, str(unreached.value)
+    assert not best.met
+    assert "no setting of 'tea_cache' that was looked at meets model_calls 0.5" in said
+    assert f"the nearest makes {best.model_calls:.2f} model calls" in said
+    assert best.model_calls == min(p.model_calls for p in best.curve if p.sampled)
+    assert f"gives sample {best.quality['']:.1f} dB" in said
+    calls, _ = sampled(**best.options)
+    assert np.mean(calls) == best.model_calls
+    again = pickle.loads(pickle.dumps(TargetNotReached(CALIBRATION)))
+    assert again.best == CALIBRATION
 
 
 def test_calibrations_are_json(by_calls):

@@ -74,3 +74,17 @@ def test_one_target_is_asked_for(targets, capsys):
         main(["calibrate", *targets])
     assert ended.value.code == 2
     assert "--psnr" in capsys.readouterr().err
+
+
+def test_a_target_that_nobody_reaches_writes_nothing(small, capsys, tmp_path):
+    """One line says the best found; there is no file, not even half of one."""
+    path = tmp_path / "found.json"
+    config = json.dumps({"velocity_skip_countdowns": [2, 1]})
+    arguments = ["--cache", "step_cache", "--cache-config", config, "--calls", "0.5"]
+    shared = ["--samples", "1", "--guidance-scale", "1", "--json", str(path)]
+    assert main([*small, *arguments, *shared]) == 1
+    printed = capsys.readouterr()
+    assert "meets model_calls 0.5; the nearest makes" in printed.err
+    assert printed.err.count("\n") == 1
+    assert not printed.out
+    assert not list(tmp_path.iterdir())

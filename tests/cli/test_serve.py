@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
+from unittest import mock
 
 import pytest
 
@@ -13,7 +17,20 @@ from jax_stepcache.serving import ServerSettings
 
 pytest.importorskip("starlette")
 
-from tests.serving.robots.toy import Counting
+from tests.serving.robots.toy import (
+    Counting,
+    Robot,
+    answers,
+    free_port,
+    until,
+    until_ready,
+)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_are(monkeypatch):
+    """Other tests read them."""
+    monkeypatch.setattr("jax_stepcache.cli.serve.log_to_stderr", lambda: None)
 
 
 def test_options_are_settings(tmp_path):
@@ -35,6 +52,16 @@ def test_options_are_settings(tmp_path):
     }
 
 
+@pytest.mark.parametrize("cache", ["tuned", "bespoke"])
+def test_a_budget_is_given_as_to_other_commands(cache):
+    """Beside other settings of the cache, which it is one of."""
+    line = f"serve --cache {cache} --budget 5".split()
+    assert policy_settings(parse(line))["cache_config"] == {"budget": 5}
+    line += ["--cache-config", '{"rel_l1_thresh": 0.1}']
+    config = policy_settings(parse(line))["cache_config"]
+    assert config == {"rel_l1_thresh": 0.1, "budget": 5}
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -53,11 +80,20 @@ def test_options_are_settings(tmp_path):
             ["--cache", "tuned", "--cache-config", '{"budget": 7}'],
             "schedule of 7 model",
         ),
+        (["--cache", "tuned", "--budget", "7"], "schedule of 7 model"),
+        (["--budget", "5"], "--cache step_cache has none; tuned and bespoke have"),
+        (
+            ["--cache", "tuned", "--budget", "5", "--cache-config", '{"budget": 5}'],
+            "give either",
+        ),
+        (["--params", "DreamZero-DROID"], "'DreamZero-DROID' here. Nothing is downl"),
         (["--most-steps", "3"], "most_steps is 3"),
         (["--replicas", "2", "--sessions", "x"], "sessions= is a folder of one serv"),
         (["--replicas", "0"], "replicas is 0"),
         (["--replicas", "2", "--cache", "step_cash"], "Did you mean 'step_cache'?"),
         (["--hosts", "robot:8000"], "hosts has 'robot:8000'"),
+        (["--sessions", "short"], "sessions= is 'short', a file; give a folder"),
+        (["--sessions", "short/inside"], "where nothing can be written"),
         (["--max-pixels", "0"], "max_pixels is 0"),
     ],
 )
@@ -81,10 +117,73 @@ def test_a_policy_that_cannot_be_served_ends_in_one_line(capsys, monkeypatch):
     monkeypatch.setattr(
         "jax_stepcache.cli.serve.policy_from", lambda *_, **__: Broken()
     )
-    monkeypatch.setattr("jax_stepcache.serving.robots.logs.log_to_stderr", lambda: None)
     assert main(["serve", "--port", "0"]) == 1
     said = capsys.readouterr().err
     assert said == "jax-stepcache: the policy cannot be served: no memory\n"
+
+
+@pytest.mark.parametrize("broken", ["folder", "session"])
+def test_sessions_that_cannot_be_saved_are_no_success(
+    broken, tmp_path, capsys, monkeypatch
+):
+    """A supervisor sees it: status 1, and one line after the log."""
+    folder = tmp_path / "sessions"
+
+    class Full(Counting):
+        def save(self, folder, session):
+            raise OSError("no space")
+
+    monkeypatch.setattr("jax_stepcache.cli.serve.policy_from", lambda *_, **__: Full())
+    port = free_port()
+
+    def ask_and_stop():
+        url = f"ws://127.0.0.1:{port}"
+        until(lambda: answers(url))
+        try:
+            until_ready(url)
+            with Robot(url) as robot:
+                robot.ask(x=1.0, session_id="a")
+            if broken == "folder":
+                folder.rmdir()
+                folder.touch()
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stopping = threading.Thread(target=ask_and_stop)
+    stopping.start()
+    assert main(["serve", "--port", str(port), "--sessions", str(folder)]) == 1
+    stopping.join()
+    said = capsys.readouterr().err
+    assert said.startswith("jax-stepcache: not all sessions were saved: ")
+    assert len(said.splitlines()) == 1
+
+
+def test_sigterm_before_there_is_a_server_ends_with_0(monkeypatch):
+    """Weights take minutes to load; the handler is as it was afterwards."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def load(*_, **__):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("jax_stepcache.cli.serve.policy_from", load)
+    with pytest.raises(SystemExit) as ended:
+        main(["serve"])
+    assert ended.value.code == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_step_that_was_not_waited_for_is_left_without_a_crash(monkeypatch):
+    """Python's own end would pull away what its thread stands on."""
+    left = []
+    monkeypatch.setattr("jax_stepcache.cli.serve.policy_from", lambda *_, **__: None)
+    monkeypatch.setattr("jax_stepcache.cli.serve.policy_server", lambda *_, **__: made)
+    monkeypatch.setattr("logging.shutdown", lambda: None)
+    monkeypatch.setattr("os._exit", left.append)
+    made = mock.Mock()
+    for alive in (False, True):
+        made.service.worker.is_alive.return_value = alive
+        assert main(["serve"]) == 0
+        assert left == [0] * alive
 
 
 def test_a_missing_extra_is_told_before_weights_are_loaded(capsys, monkeypatch):

@@ -210,6 +210,14 @@ WRITES = {
         "DreamZero-tiny",
         lambda x, path: _of("models.dreamzero.pixels.tiny").write_tiny(path),
     ),
+    "models.pi0.tiny:write_tiny(folder)": (
+        "pi0-tiny",
+        lambda x, path: _of("models.pi0.tiny").write_tiny(path),
+    ),
+    "models.flux.tiny:write_tiny(folder)": (
+        "FLUX-tiny",
+        lambda x, path: _of("models.flux.tiny").write_tiny(path),
+    ),
     "models.wan.tiny:write_tiny(folder)": (
         "Wan-tiny",
         lambda x, path: _of("models.wan.tiny").write_tiny(path),
@@ -388,6 +396,34 @@ READS = {
         "other.gif",
         lambda x, path: _of("models.films").check_film(path),
     ),
+    "checkpoints.orbax_arrays:OrbaxArrays.__init__(path)": (
+        "pi0-tiny",
+        lambda x, path: _of("checkpoints.orbax_arrays").OrbaxArrays(path / "params"),
+    ),
+    "models.pi0.pipeline:Pi0Pipeline.from_folder(folder)": (
+        "pi0-tiny",
+        lambda x, path: _of("models.pi0").Pi0Pipeline.from_folder(path),
+    ),
+    "models.pi0.pipeline:Pi0Pipeline.from_folder(tokenizer)": (
+        "pi0-tiny",
+        lambda x, path: _of("models.pi0").Pi0Pipeline.from_folder(path, tokenizer=path),
+    ),
+    "models.pi0.policy:load_policy(source)": (
+        "pi0-tiny",
+        lambda x, path: _of("models.pi0").load_policy(path),
+    ),
+    "models.pi0.robot.statistics:load_statistics(path)": (
+        "pi0-tiny",
+        lambda x, path: _of("models.pi0").load_statistics(path, quantiles=False),
+    ),
+    "models.pi0.robot.words:load_words(path)": (
+        "pi0-tiny",
+        lambda x, path: _of("models.pi0").load_words(path, 8, with_state=False),
+    ),
+    "models.flux.pipeline:FluxPipeline.from_folder(folder)": (
+        "FLUX-tiny",
+        lambda x, path: _of("models.flux").FluxPipeline.from_folder(path),
+    ),
     "models.wan.pipeline:WanPipeline.from_folder(tokenizer)": (
         "Wan-tiny",
         lambda x, path: _of("models.wan").WanPipeline.from_folder(path, tokenizer=path),
@@ -422,7 +458,19 @@ OTHERS = {
     "models.checkpoints.lora.merging:merge_lora(path)",
     "models.checkpoints.lora.beside:keep_lora(path)",
     "models.wan.pipeline:WanPipeline.from_folder(lora)",
+    "models.flux.pipeline:FluxPipeline.from_folder(lora)",
+    "models.flux.pipeline:FluxPipeline.from_folder(transformer)",
     # These pass on what they are given, to what is tried here.
+    "models.films:read_film(path)",
+    "models.flux.folder:load_folder(folder)",
+    "models.flux.folder:load_folder(lora)",
+    "models.flux.folder:load_folder(transformer)",
+    "models.flux.making:make_pictures(folder)",
+    "models.flux.making:make_pictures(out)",
+    "models.flux.pictures:FluxPicture.save(path)",
+    "models.flux.pictures:check_picture(path)",
+    "models.flux.pictures:numbered(path)",
+    "models.prompts.clip:load_clip_tokenizer(path)",
     "models.wan.folder:load_folder(folder)",
     "models.wan.folder:load_folder(tokenizer)",
     "models.wan.pipeline:WanPipeline.from_folder(folder)",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jax_stepcache.models.dreamzero import save_film
-from jax_stepcache.models.films import write_film
+from jax_stepcache.models.films import read_film, write_film
 
 imageio = pytest.importorskip("imageio.v3")
 FRAMES = np.zeros((5, 32, 64, 3), np.uint8)
@@ -17,11 +17,20 @@ def test_films_are_read_back(tmp_path, ending):
     file = tmp_path / f"film{ending}"
     write_film(file, FRAMES, 16)
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
-    back = imageio.imread(file, index=None)
+    back = read_film(file)
+    assert back.dtype == np.uint8
     if ending == ".gif" and len(back) == 2:  # Frames that are the same are one.
         back = back[[0, 0, 1, 1, 1]]
     assert back.shape[:3] == FRAMES.shape[:3]
-    assert np.abs(back[..., :3].astype(int) - FRAMES).mean() < 12
+    assert np.abs(back.astype(int) - FRAMES).mean() < 12
+
+
+def test_a_film_that_there_is_not(tmp_path):
+    """Neither the file, nor the kind."""
+    with pytest.raises(FileNotFoundError, match="there is no film"):
+        read_film(tmp_path / "film.mp4")
+    with pytest.raises(ValueError, match="ending of a film"):
+        read_film(tmp_path / "film.avi")
 
 
 def test_a_film_of_odd_sizes_is_filled_up(tmp_path):

@@ -14,6 +14,7 @@ from jax_stepcache import (
     explicit_schedule,
     sample,
 )
+from jax_stepcache.network.as_flow import Rates
 
 NOISE = jnp.linspace(-1, 1, 8).reshape(2, 4)
 STEPS = 40
@@ -191,3 +192,33 @@ def test_a_schedule_may_tell_the_noise_level_itself():
     for name in ("sigmas", "time", "t"):
         with pytest.raises(ValueError, match="Did you mean 'sigma'"):
             explicit_schedule(sigmas, timesteps=name)
+
+
+def test_times_of_its_own_must_be_given():
+    """The usual schedule's are another network's, and the sample would be wrong."""
+    flow = as_flow(lambda w, x, t, c: x * 0)
+    noise = jnp.ones((2, 3))
+    with pytest.raises(ValueError, match=r"schedule=flow\.schedule"):
+        sample(None, model=flow, noise=noise, num_inference_steps=5, solver="euler")
+    schedule = flow.schedule(5)
+    sample(None, model=flow, noise=flow.start(noise, schedule), schedule=schedule)
+
+
+def test_what_it_says_has_the_samples_shape():
+    """Or it would be broadcast."""
+    flow = as_flow(lambda w, x, t, c: x[:, :1])
+    noise, schedule = jnp.ones((2, 3)), flow.schedule(5)
+    with pytest.raises(
+        ValueError, match=r"answer has shapes .*\[2, 1\]; the sample has .*\[2, 3\]"
+    ):
+        sample(None, model=flow, noise=noise, schedule=schedule)
+
+
+@given(st.lists(st.floats(0, 99), min_size=2, max_size=6, unique=True))
+def test_times_between_listed_ones_are_the_nearest(times):
+    """The schedule's level is that at which the network is asked."""
+    listed = np.linspace(1, 0.1, 100), np.linspace(0.05, 1, 100)
+    rates = Rates(listed=np.array(listed))
+    alpha, s = rates.exactly(np.array(times))
+    found = rates.levels(jnp.asarray(times, jnp.float32))
+    np.testing.assert_allclose(found, (alpha, s), atol=1e-6)

@@ -1,5 +1,6 @@
 """Networks that run whole, or add a residual that they are given."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -140,3 +141,26 @@ def test_bad_input():
     pooled = Residual(full=lambda *x: (full(*x)[0], jnp.ones(3)), skip=skip)
     with pytest.raises(ValueError, match="with 2 rows; got float32"):
         run(pooled, "mag_cache", SKIPPING["mag_cache"])
+
+
+def test_what_stands_before_the_blocks_is_all_that_is_computed_twice():
+    """Products in the compiled program: none besides, and none that nobody reads."""
+    given = strangers.noise(), jnp.asarray([700.0, 300.0]), strangers.text()
+    hidden = hidden_of(WEIGHTS, *given)
+
+    def products(function, *args):
+        compiled = jax.jit(function).lower(WEIGHTS, hidden, given, *args).compile()
+        return compiled.as_text().count(" dot(")
+
+    def after_all(weights, hidden, context):
+        return head(weights, hidden + hidden_of(weights, *context), context)
+
+    before = products(lambda w, h, g: network(w).embedded(*g[:2]))
+    time = products(lambda w, h, g: network(w).embedded(*g[:2])[1])
+    assert products(PLAIN.head) == products(after_all) == before + 1
+    # By hand a block reads the time alone, and the tokens are there.
+    ours = products(lambda *x: PLAIN.blocks(*x, 0, 1))
+    assert (
+        ours == products(lambda *x: all_blocks(*x, 0, strangers.DEPTH)) + before - time
+    )
+    assert before > time

@@ -35,6 +35,11 @@ def guidance_files(config: pytest.Config) -> list[Path]:
     return sorted((vectors_dir(config) / "guidance").glob("*.npz"))
 
 
+def pruning_files(config: pytest.Config) -> list[Path]:
+    """Files of the ``pruning`` part: runs that skipped single blocks."""
+    return sorted((vectors_dir(config) / "pruning").glob("*.npz"))
+
+
 def solvers_files(config: pytest.Config) -> list[Path]:
     """Files of the ``solvers`` part: trajectories of diffusers' schedulers."""
     return sorted((vectors_dir(config) / "solvers").glob("*.npz"))

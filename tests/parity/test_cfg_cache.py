@@ -14,6 +14,10 @@ from .toy_run import assert_close, config_of, load, run_toy
 _SETTINGS = (
     "unconditional_batch_skip_range",
     "unconditional_batch_timestep_skip_range",
+    "alpha_low_frequency",
+    "alpha_high_frequency",
+    "low_frequency_weight_update_timestep_range",
+    "high_frequency_weight_update_timestep_range",
 )
 
 
@@ -26,8 +30,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def test_the_unconditional_branch_is_asked_as_recorded(guided: Path) -> None:
     """The same steps ask it, and all samples and velocities are those recorded."""
     arrays, config = load(guided), config_of(guided)
-    settings: dict[str, Any] = {name: config[name] for name in _SETTINGS}
-    run = run_toy(guided, "cfg_cache", settings)
+    settings: dict[str, Any] = {n: config[n] for n in _SETTINGS if n in config}
+    layout = tuple(config.get("layout", ()))
+    run = run_toy(guided, "cfg_cache", settings, layout)
     branches = run.result.stats.branches
     assert branches is not None
     assert np.asarray(branches.computed).tolist() == arrays["computed"].tolist()

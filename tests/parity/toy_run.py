@@ -27,6 +27,7 @@ _CACHES: Mapping[str, tuple[str, dict[str, str]]] = {
         {"rel_l1_thresh": "rel_l1_thresh", "coefficients": "coefficients"},
     ),
     "dbcache": ("cache_dit", {}),
+    "dbprune": ("db_prune", {}),
     "magcache": (
         "mag_cache",
         {

@@ -29,6 +29,11 @@ SETTINGS: dict[str, tuple[str | None, tuple[float, float], dict[str, Any]]] = {
             "force_refresh_step_hint": 5,
         },
     ),
+    "db_prune": (
+        "residual_diff_threshold",
+        (0.05, 0.5),
+        {"max_warmup_steps": 2, "enable_dynamic_prune_threshold": True},
+    ),
     "mag_cache": ("mag_threshold", (0.02, 0.4), {"mag_ratios": RATIOS}),
     "sea_cache": ("sea_threshold", (0.1, 1.0), {}),
     "first_block_cache": ("threshold", (0.02, 0.4), {}),

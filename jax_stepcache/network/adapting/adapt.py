@@ -16,6 +16,7 @@ from jax_stepcache.network.adapting.linen import linen_network
 from jax_stepcache.network.adapting.modules import module_network
 from jax_stepcache.network.adapting.plan import Plan, plan_of
 from jax_stepcache.network.adapting.problems import check_pure
+from jax_stepcache.network.adapting.sampler import Before, SamplerNetwork
 
 
 @jax.tree_util.register_dataclass
@@ -53,6 +54,28 @@ class Adapted:
     def __call__(self, weights: Any, sample: Any, t: Any, condition: Any) -> Any:
         """The whole network, as it is."""
         return self.network.called(weights, sample, t, condition, marked=False)
+
+    def condition(self, weights: Any, noise: Any, seen: Any) -> Before:
+        """What ``sampler`` computes before its loop: the condition for `sample`.
+
+        Args:
+            weights: of the network.
+            noise: float[rows, ...], for its shape.
+            seen: what the sampler is shown besides, a pytree of arrays.
+
+        Returns:
+            The condition, of as many rows.
+
+        Raises:
+            TypeError: of a network that was adapted without ``sampler=``.
+            ValueError: if its sampler does not come apart.
+        """
+        if not isinstance(self.network, SamplerNetwork):
+            raise TypeError(
+                "condition= of a network that was adapted with call= is what call "
+                "reads; only with sampler= is it made here"
+            )
+        return self.network.before(weights, noise, seen)
 
     def embed(
         self, weights: Any, sample: Any, t: Any, condition: Any
@@ -143,6 +166,7 @@ def adapt(
     *,
     blocks: Any,
     call: Callable[[Any, Any, Any, Any], Any] | None = None,
+    sampler: Callable[[Any, Any, Any], Any] | None = None,
     modulated: Any = None,
 ) -> tuple[Any, Adapted]:
     """Takes somebody's network apart, for caches that look inside.
@@ -160,12 +184,18 @@ def adapt(
         blocks: of a module, a function from it to its blocks: a list of modules, or
             several lists, for instance of double and of single streams, in the order in
             which they are called; or one module with stacked weights, over which it
-            scans. Of Linen modules also names in ``params``, or a list of them:
-            ``"block_*"`` for blocks that are called one by one, and ``"layers"``
-            without an asterisk for stacked ones. Of functions the name of the stacked
-            weights, such as ``"blocks"``.
+            scans, or several in a dict, ``{"double": ..., "single": ...}``. Of Linen
+            modules also names in ``params``, or a list of them: ``"block_*"`` for
+            blocks that are called one by one, and ``"layers"`` without an asterisk for
+            stacked ones. Of functions the name of the stacked weights, such as
+            ``"blocks"``.
         call: ``(network, sample, t, condition) -> velocity``, how the network is to be
             called; ``network(sample, t, condition)`` unless given.
+        sampler: in place of ``call``, for a network that keeps its Euler loop to
+            itself: ``(network, noise, seen) -> sample``. The body of its
+            `jax.lax.while_loop` is the network. What it computes before, `sample`'s
+            ``condition``, is made by ``model.condition(weights, noise, seen)``. The
+            network is told of time in the loop's own units.
         modulated: for TeaCache the part of a block that is given the modulated input
             first, as a rule its attention: a function from a block to it, or its name
             in a Linen block.
@@ -183,6 +213,11 @@ def adapt(
     """
     from flax import linen
 
+    if sampler is not None:
+        if call is not None:
+            raise TypeError("call= and sampler= are two ways to say the same; give one")
+        whole = sampler
+        call = lambda n, noise, t, seen: whole(n, noise, seen)  # noqa: E731
     if isinstance(network, type):
         raise TypeError(f"network is {network!r}, a class; give an object of it")
     if not callable(network) and (call is None or not _is_module(network)):
@@ -200,6 +235,8 @@ def adapt(
         weights, made = module_network(network, blocks, call, modulated)
     else:
         made = function_network(network, weights, blocks, call, modulated)
+    if sampler is not None:
+        made = SamplerNetwork(made)
     plain = Adapted(made, made.count)
     if modulated is None:
         return weights, plain

@@ -39,7 +39,10 @@ class ModuleNetwork:
 
     def stacked(self, weights: Any) -> list[Any]:
         """See `Network.stacked`."""
-        return [] if self.names else _arrays(self.blocks(self.merge(weights)))
+        if self.names:
+            return []
+        found = _flat(self.blocks(self.merge(weights)))
+        return [x for stack in found for x in _arrays(stack)]
 
     def called(
         self, weights: Any, sample: Any, t: Any, condition: Any, marked: bool = True
@@ -94,7 +97,9 @@ def module_network(
     if modulated is not None and not callable(_asked(modulated, each[0], "modulated")):
         raise TypeError("modulated= gives something that a block cannot call")
     names = tuple(f"block {i}" for i in range(len(each))) if listed else ()
-    count = len(each) if listed else stacked_count(_arrays(found), "blocks=")
+    count = len(each)
+    if not listed:
+        count = sum(stacked_count(_arrays(stack), "blocks=") for stack in each)
     weights, merge = _taken_apart(module)
     made = ModuleNetwork(merge, call or plainly_called, blocks, modulated, names, count)
     return weights, made
@@ -158,9 +163,12 @@ def _is_list(x: Any) -> bool:
 
 
 def _flat(blocks: Any) -> list[Any]:
-    """Blocks of one list, or of several, one behind the other."""
+    """Blocks of one list, or of several, one behind the other; or what is stacked."""
     if _is_list(blocks):
         return [block for part in blocks for block in _flat(part)]
+    # Weights of a Linen module within one of NNX are dicts too.
+    if type(blocks) is dict and all(map(callable, blocks.values())):
+        return list(blocks.values())
     return [blocks]
 
 

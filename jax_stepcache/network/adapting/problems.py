@@ -29,6 +29,15 @@ def check_pure(graph: Graph) -> None:
         )
 
 
+def odd_sampler(what: str) -> str:
+    """Words for a sampler whose loop is no plain Euler loop."""
+    return (
+        f"sampler= {what}; it must be a jax.lax.while_loop that carries the noise and "
+        "a time that begins above 0, and adds a number times the velocity at each "
+        "step. Give call=, one step's velocity, in its place"
+    )
+
+
 def no_blocks(graph: Graph, names: Sequence[str], stacked: bool) -> str:
     """Words for a network in which no block is found."""
     if holds(graph.jaxpr, is_mark):

@@ -18,6 +18,11 @@ from jax_stepcache.policy.forecasts import Point
 from jax_stepcache.policy.gates import Every, Gate
 from jax_stepcache.policy.gates.base import NOT_COMPARED
 from jax_stepcache.policy.leaf import leaf
+from jax_stepcache.policy.named.frequencies import (
+    FrequencyWeights,
+    check_pictures,
+    weighted,
+)
 from jax_stepcache.policy.policy import Decision
 from jax_stepcache.policy.signals.first_blocks import BRANCHES
 from jax_stepcache.policy.span import EachBranch, Span
@@ -32,11 +37,14 @@ class UnconditionalState(NamedTuple):
         memory: one forecast memory for each output of how far the branch is from the
             conditional one.
         recorded: bool scalar, whether it has been asked.
+        weights: float32[2], what low and high frequencies of the difference have grown
+            to since then; or None.
     """
 
     gate: Any
     memory: tuple[Any, ...]
     recorded: jax.Array
+    weights: jax.Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -47,8 +55,7 @@ class Unconditional:
     Where it does not, the unconditional velocity is the conditional one of this step
     and, forecast, how far the other has been from it: guidance is reused, and what is
     guided is not. That is CFG-Cache (Lv et al. 2024, "FasterCache: Training-Free Video
-    Diffusion Model Acceleration with High Quality"), whose weights of low and high
-    frequencies are 1 here.
+    Diffusion Model Acceleration with High Quality").
 
     Attributes:
         gate: when the unconditional branch is asked; it sees no signal.
@@ -56,19 +63,26 @@ class Unconditional:
         timesteps: float32[2], of the noise levels, times 1000, between which it may be
             left out, both exclusive.
         span: each guidance branch of the whole network.
+        frequencies: what low and high frequencies of the difference are taken times at
+            each step that reuses it; None to leave them.
     """
 
     gate: Gate
     forecast: Any
     timesteps: ArrayLike
     span: Span = field(default=EachBranch(), metadata={"static": True})
+    frequencies: FrequencyWeights | None = None
 
     def init(self, view: View, num_steps: int) -> UnconditionalState:
         """See `Policy.init`."""
         leaves = jax.tree.leaves(view.entering)
         memory = tuple(self.forecast.init(like) for like in leaves)
         gate = self.gate.init(num_steps)
-        return UnconditionalState(gate, memory, jnp.zeros((), bool))
+        weights = None
+        if self.frequencies is not None:
+            check_pictures(leaves)
+            weights = jnp.ones(2, jnp.float32)
+        return UnconditionalState(gate, memory, jnp.zeros((), bool), weights)
 
     def decide(self, state: UnconditionalState, view: View) -> Decision:
         """See `Policy.decide`."""
@@ -79,9 +93,12 @@ class Unconditional:
         must = ~((low < at) & (at < high)) | (jax.lax.axis_index(BRANCHES) == 0)
         # Outside of a guidance interval it is not asked, whatever is decided here.
         must |= ~state.recorded
-        return Decision(
-            must | verdict.run, nothing, state._replace(gate=verdict.state), nothing
-        )
+        run = must | verdict.run
+        state = state._replace(gate=verdict.state)
+        if self.frequencies is not None and state.weights is not None:
+            grown = state.weights * self.frequencies.at(at)
+            state = state._replace(weights=jnp.where(run, state.weights, grown))
+        return Decision(run, nothing, state, nothing)
 
     def record(
         self, state: UnconditionalState, view: View, value: Any
@@ -93,12 +110,15 @@ class Unconditional:
             for old, new in zip(state.memory, jax.tree.leaves(value), strict=True)
         )
         gate = self.gate.record(state.gate)
-        return UnconditionalState(gate, memory, jnp.ones((), bool))
+        weights = None if state.weights is None else jnp.ones_like(state.weights)
+        return UnconditionalState(gate, memory, jnp.ones((), bool), weights)
 
     def predict(self, state: UnconditionalState, view: View) -> Any:
         """See `Policy.predict`: the difference, until `complete` adds the rest."""
         here = Point(view.step, _sigma(view), None)
         forecast = [self.forecast.predict(one, here) for one in state.memory]
+        if state.weights is not None:
+            forecast = [weighted(x, *state.weights) for x in forecast]
         return jax.tree.unflatten(jax.tree.structure(view.entering), forecast)
 
     def complete(self, state: UnconditionalState, view: View, said: Any) -> Any:
@@ -130,6 +150,10 @@ def cfg_cache(
     timesteps: Sequence[float] | jax.Array = (-1, 641),
     *,
     forecast: Any = "hold",
+    low: float | jax.Array = 1.0,
+    high: float | jax.Array = 1.0,
+    low_timesteps: Sequence[float] | jax.Array = (99, 901),
+    high_timesteps: Sequence[float] | jax.Array = (-1, 301),
 ) -> Unconditional:
     """CFG-Cache, with the schedule of diffusers' ``FasterCacheConfig``.
 
@@ -139,6 +163,13 @@ def cfg_cache(
         timesteps: two numbers, between which it may be left out, as 1000 times the
             noise level.
         forecast: what stands in for its difference from the conditional branch.
+        low: what low frequencies of the difference are taken times at each step that
+            reuses it, once more at each of them; FasterCache's is 1.1. Frequencies are
+            those of [..., height, width, channels] arrays; others stay as they are.
+        high: likewise, of all others.
+        low_timesteps: two numbers, between which ``low`` holds, both exclusive; 1
+            elsewhere.
+        high_timesteps: likewise, ``high``.
 
     Returns:
         The policy.
@@ -148,10 +179,29 @@ def cfg_cache(
     """
     check_count("unconditional_batch_skip_range", interval, 1)
     check_numbers("unconditional_batch_timestep_skip_range", timesteps, shape=(2,))
+    for name, number in (("low", low), ("high", high)):
+        check_numbers(f"alpha_{name}_frequency", number, least=0.0)
+    for name, pair in (("low", low_timesteps), ("high", high_timesteps)):
+        what = f"{name}_frequency_weight_update_timestep_range"
+        check_numbers(what, pair, shape=(2,))
+    # Known to change nothing, they are left out.
+    usual = all(isinstance(x, int | float) and x == 1 for x in (low, high))
+    frequencies = FrequencyWeights(
+        jnp.stack([leaf(x, np.float32) for x in (low, high)])
+        if any(isinstance(x, jax.Array) for x in (low, high))
+        else np.array([low, high], np.float32),
+        leaf(low_timesteps, np.float32),
+        leaf(high_timesteps, np.float32),
+    )
     # Checked as those of any other policy within the network.
     gate = Every(leaf(interval, np.int32))
     found = compose(gate=gate, forecast=forecast, span="branches")
-    return Unconditional(found.gate, found.forecast, leaf(timesteps, np.float32))
+    return Unconditional(
+        found.gate,
+        found.forecast,
+        leaf(timesteps, np.float32),
+        frequencies=None if usual else frequencies,
+    )
 
 
 def _conditional(x: jax.Array) -> jax.Array:

@@ -29,7 +29,7 @@ from jax_stepcache.policy.policy import Composed
 from jax_stepcache.policy.signals import FirstBlocks
 from jax_stepcache.policy.span import Span
 
-_MASK_POLICIES = ("dynamic", "static")
+MASK_POLICIES = ("dynamic", "static")
 
 
 @naming_arguments(
@@ -85,15 +85,15 @@ def db_cache(
     check_count("Fn_compute_blocks", first_blocks)
     check_count("Bn_compute_blocks", last_blocks)
     span = Span(first_blocks, last_blocks)
-    if steps_policy not in _MASK_POLICIES:
-        raise ValueError(unknown_name("scm_steps_policy", steps_policy, _MASK_POLICIES))
+    if steps_policy not in MASK_POLICIES:
+        raise ValueError(unknown_name("scm_steps_policy", steps_policy, MASK_POLICIES))
     check_numbers("residual_diff_threshold", threshold, least=0.0)
     check_count("max_warmup_steps", warmup_steps)
     check_count("warmup_interval", warmup_interval, 1)
     check_count("max_cached_steps", max_cached_steps, -1)
     check_count("max_continuous_cached_steps", max_continuous_cached_steps, -1)
     cap = _cap(max_accumulated)
-    mask = None if steps_mask is None else _checked(steps_mask)
+    mask = None if steps_mask is None else checked_mask(steps_mask)
     if mask is not None and steps_policy == "static":
         # A mask's leading ones are its warm-up, and no cap applies past it.
         return compose(gate=Mask(mask), forecast=forecast, span=span)
@@ -103,13 +103,13 @@ def db_cache(
     warmup = leaf(warmup_steps, np.int32)
     if mask is not None:
         gate = ForcedSteps(gate, mask)
-        warmup = _at_most_leading(warmup, mask)
+        warmup = at_most_leading(warmup, mask)
     gate = WarmUp(gate, warmup, leaf(warmup_interval, np.int32))
     signal = FirstBlocks(shared=not separate_cfg_diff)
     return compose(signal=signal, gate=gate, forecast=forecast, span=span)
 
 
-def _at_most_leading(warmup: Any, mask: Any) -> Any:
+def at_most_leading(warmup: Any, mask: Any) -> Any:
     """A warm-up that ends where a mask first skips."""
     warmup, mask = fetched(warmup), fetched(mask)
     xp = jnp if isinstance(warmup, jax.Array) or isinstance(mask, jax.Array) else np
@@ -134,7 +134,12 @@ def _infinite_where(number: Any, unbounded: Callable[[Any], Any]) -> Any:
     return xp.where(unbounded(number), np.float32(math.inf), number)
 
 
-def _checked(mask: Any) -> jax.Array | np.ndarray:
+def checked_mask(mask: Any) -> jax.Array | np.ndarray:
+    """A mask of steps as a leaf, checked where its values are there.
+
+    Raises:
+        ValueError: see `check_mask`.
+    """
     if not isinstance(mask, Tracer):
         check_mask(mask)
     return leaf(mask, bool)

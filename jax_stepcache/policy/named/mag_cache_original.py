@@ -1,4 +1,4 @@
-"""MagCache as its authors' code has it for Wan: a curve for each guidance branch."""
+"""MagCache as its authors' code has it, for Wan and for FLUX."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from jax_stepcache.check import check_count, check_numbers, fetched
 from jax_stepcache.errors import naming_arguments
 from jax_stepcache.policy.compose import compose
-from jax_stepcache.policy.gates import BranchMask
+from jax_stepcache.policy.gates import BranchMask, Mask
 from jax_stepcache.policy.named.mag_cache import nearest_steps
 from jax_stepcache.policy.policy import Composed
 
@@ -103,3 +103,51 @@ def _runs(
         else:
             ratio, error, skipped = 1.0, 0.0, 0
     return ran
+
+
+def original_mag_cache_of_pictures(
+    ratios: Sequence[float] | np.ndarray,
+    threshold: float = 0.24,
+    max_skip_steps: int = 5,
+    retention_ratio: float = 0.1,
+    *,
+    num_steps: int,
+    forced: int | None = None,
+    forecast: Any = "hold",
+) -> Composed:
+    """MagCache4FLUX, of one curve, whose schedule is known beforehand.
+
+    Args:
+        ratios: of the residual's norm at each step to that of the step before. Those of
+            another number of steps are resampled.
+        threshold: what the error may add up to, inclusive.
+        max_skip_steps: consecutive steps that may be skipped.
+        retention_ratio: share of the steps that run first.
+        num_steps: the schedule's step count.
+        forced: of the steps of the calibration, one that runs whatever the error is.
+        forecast: what skipped steps use of the residual.
+
+    Returns:
+        The policy.
+
+    Raises:
+        ValueError: for numbers that do not fit.
+    """
+    curve = np.asarray(fetched(ratios), np.float64)
+    check_numbers("mag_ratios", curve, shape=(None,), above=0.0)
+    check_numbers("mag_threshold", threshold, least=0.0)
+    check_count("mag_max_skip_steps", max_skip_steps)
+    check_numbers("mag_retention_ratio", retention_ratio, least=0.0, most=1.0)
+    last, mask = len(curve) - 1, np.ones(num_steps, bool)
+    curve = curve[nearest_steps(len(curve), num_steps, np.float64)]
+    ratio, error, skipped = 1.0, 0.0, 0
+    for step in range(max(int(retention_ratio * num_steps + 0.5), 1), num_steps):
+        ratio *= float(curve[step])
+        error += abs(1 - ratio)
+        skipped += 1
+        fits = error <= threshold and skipped <= max_skip_steps
+        if fits and round(step * last / (num_steps - 1)) != forced:
+            mask[step] = False
+        else:
+            ratio, error, skipped = 1.0, 0.0, 0
+    return compose(gate=Mask(mask), forecast=forecast, span="blocks")

@@ -76,6 +76,13 @@ class Restarting:
         decision = self.policy.decide(now, local)
         return decision._replace(state=state._replace(now=decision.state))
 
+    def after(self, state: RestartingState, before: RestartingState) -> Any:
+        """See `DBPrune.after`."""
+        after = getattr(self.policy, "after", None)
+        return (
+            state if after is None else state._replace(now=after(state.now, before.now))
+        )
+
     def record(self, state: RestartingState, view: View, value: Any) -> RestartingState:
         """See `Policy.record`."""
         now = self.policy.record(state.now, self._local(view), value)

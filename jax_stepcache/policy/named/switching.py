@@ -17,12 +17,16 @@ from jax_stepcache.policy.policy import Decision, Policy
 from jax_stepcache.policy.span import Span
 from jax_stepcache.policy.view import View
 
+# What signals look at of which a network may lack something.
+_OFFERED = ("modulated", "times")
+
 
 class SwitchingState(NamedTuple):
     """State of `Switching`.
 
     Attributes:
-        now: the state of the policy that decides.
+        now: the state of the policy that decides; of policies of other parts those of
+            both.
         start: int32 scalar, the first step of the second one; -1 before.
         num_steps: int32 scalar.
     """
@@ -38,8 +42,9 @@ class Switching:
     """A policy that gives way to another, which starts clean, below a noise level.
 
     What one expert computed says nothing of the other, so nothing is kept. The steps of
-    the second count from its first; its last is the last of all. The two have the same
-    parts with other numbers: one state, of one residual, serves both.
+    the second count from its first; its last is the last of all. Where the two have
+    the same parts with other numbers, one state, of one residual, serves both; where
+    they have other parts, each has its own.
 
     Attributes:
         above: the policy at high noise.
@@ -58,13 +63,20 @@ class Switching:
 
     @property
     def looks_at(self) -> str:
-        """What the policies' signal needs to see."""
-        return getattr(self.above, "looks_at", "")
+        """What the policies' signals need to see; of two things, what fewer offer."""
+        looks = [getattr(one, "looks_at", "") for one in (self.above, self.below)]
+        return max(looks, key=lambda what: (what in _OFFERED, what != "nothing"))
+
+    @property
+    def alike(self) -> bool:
+        """Whether the two have the same parts."""
+        return _parts(self.above) == _parts(self.below)
 
     def init(self, view: View, num_steps: int) -> SwitchingState:
         """See `Policy.init`."""
+        now = self.above.init(view, num_steps)
         return SwitchingState(
-            self.above.init(view, num_steps),
+            now if self.alike else (now, self.below.init(view, num_steps)),
             jnp.full((), -1, jnp.int32),
             jnp.asarray(num_steps, jnp.int32),
         )
@@ -77,19 +89,49 @@ class Switching:
         # Made of nothing, so it takes no memory beside the running one.
         left: Any = state.num_steps - jnp.maximum(start, 0)
         fresh = self.below.init(view, left)
-        now = chosen(starts, fresh, state.now)
-        state = state._replace(now=now, start=start)
-        decision = self._policy(state).decide(now, self._local(state, view))
-        return decision._replace(state=state._replace(now=decision.state))
+        if self.alike:
+            now = chosen(starts, fresh, state.now)
+            state = state._replace(now=now, start=start)
+            decision = self._policy(state).decide(now, self._local(state, view))
+            return decision._replace(state=state._replace(now=decision.state))
+        above, other = state.now[0], chosen(starts, fresh, state.now[1])
+        state = state._replace(now=(above, other), start=start)
+        first = _as_arrays(self.above.decide(above, view))
+        second = _as_arrays(self.below.decide(other, self._local(state, view)))
+        now = self._each(state, first.state, second.state)
+        said = chosen(start < 0, first._replace(state=()), second._replace(state=()))
+        return said._replace(state=state._replace(now=now))
+
+    def after(self, state: SwitchingState, before: SwitchingState) -> SwitchingState:
+        """See `DBPrune.after`."""
+        after = getattr(self._policy(state), "after", None)
+        return (
+            state if after is None else state._replace(now=after(state.now, before.now))
+        )
 
     def record(self, state: SwitchingState, view: View, value: Any) -> SwitchingState:
         """See `Policy.record`."""
         local = self._local(state, view)
-        return state._replace(now=self._policy(state).record(state.now, local, value))
+        if self.alike:
+            now = self._policy(state).record(state.now, local, value)
+            return state._replace(now=now)
+        first = self.above.record(state.now[0], view, value)
+        second = self.below.record(state.now[1], local, value)
+        return state._replace(now=self._each(state, first, second))
 
     def predict(self, state: SwitchingState, view: View) -> Any:
         """See `Policy.predict`."""
-        return self._policy(state).predict(state.now, self._local(state, view))
+        local = self._local(state, view)
+        if self.alike:
+            return self._policy(state).predict(state.now, local)
+        first = self.above.predict(state.now[0], view)
+        second = self.below.predict(state.now[1], local)
+        return chosen(state.start < 0, first, second)
+
+    def _each(self, state: SwitchingState, first: Any, second: Any) -> tuple[Any, Any]:
+        """The states of both, of which the one that decides has moved."""
+        high = state.start < 0
+        return chosen(high, first, state.now[0]), chosen(high, state.now[1], second)
 
     def _policy(self, state: SwitchingState) -> Policy:
         return chosen(state.start < 0, self.above, self.below)
@@ -104,27 +146,37 @@ def switching(above: Policy, below: Policy, sigma: float | jax.Array) -> Switchi
 
     Args:
         above: the policy at high noise.
-        below: the policy at low noise, of the same parts with other numbers.
+        below: the policy at low noise, of the same span. One of the same parts with
+            other numbers shares the first one's memory; another has its own beside it.
         sigma: the noise level from which on, upwards, the first decides, in [0, 1].
 
     Returns:
         The policy.
 
     Raises:
-        ValueError: if the two have other parts, or for a level that is none.
+        ValueError: if the two have other spans, or for a level that is none.
     """
     check_numbers("sigma", sigma, least=0.0, most=1.0)
-    shapes = [
-        (jax.tree.structure(policy), [np.shape(x) for x in jax.tree.leaves(policy)])
-        for policy in (above, below)
-    ]
-    if shapes[0] != shapes[1]:
+    spans = [getattr(policy, "span", None) for policy in (above, below)]
+    if spans[0] != spans[1]:
         raise ValueError(
-            "the caches of both experts must have the same parts: other numbers are "
-            "free, but not which blocks are skipped, what is forecast, or whether "
-            "there is a mask"
+            "the caches of both experts must skip the same blocks: the span is "
+            f"{spans[0]} above and {spans[1]} below (Fn_compute_blocks, "
+            "Bn_compute_blocks). What they look at and forecast is free"
         )
     return Switching(above, below, leaf(sigma, np.float32))
+
+
+def _parts(policy: Policy) -> Any:
+    return jax.tree.structure(policy), [np.shape(x) for x in jax.tree.leaves(policy)]
+
+
+def _as_arrays(decision: Decision) -> Decision:
+    return decision._replace(
+        run=jnp.asarray(decision.run),
+        signal=jnp.asarray(decision.signal, jnp.float32),
+        threshold=jnp.asarray(decision.threshold, jnp.float32),
+    )
 
 
 def _sigma(view: View) -> jax.Array:

@@ -22,12 +22,14 @@ def taylor_seer(
     max_order: int = 1,
     *,
     lite: bool = False,
+    attention_only: bool = False,
     forecast: Any = None,
 ) -> Composed:
     """TaylorSeer (Liu et al. 2025), as in diffusers' ``TaylorSeerCacheConfig``.
 
-    diffusers extrapolates every module of every block; what they add to the tokens is
-    extrapolated here in one piece, which is the same series and one buffer an order.
+    What all blocks add to the tokens is extrapolated in one piece, one buffer an
+    order. diffusers' own default extrapolates what each attention says, and runs the
+    rest of the blocks at every step: ``attention_only``.
 
     Args:
         num_steps: the schedule's step count.
@@ -37,14 +39,22 @@ def taylor_seer(
         max_order: of the series.
         lite: whether it extrapolates the velocity and skips the whole network
             (``use_lite_mode``).
+        attention_only: whether it extrapolates what the attentions say, of a network
+            that can be given that.
         forecast: another forecast than the series.
 
     Returns:
         The policy.
 
     Raises:
-        ValueError: for numbers that do not fit.
+        ValueError: for numbers that do not fit, or both ``lite`` and
+            ``attention_only``.
     """
+    if lite and attention_only:
+        raise ValueError(
+            "use_lite_mode skips the whole network and attention_only a part of each "
+            "block; give one of them"
+        )
     check_count("cache_interval", cache_interval, 1)
     check_count("disable_cache_before_step", disable_cache_before_step, 1)
     check_count("max_order", max_order)
@@ -58,5 +68,5 @@ def taylor_seer(
         for step in range(num_steps)
     ]
     forecast = Taylor(max_order) if forecast is None else forecast
-    span = "network" if lite else "blocks"
+    span = "network" if lite else "attentions" if attention_only else "blocks"
     return compose(gate=Mask(leaf(mask, bool)), forecast=forecast, span=span)

@@ -1,4 +1,4 @@
-"""TeaCache as its authors' code has it for Wan: it looks at the timestep alone."""
+"""TeaCache as its authors' code has it for Wan and FLUX."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.gates import Accumulate, Gate, LastStep, WarmUp
 from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.policy import Composed
-from jax_stepcache.policy.signals import EmbeddedTime
+from jax_stepcache.policy.signals import EmbeddedTime, ModulatedInput
 
 # Steps that run first: of the one variant, and of that with ``use_ret_steps``.
 _FIRST, _RETAINED = 1, 5
@@ -26,9 +26,10 @@ def original_tea_cache(
     coefficients: Sequence[float] | jax.Array,
     *,
     use_ret_steps: bool = False,
+    modulated: bool = False,
     forecast: Any = "hold",
 ) -> Composed:
-    """TeaCache4Wan2.1; see `EmbeddedTime`.
+    """TeaCache4Wan2.1, which looks at the embedded timestep; and TeaCache4FLUX.
 
     The polynomial of the change is added as it is, which may be negative.
 
@@ -38,14 +39,21 @@ def original_tea_cache(
         coefficients: of the polynomial, highest power first.
         use_ret_steps: whether it looks at the projected embedding and runs the first
             five steps, rather than at the embedding, running the first and the last.
+        modulated: whether it looks at the modulated input of block 0, as for FLUX; the
+            first and the last step run.
         forecast: what skipped steps use of the residual.
 
     Returns:
         The policy.
 
     Raises:
-        ValueError: for numbers that do not fit.
+        ValueError: for numbers that do not fit, or both of the variants.
     """
+    if use_ret_steps and modulated:
+        raise ValueError(
+            "use_ret_steps is of the original TeaCache for Wan, and this model's looks "
+            "at the modulated input"
+        )
     check_numbers("teacache_thresh", threshold)
     check_numbers("coefficients", coefficients, shape=(None,))
     check_flag("use_ret_steps", use_ret_steps)
@@ -53,5 +61,5 @@ def original_tea_cache(
     gate: Gate = Accumulate(*numbers, signed=True)
     gate = gate if use_ret_steps else LastStep(gate)
     gate = WarmUp(gate, np.int32(_RETAINED if use_ret_steps else _FIRST))
-    signal = EmbeddedTime(projected=bool(use_ret_steps))
+    signal = ModulatedInput() if modulated else EmbeddedTime(bool(use_ret_steps))
     return compose(signal=signal, gate=gate, forecast=forecast, span="blocks")

@@ -9,6 +9,15 @@ import jax
 from jax_stepcache.policy.view import View
 
 
+def looked_at(hidden: Any) -> Any:
+    """What signals look at of what flows through blocks: all of it, as a rule.
+
+    Of several streams a network may mean some: then what flows is an object with an
+    attribute ``looked_at``, as FLUX's, of whose two it is the image.
+    """
+    return getattr(hidden, "looked_at", hidden)
+
+
 class Signal(Protocol):
     """Measures how much the network's answer is changing.
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.policy.branches import BRANCHES
+from jax_stepcache.policy.signals.base import looked_at
 from jax_stepcache.policy.signals.relative_l1 import relative_l1
 from jax_stepcache.policy.view import View
 
@@ -76,4 +77,4 @@ class FirstBlocks:
 def _first(view: View) -> Any:
     if view.inside is None:
         raise ValueError("the signal looks at the first blocks of a span, see Span")
-    return view.inside.first
+    return looked_at(view.inside.first)

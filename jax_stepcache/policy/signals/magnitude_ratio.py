@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.policy.signals.base import looked_at
 from jax_stepcache.policy.view import View
 
 
@@ -38,7 +39,7 @@ class MagnitudeRatio:
 
     def init(self, view: View) -> MagnitudeState:
         """See `Signal.init`."""
-        hidden = jax.tree.leaves(view.entering)[0]
+        hidden = jax.tree.leaves(looked_at(view.entering))[0]
         return MagnitudeState(
             jnp.zeros(hidden.shape[:-1], jnp.float32), jnp.ones((), jnp.float32)
         )
@@ -53,7 +54,7 @@ class MagnitudeRatio:
     def record(self, state: MagnitudeState, view: View, value: Any) -> MagnitudeState:
         """See `Signal.record`."""
         del view
-        norms = token_norms(jax.tree.leaves(value)[0])
+        norms = token_norms(jax.tree.leaves(looked_at(value))[0])
         return MagnitudeState(norms, mean_ratio(state.norms, norms))
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.policy.signals.base import looked_at
 from jax_stepcache.policy.signals.relative_l1 import relative_l1
 from jax_stepcache.policy.view import Inside, View
 
@@ -46,15 +47,17 @@ class Probe:
     def init(self, view: View) -> ProbeState:
         """See `Signal.init`."""
         before, behind = (
-            jax.tree.map(jnp.zeros_like, _inside(view).first) for _ in range(2)
+            jax.tree.map(jnp.zeros_like, looked_at(_inside(view).first))
+            for _ in range(2)
         )
         return ProbeState(before, behind, jnp.zeros((), bool))
 
     def measure(self, state: ProbeState, view: View) -> tuple[jax.Array, ProbeState]:
         """See `Signal.measure`; NaN at the first step."""
         inside = _inside(view)
-        behind = inside.hidden
-        entering = jax.tree.map(lambda h, f: h - f, behind, inside.first)
+        behind = looked_at(inside.hidden)
+        added = looked_at(inside.first)
+        entering = jax.tree.map(lambda h, f: h - f, behind, added)
         signal = _change(state.behind, behind)
         if self.less_input:
             signal = jnp.abs(signal - _change(state.entering, entering))

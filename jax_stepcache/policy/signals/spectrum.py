@@ -117,12 +117,12 @@ def spectral_filter(
         shape[axis] = x.shape[axis]
         kernel = kernel * gain.reshape(shape)
     kernel = kernel * (math.prod(kernel.shape) / kernel.sum())
-    spectrum = _over(jnp.fft.fftn, x, axes)
+    spectrum = over(jnp.fft.fftn, x, axes)
     spectrum *= kernel.astype(spectrum.dtype)
-    return _over(jnp.fft.ifftn, spectrum, axes).real
+    return over(jnp.fft.ifftn, spectrum, axes).real
 
 
-def _over(transform: Callable[..., jax.Array], x: jax.Array, axes: Any) -> jax.Array:
+def over(transform: Callable[..., jax.Array], x: jax.Array, axes: Any) -> jax.Array:
     """Transforms some axes, with all others made one.
 
     Of a batch that is spread over devices XLA's compiler for the CPU would else lay out

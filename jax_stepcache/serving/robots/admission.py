@@ -56,12 +56,15 @@ def know_hosts(app: Starlette, hosts: Sequence[str]) -> None:
 def is_same_site(connection: HTTPConnection) -> bool:
     """Whether a browser's page, if it is one, came from this server.
 
-    A page from anywhere may open a websocket to 127.0.0.1; its browser says where the
-    page is from. Robots say nothing.
+    A page from anywhere may open a websocket to 127.0.0.1, or let its browser ask for
+    pages; its browser says where the page is from. Robots say nothing.
     """
     origin = connection.headers.get("origin")
+    # Of pictures, frames and links, which have no origin.
+    fetched = connection.headers.get("sec-fetch-site", "none")
     try:
         site = None if origin is None else urlsplit(origin).netloc
     except ValueError:  # such as http://[
         return False
-    return site is None or site == connection.headers.get("host")
+    same = site is None or site == connection.headers.get("host")
+    return same and fetched in ("same-origin", "none")

@@ -13,9 +13,10 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from jax_stepcache.serving.robots import metrics
-from jax_stepcache.serving.robots.admission import knows_token
+from jax_stepcache.serving.robots.admission import is_same_site, knows_token
 from jax_stepcache.serving.robots.asked import options_allowed
 from jax_stepcache.serving.robots.connection import converse
+from jax_stepcache.serving.robots.policy import message_of, unavailable_of
 from jax_stepcache.serving.robots.service import Service
 from jax_stepcache.serving.robots.status import film_response, page, status
 
@@ -38,13 +39,16 @@ def application(service: Service) -> Starlette:
         yield
         await service.end()
 
-    def behind_token(handler: _Handler) -> _Handler:
-        async def guarded(request: Request) -> Response:
+    def guarded(handler: _Handler) -> _Handler:
+        async def checked(request: Request) -> Response:
+            # A film costs robots' time, and numbers are nobody else's.
+            if not is_same_site(request):
+                return PlainTextResponse("pages of other sites may not\n", 403)
             if not knows_token(request, service.settings.token):
                 return PlainTextResponse("show the token\n", 401)
             return await handler(request)
 
-        return guarded
+        return checked
 
     async def robot(socket: WebSocket) -> None:
         await converse(service, socket)
@@ -68,7 +72,9 @@ def application(service: Service) -> Starlette:
     async def policy(_: Request) -> Response:
         said: dict[str, Any] = {
             "metadata": dict(service.policy.metadata),
-            "options": options_allowed(service.policy.options),
+            "message": dict(message_of(service.policy)),
+            "options": options_allowed(service.policy.options, service.settings),
+            "unavailable": dict(unavailable_of(service.policy)),
         }
         return JSONResponse(said)
 
@@ -87,10 +93,10 @@ def application(service: Service) -> Starlette:
             Route("/", front),
             Route("/healthz", alive),
             Route("/readyz", ready),
-            Route("/metrics", behind_token(counted)),
-            Route("/policy", behind_token(policy)),
-            Route("/status", behind_token(state)),
-            Route("/film/{session:path}", behind_token(film)),
+            Route("/metrics", guarded(counted)),
+            Route("/policy", guarded(policy)),
+            Route("/status", guarded(state)),
+            Route("/film/{session:path}", guarded(film)),
         ],
         lifespan=lifespan,
     )

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from jax_stepcache.check import check_flag
-from jax_stepcache.errors import brief, unknown_name
+from jax_stepcache.errors import brief, misnamed, unknown_name
 from jax_stepcache.serving.robots.settings import ServerSettings
 
 ENDPOINTS = ("infer", "reset")
-_OWN = {
-    "deadline": "seconds, fewer than the server's",
-    "stats": "true for what the step has cost, beside the actions",
-}
+_SERVERS = ("session_id", "options", "endpoint")  # keys of a message
 _LONGEST = 128
+_NEAR = 0.85  # how alike keys are that are taken for slips
 _KEYS = 256  # of a message: where one is missing, the nearest of them is looked for
 
 
@@ -44,13 +43,24 @@ class Asked:
     stats: bool
 
 
-def options_allowed(policy: Mapping[str, str]) -> dict[str, str]:
+def options_allowed(
+    policy: Mapping[str, str], settings: ServerSettings
+) -> dict[str, str]:
     """What a request may ask for under ``options``: the policy's, and the server's."""
-    return {**policy, **_OWN}
+    return {
+        **policy,
+        "deadline": f"seconds, at most the server's {settings.deadline:g}",
+        "stats": "true for what the step has cost, beside the actions",
+    }
 
 
 def asked(
-    message: Mapping[str, Any], settings: ServerSettings, allowed: Mapping[str, str]
+    message: Mapping[str, Any],
+    settings: ServerSettings,
+    allowed: Mapping[str, str],
+    *,
+    keys: Collection[str] = (),
+    unavailable: Mapping[str, str] = MappingProxyType({}),
 ) -> Asked:
     """Takes a message apart.
 
@@ -58,6 +68,9 @@ def asked(
         message: as decoded.
         settings: the server's limits.
         allowed: the policy's options.
+        keys: of the policy's part of a message. Where they are known, another that is
+            nearly one of the server's is a slip; any other is passed over.
+        unavailable: options that are not taken, and why.
 
     Returns:
         What is asked.
@@ -69,13 +82,17 @@ def asked(
     rest = dict(message)
     if len(rest) > _KEYS:
         raise ValueError(f"the message has {len(rest)} keys; at most {_KEYS} are taken")
+    if keys:
+        _check_slips(rest.keys(), keys)
     endpoint = _endpoint(rest.pop("endpoint", None))
     options = rest.pop("options", None)
     options = {} if options is None else options
     if not isinstance(options, dict):
         raise TypeError(f"'options' is {brief(options)}; send a map")
-    known = options_allowed(allowed)
+    known = options_allowed(allowed, settings)
     for name, value in options.items():
+        if name in unavailable:
+            raise ValueError(f"option {name!r} is not taken {unavailable[name]}")
         if name not in known:
             raise ValueError(unknown_name("option", name, known))
         if not _is_small(value):
@@ -98,6 +115,15 @@ def asked(
         _deadline(options.get("deadline"), settings.deadline),
         _flag(options.get("stats")),
     )
+
+
+def _check_slips(sent: Collection[str], keys: Collection[str]) -> None:
+    """Raises for a key that nobody reads and that was meant for one of the server's."""
+    unread = [key for key in sent if key not in (*keys, *_SERVERS) and "/" not in key]
+    for own in _SERVERS:
+        slip = misnamed(own, unread, _NEAR) if own not in sent else None
+        if slip is not None:
+            raise ValueError(f"nobody reads {slip!r}. Did you mean {own!r}?")
 
 
 def _pictures(key: str, value: Any, most: int) -> int:
@@ -172,7 +198,11 @@ def _deadline(given: Any, most: float) -> float:
     number = isinstance(given, int | float | np.number) and not isinstance(given, bool)
     if not number or not math.isfinite(given) or given <= 0:
         raise ValueError(f"'deadline' is {brief(given)}; send seconds above 0")
-    return min(float(given), most)
+    if given > most:
+        raise ValueError(
+            f"'deadline' is {brief(given)}; at most this server's {most:g} s are taken"
+        )
+    return float(given)
 
 
 def _flag(given: Any) -> bool:

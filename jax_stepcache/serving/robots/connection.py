@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from jax_stepcache.serving.robots.admission import is_same_site, knows_token
 from jax_stepcache.serving.robots.asked import Asked, asked
+from jax_stepcache.serving.robots.policy import message_of, unavailable_of
 from jax_stepcache.serving.robots.refused import Refused
 from jax_stepcache.serving.robots.service import Service
 from jax_stepcache.serving.robots.waiting import Answered
@@ -157,7 +158,8 @@ class Conversation:
             reply = await self._reply(self._read(frame), name, came)
             await self._send(reply)
             took = time.monotonic() - came
-            self._service.metrics.request(took)
+            if reply is not _RESET:  # for which nothing is computed
+                self._service.metrics.request(took)
             _log.info(
                 "answered",
                 extra={"request": name, "session": self._last, "seconds": took},
@@ -189,8 +191,15 @@ class Conversation:
             message = unpack(data)
         except ValueError as error:
             raise Refused("bad_message", str(error)) from error
+        policy = self._service.policy
         try:
-            return asked(message, self._service.settings, self._service.policy.options)
+            return asked(
+                message,
+                self._service.settings,
+                policy.options,
+                keys=message_of(policy),
+                unavailable=unavailable_of(policy),
+            )
         except (ValueError, TypeError) as error:
             raise Refused("bad_request", str(error)) from error
 
@@ -208,10 +217,11 @@ class Conversation:
         return pack(self._said(answer, request.stats))
 
     def _said(self, answer: Answered, stats: bool) -> dict[str, Any]:
-        timing = {"infer_ms": answer.infer * 1e3}
+        # As openpi's: what the model took, and what the server did with its waiting.
+        timing = {"infer_ms": (answer.waited + answer.infer) * 1e3}
         said: dict[str, Any] = {
             "actions": answer.actions,
-            "policy_timing": dict(timing),
+            "policy_timing": {"infer_ms": answer.infer * 1e3},
             "server_timing": timing,
         }
         if self._previous is not None:

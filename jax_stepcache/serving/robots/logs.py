@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import json
 import logging
 import sys
 import time
+import warnings
+from collections.abc import Iterator
+from typing import Any
 
+_log = logging.getLogger("jax_stepcache.robots")
+_request: contextvars.ContextVar[str] = contextvars.ContextVar("request")
 _FIELDS = ("request", "session", "kind", "seconds", "sessions", "place", "at")
 _REFUSED = "ASGI callable returned without completing handshake."
 
@@ -31,6 +38,37 @@ class JsonLines(logging.Formatter):
         return json.dumps(said, default=str)
 
 
+@contextlib.contextmanager
+def on_behalf_of(request: str) -> Iterator[None]:
+    """Warnings that Python code gives in the block are logged with a request's id.
+
+    Args:
+        request: the id.
+    """
+    token = _request.set(request)
+    try:
+        yield
+    finally:
+        _request.reset(token)
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    """As `warnings.showwarning`, which writes text that is no line of the log."""
+    del file, line
+    extra = {"kind": category.__name__, "place": f"{filename}:{lineno}"}
+    request = _request.get(None)
+    if request is not None:
+        extra["request"] = request
+    _log.warning("%s", message, extra=extra)
+
+
 def _is_news(record: logging.LogRecord) -> bool:
     """Not what uvicorn says, as an error, of each client that was refused."""
     return record.getMessage() != _REFUSED
@@ -38,6 +76,8 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Sends what the server and uvicorn log to standard error, as JSON.
+
+    So do all warnings of Python code in this process go, each once.
 
     Args:
         level: the least that is shown.
@@ -50,3 +90,4 @@ def log_to_stderr(level: int = logging.INFO) -> None:
         logger.handlers = [handler]
         logger.setLevel(level)
         logger.propagate = False
+    warnings.showwarning = _log_warning

@@ -21,7 +21,7 @@ class Metrics:
     """Counters of one server, in a registry of their own.
 
     Attributes:
-        latencies: seconds of the last requests, for the status page.
+        latencies: seconds of the last requests that got actions, for the status page.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._latency = Histogram(
             "robots_request_seconds",
-            "From a request's frame to its reply",
+            "From a request's frame to its actions",
             buckets=_SECONDS,
             registry=self._registry,
         )
@@ -71,7 +71,7 @@ class Metrics:
         gauge.set_function(ask)
 
     def request(self, seconds: float) -> None:
-        """A request was answered."""
+        """A request was answered with actions; resets and refusals are not counted."""
         self._latency.observe(seconds)
         self.latencies.append(seconds)
 

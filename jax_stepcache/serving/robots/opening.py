@@ -6,14 +6,17 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from jax_stepcache.backends import get_cache_backend
-from jax_stepcache.errors import brief
+from jax_stepcache.errors import brief, nearest
 from jax_stepcache.network.offered import offered
 from jax_stepcache.network.registry import open_checkpoint
+from jax_stepcache.paths import as_path
 from jax_stepcache.serving.robots.policy import Policy
 from jax_stepcache.serving.robots.settings import ServerSettings
 
 if TYPE_CHECKING:
     from jax_stepcache.serving.robots.running import PolicyServer
+
+_BUNDLED = ("tabletop",)  # models that act for robots
 
 
 def policy_server(pipeline: Any, **settings: Any) -> PolicyServer:
@@ -85,10 +88,20 @@ def check_policy(source: str | os.PathLike[str], **settings: Any) -> None:
         FileNotFoundError: if there is no such checkpoint.
         ValueError: for a model that no robot is served by, or settings that do not fit.
     """
-    model = open_checkpoint(source).model
+    try:
+        model = open_checkpoint(source).model
+    except FileNotFoundError as error:
+        if as_path(source).exists():  # and something in it is missing
+            raise
+        raise FileNotFoundError(
+            f"there is no file or folder {str(source)!r} here."
+            f"{nearest(str(source), _BUNDLED)} Nothing is downloaded: give 'tabletop', "
+            "which is bundled, or a released folder of DreamZero or pi0"
+        ) from error
     if offered(model, "load_policy") is None:
         raise ValueError(
-            f"{model.name} acts for no robot; 'tabletop' does, and DreamZero's folders"
+            f"{model.name} acts for no robot; 'tabletop' does, and folders of "
+            "DreamZero and pi0"
         )
     cache = settings.get("cache_backend")
     if isinstance(cache, str):

@@ -33,6 +33,11 @@ class Policy(Protocol):
         metadata: what a robot is told when it connects; msgpack's types.
         options: what a request may ask for under ``options``: of each name in words
             what is allowed.
+
+    Two more it may have, both of words by name. ``message`` says of each key of a
+    message what it holds: robots read it at ``/policy``, and a key that is none of
+    these and nearly one of the server's is refused. ``unavailable`` says of options
+    that there are with other settings why they are not taken with these.
     """
 
     metadata: Mapping[str, Any]
@@ -90,7 +95,11 @@ class Policy(Protocol):
         ...
 
     def film(self, session: Any) -> np.ndarray:
-        """What the robot has imagined lately, uint8 (F, H, W, 3), F may be 0."""
+        """What the robot has imagined lately, uint8 (F, H, W, 3), F may be 0.
+
+        Robots wait meanwhile: all lengths are one compiled program, which the server
+        asks for before anybody is served.
+        """
         ...
 
     def save(self, folder: Path, session: Any) -> None:
@@ -116,3 +125,13 @@ class Policy(Protocol):
             every program that robots' messages may need, however a session goes on.
         """
         ...
+
+
+def message_of(policy: Policy) -> Mapping[str, str]:
+    """What the keys of a message hold, in words; none where the policy says nothing."""
+    return getattr(policy, "message", {})
+
+
+def unavailable_of(policy: Policy) -> Mapping[str, str]:
+    """Options that are not taken, and why, where the policy says so."""
+    return getattr(policy, "unavailable", {})

@@ -9,6 +9,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 _FRAGMENTS = 1024  # of a message
+_TOO_BIG = 1009
+_LINGER = 4  # times the bytes that a message may have
 
 
 def reading_clients(patience: float) -> type[WebSocketsSansIOProtocol]:
@@ -18,13 +20,63 @@ def reading_clients(patience: float) -> type[WebSocketsSansIOProtocol]:
     client would hold its connection, and what is to be sent, for ever.
 
     Args:
-        patience: seconds that a reply may wait for room in the buffers.
+        patience: seconds that a reply may wait for room in the buffers, and that a
+            message in fragments may take to come.
 
     Returns:
         The protocol, for ``ws=`` of uvicorn.
     """
 
     class Reading(WebSocketsSansIOProtocol):
+        # Bytes that are still taken from whoever was told that it is too many.
+        _unread: int | None = None
+        _rest: asyncio.TimerHandle | None = None  # of a message that has begun
+
+        def data_received(self, data: bytes) -> None:
+            if self._unread is not None:
+                self._unread -= len(data)
+                if self._unread < 0:
+                    self.transport.abort()
+                return
+            super().data_received(data)
+            # Empty fragments, pings and pongs in between are signs of life, and no end.
+            # In a single frame there are none, and whoever sends it is cut off by ours.
+            if self.frames and self._rest is None:
+                self._rest = self.loop.call_later(patience, self.transport.abort)
+
+        def handle_parser_exception(self) -> None:
+            sent = self.conn.close_sent
+            if sent is None or sent.code != _TOO_BIG:
+                super().handle_parser_exception()
+                return
+            # Whoever still sends when the connection is closed hears no reason, but
+            # that it is reset: what is on its way is read, and dropped.
+            self._unread = _LINGER * self.config.ws_max_size
+            # uvicorn's own, which the end of the application does not overtake.
+            self.close_timer = self.loop.call_later(patience, self.transport.abort)
+            code, reason = int(sent.code), sent.reason
+            self.queue.put_nowait(
+                {"type": "websocket.disconnect", "code": code, "reason": reason}
+            )
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+            self.stop_keepalive()
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+
+        def send_receive_event_to_app(self) -> None:
+            super().send_receive_event_to_app()
+            self._forget_rest()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._forget_rest()
+            super().connection_lost(exc)
+
+        def _forget_rest(self) -> None:
+            if self._rest is not None:
+                self._rest.cancel()
+            self._rest = None
+
         async def send(self, message: Any) -> None:
             # What is awaited ends with the connection as well.
             timer = None
@@ -41,7 +93,7 @@ def reading_clients(patience: float) -> type[WebSocketsSansIOProtocol]:
             # The bytes of a message are bounded, and empty fragments have none.
             if len(self.frames) >= _FRAGMENTS and not self.close_sent:
                 self.frames = []
-                self.conn.fail(1009, f"more than {_FRAGMENTS} fragments")
+                self.conn.fail(_TOO_BIG, f"more than {_FRAGMENTS} fragments")
                 self.handle_parser_exception()
             if not self.close_sent:
                 super().handle_cont(event)

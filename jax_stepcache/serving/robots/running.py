@@ -23,6 +23,7 @@ from jax_stepcache.serving.robots.admission import know_hosts
 from jax_stepcache.serving.robots.app import application
 from jax_stepcache.serving.robots.policy import Policy
 from jax_stepcache.serving.robots.reading import asking_clients, reading_clients
+from jax_stepcache.serving.robots.saved import check_folder
 from jax_stepcache.serving.robots.service import Service
 from jax_stepcache.serving.robots.settings import ServerSettings
 
@@ -68,14 +69,18 @@ class PolicyServer:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            OSError: if the port is taken.
-            RuntimeError: if the policy cannot be compiled.
+            OSError: if the port is taken, or sessions cannot be saved where they shall.
+            RuntimeError: if the policy cannot be compiled, or not all sessions were
+                saved.
         """
         server = self._uvicorn(host, certificate, key)
         with contextlib.closing(_listening(host, port)) as at:
             _log.info("listening", extra={"at": _url(at, certificate is not None)})
             server.run(sockets=[at])
         self._check_failure()
+        unsaved = self.service.unsaved
+        if unsaved is not None:
+            raise RuntimeError(f"not all sessions were saved: {unsaved}") from unsaved
 
     @contextlib.contextmanager
     def background(
@@ -134,6 +139,8 @@ class PolicyServer:
             name: _file(path) for name, path in given.items() if path is not None
         }
         settings = self.service.settings
+        if settings.folder is not None:
+            check_folder(settings.folder)
         know_hosts(self.app, settings.hosts_at(host))
         config = uvicorn.Config(
             self.app,
@@ -147,6 +154,8 @@ class PolicyServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            # Or any program of this machine could make up the address in the log.
+            proxy_headers=False,
             **tls,
         )
         return _Draining(config, self.service)
@@ -172,6 +181,7 @@ class _Draining(uvicorn.Server):
         # would not be 0.
         if self._shall_drain.is_set():
             self.should_exit = self.force_exit = True
+            self._service.stop_at_once()
         self.drain()
 
     async def main_loop(self) -> None:

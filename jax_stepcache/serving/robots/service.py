@@ -18,6 +18,7 @@ from jax_stepcache.serving.robots.asked import Asked
 from jax_stepcache.serving.robots.kinds import Kinds
 from jax_stepcache.serving.robots.metrics import Metrics
 from jax_stepcache.serving.robots.policy import Policy
+from jax_stepcache.serving.robots.progress import Progress
 from jax_stepcache.serving.robots.refused import Refused
 from jax_stepcache.serving.robots.saved import restore, save
 from jax_stepcache.serving.robots.sessions import Held, Sessions
@@ -28,6 +29,7 @@ from jax_stepcache.serving.robots.worker import Worker
 _log = logging.getLogger("jax_stepcache.robots")
 _Result = TypeVar("_Result")
 _TICK = 1.0  # seconds between looks for idle sessions
+_GRACE = 1.0  # seconds that an idle worker has to do what is asked of it at the end
 _PATIENCE = 0.02  # seconds that the worker waits at most until replies are on their way
 
 
@@ -43,10 +45,12 @@ class Service:
         connections: how many there are.
         hanging_up: closes each of them.
         answering: how many of them have a request that is not answered yet.
+        progress: how far compiling is.
         ready: whether all programs are compiled.
         draining: whether no new request is taken any more.
         filming: whether a film is being made.
         failure: why nobody is served any more, or None.
+        unsaved: why not all sessions were saved at the end, or None.
     """
 
     def __init__(self, policy: Policy, settings: ServerSettings) -> None:
@@ -59,17 +63,8 @@ class Service:
         self.policy, self.settings = policy, settings
         self.metrics = Metrics()
         self._kinds = Kinds(settings.max_kinds)
+        self.progress = Progress()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.worker = Worker(
-            policy,
-            slots=settings.slots,
-            places=settings.places,
-            gather=settings.gather,
-            kinds=self._kinds,
-            metrics=self.metrics,
-            deliver=self._deliver,
-            fail=self._fail,
-        )
         self.sessions = Sessions(
             settings.max_sessions,
             settings.session_ttl,
@@ -77,11 +72,24 @@ class Service:
             1.0,
             settings.idle_at_least,
         )
+        self.worker = Worker(
+            policy,
+            slots=settings.slots,
+            places=settings.places,
+            gather=settings.gather,
+            kinds=self._kinds,
+            sessions=self.sessions,
+            metrics=self.metrics,
+            deliver=self._deliver,
+            fail=self._fail,
+        )
         self.connections = self.answering = 0
         self.hanging_up: set[Callable[[], Awaitable[None]]] = set()
         self.ready = self.draining = self.filming = False
         self.failure: BaseException | None = None
+        self.unsaved: Exception | None = None
         self._until = math.inf  # when drained or not, the server ends
+        self._grace = _GRACE
         self._tasks: list[asyncio.Task] = []
         self._restored: list[Path] = []
         watched = {
@@ -106,7 +114,21 @@ class Service:
         """Takes no new request, and waits for those that are under way."""
         self.draining = True
         self._until = min(self._until, time.monotonic() + self.settings.drain)
-        while self._busy() and time.monotonic() < self._until:
+        await self._patiently(self._busy)
+
+    def stop_at_once(self) -> None:
+        """Waits for nothing any more; said by whoever runs the event loop."""
+        self.draining, self._until, self._grace = True, -math.inf, 0.0
+
+    async def _patiently(
+        self, going_on: Callable[[], bool], grace: bool = False
+    ) -> None:
+        """Waits while something goes on, until the time to drain is over."""
+        begun = time.monotonic()
+        # The grace is asked for each time: `stop_at_once` may come meanwhile.
+        while going_on() and time.monotonic() < max(
+            self._until, begun + (self._grace if grace else -math.inf)
+        ):
             await asyncio.sleep(0.01)
 
     async def hang_up(self) -> None:
@@ -117,24 +139,44 @@ class Service:
         return self.answering > 0 or not self.worker.idle()
 
     async def end(self) -> None:
-        """Drains, saves sessions, and stops the worker."""
+        """Drains, saves sessions, and stops the worker.
+
+        A step that takes longer than there is time is not waited for, nor are sessions
+        saved then, for only the worker may read them.
+        """
         await self.drain()
         for task in self._tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        folder = self.settings.folder
         try:
             # Before all are restored, what is there would be replaced by less; after a
             # failure nobody runs the policy.
-            if folder is not None and self.ready:
-                job = self.worker.call(
-                    lambda: save(folder, self.policy, self.sessions, self._restored)
-                )
-                saved = await asyncio.wrap_future(job)
-                _log.info("sessions saved", extra={"sessions": saved})
+            if self.settings.folder is not None and self.ready:
+                await self._save(self.settings.folder)
+        except Exception as error:
+            _log.exception("not all sessions were saved: %s", error)
+            self.unsaved = error
         finally:
-            await asyncio.to_thread(self.worker.stop)
+            self.worker.stop()
+            await self._patiently(self.worker.is_alive, grace=True)
+            if self.worker.is_alive():
+                _log.warning("a step that is under way is not waited for any longer")
+
+    async def _save(self, folder: Path) -> None:
+        job = self.worker.call(
+            lambda: save(folder, self.policy, self.sessions, self._restored)
+        )
+        await self._patiently(lambda: not (job.running() or job.done()), grace=True)
+        if job.cancel():
+            said = "no session saved: a step takes longer than there is time"
+            raise TimeoutError(said)
+        # What has begun is not left half done, unless that is told.
+        while not job.done() and self._grace:
+            await asyncio.sleep(0.01)
+        if not job.done():
+            raise TimeoutError("told to stop at once while they were saved")
+        _log.info("sessions saved", extra={"sessions": job.result()})
 
     async def ask(
         self, asked: Asked, session: str, own: bool, name: str, came: float
@@ -236,7 +278,9 @@ class Service:
                 "draining", "the server is stopping; another may be there soon", 1.0
             )
         if not self.ready:
-            raise Refused("overloaded", "the server is compiling", 1.0)
+            done, total = self.progress.done, self.progress.total
+            said = f"the server is compiling, {done} of {total or 'its'} steps are done"
+            raise Refused("overloaded", said, self.progress.retry_after())
 
     async def _prepare(self) -> None:
         try:
@@ -257,16 +301,22 @@ class Service:
             _log.info("sessions restored", extra={"sessions": len(self._restored)})
 
     def _compile(self) -> None:
-        """Runs each number of robots that may be stepped together."""
-        for robots in sizes(self.settings.slots):
+        """Runs each number of robots that may be stepped together, and a film."""
+        counts = sizes(self.settings.slots)
+        planned = [(count, self.policy.examples(count)) for count in counts]
+        self.progress.begin(sum(len(examples) for _, examples in planned))
+        for robots, examples in planned:
             sessions: list[Any] = [self.policy.open() for _ in range(robots)]
-            for messages in self.policy.examples(robots):
+            for messages in examples:
                 if self.draining:  # before anybody was served
                     return
                 for session, message in zip(sessions, messages, strict=True):
                     self._kinds.prepare(self.policy.check(session, message, {}))
                 replies = self.policy.step_many(sessions, messages, [{}] * robots)
                 sessions = [reply.session for reply in replies]
+                self.progress.step()
+            if robots == 1 and not self.draining:
+                self.policy.film(sessions[0])
 
     async def _forget_idle(self) -> None:
         while True:

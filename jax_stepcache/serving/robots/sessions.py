@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,14 @@ class Held:
         session: the policy's own; only the worker's thread replaces it. None where it
             was lost with a failed step.
         used: when it was last asked for.
-        pending: requests that wait for it or run.
+        pending: requests that wait for it, and the step that it is in.
         gone: whether it has ended, or ends with the last of them.
         steps: control steps taken.
         calls: network calls that they took.
         skipped: calls that the cache saved.
         own: whether it belongs to one connection, and ends with it.
+        begun: whether a step of it was taken, now or before it was saved. Others are
+            not kept: refused requests leave nothing.
         answered: when its last request was answered.
         gap: seconds from an answer to the next request, the last time.
     """
@@ -37,6 +39,7 @@ class Held:
     session: Any
     used: float
     own: bool
+    begun: bool = False
     pending: int = 0
     gone: bool = False
     steps: int = 0
@@ -70,24 +73,29 @@ class Sessions:
         self._most, self._ttl, self._clock = most, ttl, clock
         self._retry_after, self._idle_at_least = retry_after, idle_at_least
         self._held: dict[str, Held] = {}
+        # Those whose first request has not been accepted yet: they hold no memory of
+        # the device, and take nobody's place. Each has a request that is pending.
+        self._coming: dict[str, Held] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """How many there are."""
+        """How many there are, without those whose first request may be refused yet."""
         return len(self._held)
 
     def __iter__(self) -> Iterator[Held]:
-        """All of them, those that were asked for lately last."""
+        """All that `len` counts, those that were asked for lately last."""
         with self._lock:
             held = list(self._held.values())
         return iter(sorted(held, key=lambda one: one.used))
 
     def find(self, name: str) -> Held | None:
         """The session of an id, if there is one."""
-        return self._held.get(name)
+        return self._held.get(name) or self._coming.get(name)
 
     def get(self, name: str, begin: Callable[[], Any], own: bool = False) -> Held:
         """The session of an id, begun if there is none; a request for it is pending.
+
+        A new one takes a place only once `admit` is told that its request fits.
 
         Args:
             name: the id.
@@ -102,22 +110,41 @@ class Sessions:
         """
         with self._lock:
             self._forget_idle()
-            held = self._held.get(name)
+            held = self.find(name)
             if held is None:
-                self._make_room()
+                self._idle_longest()  # told at once rather than when its turn has come
                 held = Held(name, begin(), self._clock(), own)
-                self._held[name] = held
+                self._coming[name] = held
             held.pending += 1
             held.used = self._clock()
             return held
 
-    def done(self, held: Held) -> None:
-        """A request for a session has ended."""
+    def admit(self, held: Held) -> None:
+        """A request for a session has been accepted: a new one takes its place.
+
+        Raises:
+            Refused: if there is no room for another.
+        """
         with self._lock:
-            held.pending -= 1
-            held.used = self._clock()
-            if (held.gone or held.session is None) and not held.pending:
-                self._drop(held)
+            if self._coming.get(held.name) is held:
+                self._make_room()
+                self._held[held.name] = self._coming.pop(held.name)
+
+    def hold(self, many: Iterable[Held]) -> None:
+        """Sessions are stepped now; whoever asked for that may go away meanwhile."""
+        with self._lock:
+            for held in many:
+                held.pending += 1
+
+    def done(self, *many: Held) -> None:
+        """A request for a session has ended, or its step."""
+        with self._lock:
+            for held in many:
+                held.pending -= 1
+                held.used = self._clock()
+                lost = held.gone or held.session is None or not held.begun
+                if lost and not held.pending:
+                    self._drop(held)
 
     def drop(self, held: Held) -> None:
         """Forgets a session, at once or when its last request has ended."""
@@ -126,15 +153,19 @@ class Sessions:
             if not held.pending:
                 self._drop(held)
 
-    def put(self, name: str, session: Any) -> None:
+    def put(self, name: str, session: Any) -> Held:
         """Takes a session that was saved.
+
+        Returns:
+            How it is held.
 
         Raises:
             Refused: if there is no room for another.
         """
         with self._lock:
             self._make_room()
-            self._held[name] = Held(name, session, self._clock(), own=False)
+            self._held[name] = Held(name, session, self._clock(), False, begun=True)
+            return self._held[name]
 
     def forget_idle(self) -> None:
         """Forgets who has not been here for long."""
@@ -147,8 +178,15 @@ class Sessions:
         A robot that goes on under another id would hold its old memory until the end
         of the `ttl`.
         """
+        longest = self._idle_longest()
+        if longest is not None:
+            _log.info("made room for another session", extra={"session": longest.name})
+            self._drop(longest)
+
+    def _idle_longest(self) -> Held | None:
+        """Whose place another would take; None where there is room already."""
         if len(self._held) < self._most:
-            return
+            return None
         idle = [held for held in self._held.values() if not held.pending]
         longest = min(idle, key=lambda held: held.used, default=None)
         needed = min(self._idle_at_least, self._ttl)
@@ -159,8 +197,7 @@ class Sessions:
                 f"{needed:g} s",
                 self._retry_after,
             )
-        _log.info("made room for another session", extra={"session": longest.name})
-        self._drop(longest)
+        return longest
 
     def _forget_idle(self) -> None:
         before = self._clock() - self._ttl
@@ -170,6 +207,7 @@ class Sessions:
 
     def _drop(self, held: Held) -> None:
         held.gone = True
-        if self._held.get(held.name) is held:
-            del self._held[held.name]
+        for some in (self._held, self._coming):
+            if some.get(held.name) is held:
+                del some[held.name]
         held.session = None

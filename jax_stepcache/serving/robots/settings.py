@@ -116,7 +116,10 @@ class ServerSettings:
         """
         if self.hosts is not None:
             return self.hosts
-        return HERE if self.token is None and _is_here(address) else ("*",)
+        if self.token is not None or not _is_here(address):
+            return ("*",)
+        own = f"[{address}]" if ":" in address else address
+        return HERE if own in HERE else (*HERE, own)
 
     @property
     def folder(self) -> Path | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.responses import FileResponse, PlainTextResponse, Response
 
+from jax_stepcache.serving.robots.refused import Refused
 from jax_stepcache.serving.robots.service import Service
 
 _PAGE = Path(__file__).with_name("status.html")
@@ -28,6 +29,7 @@ def status(service: Service) -> dict[str, Any]:
     now = time.monotonic()
     return {
         "ready": service.ready,
+        "compiled": [service.progress.done, service.progress.total],
         "draining": service.draining,
         "connections": service.connections,
         "waiting": service.worker.waiting(),
@@ -56,13 +58,15 @@ async def film_response(service: Service, session: str) -> Response:
 
     Returns:
         uint8 (F, H, W, 3) in C order, ``x-shape: F,H,W,3``; 404 without a session,
-        429 while another is made: robots wait meanwhile.
+        429 while another is made: robots wait meanwhile; 503 when the server stops.
     """
     if service.filming:
         return PlainTextResponse("another film is on its way\n", 429)
     service.filming = True
     try:
         film = await service.film(session)
+    except Refused as refused:
+        return PlainTextResponse(f"{refused.message}\n", 503)
     finally:
         service.filming = False
     if film is None:

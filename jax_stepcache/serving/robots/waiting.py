@@ -58,6 +58,15 @@ Ended = tuple[Ticket, Answered | BaseException]
 """A request, and its one outcome."""
 
 
+def raisable(error: BaseException) -> BaseException:
+    """An error as a future can raise it, which takes no `StopIteration`."""
+    if not isinstance(error, StopIteration):
+        return error
+    made = RuntimeError("StopIteration was raised")
+    made.__cause__ = error
+    return made
+
+
 class Waiting:
     """The queue. Whoever calls it holds a lock."""
 

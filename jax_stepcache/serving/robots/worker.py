@@ -15,11 +15,18 @@ import numpy as np
 
 from jax_stepcache.serving.context import context_here
 from jax_stepcache.serving.robots.kinds import Kinds
+from jax_stepcache.serving.robots.logs import on_behalf_of
 from jax_stepcache.serving.robots.metrics import Metrics
 from jax_stepcache.serving.robots.policy import Policy, Reply
 from jax_stepcache.serving.robots.refused import Refused
-from jax_stepcache.serving.robots.sessions import Held
-from jax_stepcache.serving.robots.waiting import Answered, Ended, Ticket, Waiting
+from jax_stepcache.serving.robots.sessions import Held, Sessions
+from jax_stepcache.serving.robots.waiting import (
+    Answered,
+    Ended,
+    Ticket,
+    Waiting,
+    raisable,
+)
 
 _log = logging.getLogger("jax_stepcache.robots")
 _Result = TypeVar("_Result")
@@ -40,6 +47,7 @@ class Worker:
         places: int,
         gather: float,
         kinds: Kinds,
+        sessions: Sessions,
         metrics: Metrics,
         deliver: Callable[[list[Ended], bool], None],
         fail: Callable[[BaseException], None] = lambda _: None,
@@ -53,6 +61,7 @@ class Worker:
             places: likewise.
             gather: likewise.
             kinds: of messages that are taken.
+            sessions: of all robots; a new one is admitted when its request fits.
             metrics: told of each step.
             deliver: takes the outcomes of requests, and waits until they are on their
                 way where its second argument is true.
@@ -60,7 +69,7 @@ class Worker:
             clock: tells seconds.
         """
         self._policy, self._slots, self._gather = policy, slots, gather
-        self._kinds = kinds
+        self._kinds, self._sessions = kinds, sessions
         self._metrics, self._deliver, self._clock = metrics, deliver, clock
         self._fail = fail
         self._batch: list[Ticket] = []  # being stepped
@@ -94,8 +103,10 @@ class Worker:
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
-        if self._thread.is_alive():
-            self._thread.join()
+
+    def is_alive(self) -> bool:
+        """Whether the thread has begun, and has not ended yet."""
+        return self._thread.is_alive()
 
     def submit(self, ticket: Ticket) -> None:
         """Lets a request wait for its step.
@@ -161,7 +172,8 @@ class Worker:
         except Exception as error:
             _log.exception("the worker has failed")
             self._fail(error)
-            self._deliver([(ticket, error) for ticket in self._batch], False)
+            failed = raisable(error)
+            self._deliver([(ticket, failed) for ticket in self._batch], False)
             self._batch = []
         with self._wake:
             self._stopping, self.running = True, 0
@@ -232,7 +244,8 @@ class Worker:
 
     def _refuse_late(self, late: list[Ticket]) -> None:
         said = "the deadline passed before its step"
-        self._deliver([(ticket, Refused("deadline", said)) for ticket in late], False)
+        refused = [Refused("deadline", said, self.retry_after()) for _ in late]
+        self._deliver(list(zip(late, refused, strict=True)), False)
 
     def _step(self, batch: list[Ticket]) -> None:
         # As they are now: a session may be forgotten meanwhile.
@@ -258,18 +271,41 @@ class Worker:
             self._deliver([(ticket, Refused("internal", lost))], False)
             return False
         try:
-            kind = self._policy.check(session, ticket.message, ticket.options)
+            with on_behalf_of(ticket.name):
+                kind = self._policy.check(session, ticket.message, ticket.options)
             self._kinds.admit(kind)
+            self._sessions.admit(ticket.held)
         except (ValueError, TypeError) as error:
             self._deliver([(ticket, Refused("bad_request", str(error)))], False)
             return False
+        except Refused as refused:
+            self._deliver([(ticket, refused)], False)
+            return False
         except Exception as error:
             _log.exception("check failed", extra={"request": ticket.name})
-            self._deliver([(ticket, error)], False)
+            ticket.held.session = None  # as after a step that failed
+            self._deliver([(ticket, raisable(error))], False)
             return False
         return True
 
     def _step_together(self, some: list[tuple[Ticket, Any]]) -> None:
+        stepped = [ticket.held for ticket, _ in some]
+        self._sessions.hold(stepped)
+        try:
+            ended = self._stepped(some)
+        finally:
+            # Before anybody is told: whoever asks again finds what there is then.
+            self._sessions.done(*stepped)
+        if ended is None:
+            for one in some:
+                self._step_together([one])
+            return
+        # Two threads that both compute in Python slow each other down: where another
+        # step follows, the replies go first.
+        self._deliver(ended, len(self._waiting) > 0)
+
+    def _stepped(self, some: list[tuple[Ticket, Any]]) -> list[Ended] | None:
+        """The outcomes of a step; None if each is to be stepped by itself."""
         begun = self._clock()
         tickets = [ticket for ticket, _ in some]
         try:
@@ -283,18 +319,13 @@ class Worker:
         except (ValueError, TypeError) as error:
             # Nothing was computed, so each can still be stepped by itself.
             if len(tickets) > 1:
-                for one in some:
-                    self._step_together([one])
-            else:
-                refused = Refused("bad_request", str(error))
-                self._deliver([(tickets[0], refused)], False)
-            return
+                return None
+            return [(tickets[0], Refused("bad_request", str(error)))]
         except Exception as error:
             _log.exception("step failed", extra={"request": tickets[0].name})
             for ticket in tickets:
                 ticket.held.session = None
-            self._deliver([(ticket, error) for ticket in tickets], False)
-            return
+            return [(ticket, raisable(error)) for ticket in tickets]
         now = self._clock()
         self._usual = (
             now - begun
@@ -304,13 +335,10 @@ class Worker:
         calls = sum(int(reply.computed.sum()) for reply in replies)
         steps = sum(len(reply.computed) for reply in replies)
         self._metrics.step(len(tickets), now - begun, calls, steps - calls)
-        ended: list[Ended] = [
+        return [
             (ticket, self._ended(ticket, reply, begun, now, len(tickets)))
             for ticket, reply in zip(tickets, replies, strict=True)
         ]
-        # Two threads that both compute in Python slow each other down: where another
-        # step follows, the replies go first.
-        self._deliver(ended, len(self._waiting) > 0)
 
     def _ended(
         self, ticket: Ticket, reply: Reply, begun: float, now: float, together: int
@@ -319,6 +347,7 @@ class Worker:
         held.session = reply.session
         if held.gone:  # meanwhile: its memory is not kept
             held.session = None
+        held.begun = True
         held.steps += 1
         held.calls += ran
         held.skipped += len(reply.computed) - ran
@@ -338,4 +367,4 @@ def _do(job: Callable[[], Any], future: Future) -> None:
     try:
         future.set_result(job())
     except BaseException as error:
-        future.set_exception(error)
+        future.set_exception(raisable(error))

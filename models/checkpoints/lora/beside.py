@@ -15,7 +15,7 @@ from jax_stepcache.network.params import Params
 from jax_stepcache.paths import as_path
 from jax_stepcache.processes import gathered, put
 
-from ..tensors import is_turned
+from ..tensors import rows_of
 from .file import COMPONENTS
 from .fitting import Place
 from .merging import Sums, changes, opened
@@ -59,12 +59,13 @@ def keep_lora(
     """
     lora, fitted, plan = opened(params, as_path(path), scale, component, strict)
     weights = flat(params.weights)
-    total = Sums(weights, plan)
+    total = Sums(weights)
     pairs: dict[str, _Pairs] = {}
     for one in fitted:
-        for place, tensor in changes(lora, one, lora.read(one.target), plan, scale):
-            if "down" in tensor and _is_affine(place, plan[place.weight]):
-                pair = tensor.pop("down").T, tensor.pop("up").T
+        for place, tensor in changes(lora, one, lora.read(one.target), scale):
+            if "down" in tensor and _is_affine(place):
+                up = tensor.pop("up")[rows_of(place.recipe.convert)]
+                pair = tensor.pop("down").T, up.T
                 pairs.setdefault(place.weight, {})[place.source] = pair
             if tensor:
                 total.add(place, tensor)
@@ -83,10 +84,10 @@ def keep_lora(
     return Params(nested(weights, str(lora.path)), params.model)
 
 
-def _is_affine(place: Place, recipe: Recipe) -> bool:
+def _is_affine(place: Place) -> bool:
     """Whether a weight is the kernel of an affine map, and nothing else."""
-    named = place.weight.endswith(_KERNEL)
-    return named and recipe.parts == 1 and is_turned(recipe.convert)
+    named, recipe = place.weight.endswith(_KERNEL), place.recipe
+    return named and recipe.parts == 1 and rows_of(recipe.convert) is not None
 
 
 def _stacked(layers: _Pairs, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:

@@ -20,10 +20,12 @@ class Place(NamedTuple):
     Attributes:
         weight: the weight's name, with dots.
         source: which of the tensors that it is made of.
+        recipe: how it is made of them.
     """
 
     weight: str
     source: int
+    recipe: Recipe
 
 
 class Fitted(NamedTuple):
@@ -31,13 +33,14 @@ class Fitted(NamedTuple):
 
     Attributes:
         target: its name in the file.
-        weight: where the factors, and what is added as it is, go; None without them.
-        bias: where what is added to the bias goes; None without that.
+        weight: where the factors, and what is added as it is, go: to several places
+            where one tensor holds several weights; to none without them.
+        bias: where what is added to the bias goes, likewise.
     """
 
     target: str
-    weight: Place | None
-    bias: Place | None
+    weight: tuple[Place, ...]
+    bias: tuple[Place, ...]
 
 
 def fit(
@@ -59,12 +62,13 @@ def fit(
             differs.
     """
     plans = [dict(plan) for plan in plans]
-    places = {
-        source: Place(weight, i)
-        for plan in plans
-        for weight, recipe in plan.items()
-        for i, source in enumerate(recipe.sources)
-    }
+    places: dict[str, list[Place]] = {}
+    for plan in plans:
+        own: dict[str, list[Place]] = {}
+        for weight, recipe in plan.items():
+            for i, source in enumerate(recipe.sources):
+                own.setdefault(source, []).append(Place(weight, i, recipe))
+        places |= own
     shapes = {
         source: recipe.source_shape
         for plan in plans
@@ -90,8 +94,8 @@ def fit(
             found.append(
                 Fitted(
                     target,
-                    places[weight] if wants else None,
-                    places[module + _BIAS] if biased else None,
+                    tuple(places[weight]) if wants else (),
+                    tuple(places[module + _BIAS]) if biased else (),
                 )
             )
     if misfits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,11 @@ def merge_lora(
         TypeError: if ``params`` are none, or the model takes no LoRA.
     """
     check_flag("consume", consume)
-    lora, fitted, plan = opened(params, as_path(path), scale, component, strict)
+    lora, fitted, _ = opened(params, as_path(path), scale, component, strict)
     weights = flat(params.weights)
-    total = Sums(weights, plan, consume=consume)
+    total = Sums(weights, consume=consume)
     for one in fitted:
-        for place, tensor in changes(lora, one, lora.read(one.target), plan, scale):
+        for place, tensor in changes(lora, one, lora.read(one.target), scale):
             total.add(place, tensor)
     return Params(nested(weights, str(lora.path)), params.model)
 
@@ -79,22 +79,14 @@ class Sums:
         weights: by name with dots; changed ones are replaced in it.
     """
 
-    def __init__(
-        self,
-        weights: dict[str, Any],
-        plan: Mapping[str, Recipe],
-        *,
-        consume: bool = False,
-    ):
+    def __init__(self, weights: dict[str, Any], *, consume: bool = False):
         """Begins with weights as they are.
 
         Args:
             weights: by name with dots; is changed.
-            plan: how each is made.
             consume: see `merge_lora`.
         """
         self.weights = weights
-        self._plan = plan
         self._consume = consume
         self._own: set[tuple[str, int | None]] = set()
 
@@ -105,7 +97,7 @@ class Sums:
             place: where the tensor is.
             tensor: see `changes`.
         """
-        name, recipe = place.weight, self._plan[place.weight]
+        name, recipe = place.weight, place.recipe
         where = list(recipe.place(place.source)) if recipe.stacked else []
         weight = self.weights[name]
         if not is_apart(weight):
@@ -163,7 +155,6 @@ def changes(
     lora: LoraFile,
     one: Fitted,
     numbers: dict[str, np.ndarray],
-    plan: dict[str, Recipe],
     scale: float,
 ) -> list[tuple[Place, dict[str, np.ndarray]]]:
     """What is added to which tensors.
@@ -172,7 +163,6 @@ def changes(
         lora: the file.
         one: the change.
         numbers: its arrays by kind.
-        plan: how weights are made.
         scale: how much of it.
 
     Returns:
@@ -183,7 +173,7 @@ def changes(
     found = []
     as_float = {k: np.asarray(x).astype(np.float32) for k, x in numbers.items()}
     factor = scale * lora.factor(one.target, numbers) if "down" in numbers else scale
-    if one.weight is not None:
+    if one.weight:
         added: dict[str, np.ndarray] = {}
         if "down" in as_float:
             down, up = as_float["down"], as_float["up"]
@@ -191,14 +181,14 @@ def changes(
             added["up"] = up.reshape(-1, len(down))
         if "diff" in as_float:
             added["sum"] = as_float["diff"] * np.float32(scale)
-        found.append((one.weight, added))
-    if one.bias is not None:
-        shape = plan[one.bias.weight].source_shape
+        found.extend((place, dict(added)) for place in one.weight)
+    if one.bias:
+        shape = one.bias[0].recipe.source_shape
         total = np.zeros(shape, np.float32)
         for kind, by in (("diff_b", scale), ("up_bias", factor)):
             if kind in as_float:
                 total += np.float32(by) * as_float[kind]
-        found.append((one.bias, {"sum": total}))
+        found.extend((place, {"sum": total}) for place in one.bias)
     return found
 
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from jax_stepcache.checkpoints.streaming import Recipe
-from jax_stepcache.checkpoints.weights import differences, require_fit
 
-from ...checkpoints.name_map import assembled, recipes, source_shapes
+from ...checkpoints.name_map import imported, recipes, source_shapes
 from ...checkpoints.tensors import (
     Table,
     channels_first,
@@ -147,6 +144,5 @@ def import_state_dict(config: CLIPVisionConfig, tensors: Mapping[str, Any]) -> W
     prefix = TRANSFORMERS if transformers else PREFIX
     wanted = plan(config, prefix, transformers=transformers)
     unused = without_use(config, prefix)
-    given = {n: np.shape(x) for n, x in tensors.items() if not n.startswith(unused)}
-    require_fit("the state dict", differences(given, source_shapes(wanted)))
-    return assembled(wanted, tensors)
+    used = {n: x for n, x in tensors.items() if not n.startswith(unused)}
+    return imported(wanted, used)

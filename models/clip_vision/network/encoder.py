@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from ...layers.activations import gelu_erf
+from ...layers.clip_block import Block, ClipSizes
 from ...layers.linear import Linear
 from ...layers.norms import LayerNorm
 from ...layers.patches import patchify
 from ...layers.stack import run_stack, stacked_blocks
-from .block import Block
 from .config import CLIPVisionConfig
 from .resize import normalised, resize
 
@@ -44,8 +45,11 @@ class CLIPVision(nnx.Module):
             normal(rngs.params(), (config.tokens, config.dim))
         )
         self.pre_norm = LayerNorm(config.dim, config.eps)
+        sizes = ClipSizes(
+            config.dim, config.mlp_width, config.num_heads, config.eps, gelu_erf
+        )
         self.blocks = stacked_blocks(
-            lambda keys: Block(config, rngs=keys), config.depth, rngs
+            lambda keys: Block(sizes, rngs=keys), config.depth, rngs
         )
 
     def __call__(self, pictures: jax.Array) -> jax.Array:

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from jax_stepcache.loop.generation import draw_noise
 from jax_stepcache.meshes.layout import Layout, spread_rows
+from jax_stepcache.network.beginning import draw_noise
 
 from ..model import DreamZeroModel
 from ..network.stages import DreamZeroCondition

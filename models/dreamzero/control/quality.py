@@ -7,7 +7,7 @@ wait for a compiler.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -26,10 +26,10 @@ from jax_stepcache.backends import (
     TeaCacheBackend,
     TunedBackend,
 )
-from jax_stepcache.check import check_count
+from jax_stepcache.backends.selector import backend_name
+from jax_stepcache.check import check_count, check_numbers
 from jax_stepcache.errors import brief, unknown_name
 from jax_stepcache.network.params import Params
-from jax_stepcache.network.scale import check_scale
 
 from .checks import checked_options
 
@@ -44,6 +44,9 @@ _THRESHOLDS: Mapping[type[CacheBackend], tuple[str, ...]] = MappingProxyType(
         SeaCacheBackend: ("sea_threshold",),
     }
 )
+
+# Beyond it a step overflows, or says nothing of the prompt any more.
+_STRONGEST = 100.0
 
 # Robots ask for the same at every step, and a backend takes a millisecond to check.
 _REMEMBERED = 64
@@ -80,6 +83,7 @@ class Quality:
 
     Attributes:
         options: of each name in words what is allowed.
+        unavailable: of the other names why they are not taken.
         most_steps: solver steps that a request may ask for.
     """
 
@@ -104,6 +108,7 @@ class Quality:
         backend = pipeline.cache_backend
         self._checked: dict[Hashable, CacheBackend] = {}
         self._thresholds = _THRESHOLDS.get(type(backend), ()) if backend else ()
+        self._budgets: list[int] = []
         self.options: dict[str, str] = {}
         # Other caches bring steps of their own, or a mask that is made for a number.
         if backend is None or self._thresholds:
@@ -116,10 +121,14 @@ class Quality:
             isinstance(backend, TunedBackend | BespokeBackend)
             and backend.config.budget is not None
         ):
-            budgets = ", ".join(map(str, self._budgets()))
+            self._budgets = self._found()
+            budgets = ", ".join(map(str, self._budgets))
             self.options["budget"] = f"network calls, one of {budgets}"
         if pipeline.guided:
-            self.options["guidance_scale"] = "a number other than 1"
+            self.options["guidance_scale"] = (
+                f"a number of {-_STRONGEST:g} to {_STRONGEST:g} other than 1"
+            )
+        self.unavailable = _unavailable(self.options, backend)
 
     def asked(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Makes options of `LatentPipeline.step_many` of what a robot asks for.
@@ -137,19 +146,23 @@ class Quality:
         given = dict(options)
         steps = given.get("num_inference_steps")
         if steps is not None:
-            check_count("num_inference_steps", steps, 1)
-            if int(steps) > self.most_steps:
-                raise ValueError(
-                    f"num_inference_steps is {steps}; at most {self.most_steps} are "
-                    "taken here"
-                )
-            given["num_inference_steps"] = int(steps)
+            with _told("num_inference_steps"):
+                check_count("num_inference_steps", steps, 1)
+                given["num_inference_steps"] = steps = int(steps)
+                if steps > self.most_steps:
+                    raise ValueError(
+                        f"num_inference_steps is {brief(steps)}; at most "
+                        f"{self.most_steps} are taken here"
+                    )
         scale = given.get("guidance_scale")
         if scale is not None:
-            check_scale(scale)
-            if scale == 1:
-                raise ValueError("guidance_scale is 1; sessions here are guided")
-            given["guidance_scale"] = float(scale)
+            with _told("guidance_scale"):
+                check_numbers(
+                    "guidance_scale", scale, least=-_STRONGEST, most=_STRONGEST
+                )
+                if scale == 1:
+                    raise ValueError("guidance_scale is 1; sessions here are guided")
+                given["guidance_scale"] = float(scale)
         if "cache_config" in given:
             config = given.pop("cache_config")
             if not isinstance(config, Mapping):
@@ -157,13 +170,21 @@ class Quality:
             for name in config:
                 if name not in self._thresholds:
                     raise ValueError(unknown_name("threshold", name, self._thresholds))
-            given["cache"] = self._backend(config, steps)
+            with _told(*config):
+                given["cache"] = self._backend(config, steps)
         if "budget" in given:
-            check_count("budget", given["budget"], 1)
-            given["cache"] = self._backend({"budget": int(given.pop("budget"))}, None)
+            with _told("budget"):
+                check_count("budget", given["budget"], 1)
+                budget = int(given.pop("budget"))
+                if budget not in self._budgets:
+                    allowed = ", ".join(map(str, self._budgets))
+                    raise ValueError(
+                        f"budget is {brief(budget)}; this server takes {allowed}"
+                    )
+            given["cache"] = self._backend({"budget": budget}, None)
         return given
 
-    def _budgets(self) -> list[int]:
+    def _found(self) -> list[int]:
         """Those that may stand in place of the pipeline's own."""
         found = []
         for budget in range(1, self.most_steps + 1):
@@ -198,6 +219,33 @@ class Quality:
                 f"server's {brief(own)[1:-1]}; give other numbers, and as many"
             )
         return other
+
+
+def _unavailable(
+    options: Mapping[str, str], backend: CacheBackend | None
+) -> dict[str, str]:
+    """Why names of other pipelines' options are not taken, behind "is not taken"."""
+    here = "here, without a cache"
+    if backend is not None:
+        here = f"with this server's cache ({backend_name(backend)!r})"
+    why = {
+        "num_inference_steps": f"{here}, which brings steps of its own",
+        "cache_config": here,
+        "budget": f"{here}; 'tuned' and 'bespoke' have budgets",
+        "guidance_scale": "here: this server's sessions are not guided",
+    }
+    return {name: said for name, said in why.items() if name not in options}
+
+
+@contextlib.contextmanager
+def _told(*names: str) -> Iterator[None]:
+    """Puts names before errors that say none of them, such as NumPy's own."""
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError) as error:
+        if any(name in str(error) for name in names):
+            raise
+        raise ValueError(f"{', '.join(names)}: {error}") from error
 
 
 def _frozen(value: Any) -> Hashable:

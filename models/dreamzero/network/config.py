@@ -182,6 +182,7 @@ class DreamZeroConfig:
             image_positions=None,
             eps=self.eps,
             dtype=self.dtype,
+            modulation_dtype=self.dtype,
             attention=self.attention,
         )
 

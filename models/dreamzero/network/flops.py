@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...sizes.arithmetic import product
+from ...sizes.video_flops import block_flops, prompt_flops
 from .config import DreamZeroConfig
 
 
@@ -37,19 +38,9 @@ def count_flops(config: DreamZeroConfig, frames: int | None = None) -> Flops:
     actions, states = c.num_action_per_block, c.num_state_per_block
     tokens = video + actions + states
     keys = tokens + (c.window if frames is None else frames) * c.frame_seqlen
-    with_image = c.image_dim is not None
-    context = c.text_len + (c.image_len if with_image else 0)
+    image = 0 if c.image_dim is None else c.image_len
     patch = c.patch_size[1] * c.patch_size[2]
-
-    block = sum(
-        (
-            4 * product(tokens, d, d),  # q, k, v and o
-            2 * product(tokens, keys, d),  # scores and their sum over values
-            2 * product(tokens, d, d),  # q and o of the cross-attention
-            2 * product(tokens, context, d),
-            2 * product(tokens, d, c.ffn_dim),
-        )
-    )
+    block = block_flops(c.video, tokens, keys, c.text_len + image)
     outside = sum(
         (
             product(video, c.in_dim * patch, d),
@@ -65,12 +56,5 @@ def count_flops(config: DreamZeroConfig, frames: int | None = None) -> Flops:
             product(video, d, c.video.patch_out),
         )
     )
-    prompt = sum(
-        (
-            product(c.text_len, c.text_dim, d) + product(c.text_len, d, d),
-            layers * 2 * product(context, d, d),
-        )
-    )
-    if c.image_dim is not None:
-        prompt += product(c.image_len, c.image_dim, c.image_dim + d)
+    prompt = prompt_flops(c.video, c.text_len, image)
     return Flops(layers * block + outside, prompt)

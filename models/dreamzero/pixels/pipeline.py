@@ -318,20 +318,19 @@ class DreamZeroPipeline(LatentPipeline):
         return after_reset(session, whole)
 
     @in_automatic_context
-    def film(self, session: RobotSession) -> np.ndarray:
+    def film(self, session: RobotSession, room: int | None = None) -> np.ndarray:
         """Decodes what a robot has imagined since its last reset, as one stream.
 
         Args:
             session: the session.
+            room: latent frames that are decoded in any case; see `Senses.film`.
 
         Returns:
             uint8 (F, H, W, 3) of what was encoded; four frames for each latent one but
             the first, which has one; none before the first step. Where a window begins
             anew, its first frame follows the imagined ones.
         """
-        senses = self._sensing()
-        check_robot_session(session)
-        return senses.film(session)
+        return self._sensing().film(session, room)
 
     def save_session(
         self, path: str | os.PathLike[str], session: Session | RobotSession

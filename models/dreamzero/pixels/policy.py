@@ -15,6 +15,7 @@ from jax_stepcache.serving.robots.policy import Reply
 
 from ..control.quality import Quality
 from .pipeline import DreamZeroPipeline
+from .request import message_in_words
 from .session import RobotSession
 from .views import PREFIX
 
@@ -32,6 +33,8 @@ class DreamZeroPolicy:
     Attributes:
         metadata: of a DROID robot exactly what the original's server says.
         options: what a request may ask for.
+        unavailable: what it may not, and why.
+        message: what its keys hold.
     """
 
     def __init__(
@@ -54,6 +57,8 @@ class DreamZeroPolicy:
         self._pipeline, self._senses = pipeline, pipeline.senses
         self._quality = Quality(pipeline, most_steps)
         self.options: Mapping[str, str] = self._quality.options
+        self.unavailable: Mapping[str, str] = self._quality.unavailable
+        self.message = message_in_words(self._senses.views, self._senses.statistics)
         self.metadata: Mapping[str, Any] = self._metadata()
 
     def open(self) -> RobotSession:
@@ -102,7 +107,9 @@ class DreamZeroPolicy:
 
     def film(self, session: RobotSession) -> np.ndarray:
         """See `Policy.film`: of the last eight steps at most."""
-        return self._pipeline.film(session)
+        # A step gives a block, and one frame more where it begins a window.
+        room = _KEPT * (self._pipeline.model.dit.num_frame_per_block + 1)
+        return self._pipeline.film(replace(session, film=session.film[-_KEPT:]), room)
 
     def save(self, folder: Path, session: RobotSession) -> None:
         """See `Policy.save`."""

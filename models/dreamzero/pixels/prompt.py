@@ -18,15 +18,17 @@ NEGATIVE_PROMPT = (
 """What guidance leads away from: the original's words, the same for all robots."""
 
 
-def prompt_text(views: Views, prompt: str) -> str:
+def prompt_text(views: Views, prompt: str | None) -> str:
     """Puts an instruction into the form that the network was trained on.
 
     Cleaning (mojibake, HTML, white space) is the tokenizer's part.
 
     Args:
         views: the robot's.
-        prompt: the instruction. One that reads as a Python literal is its value, or the
-            first of a list, as datasets store them.
+        prompt: the instruction. One that reads as Python's text, in quotes, is what
+            they hold, and of a list of such texts the first counts, as datasets store
+            them. All else is taken as it is. None for no words, where a robot has sent
+            none.
 
     Returns:
         The text.
@@ -35,6 +37,14 @@ def prompt_text(views: Views, prompt: str) -> str:
         TypeError: if it is no string.
         ValueError: if it is empty.
     """
+    said = "" if prompt is None else _instruction(prompt)
+    return (
+        f"A multi-view video shows that a robot {said} {views.sentence} The robot "
+        f"{said}"
+    )
+
+
+def _instruction(prompt: str) -> str:
     if not isinstance(prompt, str):
         raise TypeError(f"prompt is {brief(prompt)}; give a string, what is to be done")
     said = _value(prompt).lower()
@@ -42,17 +52,14 @@ def prompt_text(views: Views, prompt: str) -> str:
         raise ValueError(
             f"prompt is {brief(prompt)}, which is empty; say what is to be done"
         )
-    return (
-        f"A multi-view video shows that a robot {said} {views.sentence} The robot "
-        f"{said}"
-    )
+    return said
 
 
 def _value(prompt: str) -> str:
     try:
-        value = ast.literal_eval(prompt)
+        value = ast.literal_eval(prompt)  # runs nothing
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return prompt
-    if isinstance(value, list | tuple):
-        return str(value[0]) if value else ""
-    return str(value)
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return value[0] if value else ""
+    return value if isinstance(value, str) else prompt

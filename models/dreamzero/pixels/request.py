@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jax_stepcache.errors import brief, nearest, warn
+from jax_stepcache.errors import brief, misnamed, warn
 
 from ..robot.statistics import Statistics
 from .views import PREFIX, Views
+
+# How alike names are that are taken for slips. The original's robots send others that
+# it does not read, such as cartesian_position beside joint_position.
+_NEAR = 0.85
 
 
 class Request(NamedTuple):
@@ -19,14 +23,40 @@ class Request(NamedTuple):
     Attributes:
         pictures: uint8 (T, H, W, 3) by camera, under the original's names.
         state: float32 (1, n) by the state's keys, in the robot's units.
-        prompt: the instruction.
+        prompt: the instruction, or None where there is none.
         session_id: which session it belongs to, or None.
     """
 
     pictures: dict[str, np.ndarray]
     state: dict[str, np.ndarray]
-    prompt: str
+    prompt: str | None
     session_id: str | None
+
+
+def message_in_words(views: Views, statistics: Statistics) -> dict[str, str]:
+    """Says of each key of a message what it holds, for people.
+
+    Args:
+        views: the robot's cameras.
+        statistics: the robot's quantiles, for the widths of its state.
+
+    Returns:
+        Words by key.
+    """
+    pictures = (
+        "uint8, or floats in [0, 255], (H, W, 3) or (T, H, W, 3), of one size all "
+        "session long and as many of each camera: the frames since the last message. "
+        "One at first, then four. Of fewer the last of before are seen as well"
+    )
+    widths = zip(statistics.embodiment.state_keys, statistics.state_dims, strict=True)
+    return {
+        **dict.fromkeys(views.keys, pictures),
+        **{
+            PREFIX + key: f"({width},), in the robot's units; zeros where it is missing"
+            for key, width in widths
+        },
+        "prompt": "text, what is to be done; no words where it is missing",
+    }
 
 
 def read_request(
@@ -51,15 +81,18 @@ def read_request(
     Raises:
         TypeError: if it is no mapping, or a value is of another kind.
         ValueError: for a camera that is missing, shapes, dtypes or values that do not
-            fit, cameras with different numbers of frames, or an empty prompt.
+            fit, cameras with different numbers of frames, an empty prompt, or a key
+            that nobody reads and that is nearly one that is missing.
     """
     if not isinstance(request, Mapping):
         raise TypeError(
             f"the request is a {type(request).__name__}; give a mapping with the keys "
             f"{[*views.keys, 'prompt']}"
         )
+    known = {*message_in_words(views, statistics), "session_id"}
+    unread = [key for key in map(str, request) if key not in known]
     pictures = {
-        camera: _pictures(key, _taken(request, key, views))
+        camera: _pictures(key, _taken(request, key, views, unread))
         for camera, key in zip(views.cameras, views.keys, strict=True)
     }
     counts = {
@@ -70,22 +103,34 @@ def read_request(
         raise ValueError(f"all cameras need the same number of frames, got {counts}")
     return Request(
         pictures,
-        _state(statistics, request),
-        _prompt(request),
+        _state(statistics, request, unread),
+        _prompt(request, unread),
         _session_id(request.get("session_id")),
     )
 
 
-def _taken(request: Mapping[str, Any], key: str, views: Views) -> Any:
+def _taken(
+    request: Mapping[str, Any], key: str, views: Views, unread: Sequence[str]
+) -> Any:
     if key not in request:
-        other = [name for name in request if str(name) not in views.keys]
-        near = nearest(key, map(str, other))
+        other = misnamed(key, unread)
+        near = f" There is {other!r}: is that it?" if other else ""
         given = sorted(map(str, request))
         raise ValueError(
             f"the request lacks {key!r}, a picture of {views.robot}'s.{near} Got "
             f"{given}"
         )
     return request[key]
+
+
+def _check_slip(key: str, unread: Sequence[str], instead: str) -> None:
+    """Raises where something else would stand for what was sent under a like name."""
+    other = misnamed(key, unread, _NEAR)
+    if other is not None:
+        raise ValueError(
+            f"the request lacks {key!r}, for which {instead} would stand. There is "
+            f"{other!r}: is that it?"
+        )
 
 
 def _pictures(key: str, given: Any) -> np.ndarray:
@@ -128,12 +173,15 @@ def _array(key: str, given: Any, wanted: str) -> np.ndarray:
         raise ValueError(f"{key} is {brief(given)}; give an array {wanted}") from None
 
 
-def _state(statistics: Statistics, request: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _state(
+    statistics: Statistics, request: Mapping[str, Any], unread: Sequence[str]
+) -> dict[str, np.ndarray]:
     state, missing = {}, []
     keys = statistics.embodiment.state_keys
     for name, width in zip(keys, statistics.state_dims, strict=True):
         key = PREFIX + name
         if key not in request:
+            _check_slip(key, unread, "zeros")
             missing.append(key)
             state[name] = np.zeros((1, width), np.float32)
             continue
@@ -159,10 +207,11 @@ def _state(statistics: Statistics, request: Mapping[str, Any]) -> dict[str, np.n
     return state
 
 
-def _prompt(request: Mapping[str, Any]) -> str:
+def _prompt(request: Mapping[str, Any], unread: Sequence[str]) -> str | None:
     if request.get("prompt") is None:
+        _check_slip("prompt", unread, "no words")
         warn("the request lacks 'prompt'; no words stand for it, as in the original")
-        return ""
+        return None
     prompt = request["prompt"]
     if isinstance(prompt, np.ndarray) and prompt.ndim == 0:
         prompt = prompt.item()

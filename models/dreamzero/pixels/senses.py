@@ -171,13 +171,33 @@ class Senses:
             for own in asked
         ]
 
-    def film(self, session: RobotSession) -> np.ndarray:
-        """Decodes a session's film; see `DreamZeroPipeline.film`."""
+    def film(self, session: RobotSession, room: int | None = None) -> np.ndarray:
+        """Decodes a session's film; see `DreamZeroPipeline.film`.
+
+        Args:
+            session: the session.
+            room: latent frames that are decoded in any case, zeros behind those that
+                there are: films up to that length are one compiled program. None for
+                as many as there are.
+
+        Returns:
+            uint8 (F, H, W, 3).
+
+        Raises:
+            TypeError: if the session is no robot's.
+        """
+        check_robot_session(session)
         if not session.film:
             return np.zeros((0, *self.sizes.encoded, 3), np.uint8)
         # Its last piece may lie on other devices than the VAE.
         latents = np.concatenate([np.asarray(x) for x in session.film], axis=1)
-        return np.asarray(self.encoders.film(latents[None])[0])
+        count = latents.shape[1]
+        if room is not None:
+            # What comes behind a frame of a stream does not change it.
+            behind = max(room - count, 0)
+            latents = np.pad(latents, ((0, 0), (0, behind), (0, 0), (0, 0)))
+        film = np.asarray(self.encoders.film(latents[None])[0])
+        return film[: 4 * count - 3]
 
 
 def senses_of(

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -15,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from jax_stepcache.paths import as_path, path_option
+from jax_stepcache.paths import as_path
 
 from ... import clip_vision, umt5, wan_vae
 from ...tiny import encoders
+from ...tiny.command import run_command
 from ...tiny.encoders import IMAGE, TEXT
 from ...tiny.tensors import new_folder, write_json, write_tensors
 from ...tiny.tokenizer import write_tokenizer
@@ -157,12 +157,7 @@ def _metadata() -> dict[str, Any]:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description="Writes a tiny DreamZero, whole.")
-    parser.add_argument("folder", type=path_option, help="to be made")
-    parser.add_argument("--kind", choices=sorted(TRANSFORMERS), default="i2v")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    print(write_tiny(args.folder, args.kind, args.seed))
+    run_command("DreamZero", write_tiny, TRANSFORMERS, "i2v")
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from jax_stepcache.checkpoints.streaming import Recipe, as_it_is
-from jax_stepcache.checkpoints.weights import differences, flat, nested, require_fit
+from jax_stepcache.checkpoints.weights import flat
 
+from ...checkpoints.name_map import imported
 from ...sizes.parameters import Weights
 from ..network.config import Pi0Config
 from ..network.parameters import weight_shapes
@@ -104,7 +104,6 @@ def _sources(
         there, convert = shape, as_it_is
         v, g = config.vision, config.expert
         heads = (v.num_heads, v.width // v.num_heads)
-        last = name.rpartition(".")[2]
         if name == "vision.patch_embedding.kernel":
             there, convert = (v.patch_size, v.patch_size, 3, v.width), _patches
         elif name == "vision.pos_embedding":
@@ -121,7 +120,6 @@ def _sources(
             convert = _heads
         elif name.endswith("blocks.o.kernel"):
             there, convert = (shape[0], g.num_heads, g.head_dim, shape[-1]), _rows
-        del last
         yield name, theirs, there, convert
 
 
@@ -169,13 +167,4 @@ def import_arrays(config: Pi0Config, arrays: Mapping[str, Any]) -> Weights:
     Raises:
         ValueError: naming every array that is missing, extra or misshapen.
     """
-    wanted = plan(config)
-    require_fit(
-        "the checkpoint",
-        differences(
-            {name: np.shape(x) for name, x in arrays.items()},
-            {one.sources[0]: one.source_shape for one in wanted.values()},
-        ),
-    )
-    made = {name: one.convert(arrays[one.sources[0]]) for name, one in wanted.items()}
-    return nested(made, "the checkpoint")
+    return imported(plan(config), arrays)

@@ -107,7 +107,11 @@ class TwoLinear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Maps (B, tokens, in) to two of (B, tokens, out)."""
-        y = jnp.einsum("bld,cde->cble", x, self.kernel.get_value().astype(x.dtype))
+        # One product for each, side by side: of a product of x with both at once, XLA
+        # turns the weights around first.
+        both = jnp.broadcast_to(x[None], (2, *x.shape))
+        kernel = self.kernel.get_value().astype(x.dtype)
+        y = jnp.einsum("cbld,cde->cble", both, kernel)
         return y[0], y[1]
 
 

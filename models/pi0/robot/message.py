@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jax_stepcache.errors import brief, nearest
+from jax_stepcache.errors import brief, misnamed
 
 from .robots import Robot
 
@@ -26,6 +26,27 @@ class Heard(NamedTuple):
     pictures: dict[str, np.ndarray]
     state: np.ndarray
     prompt: str
+
+
+def message_in_words(robot: Robot) -> dict[str, str]:
+    """Says of each key of a message what it holds, for people.
+
+    Args:
+        robot: whose message it is.
+
+    Returns:
+        Words by key.
+    """
+    picture = (
+        "uint8, or floats in [0, 1], (H, W, 3) or (3, H, W): one, as the camera sees it"
+    )
+    together = "" if len(robot.state) == 1 else ", all together"
+    numbers = f"numbers in the robot's units{together} {robot.state_width}"
+    return {
+        **dict.fromkeys(robot.cameras.values(), picture),
+        **dict.fromkeys(robot.state, numbers),
+        PROMPT: "text, what is to be done",
+    }
 
 
 def read(robot: Robot, message: Mapping[str, Any], prompt: str | None = None) -> Heard:
@@ -49,7 +70,9 @@ def read(robot: Robot, message: Mapping[str, Any], prompt: str | None = None) ->
     wanted = [*robot.cameras.values(), *robot.state]
     for key in wanted if prompt is not None else [*wanted, PROMPT]:
         if key not in message:
-            near = nearest(key, map(str, message))
+            known = (*wanted, PROMPT)
+            other = misnamed(key, [x for x in message if x not in known])
+            near = f" There is {other!r}: is that it?" if other else ""
             raise ValueError(
                 f"the message lacks {key!r}.{near} Got {sorted(map(str, message))}"
             )

@@ -22,8 +22,10 @@ class Robot:
         state: keys of the message whose numbers, one after the other, are the state.
         state_width: how many numbers these are.
         actions: how many components of an action are the robot's.
-        relative: how many of these, the first, the network says as differences from
-            the state; 0 for none.
+        relative: how many of these, the first, pi0 says as differences from the state;
+            0 for none.
+        relative_pi05: how many pi0.5 does.
+        says_state: whether a prompt of pi0.5 says the state.
     """
 
     name: str
@@ -32,6 +34,29 @@ class Robot:
     state_width: int
     actions: int
     relative: int = 0
+    relative_pi05: int = 0
+    says_state: bool = True
+
+    def __post_init__(self) -> None:
+        """Checks what goes together.
+
+        Raises:
+            ValueError: for a camera that the network has not, for no state, or more
+                differences than numbers.
+        """
+        for name in self.cameras:
+            if name not in CAMERAS:
+                raise ValueError(unknown_name("camera", name, CAMERAS))
+        if not self.state or self.state_width < 1:
+            raise ValueError(f"robot {self.name!r} has no state; name its keys")
+        most = min(self.state_width, self.actions)
+        for what in ("relative", "relative_pi05"):
+            if not 0 <= getattr(self, what) <= most:
+                raise ValueError(
+                    f"{what} is {getattr(self, what)}; of {self.state_width} numbers "
+                    f"of state and {self.actions} of an action at most {most} can be "
+                    "differences"
+                )
 
 
 _FIRST, _LEFT, _ = CAMERAS
@@ -57,6 +82,8 @@ ROBOTS: Mapping[str, Robot] = MappingProxyType(
             state=("observation/state",),
             state_width=8,
             actions=7,
+            relative=6,
+            says_state=False,
         ),
     }
 )

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from jax_stepcache.checkpoints.streaming import Recipe
-from jax_stepcache.checkpoints.weights import differences, require_fit
 
-from ...checkpoints.name_map import assembled, recipes, source_shapes
-from ...checkpoints.tensors import Table, projection, rms_norm, same
+from ...checkpoints.name_map import imported, recipes, source_shapes
+from ...checkpoints.tensors import Table, Tensor, projection, rms_norm, same
 from ...sizes.parameters import Weights
 from ..network.config import UMT5Config
 from ..network.parameters import weight_shapes
+
+FIRST_TABLE = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+"""Positions of the first block, in files of transformers; T5 has no other."""
 
 # The token embedding, which transformers keeps under either name, or under both.
 TRANSFORMERS_EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight")
@@ -62,6 +63,26 @@ def _transformers(embedding: str) -> Table:
     }
 
 
+@dataclass(frozen=True)
+class Copies:
+    """A conversion: one table for each of so many blocks.
+
+    Attributes:
+        count: of the blocks.
+    """
+
+    count: int
+
+    def __call__(self, tensor: Any) -> Any:
+        """The copies, along a first axis."""
+        return tensor[None].repeat(self.count, 0)
+
+
+def _for_all(layers: int) -> Tensor:
+    """The first block's table, which T5's blocks share."""
+    return Tensor(FIRST_TABLE, lambda ours: ours[1:], Copies(layers))
+
+
 def plan(
     config: UMT5Config, prefix: str = "", embedding: str | None = None
 ) -> dict[str, Recipe]:
@@ -77,6 +98,8 @@ def plan(
         A recipe for each weight, by name, with dots.
     """
     table = _original() if embedding is None else _transformers(embedding)
+    if config.one_table:
+        table["blocks"]["positions"] = _for_all(config.num_layers)
     return recipes(table, weight_shapes(config), prefix)
 
 
@@ -102,10 +125,8 @@ def import_state_dict(config: UMT5Config, tensors: Mapping[str, Any]) -> Weights
         ValueError: naming every tensor that is missing, extra or misshapen.
     """
     embedding, *again = embeddings_of(tensors) or [None]
-    given = {n: np.shape(x) for n, x in tensors.items() if n not in again}
-    wanted = state_dict_shapes(config, embedding)
-    require_fit("the state dict", differences(given, wanted))
-    return assembled(plan(config, embedding=embedding), tensors)
+    once = {n: x for n, x in tensors.items() if n not in again}
+    return imported(plan(config, embedding=embedding), once)
 
 
 def embeddings_of(names: Iterable[str]) -> list[str]:

@@ -23,14 +23,15 @@ from ...checkpoints.released import activations, has_tensors
 from ..model import UMT5Model
 from ..network.config import UMT5Config
 from ..network.published import CONFIGS
-from .name_map import TRANSFORMERS_EMBEDDINGS, embeddings_of, plan
+from .name_map import FIRST_TABLE, TRANSFORMERS_EMBEDDINGS, embeddings_of, plan
 
 PART = "text_encoder"
 # What names begin with in DreamZero's checkpoint, and in the files that Wan releases.
 PREFIXES = ("action_head.text_encoder.", "")
 # A table of positions in a block tells UMT5 from T5, whose blocks share one.
 _ORIGINAL = "blocks.0.pos_embedding.embedding.weight"
-_FIRST = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+_SECOND = FIRST_TABLE.replace("block.0", "block.1")
+_KINDS = ("umt5", "t5")
 # Of transformers' options, ours.
 _OPTIONS = {
     "vocab_size": "vocab",
@@ -48,7 +49,8 @@ def open_checkpoint(path: Path) -> StreamedCheckpoint | None:
     """Opens a checkpoint that holds a text encoder and nothing else.
 
     Args:
-        path: a folder ``text_encoder`` of diffusers or transformers, or a safetensors
+        path: a folder ``text_encoder`` of diffusers or transformers (UMT5's, or
+            ``text_encoder_2``, T5's v1.1), or a safetensors
             file or a folder of such files with the tensors under the original's names,
             with or without the prefix ``action_head.text_encoder.``.
 
@@ -89,7 +91,8 @@ def open_part(path: Path) -> StreamedCheckpoint | None:
         config = config_of_tensors(ours, path)
         others = passed_over(shards.headers, prefix)
         return _checkpoint(shards, config, ours, plan(config, prefix), others)
-    if _FIRST not in shards.headers or options.get("model_type", "umt5") != "umt5":
+    kind = options.get("model_type", "umt5")
+    if FIRST_TABLE not in shards.headers or kind not in _KINDS:
         return None
     return _of_transformers(shards, options, path)
 
@@ -102,6 +105,8 @@ def _of_transformers(
     embedding = (there or TRANSFORMERS_EMBEDDINGS)[0]
     try:
         config = config_of_options(options)
+        if options.get("model_type") == "t5":
+            config = replace(config, one_table=_SECOND not in headers)
     except (ValueError, TypeError, KeyError) as error:
         said = f"no {error}" if isinstance(error, KeyError) else error
         raise ValueError(

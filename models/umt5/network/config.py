@@ -41,6 +41,8 @@ class UMT5Config:
             at least four.
         max_dist: from this distance on all are of one kind; more than a quarter of
             ``num_buckets``, for those below that have a kind of their own.
+        one_table: whether all blocks have the same table of positions, as in T5; each
+            keeps a copy of it.
         eps: added to the mean squares that normalisations divide by.
         dtype: name of the dtype of activations; weights keep their own.
     """
@@ -53,6 +55,7 @@ class UMT5Config:
     num_layers: int = 24
     num_buckets: int = 32
     max_dist: int = 128
+    one_table: bool = False
     eps: float = 1e-6
     dtype: str = "float32"
 

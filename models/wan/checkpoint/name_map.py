@@ -7,15 +7,12 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from jax_stepcache.checkpoints.streaming import Recipe
-from jax_stepcache.errors import unknown_name
 
-from ...checkpoints.name_map import assembled, recipes, source_shapes
+from ...checkpoints.name_map import imported, recipes, source_shapes, way_of
 from ...checkpoints.tensors import Table, Tensor
 from ...checkpoints.video_table import video_table
-from ...sizes.parameters import Weights, check_weights
+from ...sizes.parameters import Weights
 from ..network.parameters import weight_shapes
 from ..sizes import WanConfig
 from .names import to_diffusers
@@ -42,9 +39,7 @@ def plan(
     Raises:
         ValueError: for another naming.
     """
-    if naming not in NAMINGS:
-        raise ValueError(unknown_name("naming", naming, NAMINGS))
-    table = _renamed(video_table(config.video), NAMINGS[naming])
+    table = _renamed(video_table(config.video), way_of(naming, NAMINGS))
     return recipes(table, weight_shapes(config), prefix)
 
 
@@ -69,10 +64,7 @@ def import_state_dict(config: WanConfig, tensors: Mapping[str, Any]) -> Weights:
         ValueError: naming every tensor that is missing, extra or misshapen.
     """
     naming = naming_of(tensors) or "diffusers"
-    given = {name: np.shape(tensor) for name, tensor in tensors.items()}
-    check_weights(given, state_dict_shapes(config, naming))
-    on_host = {name: np.asarray(tensor) for name, tensor in tensors.items()}
-    return assembled(plan(config, naming), on_host)
+    return imported(plan(config, naming), tensors)
 
 
 def naming_of(names: Any) -> str | None:

@@ -15,7 +15,8 @@ from jax_stepcache.paths import as_path
 
 from ...checkpoints.parts import options_beside, under
 from ...checkpoints.released import activations, has_tensors
-from ..model import WanModel, model_of, with_dtype
+from ..configuration import with_dtype
+from ..model import WanModel, model_of
 from ..sizes import RELEASES, WanConfig
 from .configuration import (
     DIFFUSERS,

@@ -6,6 +6,7 @@ from math import prod
 from typing import NamedTuple
 
 from ...sizes.arithmetic import product
+from ...sizes.video_flops import block_flops, prompt_flops
 from ..sizes import WanConfig
 
 
@@ -38,16 +39,7 @@ def count_flops(
     c, d = config, config.dim
     tokens = prod(latent) // prod(c.patch_size)
     seen = 0 if c.image_dim is None else c.pos_embed_seq_len or image
-    context = text + seen
-    block = sum(
-        (
-            4 * product(tokens, d, d),  # q, k, v and o
-            2 * product(tokens, tokens, d),  # scores and their sum over values
-            2 * product(tokens, d, d),  # q and o of the cross-attention
-            2 * product(tokens, context, d),
-            2 * product(tokens, d, c.ffn_dim),
-        )
-    )
+    block = block_flops(c.video, tokens, tokens, text + seen)
     outside = sum(
         (
             product(tokens, c.video.patch_in, d),
@@ -55,8 +47,5 @@ def count_flops(
             product(tokens, d, c.video.patch_out),
         )
     )
-    prompt = product(text, c.text_dim, d) + product(text, d, d)
-    prompt += c.num_layers * 2 * product(context, d, d)
-    if c.image_dim is not None:
-        prompt += product(seen, c.image_dim, c.image_dim + d)
+    prompt = prompt_flops(c.video, text, seen)
     return Flops(c.num_layers * block + outside, prompt)

@@ -68,17 +68,20 @@ class Experts(NamedTuple):
         names: of their weights, the high-noise expert's first; none for one alone,
             whose weights have no name before them.
         boundary: the timestep from which on, upwards, the first is asked.
+        alone: the name of one whose steps these are, where the other is not there.
     """
 
     config: WanConfig
     names: tuple[str, ...] = ()
     boundary: float = 0.0
+    alone: str | None = None
 
     def ask(
         self,
         weights: Weights,
         t: jax.Array,
         run: Callable[[WanTransformer, int], T],
+        otherwise: T | None = None,
     ) -> T:
         """Runs each row through the expert that it wants.
 
@@ -86,19 +89,25 @@ class Experts(NamedTuple):
             weights: of one transformer, or those of each by name.
             t: float32[B] timesteps.
             run: ``(transformer, its index) -> tree`` of [B, ...] arrays.
+            otherwise: a tree like it that is there already, so that none need be made
+                to stand in where nobody asks.
 
         Returns:
             What ``run`` returns, each row by its expert.
         """
         if not self.names:
             return run(bind(self.config, weights), 0)
+        if self.alone is not None:
+            return run(bind(self.config, weights[self.alone]), 0)
         wants_low = t < self.boundary
 
         def of(index: int) -> T:
             return run(bind(self.config, weights[self.names[index]]), index)
 
-        struct = jax.eval_shape(lambda: of(0))
-        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), struct)
+        nothing = otherwise
+        if nothing is None:
+            struct = jax.eval_shape(lambda: of(0))
+            nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), struct)
 
         def mixed(high: T) -> T:
             def each(low: jax.Array, high: jax.Array) -> jax.Array:
@@ -130,6 +139,41 @@ def token_times(t: jax.Array, condition: WanCondition, frames: int) -> jax.Array
     if frames == 1:
         return jnp.zeros_like(t)[:, None]
     return jnp.stack([jnp.zeros_like(t), t], axis=1)
+
+
+def denoise(
+    experts: Experts,
+    weights: Weights,
+    sample: jax.Array,
+    t: jax.Array,
+    condition: WanCondition,
+    pinned: Callable[[jax.Array], jax.Array],
+) -> jax.Array:
+    """All stages at once, so that it is asked once who wants which expert.
+
+    Args:
+        experts: the transformers.
+        weights: see `Experts.ask`.
+        sample: (B, C, f, H, W) float32.
+        t: float32[B] timesteps in [0, 1000].
+        condition: of as many rows.
+        pinned: puts tokens (B, L, D) where they go on a mesh.
+
+    Returns:
+        The velocity, like ``sample``, float32.
+    """
+    latent = entering(sample, condition)
+    times = token_times(t, condition, sample.shape[2])
+    grid = grid_of(experts.config, sample.shape)
+
+    def run(transformer: WanTransformer, index: int) -> jax.Array:
+        timed = transformer.embed_times(times)
+        tokens = pinned(transformer.embed(latent))
+        context = condition.contexts[index]
+        tokens = transformer.run_blocks(tokens, timed, context, grid)
+        return transformer.decode(tokens, timed, grid)
+
+    return experts.ask(weights, t, run)
 
 
 def embed(
@@ -177,7 +221,7 @@ def blocks(
         context = stage.contexts[index]
         return transformer.run_blocks(tokens, stage.timed, context, grid, start, stop)
 
-    return experts.ask(weights, stage.t, run)
+    return experts.ask(weights, stage.t, run, tokens)
 
 
 def head(

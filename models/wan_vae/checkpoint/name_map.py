@@ -11,11 +11,10 @@ import numpy as np
 
 from jax_stepcache.checkpoints.streaming import Recipe
 from jax_stepcache.checkpoints.weights import flat, nested
-from jax_stepcache.errors import unknown_name
 
-from ...checkpoints.name_map import assembled, recipes, source_shapes
+from ...checkpoints.name_map import imported, recipes, source_shapes, way_of
 from ...checkpoints.tensors import Table, Tensor, channels, convolution, patches, same
-from ...sizes.parameters import Weights, check_weights
+from ...sizes.parameters import Weights
 from ..network.config import WanVAEConfig
 from ..network.parameters import weight_shapes
 
@@ -129,10 +128,9 @@ def plan(
     Raises:
         ValueError: for another naming.
     """
-    if naming not in NAMINGS:
-        raise ValueError(unknown_name("naming", naming, NAMINGS))
     structs = weight_shapes(config)
-    return recipes(_table(config, structs, NAMINGS[naming]), structs, prefix)
+    table = _table(config, structs, way_of(naming, NAMINGS))
+    return recipes(table, structs, prefix)
 
 
 def import_state_dict(
@@ -151,10 +149,7 @@ def import_state_dict(
     Raises:
         ValueError: naming every tensor that is missing, unknown or misshapen.
     """
-    how = plan(config, naming)
-    given = {name: np.shape(tensor) for name, tensor in tensors.items()}
-    check_weights(given, source_shapes(how))
-    return assembled(how, {name: np.asarray(array) for name, array in tensors.items()})
+    return imported(plan(config, naming), tensors)
 
 
 def _table(config: WanVAEConfig, structs: Any, named: Naming) -> Table:

@@ -4,7 +4,7 @@ In an environment of its own, with PyTorch for a CPU: ``pip install torch
 diffusers==0.42.1 cache-dit==1.5.3``, and ``python tests/data/caches/record.py``. The
 toy and the arrays are those of the files that lie here already
 (`tests/parity/toy.py`), only smaller. Of CFG-Cache, which is around the network, the
-runs lie in ``guidance/`` beside this folder; its weights of frequencies are 1.
+runs lie in ``guidance/`` beside this folder.
 """
 
 # pyright: reportMissingImports=false
@@ -88,8 +88,20 @@ CASES: dict[str, tuple[dict[str, Any], int, float]] = {
 }
 
 
-# Steps, skip range, timestep skip range.
-GUIDED = {"default": (20, 5, (-1, 641)), "early": (16, 3, (300, 950))}
+# Steps, skip range, timestep skip range; how tokens lie, and weights of low and high
+# frequencies with the timesteps between which they hold.
+GUIDED: dict[str, dict[str, Any]] = {
+    "default": {"steps": 20, "every": 5, "between": (-1, 641)},
+    "early": {"steps": 16, "every": 3, "between": (300, 950)},
+    "weights": {
+        "steps": 20,
+        "every": 5,
+        "between": (-1, 941),
+        "layout": (6, 5),
+        "alphas": (1.1, 0.8),
+        "ranges": ((99, 901), (-1, 501)),
+    },
+}
 
 
 class Block(torch.nn.Module):
@@ -111,7 +123,7 @@ class Toy(torch.nn.Module):
     def __init__(self, weights: dict[str, torch.Tensor]) -> None:
         super().__init__()
         self.weights = weights
-        blocks = [Block(weights, layer) for layer in range(DIMS["L"])]
+        blocks = [Block(weights, layer) for layer in range(len(weights["W1"]))]
         self.transformer_blocks = torch.nn.ModuleList(blocks)
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, branch: int) -> torch.Tensor:
@@ -121,9 +133,13 @@ class Toy(torch.nn.Module):
         features = torch.cat([torch.cos(angles), torch.sin(angles)])[None]
         e = torch.nn.functional.silu(features @ w["Wt1"] + w["bt1"])
         e = (e @ w["Wt2"] + w["bt2"] + w["cond"][branch])[:, None]
+        return layer_norm(self.through(h, e)) @ w["Wh"]
+
+    def through(self, h: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
+        """Goes through the blocks."""
         for block in self.transformer_blocks:
             h = block(h, e)
-        return layer_norm(h) @ w["Wh"]
+        return h
 
 
 def layer_norm(h: torch.Tensor) -> torch.Tensor:
@@ -131,10 +147,10 @@ def layer_norm(h: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.layer_norm(h, h.shape[-1:], eps=LN_EPS)
 
 
-def drawn(seed: int) -> dict[str, np.ndarray]:
+def drawn(seed: int, dims: dict[str, int] = DIMS) -> dict[str, np.ndarray]:
     """Weights of a toy whose blocks change smoothly over the steps."""
     draw = np.random.default_rng(seed)
-    d, t, c, layers, time = (DIMS[name] for name in ("D", "T", "C", "L", "TD"))
+    d, t, c, layers, time = (dims[name] for name in ("D", "T", "C", "L", "TD"))
 
     def normal(*shape: int, scale: float) -> np.ndarray:
         return (draw.normal(size=shape) * scale).astype(np.float32)
@@ -247,17 +263,41 @@ class Stacked(torch.nn.Module):
     def forward(
         self, *, hidden_states: torch.Tensor, timestep: torch.Tensor
     ) -> torch.Tensor:
-        halves = hidden_states[:, 0].split(2)
+        tokens = hidden_states.flatten(2).transpose(1, 2)
+        halves = tokens.split(2)
         self.asked.append(len(halves))
         first = len(halves) - 1
         said = [self.toy(x, timestep[0], first - i) for i, x in enumerate(halves)]
-        return torch.cat(said)[:, None]
+        return torch.cat(said).transpose(1, 2).reshape(hidden_states.shape)
+
+
+def weighing(case: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the weights of frequencies, in diffusers' words, and the layout."""
+    if "alphas" not in case:
+        return {}
+    low, high = case["ranges"]
+    return {
+        "alpha_low_frequency": case["alphas"][0],
+        "alpha_high_frequency": case["alphas"][1],
+        "low_frequency_weight_update_timestep_range": low,
+        "high_frequency_weight_update_timestep_range": high,
+        "layout": case["layout"],
+    }
 
 
 def record_guided(name: str, seed: int) -> dict[str, Any]:
     """One guided generation under CFG-Cache, by Euler steps."""
-    steps, every, between = GUIDED[name]
-    weights, scale, now = drawn(seed), 2.0, [0.0]
+    case = GUIDED[name]
+    steps, every, between = case["steps"], case["every"], case["between"]
+    layout = case.get("layout", (DIMS["T"], 1))
+    dims = {**DIMS, "T": layout[0] * layout[1]}
+    weights, scale, now = drawn(seed, dims), 2.0, [0.0]
+
+    def weight(which: int) -> Any:
+        low, high = case.get("ranges", ((0, 0), (0, 0)))[which]
+        alpha = case.get("alphas", (1.0, 1.0))[which]
+        return lambda module: alpha if low < now[0] < high else 1.0
+
     stacked = Stacked(Toy({key: torch.from_numpy(x) for key, x in weights.items()}))
     hook = FasterCacheDenoiserHook(
         every,
@@ -266,21 +306,23 @@ def record_guided(name: str, seed: int) -> dict[str, Any]:
         False,
         ["hidden_states", "timestep"],
         lambda: now[0],
-        lambda module: 1.0,
-        lambda module: 1.0,
+        weight(0),
+        weight(1),
     )
     HookRegistry.check_if_exists_or_initialize(stacked).register_hook(hook, "cfg")
     grid = np.linspace(1, 0, steps + 1)
     sigma = (3 * grid / (1 + 2 * grid)).astype(np.float32)
     draw = np.random.default_rng(seed + 1)
-    x = draw.normal(size=(2, DIMS["T"], DIMS["C"])).astype(np.float32)
+    x = draw.normal(size=(2, dims["T"], dims["C"])).astype(np.float32)
     samples, velocities = [torch.from_numpy(x)], []
     with torch.no_grad():
         for i in range(steps):
             now[0] = int(sigma[i] * np.float32(1000))
             t = torch.tensor(sigma[i] * np.float32(1000)).repeat(4)
-            both = torch.cat([samples[-1]] * 2)[:, None]
-            said = stacked(hidden_states=both, timestep=t)[:, 0]
+            both = torch.cat([samples[-1]] * 2).transpose(1, 2)
+            both = both.reshape(4, -1, *layout)
+            said = stacked(hidden_states=both, timestep=t)
+            said = said.flatten(2).transpose(1, 2)
             other, first = said.split(2)
             v = other + scale * (first - other)
             velocities.append(v)
@@ -293,8 +335,9 @@ def record_guided(name: str, seed: int) -> dict[str, Any]:
         "B": 2,
         "unconditional_batch_skip_range": every,
         "unconditional_batch_timestep_skip_range": between,
+        **weighing(case),
         "seed": seed,
-        "dims": DIMS,
+        "dims": dims,
         "ln_eps": LN_EPS,
         "cfg_scale": scale,
     }

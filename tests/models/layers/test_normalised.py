@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_stepcache.models.layers.modulation import modulate, per_token
+from jax_stepcache.models.layers.modulation import gated, modulate, per_token
 from jax_stepcache.models.layers.norms import LayerNorm, RMSNorm, layer_norm
 
 EPS = 1e-6
@@ -44,6 +44,23 @@ def test_a_modulation_of_nothing_is_the_norm():
     np.testing.assert_array_equal(modulate(TOKENS, zero, zero, EPS), plain)
     moved = modulate(TOKENS, zero + 0.5, zero + 1.0, EPS)
     np.testing.assert_allclose(moved, 2 * plain + 0.5, atol=1e-6)
+
+
+def test_a_wide_modulation_is_rounded_once():
+    """Tokens in bfloat16 are normalised, moved and added to in the modulation's
+    float32: the answer is that of float32, rounded at its end."""
+    tokens = TOKENS.astype(jnp.bfloat16)
+    shift, gate = jax.random.normal(jax.random.key(1), (2, 2, 1, 16))
+    wide = tokens.astype(jnp.float32)
+    moved = jax.jit(modulate, static_argnums=3)(tokens, shift, gate, EPS)
+    exact = modulate(wide, shift, gate, EPS).astype(jnp.bfloat16)
+    added = jax.jit(gated)(tokens, moved, gate)
+    summed = (wide + moved.astype(jnp.float32) * gate).astype(jnp.bfloat16)
+    for narrow, rounded in ((moved, exact), (added, summed)):
+        assert narrow.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(
+            narrow.astype(jnp.float32), rounded.astype(jnp.float32)
+        )
 
 
 def test_rows_are_spread_over_their_tokens():

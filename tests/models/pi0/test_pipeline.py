@@ -1,11 +1,13 @@
 """A robot's message in, actions out: alone, together, cached, over a socket."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import jax_stepcache
 from jax_stepcache.models import pi0
-from jax_stepcache.models.pi0.robot.message import read
+from jax_stepcache.models.pi0.robot.message import message_in_words, read
 from jax_stepcache.models.pi0.tiny import write_tiny
 from jax_stepcache.serving.robots.policy import Policy
 
@@ -62,7 +64,7 @@ def test_relative_actions_are_added_to_the_state(pipeline):
     usual, own = pipeline(message()).actions, pipeline.robot
     given = message()
     other = pi0.Robot(
-        "mine", own.cameras, own.state, own.state_width, own.actions, relative=7
+        "mine", own.cameras, own.state, own.state_width, own.actions, 7, 7
     )
     moved = pi0.Pi0Pipeline(
         pipeline.params,
@@ -107,7 +109,8 @@ def test_caches_skip_the_action_expert(pipeline, cache, config):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"prompt": None}, "lacks 'prompt'"),
+        ({"prompt": None}, r"lacks 'prompt'\. Got"),
+        ({"prompt": None, "promt": "go"}, r"There is 'promt': is that it\?"),
         ({"prompt": 3}, "'prompt' is 3; send text"),
         ({"observation/wrist_image_left": None}, "lacks 'observation/wrist_image_le"),
         ({"observation/wrist_image_left": np.zeros((4, 4))}, r"is float64\[4, 4\]"),
@@ -121,6 +124,59 @@ def test_messages_that_do_not_fit(changed, words):
     """The key is named, whoever of several sent it."""
     with pytest.raises((ValueError, TypeError), match=words):
         read(pi0.ROBOTS["droid"], message(**changed))
+
+
+@pytest.mark.parametrize("name", sorted(pi0.ROBOTS))
+def test_each_key_of_a_message_is_said_in_words(name):
+    """Those that are read, and no others."""
+    robot = pi0.ROBOTS[name]
+    said = message_in_words(robot)
+    assert said.keys() == {*robot.cameras.values(), *robot.state, "prompt"}
+    assert str(robot.state_width) in said[robot.state[0]]
+
+
+def test_liberos_actions_are_displacements_by_pi0_alone():
+    """As openpi's configurations have it; nor does pi0.5's prompt say the state."""
+    robot = pi0.ROBOTS["libero"]
+    assert (robot.relative, robot.relative_pi05, robot.says_state) == (6, 0, False)
+    droid = pi0.ROBOTS["droid"]
+    assert (droid.relative, droid.relative_pi05, droid.says_state) == (0, 0, True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"cameras": {"base": "x"}}, "base_0_rgb"),
+        ({"state": ()}, "has no state"),
+        ({"relative": 9}, "at most 8 can be differences"),
+    ],
+)
+def test_a_robot_that_does_not_fit_is_told(changed, words):
+    """When it is made, not after sampling."""
+    with pytest.raises(ValueError, match=words):
+        replace(pi0.ROBOTS["droid"], **changed)
+
+
+def test_lists_of_other_lengths_are_told(pipeline):
+    """Before anything is sampled."""
+    with pytest.raises(ValueError, match="keys has 1 entries for 2 messages"):
+        pipeline.step_many([message(), message()], keys=[None])
+
+
+def test_another_robots_statistics_are_not_taken(tmp_path):
+    """They would move an arm wrongly."""
+    write_tiny(tmp_path / "tiny")
+    with pytest.raises(ValueError, match=r"of \['droid'\], and none of 'libero'"):
+        pi0.Pi0Pipeline.from_folder(tmp_path / "tiny", robot="libero")
+    with pytest.raises(ValueError, match="none of 'libero'"):
+        pi0.load_policy(tmp_path / "tiny", embodiment="libero")
+
+
+def test_step_cache_is_enabled_by_name(pipeline):
+    """As the command to serve does it."""
+    ours = {"statistics": pipeline.statistics, "words": pipeline.words}
+    made = pi0.Pi0Pipeline(pipeline.params, cache_backend="step_cache", **ours)
+    assert made.cache_backend.is_enabled()
 
 
 def test_a_default_prompt_is_for_who_sends_none():

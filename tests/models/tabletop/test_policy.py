@@ -5,6 +5,9 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+from hypothesis.extra import numpy as arrays
 
 from jax_stepcache.models.dreamzero import DreamZeroPipeline
 from jax_stepcache.models.tabletop import policy_of
@@ -114,7 +117,42 @@ def test_it_is_a_policy(policy):
     told = tuned.options["budget"].removeprefix("network calls, one of ").split(", ")
     assert {5, 6} <= set(map(int, told)) <= {3, 4, 5, 6, 8}
     assert "num_inference_steps" not in tuned.options
+    for budget in (1, 7):
+        with pytest.raises(ValueError, match=f"budget is {budget}; this server takes"):
+            tuned.check(tuned.open(), message(), {"budget": budget})
     assert policy_of(policy._pipeline).options == policy.options
+
+
+def test_it_says_why_an_option_is_not_taken(policy):
+    """In the words of its cache; and of each key of a message what it holds."""
+    assert policy.unavailable.keys() == {"budget"}
+    assert "cache ('step_cache')" in policy.unavailable["budget"]
+    settings = {"cache_backend": "tuned", "cache_config": {"budget": 5}}
+    tuned = load_policy("tabletop", guidance_scale=1.0, **settings)
+    assert tuned.unavailable.keys() == {
+        "num_inference_steps",
+        "cache_config",
+        "guidance_scale",
+    }
+    bare = load_policy("tabletop", cache_backend="none")
+    assert bare.unavailable["cache_config"] == "here, without a cache"
+    assert policy.message.keys() == set(policy.metadata["keys"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"state": None}, r"lacks 'observation/state'\. Got"),
+        (
+            {"image": None, "imag": 0, "foo": 0},
+            "lacks 'observation/image'. There is 'observation/imag': is that it",
+        ),
+    ],
+)
+def test_a_missing_key_is_sought_among_those_that_nobody_reads(changed, words):
+    """What is there and right was not meant for another."""
+    with pytest.raises(ValueError, match=words):
+        read(message(**changed))
 
 
 @pytest.mark.slow
@@ -154,6 +192,8 @@ def test_a_cache_that_cannot_serve_is_told_when_the_policy_is_made(policy):
         ({"num_inference_steps": 2.5}, "num_inference_steps is 2.5"),
         ({"guidance_scale": 1.0}, "guidance_scale is 1"),
         ({"guidance_scale": np.inf}, "guidance_scale is inf"),
+        ({"guidance_scale": 1e30}, "guidance_scale is 1e\\+30"),
+        ({"guidance_scale": -101}, "guidance_scale is -101"),
         ({"cache_config": {"velocity_sim_threshold": [0.9]}}, "Did you mean"),
         ({"cache_config": {"rel_l1_thresh": 0.9}}, "unknown threshold"),
         (
@@ -186,6 +226,10 @@ def test_what_a_request_may_not_ask_is_named(policy, options, words):
         ({"state": np.zeros(3)}, "'observation/state'"),
         ({"state": np.array([0.1, np.inf])}, "'observation/state'"),
         ({"state": np.array(["a", "b"])}, "'observation/state'"),
+        ({"state": np.array([-128, 0], np.int8)}, "'observation/state' is"),
+        ({"state": np.array([0, -(2**63)])}, "'observation/state' is"),
+        ({"state": [1, [2]]}, "'observation/state' is"),
+        ({"image": [[1], [1, 2]]}, "'observation/image' is"),
         ({"prompt": "go there"}, "'prompt' is 'go there'"),
         ({"prompt": "red or green"}, "'prompt' is 'red or green'"),
         ({"prompt": "colored"}, "'prompt' is 'colored'"),
@@ -204,5 +248,62 @@ def test_a_message_may_hold_one_picture_or_several():
     one = message()["observation/image"][0]
     same = [read(message(image=x)).frames for x in (one, one / np.float32(255))]
     np.testing.assert_allclose(same[0], same[1], atol=1e-7)
+    assert read(message(prompt=np.array("reach green"))).colour == 1
     with pytest.raises(TypeError, match="'prompt' is 3"):
         read(message(prompt=3))
+
+
+_NUMBERS = some.none() | some.booleans() | some.integers() | some.floats()
+_ANYTHING = some.recursive(
+    _NUMBERS
+    | some.text(max_size=5)
+    | some.binary(max_size=5)
+    | arrays.arrays(
+        some.sampled_from(["?", "i1", "<i8", "<u8", "<f2", "<f4", "<f8", "<U2"]),
+        arrays.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3),
+    ),
+    lambda inner: (
+        some.lists(inner, max_size=3)
+        | some.dictionaries(some.text(max_size=5), inner, max_size=2)
+    ),
+    max_leaves=5,
+)
+_KEYS = ("observation/image", "observation/state", "prompt")
+_OPTIONS = ("num_inference_steps", "guidance_scale", "cache_config")
+_THRESHOLDS = ("velocity_sim_thresholds", "velocity_skip_countdowns")
+
+
+def _refusal(policy, sent, options):
+    try:
+        policy.check(policy.open(), sent, options)
+    except (ValueError, TypeError) as error:
+        return str(error)
+    return None
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(key=some.sampled_from((*_KEYS, *_OPTIONS, *_THRESHOLDS)), value=_ANYTHING)
+def test_whatever_a_robot_sends_is_told_by_its_key(policy, key, value):
+    """Or it fits, and then its numbers are such as a step may be given."""
+    sent, options = message(), {}
+    if key in _KEYS:
+        sent[key] = value
+    elif key in _OPTIONS:
+        options[key] = value
+    else:
+        options["cache_config"] = {key: value}
+    told = _refusal(policy, sent, options)
+    if told is not None:
+        # Of a map, what it holds may be what does not fit.
+        assert key in told or (key == "cache_config" and "threshold" in told)
+        return
+    if key in _KEYS:
+        seen = read(sent)
+        assert np.abs(seen.state).max() <= 2
+        assert np.isfinite(seen.frames).all()
+    scale = options.get("guidance_scale")
+    assert scale is None or abs(scale) <= 100

@@ -144,11 +144,20 @@ def test_pickles_are_refused(tmp_path):
 
 
 def test_a_folder_of_t5(tmp_path):
-    """Its blocks share one table of positions, and it is not taken for UMT5."""
+    """Its blocks share one table of positions, of which each has a copy."""
     options = options_of(SMALL) | {"model_type": "t5"}
-    write(tmp_path / "model.safetensors", tensors_of(SMALL, SHARED), options)
-    with pytest.raises(ValueError, match="is no checkpoint of"):
-        load_params(tmp_path)
+    tensors = tensors_of(SMALL, SHARED)
+    first = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+    tensors = {
+        name: x
+        for name, x in tensors.items()
+        if "relative_attention_bias" not in name or name == first
+    }
+    write(tmp_path / "model.safetensors", tensors, options)
+    params = load_params(tmp_path)
+    assert params.model.config.one_table
+    for table in params.weights["blocks"]["positions"]:
+        np.testing.assert_array_equal(table, tensors[first])
 
 
 def test_the_released_size_has_a_name(capsys):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import jax
+import numpy as np
 import pytest
 
-from jax_stepcache import Switching, get_cache_backend
+from jax_stepcache import Switching, flow_schedule, get_cache_backend
 from jax_stepcache.models.wan import RELEASES, WanModel
 from jax_stepcache.policy.asked import asked_of
+from jax_stepcache.solvers.strength import begun_at
 
 from .small import LATENT, ONE, TWO
 
@@ -17,10 +20,10 @@ SMALL_1_3B = WanModel(replace(ONE, name="wan2.1-t2v-1.3b"), LATENT)
 SMALL_A14B = WanModel(replace(TWO, name="wan2.2-t2v-a14b"), LATENT)
 
 
-def _policy(cache: str, model: WanModel, **settings: Any) -> Any:
+def _policy(cache: str, model: WanModel, steps: int = 20, **settings: Any) -> Any:
     backend = get_cache_backend(cache, settings)
     assert backend is not None
-    return backend.policy(model, 20)
+    return backend.policy(model, steps)
 
 
 def test_tea_cache_has_the_published_polynomial() -> None:
@@ -63,6 +66,52 @@ def test_whole_forwards_know_no_expert() -> None:
     assert policy.span is None
     assert not isinstance(policy, Switching)
     assert RELEASES["wan2.2-t2v-a14b"].experts == ("high", "low")
+
+
+def test_each_expert_has_a_polynomial_of_its_own() -> None:
+    """In the original TeaCache, too."""
+    high, low = [1.0, 2.0, 3.0, 4.0, 5.0], [5.0, 4.0, 3.0, 2.0, 1.0]
+    each = {"high": {"coefficients": high}, "low": {"coefficients": low}}
+    policy = _policy("tea_cache", SMALL_A14B, original=True, **each)
+    assert isinstance(policy, Switching)
+    for one, wanted in ((policy.above, high), (policy.below, low)):
+        assert one.gate.gate.gate.coefficients.tolist() == wanted
+    other = _policy("tea_cache", SMALL_A14B, original=True, low={"use_ret_steps": True})
+    assert jax.tree.structure(other.above) != jax.tree.structure(other.below)
+
+
+def test_whole_forwards_by_expert() -> None:
+    """With settings for one expert, each has a StepCache of its own; what has one mask
+    or one table for all steps says so."""
+    settings = {"low": {"velocity_sim_thresholds": (0.9, 0.8)}}
+    policy = _policy("step_cache", SMALL_A14B, **settings)
+    assert isinstance(policy, Switching)
+    assert policy.below.gate.thresholds.tolist() == pytest.approx([0.9, 0.8])
+    assert policy.above.gate.thresholds.tolist() == pytest.approx([0.95, 0.93])
+    with pytest.raises(ValueError, match="one network"):
+        _policy("step_cache", SMALL_1_3B, **settings)
+    for cache, own in (
+        ("static", {"steps_mask": [True] * 20}),
+        ("tuned", {"budget": 4}),
+        ("bespoke", {"budget": 4}),
+    ):
+        with pytest.raises(ValueError, match=f"'{cache}' takes no settings for 'high'"):
+            _policy(cache, SMALL_A14B, **own, high={"forecast": "hold"})
+
+
+def test_the_schedule_tells_how_many_steps_are_the_first_expert_s() -> None:
+    """`sample` sets mag_split_step, of what is left of the schedule, too."""
+    schedule = flow_schedule(20, 5.0)
+    own = sum(t >= 1000 * TWO.boundary_ratio for t in schedule.timesteps)
+    backend = get_cache_backend("mag_cache", {})
+    assert backend is not None
+    for part in (schedule, begun_at(schedule, 0.9), begun_at(schedule, 0.1)):
+        split = max(own - (20 - part.num_steps), 0)
+        wanted = _policy("mag_cache", SMALL_A14B, part.num_steps, mag_split_step=split)
+        found: Any = backend.policy_of_steps(SMALL_A14B, part)
+        np.testing.assert_array_equal(found.gate.mask, wanted.gate.mask)
+    whole: Any = backend.policy_of_steps(SMALL_1_3B, schedule)
+    assert whole.gate.ratios.shape == (20,)
 
 
 def test_experts_that_share_a_state_take_no_settings_of_their_own() -> None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_stepcache import Request, sample, sample_many
+from jax_stepcache import Params, Request, sample, sample_many
 from jax_stepcache.checkpoints.layers import layers_apart
 from jax_stepcache.models.wan import WanModel, bind
 from jax_stepcache.models.wan.network.stages import WanCondition
@@ -173,3 +173,56 @@ def test_a_row_without_guidance_has_none_at_either_expert() -> None:
     low = model.guidance_at(scales, times, condition)
     high = model.guidance_at(scales, times + 800, condition)
     assert (low.tolist(), high.tolist()) == ([1.0, 3.0], [1.0, 5.0])
+
+
+def test_in_bfloat16_the_timestep_stays_float32() -> None:
+    """Rule: time embedding and modulation are those of the float32 network, as in the
+    original, and tokens are bfloat16."""
+    weights, _ = pair()
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def embedded(model, x, t, shown):
+        return model.embed(weights, x, t, model.prepare(weights, shown, False))
+
+    wide, narrow = (
+        embedded(
+            WanModel(replace(ONE, transformer=replace(SMALL, dtype=name)), LATENT),
+            noise(2),
+            jnp.asarray([3.0, 993.0]),
+            text(2),
+        )
+        for name in ("float32", "bfloat16")
+    )
+    assert narrow[0].dtype == jnp.bfloat16
+    for one, other in zip(wide[1].timed, narrow[1].timed, strict=True):
+        assert other.dtype == jnp.float32
+        np.testing.assert_array_equal(one, other)
+
+
+def test_films_of_other_sizes_go_in_batches_of_their_own() -> None:
+    """Rule: `sample_many(shapes=)` makes the model for each request's size."""
+    weights, model = pair()
+    options = {"num_inference_steps": 2, "shapes": "each", "guidance_scale": 1.0}
+    sizes = [LATENT, (1, 2, 2), LATENT]
+    shown = {"text": text(1)["text"]}
+    requests = [
+        Request(
+            observation=shown,
+            noise=jax.random.normal(jax.random.key(i), (1, 2, *size)),
+        )
+        for i, size in enumerate(sizes)
+    ]
+    many = sample_many(params(), requests, **options)
+    own = replace(model, latent_size=sizes[1])
+    alone = sample(
+        Params(weights, own),
+        observation=shown,
+        noise=requests[1].noise,
+        num_inference_steps=2,
+        guidance_scale=1.0,
+    )
+    np.testing.assert_allclose(many[1].sample, alone.sample, atol=1e-5)
+    assert [x.sample.shape[2:] for x in many] == sizes
+    odd = Request(observation=shown, noise=jnp.zeros((1, 2, 2, 3, 4)))
+    with pytest.raises(ValueError, match=r"requests\[0\].*multiples of"):
+        sample_many(params(), [odd], **options)

@@ -104,6 +104,13 @@ _MADE = {
         ),
         strangers.text(),
     ),
+    "two stacks": lambda: Case(
+        *adapt(
+            strangers.TwoStacks(nnx.Rngs(0)),
+            blocks=lambda n: {"double": n.double, "single": n.single},
+        ),
+        strangers.text(),
+    ),
 }
 KINDS = list(_MADE)
 

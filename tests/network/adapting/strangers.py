@@ -224,6 +224,40 @@ class Pi0Like(nnx.Module):
         begins = jnp.arange(tokens.shape[1]) == 0
         return tokens, jnp.ones(tokens.shape[:2], bool), begins, None
 
+    def sample_actions(
+        self, rng: Any, observation: Any, *, num_steps: int = 10, noise: Any
+    ) -> Any:
+        """The whole loop, with keys and values of the prefix made once."""
+        del rng
+        dt, llm = -1.0 / num_steps, self.PaliGemma.llm
+        tokens, mask, begins = self.embed_prefix(observation)
+        seen, places = make_attn_mask(mask, begins), jnp.cumsum(mask, axis=1) - 1
+        _, cache = llm([tokens, None], mask=seen, positions=places)
+
+        def step(carry: Any) -> Any:
+            actions, time = carry
+            times = jnp.broadcast_to(time, len(mask))
+            tokens, own, own_begins, modulation = self.embed_suffix(
+                observation, actions, times
+            )
+            both = jnp.concatenate([mask, own], axis=1)
+            seen = make_attn_mask(both, jnp.concatenate([begins, own_begins]))
+            places = jnp.cumsum(both, axis=1) - 1
+            (_, out), _ = llm(
+                [None, tokens],
+                mask=seen[:, mask.shape[1] :],
+                positions=places[:, mask.shape[1] :],
+                kv_cache=cache,
+                adarms_cond=[None, modulation],
+            )
+            velocity = self.action_out_proj(out[:, -self.action_horizon :])
+            return actions + dt * velocity, time + dt
+
+        def goes_on(carry: Any) -> Any:
+            return carry[1] >= -dt / 2
+
+        return jax.lax.while_loop(goes_on, step, (noise, 1.0))[0]
+
 
 def make_attn_mask(mask: jax.Array, begins: jax.Array) -> jax.Array:
     """Tokens see those of their own part and of the parts before."""
@@ -272,6 +306,33 @@ class TwoStreams(nnx.Module):
         for block in self.single:
             joined = block(joined, temb)
         return self.out(joined[:, words.shape[1] :])
+
+
+class TwoStacks(TwoStreams):
+    """The same with the blocks of each list stacked and scanned over."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        super().__init__(rngs)
+        for name, kind in (("double", DoubleBlock), ("single", SingleBlock)):
+            many = nnx.vmap(kind, in_axes=0, out_axes=0)
+            setattr(self, name, nnx.split_rngs(splits=2)(many)(rngs))
+
+    def __call__(self, x: Any, t: Any, condition: Any) -> Any:
+        image, temb = self.image_in(x), nnx.silu(self.time(t[:, None] / 1000))
+        words = jnp.stack([self.words_in(condition), condition], 1)
+
+        @nnx.scan(in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+        def both(carry: Any, block: Any) -> Any:
+            return block(image=carry[1], words=carry[0], temb=temb)
+
+        words, image = both((words, image), self.double)
+        joined = jnp.concatenate([words, image], 1)
+
+        @nnx.scan(in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+        def one(carry: Any, block: Any) -> Any:
+            return block(carry, temb)
+
+        return self.out(one(joined, self.single)[:, words.shape[1] :])
 
 
 @jax.tree_util.register_dataclass

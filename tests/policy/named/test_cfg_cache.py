@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jax_stepcache import Every, cfg_cache, compose, summary
+from jax_stepcache.policy.named.frequencies import weighted
 
 from ...staged import NUM_STEPS, conditions, run
 
@@ -60,12 +63,45 @@ def test_without_guidance_it_says_so():
     assert conditions()
 
 
+@given(
+    # Few of them: each compiles.
+    st.sampled_from([(1, 6), (4, 9), (8, 8), (11, 10)]),
+    st.floats(0, 2),
+    st.floats(0, 2),
+    st.integers(0, 100),
+)
+def test_frequencies_are_weighed(sides, low, high, seed):
+    """The low part times one weight and the rest times the other; the mean is low."""
+    x = np.random.default_rng(seed).normal(size=(2, *sides, 3)).astype(np.float32)
+    whole, part, both = (
+        np.asarray(weighted(x, *pair)) for pair in ((1, 1), (1, 0), (low, high))
+    )
+    np.testing.assert_allclose(whole, x, atol=1e-5)
+    np.testing.assert_allclose(part.mean((1, 2)), x.mean((1, 2)), atol=1e-5)
+    if min(sides) < 5:
+        np.testing.assert_allclose(
+            part - part.mean((1, 2), keepdims=True), 0, atol=1e-5
+        )
+    np.testing.assert_allclose(both, low * part + high * (x - part), atol=1e-4)
+
+
+def test_weights_of_frequencies_need_pictures():
+    """Tokens have none, which is told before anything is compiled."""
+    config = {**EARLY, "alpha_low_frequency": 1.1}
+    with pytest.raises(ValueError, match=r"height, width, channels\] arrays; .*\(2, 4"):
+        run("cfg_cache", config, guided=True)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"interval": 0}, "unconditional_batch_skip_range is 0; .*at least 1"),
         ({"timesteps": (1,)}, "unconditional_batch_timestep_skip_range .*2"),
         ({"timesteps": (1, np.nan)}, "unconditional_batch_timestep_skip_range"),
+        ({"low": -1.0}, "alpha_low_frequency is -1.0; .*at least 0"),
+        ({"high": np.inf}, "alpha_high_frequency"),
+        ({"low_timesteps": (1,)}, "low_frequency_weight_update_timestep_range"),
+        ({"high_timesteps": (1,)}, "high_frequency_weight_update_timestep_range"),
         ({"forecast": "offset"}, "forecast 'offset'.*there is no velocity"),
         ({"forecast": "aligned"}, "forecast 'aligned'.*first=1"),
     ],

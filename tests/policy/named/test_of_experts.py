@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jax_stepcache import (
+    Every,
     Mask,
     View,
     WarmUp,
@@ -76,18 +77,37 @@ def test_a_walk_that_begins_below() -> None:
 
 
 def test_experts_have_one_state() -> None:
-    """Other numbers are leaves and take no second memory; other parts are refused."""
+    """Other numbers are leaves and take no second memory; other spans are refused."""
     first, second = db_cache(0.1), db_cache(0.2, max_cached_steps=3)
     policy = switching(first, second, 0.9)
     assert policy.span == first.span
     assert policy.looks_at == "first blocks"
     assert len(jax.tree.leaves(policy)) == 2 * len(jax.tree.leaves(first)) + 1
-    for other in (db_cache(first_blocks=2), tea_cache(), db_cache(forecast="linear")):
-        with pytest.raises(ValueError, match="must have the same parts"):
-            switching(first, other, 0.9)
+    with pytest.raises(ValueError, match="must skip the same blocks"):
+        switching(first, db_cache(first_blocks=2), 0.9)
     with pytest.raises(ValueError, match="sigma"):
         switching(first, second, 1.5)
     assert switching(compose(gate=Always()), compose(gate=Always()), 0.5).span is None
+
+
+def test_experts_of_other_parts_have_states_of_their_own() -> None:
+    """Other gates and forecasts: each decides by its own, in one loop."""
+    every = compose(gate=Every(2), forecast="linear")
+    for first, second in ((_masked(0, 2), every), (every, _masked(0, 3))):
+        ran, values = _walk(switching(first, second, 0.65))
+        above, below = _walk(first), _walk(second, SIGMAS[4:])
+        assert ran == above[0][:4] + below[0]
+        # Below, steps count from 0, and step i computes i from 4 on.
+        moved = [x + 4 for x in below[1]]
+        np.testing.assert_allclose(values, above[1][:4] + moved, atol=1e-5)
+
+
+def test_what_is_seen_is_what_either_looks_at() -> None:
+    """A policy that looks at nothing goes with any other of its span."""
+    blind = compose(gate=Every(2), span=tea_cache().span)
+    for pair in ((blind, tea_cache()), (tea_cache(), blind)):
+        assert switching(*pair, 0.5).looks_at == "modulated"
+    assert switching(blind, blind, 0.5).looks_at == "nothing"
 
 
 def _forwards(

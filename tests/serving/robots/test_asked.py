@@ -8,7 +8,7 @@ import pytest
 
 from jax_stepcache.check import check_count
 from jax_stepcache.errors import brief
-from jax_stepcache.serving.robots.asked import asked
+from jax_stepcache.serving.robots.asked import asked, options_allowed
 from jax_stepcache.serving.robots.settings import ServerSettings
 from jax_stepcache.serving.robots.wire import unpack
 
@@ -57,6 +57,60 @@ def test_what_is_large_is_not_written_out_to_be_told(large):
         check_count("x", large)
     assert len(said) <= 80
     assert "of length" in said or "of shape" in said
+
+
+@pytest.mark.parametrize("length", [129, 9000])
+def test_a_session_id_has_a_length(length):
+    """One that is too long is told with its beginning and its end, or as that long."""
+    assert asked({"session_id": "x" * 128}, _SETTINGS, {}).session == "x" * 128
+    words = {129: r"'session_id' is 'x+\.\.\.x+'; ", 9000: "is str of length 9000; "}
+    with pytest.raises(ValueError, match=words[length] + "send 1 to 128 printable"):
+        asked({"session_id": "x" * length}, _SETTINGS, {})
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [
+        ("sesion_id", "session_id"),
+        ("sessionId", "session_id"),
+        ("option", "options"),
+        ("Options", "options"),
+        ("endpont", "endpoint"),
+    ],
+)
+def test_a_slip_in_a_key_of_the_servers_is_told(slip, meant):
+    """Passed over, it would cost a session, or what was asked for. A key of the
+    policy's is none, nor one beside the very key, nor what resembles nothing."""
+    words = f"nobody reads {slip!r}. Did you mean {meant!r}"
+    with pytest.raises(ValueError, match=words):
+        asked({slip: 1, "x": 1}, _SETTINGS, {}, keys=["x"])
+    sent = {"session_id": "a", "options": {}, "endpoint": "infer", "x": 1}
+    for keys in ([], ["x", slip]):
+        assert asked({slip: 1, "x": 1}, _SETTINGS, {}, keys=keys).message[slip] == 1
+    assert asked(sent | {slip: 1}, _SETTINGS, {}, keys=["x"]).session == "a"
+    others = ("observation/session", "action", "episode_id", "o" * 8000)
+    for other in others:
+        assert other in asked({other: 1}, _SETTINGS, {}, keys=["x"]).message
+
+
+@pytest.mark.parametrize("seconds", [30.1, 1e9, np.float32(31)])
+def test_a_deadline_is_not_above_the_servers(seconds):
+    """Otherwise the robot would wait for an answer that has been given up."""
+    words = "'deadline' is .*; at most this server's 30 s"
+    with pytest.raises(ValueError, match=words):
+        asked({"options": {"deadline": seconds}}, _SETTINGS, {})
+    assert asked({"options": {"deadline": 30}}, _SETTINGS, {}).deadline == 30.0
+    assert options_allowed({}, _SETTINGS)["deadline"].endswith("server's 30")
+
+
+def test_an_option_of_other_settings_is_told_why_it_is_not_taken():
+    """It exists, so that its name is not unknown."""
+    why = {"budget": "with this server's cache ('step_cache')"}
+    words = r"option 'budget' is not taken with this server's cache \('step_cache'\)"
+    with pytest.raises(ValueError, match=words):
+        asked({"options": {"budget": 1}}, _SETTINGS, {}, unavailable=why)
+    with pytest.raises(ValueError, match="unknown option 'stat'"):
+        asked({"options": {"stat": 1}}, _SETTINGS, {}, unavailable=why)
 
 
 @pytest.mark.parametrize("large", [b"\0" * 2**20, {"x": [np.zeros(999)]}, "0" * 129])

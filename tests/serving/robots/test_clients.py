@@ -15,7 +15,7 @@ from jax_stepcache.serving.robots.asked import asked
 from jax_stepcache.serving.robots.kinds import Kinds
 from jax_stepcache.serving.robots.metrics import Metrics
 from jax_stepcache.serving.robots.policy import Reply
-from jax_stepcache.serving.robots.sessions import Held
+from jax_stepcache.serving.robots.sessions import Held, Sessions
 from jax_stepcache.serving.robots.waiting import Ticket
 from jax_stepcache.serving.robots.wire import pack
 from jax_stepcache.serving.robots.worker import Worker
@@ -182,6 +182,9 @@ def test_where_others_reach_it_any_name_will_do():
     """Nobody knows what they call it; a token keeps pages out."""
     settings = ServerSettings()
     assert settings.hosts_at("0.0.0.0") == ("*",)
+    # Any address of this machine alone is a name of it.
+    assert "127.0.0.2" in settings.hosts_at("127.0.0.2")
+    assert "127.0.0.2" not in settings.hosts_at("127.0.0.1")
     assert settings.hosts_at("127.0.0.1") == settings.hosts_at("::1")
     assert settings.hosts_at("localhost") == ("127.0.0.1", "localhost", "[::1]")
     with pytest.raises(ValueError, match=r"hosts has 'robot\.local:8000'"):
@@ -279,6 +282,7 @@ def test_nobody_is_stepped_in_vain_in_a_batchs_second_part(why):
         places=8,
         gather=0.0,
         kinds=Kinds(0),
+        sessions=Sessions(8, 9.0, lambda: now[0], 1.0),
         metrics=Metrics(),
         deliver=lambda some, _: ended.update((one.name, what) for one, what in some),
         clock=lambda: now[0],
@@ -301,9 +305,10 @@ def test_nobody_is_stepped_in_vain_in_a_batchs_second_part(why):
     loop.close()
     assert policy.batches == [2]
     assert ended["first"].together == ended["second"].together == 2
-    assert [one.kind for name, one in ended.items() if name == "third"] == (
-        ["deadline"] if why == "late" else []
-    )
+    told = [one for name, one in ended.items() if name == "third"]
+    assert [one.kind for one in told] == (["deadline"] if why == "late" else [])
+    # As where a robot's own clock finds out first.
+    assert all(one.retry_after > 0 for one in told)
 
 
 def test_a_connection_that_is_cut_frees_what_it_has_sent():

@@ -9,6 +9,7 @@ import threading
 import time
 from types import SimpleNamespace
 
+import msgpack
 import numpy as np
 import pytest
 
@@ -42,6 +43,25 @@ def test_text_sent_ahead_is_bounded_as_bytes_are():
         policy.hold.set()
 
 
+def test_a_frame_that_is_too_large_is_told_while_it_is_still_sent():
+    """By its close code: a client that is cut off in the middle hears no reason. Of a
+    claim that is larger still no more is read than a few times the limit."""
+    from websockets.exceptions import ConnectionClosed
+
+    with serving(max_message=2**22) as (server, url):
+        with Robot(url) as bad:
+            bad.send_raw(b"0" * 2**24)
+            with pytest.raises(ConnectionClosed) as closed:
+                bad.hear()
+            assert closed.value.rcvd.code == 1009
+        with raw(url) as at:
+            at.settimeout(20)
+            at.sendall(b"\x82\xff" + (2**40).to_bytes(8, "big") + b"mask")
+            with pytest.raises(OSError, match=r"reset|[Bb]roken"):
+                at.sendall(b"0" * 2**26)
+        until(lambda: server.service.connections == 0)
+
+
 def test_a_message_has_few_fragments():
     """Empty ones weigh nothing, and each takes its place in memory."""
     with serving() as (_, url), raw(url) as at:
@@ -54,6 +74,29 @@ def test_a_message_has_few_fragments():
         assert heard[heard.rindex(b"\x88") + 2 :][:2] == (1009).to_bytes(2, "big")
         with Robot(url) as robot:
             assert robot.ask(x=1.0)["actions"][0, 0] == 1
+
+
+def test_a_message_in_fragments_has_a_deadline():
+    """However alive its sender is; one that is whole in time is answered."""
+    with serving(deadline=0.5) as (server, url), raw(url) as at:
+        until(lambda: server.service.connections == 1)
+        frame = msgpack.packb({"x": 1.0})
+        at.sendall(b"\x02\x80mask")
+        time.sleep(0.2)
+        at.sendall(b"\x80" + bytes([0x80 | len(frame)]) + b"\0\0\0\0" + frame)
+        heard = b""
+        while b"actions" not in heard:
+            heard += at.recv(4096)
+        time.sleep(0.5)  # longer than is left of that one's time
+        at.sendall(b"\x02\x80mask")
+        begun = time.monotonic()
+        with contextlib.suppress(OSError):
+            while server.service.connections:
+                at.sendall(b"\x00\x80mask\x8a\x80mask")
+                assert time.monotonic() - begun < 20
+                time.sleep(0.05)
+        until(lambda: server.service.connections == 0)
+        assert time.monotonic() - begun > 0.3
 
 
 def test_a_deadline_counts_from_when_the_frame_came():

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.serving.robots.toy import Robot, got, port_of, serving, until
+from tests.serving.robots.toy import (
+    Robot,
+    answers,
+    free_port,
+    got,
+    port_of,
+    serving,
+    until,
+    until_ready,
+)
 
 broker = pytest.importorskip("openpi_client.action_chunk_broker")
 client = pytest.importorskip("openpi_client.websocket_client_policy")
@@ -36,6 +49,41 @@ def test_a_client_gets_metadata_and_actions(served):
     assert first["server_timing"].keys() == {"infer_ms"}
     assert second["server_timing"].keys() == {"infer_ms", "prev_total_ms"}
     assert first["policy_timing"].keys() == {"infer_ms"}
+    # The server's is with the wait for the step.
+    assert first["server_timing"]["infer_ms"] > first["policy_timing"]["infer_ms"] > 0
+
+
+@pytest.mark.slow
+def test_the_command_serves_the_tabletop_to_it():
+    """As a user types both: actions of the bundled policy, and SIGTERM ends with 0."""
+    port = free_port()
+    url = f"ws://127.0.0.1:{port}"
+    program = "import sys; from jax_stepcache.cli.main import main; sys.exit(main())"
+    line = f"serve --params tabletop --slots 1 --port {port}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *line.split()], cwd=Path(__file__).parents[3]
+    )
+    try:
+        until(lambda: answers(url))
+        until_ready(url)
+        policy = _connect(url)
+        assert policy.get_server_metadata()["policy"] == "tabletop"
+        seen = {
+            "observation/image": np.zeros((32, 32, 3), np.uint8),
+            "observation/state": np.full(2, 0.5, np.float32),
+            "prompt": "reach red",
+        }
+        first, second = policy.infer(seen)["actions"], policy.infer(seen)["actions"]
+        rows = policy.get_server_metadata()["action_horizon"]
+        assert first.shape == second.shape == (rows, 2)
+        assert np.isfinite(first).all()
+        assert not np.array_equal(first, second)  # the session has gone on
+        with pytest.raises(RuntimeError, match=r"bad_request.*'prompt' is 'reach'"):
+            policy.infer({**seen, "prompt": "reach"})
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(300) == 0
+    finally:
+        process.kill()
 
 
 def test_the_broker_takes_chunks_row_by_row(served):

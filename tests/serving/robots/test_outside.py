@@ -8,12 +8,15 @@ import json
 import logging
 import re
 import threading
+import warnings
 
 import numpy as np
 import pytest
 
+from jax_stepcache.errors import warn
 from jax_stepcache.serving import policy_server
 from jax_stepcache.serving.robots.logs import JsonLines, log_to_stderr
+from jax_stepcache.serving.robots.progress import Progress
 from tests.serving.robots.toy import Counting, Robot, got, serving, until
 
 
@@ -33,12 +36,47 @@ def test_it_is_alive_at_once_and_ready_after_compiling():
         assert got(url, "/readyz") == (503, b"compiling\n")
         with Robot(url) as robot:
             told = robot.ask(x=1.0)
-            assert (told["error"], told["retry_after"]) == ("overloaded", 1.0)
+            assert (told["error"], told["retry_after"]) == ("overloaded", 10.0)
+            assert "0 of 8 steps" in told["message"]
+            assert json.loads(got(url, "/status")[1])["compiled"] == [0, 8]
             policy.hold.set()
             until(lambda: got(url, "/readyz")[0] == 200)
             assert robot.ask(x=1.0)["actions"][0, 0] == 1
         # Each number of robots that may be stepped together, twice; then the robot.
         assert policy.batches == [1, 1, 2, 2, 4, 4, 8, 8, 1]
+
+
+def test_how_long_compiling_takes_is_told(caplog):
+    """By what it took until then, in the log and to robots; at least a second, and at
+    most a minute."""
+    now = [100.0]
+    progress = Progress(clock=lambda: now[0])
+    progress.begin(9)
+    assert progress.retry_after() == 10
+    with caplog.at_level(logging.INFO, "jax_stepcache.robots"):
+        for seconds in (3.0, 3.0, 3.0):
+            now[0] += seconds
+            progress.step()
+    assert caplog.messages == [f"compiling: {done} of 9" for done in (1, 2, 3)]
+    assert progress.retry_after() == 18
+    now[0] += 300
+    assert progress.retry_after() == 60
+    for _ in range(6):
+        progress.step()
+    assert progress.retry_after() == 1
+
+
+def test_a_film_is_made_before_it_is_ready():
+    """The button of the page makes no robot wait for a compiler."""
+    filmed = []
+
+    class Filming(Counting):
+        def film(self, session):
+            filmed.append(session)
+            return super().film(session)
+
+    with serving(Filming()):
+        assert filmed == [2]  # after the examples
 
 
 def test_a_server_told_to_stop_compiles_no_further():
@@ -126,6 +164,9 @@ def test_the_status_has_sessions_and_their_films():
     with serving() as (_, url), Robot(url) as robot:
         for _ in range(2):
             robot.ask(x=1.0, session_id="a/b c")
+        # For these nothing is computed.
+        assert robot.ask(endpoint="reset", session_id="b") == "reset successful"
+        assert robot.ask(y=1.0, session_id="a/b c")["error"] == "bad_request"
         told = json.loads(got(url, "/status")[1])
         (session,) = told["sessions"]
         assert (session["id"], session["steps"]) == ("a/b c", 2)
@@ -136,8 +177,18 @@ def test_the_status_has_sessions_and_their_films():
         assert got(url, "/film/nobody")[0] == 404
         said = json.loads(got(url, "/policy")[1])
         assert said["metadata"] == {"policy": "counting"}
+        assert said["message"].keys() == {"x", "do"}
+        assert said["unavailable"] == {}
         assert said["options"].keys() == {"num_inference_steps", "deadline", "stats"}
         assert got(url, "/")[0] == 200
+
+
+def test_a_film_of_a_server_that_stops_is_503():
+    """It is no fault of the server's, and no traceback is in its log."""
+    with serving() as (server, url), Robot(url) as robot:
+        robot.ask(x=1.0, session_id="arm")
+        server.service.worker.stop()
+        assert got(url, "/film/arm") == (503, b"the server is stopping\n")
 
 
 def test_pages_need_the_token_but_for_whether_it_lives():
@@ -183,6 +234,39 @@ def test_the_log_tells_of_whoever_has_no_token(stderr):
     assert all(line["at"].startswith("127.0.0.1:") for line in told)
 
 
+@pytest.mark.usefixtures("stderr")
+def test_warnings_are_lines_of_the_log(capsys):
+    """With the id of the request whose check gave them; standard error is JSON only."""
+
+    class Warns(Counting):
+        def check(self, session, message, options):
+            super().check(session, message, options)
+            if "state" not in message:
+                warn("the request lacks 'state'; zeros stand for it")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        log_to_stderr()  # pytest has taken back since then what the fixture did
+        with serving(Warns()) as (_, url), Robot(url) as robot:
+            robot.ask(x=1.0)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    (answered,) = [line for line in lines if line["message"] == "answered"]
+    told = [line for line in lines if line.get("kind") == "UserWarning"]
+    assert {line["message"] for line in told} == {
+        "the request lacks 'state'; zeros stand for it"
+    }
+    asked = [line["request"] for line in told if "request" in line]
+    assert asked == [answered["request"]]
+
+
+def test_the_address_in_the_log_is_not_made_up(caplog):
+    """Whoever sits at this machine may say that it speaks for another."""
+    with serving(token="open sesame") as (_, url):
+        assert got(url, "/status", **{"X-Forwarded-For": "6.6.6.6"})[0] == 401
+    (told,) = (one.at for one in caplog.records if "no token" in one.getMessage())
+    assert told.startswith("127.0.0.1:")
+
+
 def test_a_page_from_elsewhere_may_not_connect():
     """Browsers let any page open a websocket to 127.0.0.1; the page's origin tells."""
     from websockets.exceptions import InvalidStatus
@@ -192,6 +276,25 @@ def test_a_page_from_elsewhere_may_not_connect():
             Robot(url, Origin="https://elsewhere.example")
         with Robot(url, Origin=url.replace("ws", "http")) as robot:
             assert robot.ask(x=1.0)["actions"][0, 0] == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"Origin": "https://elsewhere.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_a_page_from_elsewhere_may_ask_for_no_page(said):
+    """A film costs robots' time; pictures and frames of other sites have no origin."""
+    with serving() as (_, url), Robot(url) as robot:
+        robot.ask(x=1.0, session_id="arm")
+        for path in ("/metrics", "/status", "/policy", "/film/arm"):
+            assert got(url, path, **said)[0] == 403
+        ours = {"Origin": url.replace("ws", "http"), "Sec-Fetch-Site": "same-origin"}
+        assert got(url, "/film/arm", **ours)[0] == 200
+        assert got(url, "/film/arm", **{"Sec-Fetch-Site": "none"})[0] == 200
 
 
 def test_each_request_is_a_line_of_json(caplog):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -139,3 +144,38 @@ def test_other_peoples_applications_go_on(monkeypatch, found):
     with pytest.raises(RuntimeError, match="no GPU"):
         on_ray.run_on_ray(None, "127.0.0.1", 8000, 1.0)
     assert serve.told == ["delete robots" if found else "shutdown"]
+
+
+def test_the_pages_config_makes_an_application(monkeypatch):
+    """Ray reads the import path and the arguments; each is one that there is."""
+    yaml = pytest.importorskip("yaml")
+    page = Path(__file__).parents[3] / "docs" / "policy-server.md"
+    (block,) = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+    (told,) = yaml.safe_load(block)["applications"]
+    module, _, name = told["import_path"].partition(":")
+    make, serve, loaded = getattr(import_module(module), name), _Serve(), []
+    assert make is on_ray.application_from
+    monkeypatch.setattr(on_ray, "_serve", lambda: serve)
+    monkeypatch.setattr(
+        on_ray, "ray_application", lambda load, **rest: loaded.append((load, rest))
+    )
+    make(told["args"])
+    ((load, rest),) = loaded
+    inspect.signature(ray_application).bind(load, **rest)
+    ray_application(load, **rest)  # checks its settings
+    assert serve.given["ray_actor_options"] == {"num_gpus": 1}
+    scaled = serve.given["autoscaling_config"]
+    assert (scaled["min_replicas"], scaled["max_replicas"]) == (1, 8)
+    asked = []
+    monkeypatch.setattr(on_ray, "policy_from", lambda *a, **k: asked.append((a, k)))
+    load()
+    assert asked == [(("/shared/DreamZero-DROID",), {"cache_backend": "step_cache"})]
+
+
+@pytest.mark.parametrize(("there", "each"), [({"GPU": 4.0}, 1.0), ({"CPU": 2.0}, 0.0)])
+def test_a_replica_has_a_gpu_where_there_are_any(monkeypatch, there, each):
+    """Without one it would wait for ever to be placed."""
+    ray = SimpleNamespace(init=lambda **_: None, cluster_resources=lambda: there)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(on_ray, "_serve", lambda: None)
+    assert on_ray.gpus_each() == each

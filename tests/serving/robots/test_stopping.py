@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import signal
@@ -17,6 +18,7 @@ import pytest
 from tests.serving.robots.toy import (
     Counting,
     Robot,
+    answers,
     free_port,
     got,
     serving,
@@ -30,7 +32,7 @@ from jax_stepcache.serving import policy_server
 from jax_stepcache.serving.robots.logs import log_to_stderr
 from tests.serving.robots.toy import Counting
 log_to_stderr()
-policy_server(Counting(seconds=0.5), drain=20).run(port=int(sys.argv[1]))
+SERVER.run(port=int(sys.argv[1]))
 """
 
 
@@ -66,6 +68,8 @@ def test_sessions_are_there_again_after_a_restart(tmp_path):
     broken = next(f for f in folders if json.loads((f / "count.json").read_text()) == 1)
     (broken / "count.json").write_text("{")
     with serving(sessions=tmp_path) as (_, url), Robot(url) as robot:
+        (held,) = json.loads(got(url, "/status")[1])["sessions"]
+        assert (held["steps"], held["calls"], held["skipped"]) == (2, 4, 4)
         assert robot.ask(x=1.0, session_id="a/../b")["actions"][0, 0] == 3
         assert robot.ask(x=1.0, session_id="ä")["actions"][0, 0] == 1
 
@@ -103,6 +107,28 @@ def test_a_session_that_cannot_be_restored_is_there_for_another_try(tmp_path, er
         assert robot.ask(x=1.0, session_id="b")["actions"][0, 0] == 3
 
 
+def test_a_session_that_cannot_be_restored_is_kept_beside_a_new_one(tmp_path):
+    """Its robot comes back meanwhile; another version of the policy reads the old."""
+
+    class Other(Counting):
+        def load(self, folder):
+            raise ValueError("of another version")
+
+    def counts():
+        return sorted(json.loads(f.read_text()) for f in tmp_path.rglob("count.json"))
+
+    for policy, steps, wanted in (
+        (Counting(), 5, [5]),
+        (Other(), 1, [1, 5]),
+        (Other(), 2, [1, 2, 5]),
+        (Counting(), 1, [1, 3, 5]),  # this one goes on with the two steps
+    ):
+        with serving(policy, sessions=tmp_path) as (_, url), Robot(url) as robot:
+            for _ in range(steps):
+                robot.ask(x=1.0, session_id="a")
+        assert counts() == wanted
+
+
 def test_one_session_that_cannot_be_saved_costs_no_other(tmp_path):
     """The log tells which; what is left of it is no session."""
 
@@ -137,6 +163,38 @@ def test_draining_takes_no_longer_than_it_may():
     assert asyncio.run(drain_twice()) < 0.25
 
 
+def test_a_step_that_takes_longer_than_there_is_keeps_no_server(tmp_path, caplog):
+    """Neither itself nor the sessions that cannot be saved meanwhile are waited for."""
+    policy = Counting()
+    settings = {"drain": 0.1, "sessions": tmp_path}
+    with serving(policy, **settings) as (server, url), Robot(url) as robot:
+        robot.send(x=1.0, session_id="arm", do="wait")
+        assert policy.held.wait(300)
+        begun = time.monotonic()
+    took = time.monotonic() - begun
+    policy.hold.set()
+    assert took < 10
+    assert "no session saved" in caplog.text
+    assert server.service.unsaved is not None  # the exit status tells
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_second_signal_does_not_wait():
+    """The step goes on for minutes; nobody needs to kill the server."""
+    with _process("policy_server(Counting(), drain=300)") as (process, url):
+        with Robot(url) as robot:
+            robot.send(x=1.0, do="wait")
+            until(lambda: b"robots_slots_in_use 1.0" in got(url, "/metrics")[1])
+            process.send_signal(signal.SIGTERM)
+            until(lambda: got(url, "/readyz")[0] == 503)
+            begun = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            process.wait(100)
+        assert time.monotonic() - begun < 20
+        assert process.returncode == 0
+
+
 @pytest.mark.slow
 def test_a_server_that_never_was_ready_leaves_saved_sessions_alone(tmp_path):
     """Stopped while it compiles, it has restored none, and must not save none."""
@@ -159,37 +217,37 @@ def test_a_server_that_never_was_ready_leaves_saved_sessions_alone(tmp_path):
 @pytest.mark.slow
 def test_sigterm_drains_and_ends_with_0():
     """As a process under a supervisor: the reply first, then the end."""
-    port = free_port()
-    url = f"ws://127.0.0.1:{port}"
-    root = Path(__file__).parents[3]
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(port)],
-        cwd=root,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        until(lambda: _answers(url))
-        until_ready(url)
+    made = "policy_server(Counting(seconds=0.5), drain=20)"
+    with _process(made) as (process, url):
         with Robot(url) as robot:
             robot.send(x=1.0)
             until(lambda: b"robots_slots_in_use 1.0" in got(url, "/metrics")[1])
             process.send_signal(signal.SIGTERM)
             assert robot.hear()["actions"][0, 0] == 1
         _, said = process.communicate(timeout=300)
-    finally:
-        process.kill()
     assert process.returncode == 0
     assert "Traceback" not in said
     lines = [json.loads(line) for line in said.splitlines()]
     assert "answered" in [line["message"] for line in lines]
 
 
-def _answers(url):
+@contextlib.contextmanager
+def _process(made):
+    """A server in a process of its own, ready; gives itself and its URL."""
+    port = free_port()
+    url = f"ws://127.0.0.1:{port}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.replace("SERVER", made), str(port)],
+        cwd=Path(__file__).parents[3],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
-        return got(url, "/healthz")[0] == 200
-    except OSError:
-        return False
+        until(lambda: answers(url))
+        until_ready(url)
+        yield process, url
+    finally:
+        process.kill()
 
 
 @pytest.mark.slow

@@ -39,6 +39,9 @@ class Counting:
     options: dict[str, str] = field(
         default_factory=lambda: {"num_inference_steps": "1 to 9"}
     )
+    message: dict[str, str] = field(
+        default_factory=lambda: {"x": "a number", "do": "what is done"}
+    )
     seconds: float = 0.0
     batches: list[int] = field(default_factory=list)
     hold: threading.Event = field(default_factory=threading.Event)
@@ -125,6 +128,14 @@ def got(url, path, **headers):
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
+
+
+def answers(url):
+    """Whether there is a server already."""
+    try:
+        return got(url, "/healthz")[0] == 200
+    except OSError:
+        return False
 
 
 def port_of(url):

@@ -28,6 +28,8 @@ def test_the_metadata_is_the_originals():
     said = dict(policy.metadata)
     assert len(said.pop("image_resolution")) == 2
     assert said == ROBOARENA
+    # What its keys are, those may ask who look at /policy.
+    assert "observation/gripper_position" in policy.message
 
 
 @pytest.mark.slow
@@ -50,7 +52,9 @@ def test_a_robot_is_served():
         assert robot.metadata["needs_session_id"] is True
         asked = {"endpoint": "infer", "options": two}
         first = robot.ask(**message(), **asked)
-        later = robot.ask(**message(frames=4, seed=1), **asked)
+        # A list of texts is its first, as datasets store them; and nothing else is.
+        words = "['Fold the towel', 'no']"
+        later = robot.ask(**message(frames=4, seed=1, prompt=words), **asked)
         told = robot.ask(**message(frames=4, wrist_image_left=None), **asked)
         assert "'observation/wrist_image_left'" in told["message"]
         again = robot.ask(**message(frames=4, seed=1), **asked)
@@ -70,6 +74,22 @@ def test_a_robot_is_served():
 
 
 @pytest.mark.slow
+def test_a_robot_that_sends_no_words_is_stepped():
+    """As one that said nothing, with a warning; a prompt that is blank is refused."""
+    policy = policy_of(tiny())
+    session, own = policy.open(), {"num_inference_steps": 1}
+    sent = message(prompt=None)
+    with pytest.warns(UserWarning, match="lacks 'prompt'"):
+        policy.check(session, sent, own)
+    with pytest.warns(UserWarning, match="lacks 'prompt'"):
+        (reply,) = policy.step_many([session], [sent], [own])
+    assert np.isfinite(reply.actions).all()
+    assert reply.session.text.endswith(". The robot ")
+    with pytest.raises(ValueError, match="'prompt' is empty"):
+        policy.check(session, message(prompt=" "), own)
+
+
+@pytest.mark.slow
 def test_a_session_is_saved_and_its_film_is_bounded(tmp_path):
     """A robot that is never reset would fill the host's memory with latents."""
     policy = policy_of(tiny())
@@ -78,7 +98,10 @@ def test_a_session_is_saved_and_its_film_is_bounded(tmp_path):
         (reply,) = policy.step_many([session], [message(seed=i)], [own])
         session = reply.session
     assert len(session.film) == 8
-    assert policy.film(session).shape[0] > 8
+    film = policy.film(session)
+    assert film.shape[0] > 8
+    # Decoded for the longest that there may be, which changes nothing.
+    np.testing.assert_array_equal(film, policy._pipeline.film(session))
     policy.save(tmp_path, session)
     again = policy.load(tmp_path)
     ours = policy.step_many([again], [message(seed=99)], [own])[0].actions
@@ -89,8 +112,8 @@ def test_a_session_is_saved_and_its_film_is_bounded(tmp_path):
 @pytest.mark.slow
 def test_nothing_compiles_once_it_is_ready():
     """Also where a window is full, or a prompt changes in the middle of one: the fifth
-    message of a robot would make all others wait."""
-    from tests.serving.robots.toy import Robot, serving
+    message of a robot would make all others wait. Nor do films, however long."""
+    from tests.serving.robots.toy import Robot, got, serving
 
     compiled = []
 
@@ -105,10 +128,11 @@ def test_nothing_compiles_once_it_is_ready():
     with serving(policy, slots=1) as (_, url), Robot(url) as robot:
         jax.monitoring.register_event_duration_secs_listener(listen)
         for i, prompt in enumerate(prompts):
-            said = robot.ask(
-                **message(frames=4 if i else 1, size=size, seed=i, prompt=prompt)
-            )
+            sent = message(frames=4 if i else 1, size=size, seed=i, prompt=prompt)
+            said = robot.ask(**{**sent, "session_id": "arm"})
             assert "actions" in said
+            status, film = got(url, "/film/arm")
+            assert (status, len(film) > 0) == (200, True)
             assert not compiled, f"by message {i}"
         jax.jit(lambda x: x + 43)(1.0)
         assert compiled  # or nothing was listened to

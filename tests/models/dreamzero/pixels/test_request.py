@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from jax_stepcache.models.dreamzero.pixels.prompt import prompt_text
 from jax_stepcache.models.dreamzero.pixels.request import read_request
 from jax_stepcache.models.dreamzero.pixels.views import get_views
 
@@ -47,7 +48,11 @@ PICTURE = np.zeros((4, 5, 3))
         ({"wrist_image_left": None}, rf"lacks '{WRIST}'.*Got \["),
         (
             {"wrist_image_left": None, "wrist_image": PICTURE},
-            rf"lacks '{WRIST}'.*Did you mean 'observation/wrist_image'",
+            rf"lacks '{WRIST}'.*There is 'observation/wrist_image': is that it\?",
+        ),
+        (
+            {"wrist_image_left": None, "exterior_image_2_left": PICTURE},
+            r"oxe_droid's\. Got",
         ),
         ({"wrist_image_left": PICTURE.astype(np.int64)}, f"{WRIST} has dtype int64"),
         ({"wrist_image_left": "a.png"}, f"{WRIST} has dtype <U5"),
@@ -98,7 +103,33 @@ def test_a_missing_state_is_zeros_and_a_warning():
     np.testing.assert_array_equal(got.state["joint_position"], np.zeros((1, 7)))
 
 
+@pytest.mark.parametrize(
+    ("key", "slip", "instead"),
+    [
+        ("observation/joint_position", "observation/joint_positions", "zeros"),
+        ("observation/gripper_position", "observation/GripperPosition", "zeros"),
+        ("prompt", "promt", "no words"),
+    ],
+)
+def test_a_slip_in_a_key_that_may_be_missing_is_no_zeros(key, slip, instead):
+    """The arm would be moved by them; what robots of the original's send besides is
+    passed over."""
+    sent = message()
+    sent[slip] = sent.pop(key)
+    words = f"lacks '{key}', for which {instead} would stand. There is '{slip}'"
+    with pytest.raises(ValueError, match=words):
+        _read(sent)
+    del sent[slip]
+    sent["observation/cartesian_position"] = np.zeros(6)
+    with pytest.warns(UserWarning, match=key):
+        _read(sent)
+
+
 def test_a_missing_prompt_is_no_words_and_a_warning():
     """Likewise; one that is there and blank is a robot's mistake."""
     with pytest.warns(UserWarning, match="lacks 'prompt'"):
-        assert _read(message(prompt=None)).prompt == ""
+        prompt = _read(message(prompt=None)).prompt
+    assert prompt is None
+    said = prompt_text(VIEWS, prompt)
+    assert said.startswith("A multi-view video shows that a robot  The video ")
+    assert said.endswith(". The robot ")

@@ -70,14 +70,22 @@ def test_a_video_is_in_minus_one_to_one_and_resized_where_asked():
     [
         ("Fold the Towel", "fold the towel"),
         ("['Open it', 'shut it']", "open it"),
-        ("('Open it',)", "open it"),
         ("'Quoted'", "quoted"),
         ("12", "12"),
+        # No texts, nor lists of them: words like any other.
+        ("('Open it',)", "('open it',)"),
+        ("[1, 'x']", "[1, 'x']"),
+        ("{'a': 'b'}", "{'a': 'b'}"),
+        ("b'x'", "b'x'"),
+        ("0x" + "f" * 8000, "0x" + "f" * 8000),
+        ("9" * 8000, "9" * 8000),
+        ("[" * 4000, "[" * 4000),
         ("pick up: [the cube", "pick up: [the cube"),
     ],
 )
 def test_an_instruction_is_said_twice_around_the_views(prompt, said):
-    """In lower case; a Python literal is its value, as datasets store them."""
+    """In lower case; of a Python literal that is a text or a list of texts the value,
+    as datasets store them, and of no other."""
     for views in VIEWS.values():
         text = prompt_text(views, prompt)
         assert text.startswith(f"A multi-view video shows that a robot {said} The ")

@@ -1,0 +1,1 @@
+"""CLIP's text encoder as others keep it."""

@@ -1,0 +1,1 @@
+"""FLUX's transformers as others keep them: folders, files and names."""

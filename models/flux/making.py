@@ -1,0 +1,55 @@
+"""Pictures on disk from a folder and a prompt, for ``jax-stepcache picture``."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from jax_stepcache.paths import as_path
+
+from .asking import ask
+from .folder import model_in
+from .pictures import FluxPicture, check_picture, numbered
+from .pipeline import FluxPipeline
+
+
+def make_pictures(
+    folder: str | os.PathLike[str],
+    prompt: str,
+    out: str | os.PathLike[str],
+    *,
+    loading: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> list[FluxPicture]:
+    """Loads a pipeline, makes pictures and writes them.
+
+    Args:
+        folder: see `FluxPipeline.from_folder`.
+        prompt: what is to be seen.
+        out: the file; of several pictures, with ``-0``, ``-1`` and so on before its
+            ending. It is looked at before anything is loaded.
+        loading: options of `FluxPipeline.from_folder`.
+        **options: of `FluxPipeline`'s call.
+
+    Returns:
+        The pictures.
+
+    Raises:
+        FileNotFoundError: if there is no folder for them; as `load_folder`.
+        ImportError: without Pillow; as `load_folder`.
+        ValueError: as `FluxPipeline`.
+    """
+    check_picture(out)
+    folder, loading = as_path(folder, "folder"), dict(loading or {})
+    # What does not fit is told before weights are read.
+    model = model_in(as_path(loading.get("transformer") or folder))
+    names = inspect.signature(ask).parameters
+    known = {name: value for name, value in options.items() if name in names}
+    ask(model.release, prompt, **known)
+    made = FluxPipeline.from_folder(folder, **loading)(prompt, **options)
+    pictures = [made] if isinstance(made, FluxPicture) else made
+    for picture, path in zip(pictures, numbered(out, len(pictures)), strict=True):
+        picture.save(path)
+    return pictures

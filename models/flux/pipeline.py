@@ -1,0 +1,319 @@
+"""FLUX whole: words to pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
+
+from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
+from jax_stepcache.errors import naming_arguments
+from jax_stepcache.meshes.beside import arrays_beside
+from jax_stepcache.meshes.explicit import in_automatic_context
+from jax_stepcache.network.params import Params
+from jax_stepcache.options import Request
+from jax_stepcache.pipeline import CachedSampler
+from jax_stepcache.requests.many import sample_many
+from jax_stepcache.sampling import check_sampling, sample
+from jax_stepcache.solvers.strength import noised
+
+from ..wan.pictures import fit_picture
+from .asking import Asked, ask, with_size
+from .encoders import FluxEncoders, check_encoders
+from .folder import load_folder
+from .model import FluxModel
+from .pictures import FluxPicture
+
+_ELSEWHERE = {
+    "steps": "num_inference_steps",
+    "cfg": "guidance_scale",
+    "generator": "seed",
+    "key": "seed",
+    "numimagesperprompt": "num_images",
+    "output_type": "FluxPicture.pixels",
+}
+
+
+class FluxPipeline(CachedSampler):
+    """Makes pictures of words, with any cache.
+
+    ``picture = pipeline("a cat on the grass"); picture.save("cat.png")``. What is not
+    said is the release's: size, steps, guidance. Pictures of another size are another
+    compiled program; other words, seeds, guidance scales and thresholds are not.
+
+    Attributes:
+        params: the transformer.
+        encoders: the networks around it.
+    """
+
+    params: Params
+    model: FluxModel
+
+    @naming_arguments({"cache": "cache_backend", "config": "cache_config"})
+    def __init__(
+        self,
+        params: Params,
+        encoders: FluxEncoders,
+        *,
+        cache_backend: str | CacheBackend | None = None,
+        cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
+        attention: str | None = None,
+    ) -> None:
+        """Makes a pipeline.
+
+        Args:
+            params: a FLUX, from `jax_stepcache.load_params`.
+            encoders: tokenizers, CLIP, T5 and the autoencoder.
+            cache_backend: see `jax_stepcache.Pipeline`; a call may name another.
+            cache_config: likewise.
+            attention: ``"xla"``, or ``"cudnn"`` for the fused kernel of GPUs; None for
+                what suits the device.
+
+        Raises:
+            TypeError: for params or encoders that are none.
+            ValueError: for unknown names or settings, or parts that do not fit.
+        """
+        model = params.model if isinstance(params, Params) else None
+        if not isinstance(model, FluxModel):
+            raise TypeError(
+                f"params must be those of a FLUX, got {type(params).__name__}"
+                + ("" if model is None else f" of {model.name}")
+            )
+        if attention is not None:
+            transformer = replace(model.transformer, attention=attention)
+            release = replace(model.release, transformer=transformer)
+            params = Params(params.weights, replace(model, release=release))
+        super().__init__(params, cache_backend=cache_backend, cache_config=cache_config)
+        check_encoders(encoders, self.model.release)
+        self.encoders = encoders
+
+    @classmethod
+    @naming_arguments({"cache": "cache_backend", "config": "cache_config"})
+    def from_folder(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        transformer: str | os.PathLike[str] | None = None,
+        lora: str | os.PathLike[str] | None = None,
+        lora_scale: float = 1.0,
+        dtype: DTypeLike | None = None,
+        layers: str | None = None,
+        cache_backend: str | CacheBackend | None = None,
+        cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
+        attention: str | None = None,
+        mesh: Mesh | None = None,
+        rules: Any = None,
+    ) -> Self:
+        """Makes a pipeline of a released folder, encoders and all.
+
+        Args:
+            folder: such as ``FLUX.1-dev``, downloaded; see `load_folder`.
+            transformer: another file or folder for the transformer, such as the
+                original's ``flux1-dev.safetensors``.
+            lora: a file that is merged into the transformer, see `merge_lora`.
+            lora_scale: how much of it.
+            dtype: see `jax_stepcache.load_params`; so is ``layers``.
+            layers: likewise.
+            cache_backend: see `FluxPipeline`; so are the following.
+            cache_config: likewise.
+            attention: likewise.
+            mesh: where the weights of all networks go.
+            rules: likewise.
+
+        Returns:
+            The pipeline.
+
+        Raises:
+            FileNotFoundError: as `load_folder`; likewise ImportError and ValueError.
+        """
+        loading = {"dtype": dtype, "mesh": mesh, "rules": rules, "layers": layers}
+        loaded = load_folder(
+            folder, transformer=transformer, lora=lora, lora_scale=lora_scale, **loading
+        )
+        return cls(
+            loaded.params,
+            loaded.encoders,
+            cache_backend=cache_backend,
+            cache_config=cache_config,
+            attention=attention,
+        )
+
+    @naming_arguments(_ELSEWHERE)
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        prompt_2: str | Sequence[str] | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
+        true_cfg_scale: float = 1.0,
+        guidance_scale: float | None = None,
+        image: Any = None,
+        strength: float | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_images: int = 1,
+        slots: int | None = None,
+        num_inference_steps: int | None = None,
+        schedule: Any = None,
+        seed: int = 0,
+        noise: Any = None,
+        cache: Any = None,
+        cache_config: Any = None,
+        solver: Any = None,
+        budget: int | None = None,
+        forecast: Any = None,
+        decide: str = "batch",
+        progress: Any = False,
+    ) -> Any:
+        """Makes a picture, or several.
+
+        Args:
+            prompt: what is to be seen.
+            prompt_2: the words for T5; ``prompt`` unless given.
+            negative_prompt: what true guidance leads away from.
+            true_cfg_scale: how far; up to 1, or without a negative prompt, there is no
+                true guidance.
+            guidance_scale: what dev is told; the release's unless given.
+            image: a picture that is changed: uint8 (H, W, 3), one of Pillow's, or a
+                file. It is stretched to the size that is asked for.
+            strength: share of the steps that are taken, with ``image``; 0.6 unless
+                given.
+            height: in pixels, with ``width``; the release's unless given, or the
+                image's.
+            width: likewise.
+            num_images: pictures of each prompt.
+            slots: so many pictures are made side by side, each with decisions of its
+                own, and the next one begins where one is done; all are one batch unless
+                given.
+            num_inference_steps: solver steps; the release's unless given.
+            schedule: see `jax_stepcache.sample`; instead of the release's levels.
+            seed: draws the noise; the second picture's is one more, and so on.
+            noise: float32 (B, C, h, w) instead.
+            cache: see `jax_stepcache.sample`; the pipeline's own unless given. None of
+                either runs the network at every step; so does ``"none"``.
+            cache_config: its settings.
+            solver: Euler unless given.
+            budget: see `jax_stepcache.sample`; so are the following.
+            forecast: likewise.
+            decide: likewise.
+            progress: likewise.
+
+        Returns:
+            A `FluxPicture`; for a sequence of prompts, or several pictures, a list.
+
+        Raises:
+            ValueError: for what does not fit, before anything is encoded.
+            TypeError: for arguments of the wrong kind.
+        """
+        asked = ask(
+            self.model.release,
+            prompt,
+            prompt_2=prompt_2,
+            negative_prompt=negative_prompt,
+            true_cfg_scale=true_cfg_scale,
+            guidance_scale=guidance_scale,
+            image=image,
+            strength=strength,
+            height=height,
+            width=width,
+            num_images=num_images,
+            num_inference_steps=num_inference_steps,
+            schedule=schedule,
+            seed=seed,
+        )
+        params = Params(self.params.weights, with_size(self.model, asked))
+        options: dict[str, Any] = {
+            "schedule": asked.schedule,
+            "solver": "euler" if solver is None else solver,
+            "guidance_scale": asked.scale,
+            "progress": progress,
+        }
+        run: Any = self.sampler
+        said = {"cache_config": cache_config, "budget": budget, "forecast": forecast}
+        options |= {name: x for name, x in said.items() if x is not None}
+        if cache is not None:
+            run, options["cache"] = sample, cache
+        fixed = dict(getattr(run, "keywords", {}))
+        rows = len(asked.prompts)
+        check_sampling(
+            params,
+            **fixed,
+            **options,
+            decide=decide,
+            observation=asked.structs(rows),
+            noise=noise,
+            key=asked.keys,
+        )
+        pictures = self._made(run, params, asked, noise, options, slots, decide)
+        one = isinstance(prompt, str) and num_images == 1
+        return pictures[0] if one else pictures
+
+    @in_automatic_context
+    def _made(
+        self,
+        run: Any,
+        params: Params,
+        asked: Asked,
+        noise: Any,
+        options: dict[str, Any],
+        slots: int | None,
+        decide: str,
+    ) -> list[FluxPicture]:
+        """Encodes, samples and decodes what has been checked."""
+        shown = self._shown(asked)
+        drawn = noise is None
+        if drawn:
+            struct = params.model.noise_struct(1)
+            noise = jnp.stack(
+                [jax.random.normal(key, struct.shape[1:]) for key in asked.keys]
+            )
+        if asked.image is not None:
+            fitted = fit_picture(asked.image, asked.size, "stretched")
+            clean = self.encoders.latents(np.moveaxis(fitted, 0, -1)[None])
+            clean = jnp.repeat(clean, len(asked.prompts), axis=0)
+            noise = noised(clean, jnp.asarray(noise), asked.schedule)
+        shown, noise = arrays_beside(params.weights, (shown, noise))
+        if slots is None:
+            result = run(
+                params, observation=shown, noise=noise, decide=decide, **options
+            )
+            latents, stats = result.sample, [result.stats] * len(asked.prompts)
+        else:
+            requests = [
+                Request(
+                    observation=jax.tree.map(lambda x, i=i: x[i : i + 1], shown),
+                    noise=noise[i : i + 1],
+                )
+                for i in range(len(asked.prompts))
+            ]
+            fixed = {**getattr(run, "keywords", {}), **options}
+            fixed.pop("progress")
+            many = sample_many(params, requests, slots=slots, **fixed)
+            latents = jnp.concatenate([one.sample for one in many])
+            stats = [one.stats for one in many]
+        pixels = self.encoders.pictures(latents)
+        seeds = asked.seeds if drawn else [None] * len(pixels)
+        return [
+            FluxPicture(own, said, latent, seed)
+            for own, said, latent, seed in zip(
+                pixels, stats, latents, seeds, strict=True
+            )
+        ]
+
+    def _shown(self, asked: Asked) -> dict[str, jax.Array]:
+        """What the transformer is shown, a row for each picture."""
+        shown = self.encoders.prompts(asked.prompts, asked.prompts_2)
+        if asked.negatives is not None:
+            others = self.encoders.prompts(asked.negatives)
+            shown |= {f"negative_{name}": x for name, x in others.items()}
+        if asked.guidance is not None:
+            count = len(asked.prompts)
+            shown["guidance"] = jnp.full(count, asked.guidance, jnp.float32)
+        return shown

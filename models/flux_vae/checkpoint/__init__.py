@@ -1,0 +1,1 @@
+"""FLUX's autoencoder as others keep it."""

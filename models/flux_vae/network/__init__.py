@@ -1,0 +1,1 @@
+"""The autoencoder of FLUX: encoder and decoder of pictures."""

@@ -1,0 +1,87 @@
+"""``jax-stepcache film``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from jax_stepcache.cli import film
+from jax_stepcache.cli.main import main
+from jax_stepcache.loop.result import stats_of
+from jax_stepcache.models.films import read_film
+
+WORDS = ["film", "a cat", "--params", "folder", "--out", "cat.gif"]
+OPTIONS = {
+    "--steps": ("num_inference_steps", 4),
+    "--schedule": ("schedule", "karras"),
+    "--guidance-scale": ("guidance_scale", 3.0),
+    "--guidance-scale-2": ("guidance_scale_2", 2.0),
+    "--num-frames": ("num_frames", 5),
+    "--video": ("video", Path("old.mp4")),
+    "--strength": ("strength", 0.5),
+    "--cache": ("cache", "step_cache"),
+    "--seed": ("seed", 7),
+}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a film is made with by the command; none is made."""
+    found: dict[str, Any] = {}
+
+    def make(folder: Any, prompt: str, out: Any, **options: Any) -> Any:
+        found.update(options, folder=folder, prompt=prompt, out=out)
+        ones = np.ones(4, bool)
+        return SimpleNamespace(stats=stats_of(ones, None, *2 * (0 * ones,), False))
+
+    monkeypatch.setattr(film, "load_model", lambda source: source)
+    monkeypatch.setattr(film, "offered", lambda model, name: make)
+    monkeypatch.setattr(film, "summary", lambda film, names: "")
+    return found
+
+
+def test_a_film_is_asked_with_what_is_said(asked: dict[str, Any]) -> None:
+    """Each option goes under its name; what is not said is not passed on."""
+    said = [str(x) for flag, (_, value) in OPTIONS.items() for x in (flag, value)]
+    waiting = ["--offload", "experts", "--offload", "text_encoder"]
+    main([*WORDS, *said, *waiting, "--devices", "1", "--lora", "low=l.safetensors"])
+    for name, value in OPTIONS.values():
+        assert asked[name] == value, name
+    assert asked["loading"]["offload"] == ["experts", "text_encoder"]
+    assert asked["loading"]["lora"] == {"low": "l.safetensors"}
+    assert asked["loading"]["mesh"].devices.tolist() == jax.devices()[:1]
+    assert "height" not in asked
+    assert "shift" not in asked
+
+
+@pytest.mark.usefixtures("asked")
+def test_rules_need_devices(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is cut over nothing; and devices that there are not are told."""
+    assert main([*WORDS, "--rules", "tensor"])
+    assert main([*WORDS, "--devices", "4096"])
+    told = capsys.readouterr().err
+    assert "--rules tensor cuts over --devices" in told
+    assert "--devices is 4096; there are" in told
+
+
+@pytest.mark.slow
+def test_a_film_and_another_of_it(tmp_path: Path) -> None:
+    """Whole: words to a file, and that file changed."""
+    for needed in ("tokenizers", "ftfy", "PIL", "imageio"):
+        pytest.importorskip(needed)
+    from jax_stepcache.models.wan.tiny import write_tiny
+
+    folder = write_tiny(tmp_path / "wan", "t2v-a14b")
+    first, second = tmp_path / "cat.mp4", tmp_path / "dog.mp4"
+    small = ["--params", str(folder), "--height", "32", "--width", "32"]
+    more = ["--num-frames", "5", "--steps", "4", "--offload", "experts"]
+    assert not main(["film", "a cat", *small, *more, "--out", str(first)])
+    assert read_film(first).shape == (5, 32, 32, 3)
+    changed = ["--video", str(first), "--strength", "0.5", "--steps", "4"]
+    assert not main(["film", "a dog", *small, *changed, "--out", str(second)])
+    assert read_film(second).shape == (5, 32, 32, 3)
