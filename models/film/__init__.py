@@ -6,7 +6,7 @@ shown, `read` says what a film shows.
 
 from pathlib import Path
 
-from ..wan.model import config_of, weights_struct, with_dtype
+from ..wan.configuration import config_of, weights_struct, with_dtype
 from .making import make_film
 from .model import FILM, FilmModel, model_from_config
 from .reading import Reading, read

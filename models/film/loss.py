@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .model import FilmModel
-from .words import KINDS, VOCABULARY
+from .words import KINDS, SAID, VOCABULARY
 from .world import Scene, draw, render
 
 
@@ -70,7 +70,7 @@ class FlowMatching:
         for named, kind in zip(scenes[:3], KINDS, strict=True):
             places.append(before + named)
             before += len(kind)
-        text = jax.nn.one_hot(jnp.stack(places, axis=1), len(VOCABULARY))
+        text = SAID * jax.nn.one_hot(jnp.stack(places, axis=1), len(VOCABULARY))
         return jnp.where((silent | left_out)[..., None], 0.0, text)
 
 

@@ -20,11 +20,11 @@ from jax_stepcache.network.protocol import (
 from jax_stepcache.network.tuned import TunedFile
 
 from ..sizes.parameters import Weights
+from ..wan.configuration import model_from_config as wan_from_config
 from ..wan.model import WanModel
-from ..wan.model import model_from_config as wan_from_config
 from ..wan.network.stages import WanCondition
 from ..wan.sizes import WanConfig, WanRelease
-from .words import KINDS, VOCABULARY
+from .words import KINDS, SAID, VOCABULARY
 from .world import FRAMES, SIZE
 
 # So many cosines of each kind enter beside the film: one that stands along each axis,
@@ -62,7 +62,7 @@ class FilmModel(WanModel):
 
     The transformer, its stages and its conditions are Wan's. There is no VAE: the
     latent is the film itself, in [-1, 1]. There is no text encoder: each word is a row
-    of zeros and a one, see `words.encode`, and the negative prompt has no words unless
+    of zeros but for one number, see `words.encode`, and the negative prompt has no words unless
     given. Where a Wan that begins with a picture has mask and condition beside the
     latent, this one has waves by which a token knows its place and time, so that
     little training is enough. Some of them move, for a direction, a time and a place
@@ -183,7 +183,7 @@ def _draw_prompts(key: jax.Array, batch: int) -> jax.Array:
     rows, before = [], 0
     for each, words in zip(jax.random.split(key, len(KINDS)), KINDS, strict=True):
         drawn = jax.random.randint(each, (batch,), 0, len(words), jnp.int32)
-        rows.append(jax.nn.one_hot(before + drawn, len(VOCABULARY), dtype=jnp.float32))
+        rows.append(SAID * jax.nn.one_hot(before + drawn, len(VOCABULARY)))
         before += len(words)
     return jnp.stack(rows, axis=1)
 

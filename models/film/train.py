@@ -27,7 +27,7 @@ from ..training.optimizer import clipped_adamw, warmup_cosine
 from ..training.settings import check_run
 from ..training.step import TrainState
 from ..training.stopped import TrainingStopped
-from ..wan.model import config_of
+from ..wan.configuration import config_of
 from ..wan.network.parameters import init_weights
 from .loss import FlowMatching
 from .model import FILM, FilmModel

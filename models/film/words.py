@@ -16,6 +16,9 @@ SHAPES = ("circle", "square", "triangle", "cross")
 DIRECTIONS = ("left", "right", "up", "down")
 KINDS = (COLOURS, SHAPES, DIRECTIONS)
 VOCABULARY = (*COLOURS, *SHAPES, *DIRECTIONS)
+# The number that stands for a word. By a one, a word moves a fresh network's tokens so
+# little that a direction, which says nothing without a place and a time, is not learned.
+SAID = 8.0
 _WORD = re.compile(r"\w+")
 _FILLERS = frozenset({"a", "the", "moves", "moving"})
 
@@ -29,7 +32,7 @@ def encode(prompts: str | Sequence[str]) -> dict[str, np.ndarray]:
 
     Returns:
         ``text`` float32 (B, 3, words of the vocabulary): a row for colour, shape and
-        direction, with a one at the word that was said; a row of zeros where none was.
+        direction, with `SAID` at the word that was said; a row of zeros where none was.
 
     Raises:
         TypeError: for what is no text.
@@ -49,7 +52,7 @@ def encode(prompts: str | Sequence[str]) -> dict[str, np.ndarray]:
                 raise ValueError(
                     f"{prompt!r} says two of {list(KINDS[place])}; a film shows one"
                 )
-            row[place, VOCABULARY.index(word)] = 1
+            row[place, VOCABULARY.index(word)] = SAID
     return {"text": text}
 
 
