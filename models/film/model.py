@@ -62,10 +62,10 @@ class FilmModel(WanModel):
 
     The transformer, its stages and its conditions are Wan's. There is no VAE: the
     latent is the film itself, in [-1, 1]. There is no text encoder: each word is a row
-    of zeros but for one number, see `words.encode`, and the negative prompt has no words unless
-    given. Where a Wan that begins with a picture has mask and condition beside the
-    latent, this one has waves by which a token knows its place and time, so that
-    little training is enough. Some of them move, for a direction, a time and a place
+    of zeros but for one number, see `words.encode`, and the negative prompt has no
+    words unless given. Where a Wan that begins with a picture has mask and condition
+    beside the latent, this one has waves by which a token knows its place and time, so
+    that little training is enough. Some of them move, for a direction, a time and a place
     say nothing two by two, and what only all three say is learned very late.
     """
 

@@ -16,8 +16,8 @@ SHAPES = ("circle", "square", "triangle", "cross")
 DIRECTIONS = ("left", "right", "up", "down")
 KINDS = (COLOURS, SHAPES, DIRECTIONS)
 VOCABULARY = (*COLOURS, *SHAPES, *DIRECTIONS)
-# The number that stands for a word. By a one, a word moves a fresh network's tokens so
-# little that a direction, which says nothing without a place and a time, is not learned.
+# The number that stands for a word. By a one it would move a fresh network's tokens so
+# little that direction, which says nothing without place and time, is never learned.
 SAID = 8.0
 _WORD = re.compile(r"\w+")
 _FILLERS = frozenset({"a", "the", "moves", "moving"})
