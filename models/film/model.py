@@ -65,7 +65,7 @@ class FilmModel(WanModel):
     of zeros but for one number, see `words.encode`, and the negative prompt has no
     words unless given. Where a Wan that begins with a picture has mask and condition
     beside the latent, this one has waves by which a token knows its place and time, so
-    that little training is enough. Some of them move, for a direction, a time and a place
+    that little training is enough. Some of them move, for direction, time and place
     say nothing two by two, and what only all three say is learned very late.
     """
 
