@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -24,6 +24,7 @@ _OPTIONAL = (
     "calibrated",
     "guidance_at",
     "experts_meet_at",
+    "embed_through",
     "block_lists",
     "attended",
 )
@@ -67,6 +68,11 @@ class FunctionModel:
     def name(self) -> str:
         """The function's name."""
         return getattr(self.function, "__name__", type(self.function).__name__)
+
+    def in_step(self) -> FunctionModel:
+        """See `jax_stepcache.network.protocol.OfExperts`."""
+        in_step = getattr(self.function, "in_step", None)
+        return self if in_step is None else replace(self, function=in_step())
 
     def denoise(self, weights: Any, sample: Any, t: Any, condition: Any) -> Any:
         """Calls the function; see `Model.denoise`."""

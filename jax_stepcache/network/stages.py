@@ -77,6 +77,19 @@ class Shown(Protocol):
         ...
 
 
+class AtOnce(Protocol):
+    """A network that asks more in a stage than blocks take; optional.
+
+    As one of experts: what enters a conditional is kept for as long as it runs.
+    """
+
+    def embed_through(
+        self, weights: Any, sample: Any, t: Any, condition: Any, stop: int
+    ) -> Any:
+        """``blocks(embed(...), 0, stop)``, the expert being asked for but once."""
+        ...
+
+
 class Listed(Protocol):
     """A network in stages whose blocks are of several lists; optional."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -44,6 +44,7 @@ class SwitchAt:
     low: Any
     sigma: float
     timestep: float | None = None
+    _in_step: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         """Checks the networks and the level.
@@ -99,6 +100,10 @@ class SwitchAt:
         """See `jax_stepcache.network.protocol.OfExperts`."""
         return self.sigma
 
+    def in_step(self) -> SwitchAt:
+        """See `jax_stepcache.network.protocol.OfExperts`."""
+        return replace(self, _in_step=True)
+
     @property
     def num_blocks(self) -> int:
         """How many blocks both have."""
@@ -148,6 +153,20 @@ class SwitchAt:
         )
         return hidden, (tuple(contexts), t)
 
+    def embed_through(
+        self, params: Any, sample: Any, t: Any, condition: Any, stop: int
+    ) -> Any:
+        """See `jax_stepcache.network.stages.AtOnce`."""
+
+        def run(network: Any, weights: Any, which: int) -> Any:
+            del which
+            hidden, context = pair(network.embed(weights, sample, t, condition))
+            return network.blocks(
+                weights, hidden, context, *self._own(network, 0, stop)
+            )
+
+        return self._asked(params, t, run)
+
     def blocks(
         self, params: Any, hidden: Any, context: Any, start: int, stop: int
     ) -> Any:
@@ -155,10 +174,8 @@ class SwitchAt:
         contexts, t = context
 
         def run(network: Any, weights: Any, which: int) -> Any:
-            more = network.num_blocks - self.num_blocks
-            middle = self.num_blocks // 2
-            a, b = (i + more * (i > middle) for i in (start, stop))
-            return network.blocks(weights, hidden, contexts[which], a, b)
+            own = self._own(network, start, stop)
+            return network.blocks(weights, hidden, contexts[which], *own)
 
         return self._asked(params, t, run)
 
@@ -174,6 +191,11 @@ class SwitchAt:
         return self._asked(
             params, t, lambda n, w, which: n.modulated(w, hidden, contexts[which])
         )
+
+    def _own(self, network: Any, start: int, stop: int) -> tuple[int, int]:
+        """Blocks of both as those of one: the deeper one's count in the middle."""
+        more, middle = network.num_blocks - self.num_blocks, self.num_blocks // 2
+        return start + more * (start > middle), stop + more * (stop > middle)
 
     def _each(self) -> tuple[Any, Any]:
         for name in ("high", "low"):
@@ -210,6 +232,12 @@ class SwitchAt:
         boundary = 1000 * self.sigma if self.timestep is None else self.timestep
         wants_low = jax.tree.leaves(t)[0] < boundary
         weights = self._weights(params)
+        if self._in_step:
+            return cond(
+                wants_low[0],
+                lambda: run(self.low, weights[1], 1),
+                lambda: run(self.high, weights[0], 0),
+            )
 
         def high() -> Any:
             return run(self.high, weights[0], 0)
