@@ -179,7 +179,8 @@ def guided_forward(
     def embed_through(x: Any, where: Any, stop: int) -> Any:
         at_once = getattr(model, "embed_through", None)
         if at_once is None:
-            return blocks(*embed(x, where), 0, stop)
+            hidden, context = embed(x, where)
+            return blocks(hidden, context, 0, stop)
         x = x if scale is None else stack_branches(x, x)
         return at_once(_anew(weights), x, told(where), condition, stop)
 
