@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.check import check_numbers, described, static_count
-from jax_stepcache.errors import brief, naming_fields
+from jax_stepcache.errors import brief, naming, naming_fields
 from jax_stepcache.meshes.varying import cond
+from jax_stepcache.network.called import asking, check_takes
 from jax_stepcache.network.own import function_model
-from jax_stepcache.network.stages import STAGES, pair
+from jax_stepcache.network.stages import STAGES, has_stages, pair
 from jax_stepcache.solvers.schedule import Schedule
 
 
@@ -55,11 +56,13 @@ class SwitchAt:
         """
         for name in ("high", "low"):
             given = getattr(self, name)
-            if not callable(given) or isinstance(given, type):
+            if not callable(given) and not has_stages(given):
                 raise TypeError(
                     f"{name} is {brief(given)}; it must be a network: a function "
                     "(params, sample, t, condition), or an object with stages"
                 )
+            if callable(given):
+                check_takes(name, given)
         check_numbers("sigma", self.sigma, least=0.0, most=1.0)
         object.__setattr__(self, "sigma", float(self.sigma))
         if self.timestep is not None:
@@ -81,7 +84,13 @@ class SwitchAt:
 
         Raises:
             ValueError: if the schedule has no such step.
+            TypeError: if it is none.
         """
+        if not isinstance(schedule, Schedule):
+            raise TypeError(
+                f"schedule is {brief(schedule)}; give the schedule of the sampling, "
+                "such as explicit_schedule(sigmas)"
+            )
         count = len(np.asarray(schedule.timesteps))
         step = static_count("step", step, 1)
         if step >= count:
@@ -116,21 +125,44 @@ class SwitchAt:
             return None
         return self._modulated
 
+    @property
+    def lacking(self) -> Mapping[str, str]:
+        """See `check_stages`: which of the two lacks it, and what to give."""
+        found: dict[str, str] = {}
+        for name in ("high", "low"):
+            one = getattr(self, name)
+            if getattr(one, "modulated", None) is None:
+                how = getattr(one, "lacking", {}).get("modulated", "")
+                found.setdefault(
+                    "modulated",
+                    f"SwitchAt asks both networks, and {name}, {type(one).__name__}, "
+                    f"lacks it: {how or 'give it one'}",
+                )
+            if how := getattr(one, "lacking", {}).get("blocks"):
+                found.setdefault("blocks", f"Of {name}: {how}")
+        return found
+
     def __call__(self, params: Any, sample: Any, t: Any, condition: Any) -> Any:
         """The velocity, of each row by its network."""
 
         def run(network: Any, weights: Any, which: int) -> Any:
             del which
-            return function_model(network).denoise(weights, sample, t, condition)
+            with asking(_name(network), sample, condition):
+                return function_model(network).denoise(weights, sample, t, condition)
 
         return self._asked(params, t, run)
 
     def embed(self, params: Any, sample: Any, t: Any, condition: Any) -> Any:
         """See `Stages.embed`."""
-        made = [
-            jax.eval_shape(lambda n=n, w=w: pair(n.embed(w, sample, t, condition)))
-            for n, w in zip(self._each(), self._weights(params), strict=True)
-        ]
+        made = []
+        each = zip(("high", "low"), self._each(), self._weights(params), strict=True)
+        for name, n, w in each:
+            with naming("networks", name):
+                made.append(
+                    jax.eval_shape(
+                        lambda n=n, w=w: pair(n.embed(w, sample, t, condition))
+                    )
+                )
         (hidden, first), (other, second) = made
         if _shapes(hidden) != _shapes(other):
             raise ValueError(
@@ -207,7 +239,9 @@ class SwitchAt:
 
     def _weights(self, params: Any) -> tuple[Any, Any]:
         if not isinstance(params, Mapping) or set(params) != {"high", "low"}:
-            told = sorted(params) if isinstance(params, Mapping) else type(params)
+            told = f"a {type(params).__name__}"
+            if isinstance(params, Mapping):
+                told = sorted(map(str, params))
             raise ValueError(
                 "the weights of SwitchAt must be a mapping with those of each network, "
                 f"'high' and 'low'; got {told}"
@@ -240,10 +274,12 @@ class SwitchAt:
             )
 
         def high() -> Any:
-            return run(self.high, weights[0], 0)
+            with naming("networks", "high"):
+                return run(self.high, weights[0], 0)
 
         def mixed(first: Any) -> Any:
-            second = run(self.low, weights[1], 1)
+            with naming("networks", "low"):
+                second = run(self.low, weights[1], 1)
             if not keep:
                 return _by_row(wants_low, second, first)
             (hidden, own), (before, others) = second, first
@@ -253,6 +289,10 @@ class SwitchAt:
         empty = _nothing(jax.eval_shape(high))
         first = cond((~wants_low).any(), lambda _: high(), lambda x: x, empty)
         return cond(wants_low.any(), mixed, lambda x: x, first)
+
+
+def _name(network: Any) -> str:
+    return getattr(network, "__name__", type(network).__name__)
 
 
 def _by_row(wants_low: jax.Array, low: Any, high: Any) -> Any:
