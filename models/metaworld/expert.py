@@ -12,9 +12,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .segments import BETWEEN, CHUNK, Segment
+from .segments import Segment
+from .sizes import ACTION_SIZE, BETWEEN, CHUNK
 from .tasks import task_named
-from .world import ACTION_SIZE, Moment, World
+from .world import Moment, World
 
 DEADLINE = 240  # actions of an episode, at most
 _AFTERWARDS = 3 * CHUNK  # actions that are shown once the task is done

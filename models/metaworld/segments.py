@@ -7,9 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-CHUNK = 8
-FRAMES = 2  # pictures a chunk
-BETWEEN = CHUNK // FRAMES  # actions from one picture to the next
+from .sizes import BETWEEN, CHUNK, FRAMES
 
 
 class Segment(NamedTuple):

@@ -13,11 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .sizes import IMAGE_SIZE, STATE_SIZE
 from .tasks import task_named
-
-IMAGE_SIZE = 64
-ACTION_SIZE = 4
-STATE_SIZE = 4
 
 _MISSING = "the robots of Meta-World need its simulator: pip install " + (
     "'jax-stepcache[metaworld]'"
