@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -282,3 +283,11 @@ def test_openpis_client_is_answered(pipeline):
     np.testing.assert_allclose(
         answered["actions"], pipeline(message(4)).actions, atol=1e-5
     )
+
+
+def test_a_tiny_one_needs_its_extra(monkeypatch, tmp_path):
+    """Named, and nothing is left of the folder."""
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    with pytest.raises(ImportError, match=r"pip install 'jax-stepcache\[prompts\]'"):
+        write_tiny(tmp_path / "tiny")
+    assert not list(tmp_path.iterdir())
