@@ -118,9 +118,10 @@ class Flow:
                 answer says nothing, or between which noise does not fall.
             TypeError: for a count where the rates are a function of any time.
         """
-        rates: Any = self.denoiser.noising
-        counted = getattr(rates, "listed", None) is not None
-        if spacing != "linspace" and not (counted or type(rates) is VPDiffusion):
+        rates = self.denoiser.noising
+        counted = isinstance(self.denoiser.noising, VPDiffusion)
+        counted = counted or getattr(rates, "listed", None) is not None
+        if spacing != "linspace" and not counted:
             raise ValueError(
                 f"spacing is {spacing!r}, and goes with rates of training steps, which "
                 "VPDiffusion(...) and two lists have; leave it out"

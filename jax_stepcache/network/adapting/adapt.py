@@ -52,6 +52,25 @@ class Adapted:
     num_blocks: int
     modulated: Callable[[Any, Any, Any], jax.Array] | None = None
 
+    def __copy__(self) -> Adapted:
+        """Itself: it does not change, and another object is another program."""
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Adapted:
+        """Likewise."""
+        return self
+
+    def __reduce__(self) -> Any:
+        """A file would hold the functions that `adapt` was given.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(
+            "a model that adapt made holds the functions it was given, which no file "
+            "keeps; keep the weights, and call adapt again where they are read"
+        )
+
     @property
     def lacking(self) -> Mapping[str, str]:
         """See `check_stages`: what to give for what caches look at."""

@@ -1,5 +1,8 @@
 """What `adapt` cannot take apart is told in words, before anything is compiled."""
 
+import copy
+import pickle
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -146,6 +149,13 @@ def test_advice_is_of_the_constructor(model, words):
     given = {"noise": strangers.noise(), "condition": strangers.text()}
     with pytest.raises(ValueError, match=words):
         sample(weights, model=model, cache="tea_cache", **given)
+
+
+def test_copies_are_the_model_itself():
+    """Another object would be another program; in no file are there functions."""
+    assert copy.deepcopy(MODEL) is MODEL
+    with pytest.raises(TypeError, match="call adapt again where they are read"):
+        pickle.dumps(MODEL)
 
 
 class Odd(nnx.Module):
