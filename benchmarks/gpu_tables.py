@@ -108,6 +108,8 @@ def gpu_films_table(result: dict[str, Any]) -> str:
         "|---|--:|---|--:|--:|--:|--:|",
     ]
     rows = [r for r in result["programs"].values() if r["ask"]["model"] in FILMS]
+    order = list(FILMS)
+    rows.sort(key=lambda r: (order.index(r["ask"]["model"]), r["devices"]))
     decoded = {}
     for row in rows:
         ask = row["ask"]

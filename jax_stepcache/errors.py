@@ -190,7 +190,7 @@ def _is_inside(module: str) -> bool:
 
 
 @contextlib.contextmanager
-def naming(what: str, index: int) -> Iterator[None]:
+def naming(what: str, index: int | str) -> Iterator[None]:
     """Says in errors about bad input which one of several it is.
 
     Args:

@@ -28,6 +28,9 @@ _HALF: Mapping[str, float] = MappingProxyType(
 # Of those, the ones that differ in what they keep: nothing inside the network, the
 # residual of all blocks, and that of all but the first.
 _OF_FILMS = ("none", "step_cache", "tea_cache", "cache_dit")
+# Where the authors' TeaCache has nothing published, a cache that keeps the residual of
+# all blocks and nothing else.
+_OF_EXPERTS = (*_OF_FILMS, "mag_cache")
 
 
 class Case(NamedTuple):
@@ -118,7 +121,8 @@ def _alone(model: str, caches: list[str]) -> Iterator[Case]:
 
 
 def _of_film(model: str, devices: list[int], caches: list[str]) -> Iterator[Case]:
-    asked = [cache for cache in _OF_FILMS if cache in caches]
+    listed = _OF_EXPERTS if model in EXPERTS else _OF_FILMS
+    asked = [cache for cache in listed if cache in caches]
     if 1 in devices:
         yield from (Case(Ask(model, cache=cache)) for cache in asked)
         if model in EXPERTS:

@@ -33,8 +33,10 @@ def run(parsed: argparse.Namespace) -> None:
     if parsed.gpu:
         found = offered(model, "memory") or _weights_alone
         parts = found(model, parsed.rows, parsed.devices, layout)
-        sampling = f", sampling {parsed.rows} with guidance"
-        sampling = sampling if hasattr(model, "denoise") else ""
+        sampling = f", sampling {parsed.rows}" if hasattr(model, "denoise") else ""
+        usual = getattr(getattr(model, "defaults", None), "guidance_scale", 1)
+        if sampling and usual != 1:
+            sampling += " with guidance"
         print(f"memory of a GPU{sampling}{_cut(parsed)}:")
         print(*fits(parts, parsed.gpu, parsed.devices), sep="\n")
 

@@ -125,6 +125,8 @@ class Within:
         guided: ``step -> bool``, whether there is guidance; None for always.
         times: ``(hidden, context) -> arrays by name``, or None.
         shown: ``(sample, step) -> array``, or None.
+        embed_through: ``(sample, step, stop) -> hidden``, ``embed`` and the blocks
+            before ``stop`` in one.
     """
 
     embed: Callable[[Any, jax.Array], tuple[Any, Any]]
@@ -139,6 +141,7 @@ class Within:
     guided: Callable[[jax.Array], jax.Array] | None = None
     times: Callable[[Any, Any], Any] | None = None
     shown: Callable[[Any, Any], Any] | None = None
+    embed_through: Callable[[Any, Any, int], Any] | None = None
 
     @property
     def noted(self) -> tuple[int, ...]:
@@ -168,10 +171,14 @@ class Within:
         if self.axes is None:
 
             def seen(after: Any) -> View:
-                return self._anew(entered, after)[1]
+                return self._anew(entered, after)
 
             def run() -> Any:
-                return self.through(self._anew(entered, ())[0], context)
+                if self.embed_through is None or self.span.first:
+                    return self.through(entered.hidden, context)
+                if not self._are_many(entered):
+                    return self.through(entered.hidden, context)
+                return self.embed_through(view.sample, view.step, self.end)
 
             hidden, decision = gated(branches, state, view, run, seen)
             view = seen(hidden)
@@ -192,27 +199,32 @@ class Within:
             hidden = self.blocks(hidden, context, self.end, self.num_blocks)
         return hidden, decision
 
-    def _anew(self, entered: Entered, after: Any) -> tuple[Any, View]:
-        """Tokens before the span, and the view of them; many are made once more.
+    def _anew(self, entered: Entered, after: Any) -> View:
+        """The view of tokens before the span; many are made once more.
 
-        What the span adds is told by what went in. Of a film's tokens, kept while
-        blocks run, that is as much memory as what is cached; to embed them again takes
-        next to nothing.
+        What the span adds is told by what went in, and what the blocks before it add
+        likewise. Of a film's tokens, kept while blocks run, that is as much memory as
+        what is cached; to embed them again takes next to nothing.
 
         Args:
             entered: where the step stands.
             after: arrays; these tokens are made when those are there, and not before.
         """
         view, inside = entered.view, entered.view.inside
-        bytes_of = sum(
-            x.size * x.dtype.itemsize for x in jax.tree.leaves(entered.hidden)
-        )
-        if self.span.first or inside is None or bytes_of < LARGE:
-            return entered.hidden, view
+        if inside is None or not self._are_many(entered):
+            return view
         sample, _ = jax.lax.optimization_barrier((view.sample, after))
-        hidden, _ = self.embed(sample, view.step)
-        wide = jax.tree.map(in_wider, hidden, inside.hidden)
-        return hidden, view._replace(inside=inside._replace(hidden=wide))
+        start, _ = self.embed(sample, view.step)
+        if self.span.first:
+            first = jax.tree.map(added, entered.hidden, start)
+            return view._replace(inside=inside._replace(first=first))
+        wide = jax.tree.map(in_wider, start, inside.hidden)
+        return view._replace(inside=inside._replace(hidden=wide))
+
+    def _are_many(self, entered: Entered) -> bool:
+        """Whether tokens are rather made twice than kept."""
+        leaves = jax.tree.leaves(entered.hidden)
+        return sum(x.size * x.dtype.itemsize for x in leaves) >= LARGE
 
     @property
     def end(self) -> int:
@@ -246,9 +258,7 @@ class Within:
         # What no signal looks at is not compiled.
         inside = Inside(
             hidden=jax.tree.map(in_wider, hidden, leaving),
-            first=jax.tree.map(
-                lambda h, s: in_wider(h, s) - in_wider(s, h), hidden, start
-            ),
+            first=jax.tree.map(added, hidden, start),
             modulated=None
             if self.modulated is None
             else self.modulated(view.sample, view.step, start, context),
@@ -280,6 +290,11 @@ def in_wider(x: jax.Array, other: Any) -> jax.Array:
     # Asked for: blocks may cast by themselves where promotion is told to be strict.
     with jax.numpy_dtype_promotion("standard"):
         return x.astype(jnp.promote_types(x.dtype, other.dtype))
+
+
+def added(after: jax.Array, before: jax.Array) -> jax.Array:
+    """What blocks have added to tokens."""
+    return in_wider(after, before) - in_wider(before, after)
 
 
 def like_sample(sample: Any, velocity: Any) -> Any:

@@ -21,6 +21,7 @@ from jax_stepcache.loop.one_by_one import one_by_one
 from jax_stepcache.network.condition import condition_axes
 from jax_stepcache.network.guidance import guide, mix_branches, stack_branches
 from jax_stepcache.network.interval import guided_level, scale_within, within
+from jax_stepcache.network.offered import asked_in_step
 from jax_stepcache.network.one_block import in_stages
 from jax_stepcache.network.own import naming_rows
 from jax_stepcache.network.rows import RowAxes, leading_axes
@@ -99,6 +100,7 @@ def forward_of(
         None
         if interval is None
         else lambda step: within(interval, _level(program.model, generation, step)),
+        in_step=True,
     )
 
 
@@ -111,6 +113,7 @@ def guided_forward(
     span: Span | None,
     axes: RowAxes | None = None,
     guided: Callable[[Any], jax.Array] | None = None,
+    in_step: bool = False,
 ) -> Callable[[Any, Any], Any] | Gated:
     """A model's forward, guidance included.
 
@@ -126,12 +129,13 @@ def guided_forward(
             inside are told; None where they lie as the protocol says.
         guided: from where the sampler stands to whether there is guidance, a bool
             scalar or one for each row; None for always.
+        in_step: whether all rows are always at one timestep.
 
     Returns:
         ``(sample, where) -> velocity``, or the network in stages.
     """
     vary = None if scale is None else getattr(model, "guidance_at", None)
-    model = in_stages(model, span)
+    model = in_stages(asked_in_step(model) if in_step else model, span)
 
     def told(where: Any) -> Any:
         # Behind a barrier: XLA would rearrange the embedding of a timestep with where
@@ -171,6 +175,14 @@ def guided_forward(
         x = x if scale is None else stack_branches(x, x)
         with naming_rows(model, x, condition):
             return pair(model.embed(_anew(weights), x, told(where), condition))
+
+    def embed_through(x: Any, where: Any, stop: int) -> Any:
+        at_once = getattr(model, "embed_through", None)
+        if at_once is None:
+            hidden, context = embed(x, where)
+            return blocks(hidden, context, 0, stop)
+        x = x if scale is None else stack_branches(x, x)
+        return at_once(_anew(weights), x, told(where), condition, stop)
 
     def head(hidden: Any, context: Any, where: Any) -> Any:
         said = model.head(_anew(weights), hidden, context)
@@ -222,6 +234,7 @@ def guided_forward(
         sigma=functools.partial(guided_level, model.signal_output),
         times=None if getattr(model, "times", None) is None else times,
         shown=None if getattr(model, "shown", None) is None else shown,
+        embed_through=embed_through,
     )
     if isinstance(span, EachList):
         return WithinLists(whole, model.block_lists, span.spans)

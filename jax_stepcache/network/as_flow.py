@@ -10,8 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_stepcache.check import check_numbers
+from jax_stepcache.check import (
+    check_floating,
+    check_leaves,
+    check_numbers,
+    described,
+)
 from jax_stepcache.errors import brief, naming_arguments, unknown_name
+from jax_stepcache.network.called import check_takes
 from jax_stepcache.network.parametrisation import (
     EDMDiffusion,
     FlowMatching,
@@ -50,8 +56,8 @@ class Rates:
     def levels(self, t: jax.Array) -> tuple[jax.Array, jax.Array]:
         """See `Noising.levels`."""
         if self.function is not None:
-            alpha, s = self.function(t)
-            return jnp.asarray(alpha, jnp.float32), jnp.asarray(s, jnp.float32)
+            alpha, s = (jnp.asarray(x, jnp.float32) for x in self.function(t))
+            return jnp.broadcast_to(alpha, t.shape), jnp.broadcast_to(s, t.shape)
         at = jnp.round(t).astype(jnp.int32)
         alpha, s = jnp.asarray(self.listed, jnp.float32)
         return alpha[at], s[at]
@@ -61,8 +67,17 @@ class Rates:
         if self.listed is not None:
             # As `levels`: the network runs at the nearest that is listed.
             return tuple(self.listed[:, np.round(times).astype(int)])
-        pairs = [self.function(t) for t in times] if self.function else []
-        alpha, s = np.asarray(jax.device_get(pairs), np.float64).T
+        # All times in one array, as the loop asks; in NumPy's, which are exact.
+        pair: Any = ()
+        if self.function is not None:
+            try:
+                pair = self.function(times)
+            except AttributeError:  # Of what only JAX's arrays have.
+                pair = self.function(jnp.asarray(times, jnp.float32))
+        pair = jax.device_get(pair)
+        alpha, s = (
+            np.broadcast_to(np.asarray(x, np.float64), times.shape) for x in pair
+        )
         return alpha, s
 
 
@@ -104,6 +119,13 @@ class Flow:
             TypeError: for a count where the rates are a function of any time.
         """
         rates = self.denoiser.noising
+        counted = isinstance(self.denoiser.noising, VPDiffusion)
+        counted = counted or getattr(rates, "listed", None) is not None
+        if spacing != "linspace" and not counted:
+            raise ValueError(
+                f"spacing is {spacing!r}, and goes with rates of training steps, which "
+                "VPDiffusion(...) and two lists have; leave it out"
+            )
         if np.ndim(steps) == 0 and not isinstance(rates, Rates):
             more = [spacing] if isinstance(rates, VPDiffusion) else []
             return rates.schedule(steps, *more)
@@ -122,6 +144,9 @@ class Flow:
                 check_numbers("steps", times, shape=(None,), least=0, most=last)
             alpha, s = rates.exactly(times)
         else:
+            if isinstance(rates, VPDiffusion):
+                last = rates.num_train_timesteps - 1
+                check_numbers("steps", times, shape=(None,), least=0, most=last)
             levels = rates.levels(jnp.asarray(times, jnp.float32))
             alpha, s = (np.asarray(x, np.float64) for x in levels)
         self._check(times, alpha, s)
@@ -129,6 +154,12 @@ class Flow:
 
     def start(self, noise: Any, schedule: Schedule) -> Any:
         """The first sample, of standard normal numbers; see `sample`'s ``noise``."""
+        check_leaves(noise, "noise")
+        check_floating(noise, "noise")
+        if not isinstance(schedule, Schedule):
+            raise TypeError(
+                f"schedule is {brief(schedule)}; give what flow.schedule(...) made"
+            )
         if isinstance(self.denoiser.noising, FlowMatching):
             return noise
         return started(noise, schedule)
@@ -144,6 +175,8 @@ class Flow:
         Returns:
             The sample, times signal and noise.
         """
+        check_leaves(sample, "sample")
+        check_numbers("t", t)
         alpha, s = self.denoiser.noising.levels(jnp.asarray([t], jnp.float32))
         scale = (alpha + s)[0]
         return jax.tree.map(lambda x: (scale * wide(x)).astype(x.dtype), sample)
@@ -202,13 +235,16 @@ def as_flow(
         TypeError: for something else than a function, or than rates.
         ValueError: for an unknown prediction, or lists that do not fit.
     """
-    if not callable(predict):
-        raise TypeError(
-            f"predict is {brief(predict)}; it must be a function (params, sample, t, "
-            "condition) to what the network says"
-        )
+    check_takes("predict", predict, hint=" to what the network says")
     rates = VPDiffusion() if rates is None else rates
-    if not callable(prediction) and prediction not in _SAYS:
+    if callable(prediction):
+        check_takes("prediction", prediction, ("said", "sample", "alpha", "sigma"))
+    elif not isinstance(prediction, str):
+        raise TypeError(
+            f"prediction is {brief(prediction)}; give one of {sorted(_SAYS)}, or a "
+            "function (said, sample, alpha, sigma) -> (x0, noise)"
+        )
+    elif prediction not in _SAYS:
         raise ValueError(unknown_name("prediction", prediction, _SAYS, _ELSEWHERE))
     if prediction == "edm" and not isinstance(rates, EDMDiffusion):
         raise ValueError('prediction "edm" goes with rates=EDMDiffusion(...)')
@@ -219,10 +255,13 @@ def as_flow(
 
 
 def _rates(given: Any) -> Rates:
+    if isinstance(given, type):
+        raise TypeError(f"rates is {given!r}, a class; give {given.__name__}(...)")
     if callable(given):
+        _check_function(given)
         function: Any = given
         return Rates(function)
-    if not isinstance(given, list | tuple) or len(given) != 2:
+    if not isinstance(given, list | tuple | np.ndarray | jax.Array) or len(given) != 2:
         raise TypeError(
             f"rates is {brief(given)}; give VPDiffusion(...), EDMDiffusion(...), "
             "FlowMatching(), two lists (alphas, sigmas), or a function from t to both"
@@ -235,3 +274,27 @@ def _rates(given: Any) -> Rates:
             "of the training has one of both"
         )
     return Rates(None, np.asarray(given, np.float64))
+
+
+def _check_function(function: Any) -> None:
+    """Checks that rates are told of times in the compiled loop, two for each."""
+    check_takes("rates", function, ("t",))
+    t = jax.ShapeDtypeStruct((3,), jnp.float32)
+    wanted = (
+        "it is traced, so it must be a function of jax.numpy from times, float32[rows],"
+        " to two things, alpha and sigma of each"
+    )
+    try:
+        said = jax.eval_shape(lambda t: jax.tree.map(jnp.asarray, function(t)), t)
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        line = str(error).partition("\n")[0][:120]
+        raise TypeError(
+            f"rates= failed on float32[3]: {type(error).__name__}: {line}; {wanted}"
+        ) from error
+    shapes = [getattr(x, "shape", None) for x in said] if _is_pair(said) else []
+    if not shapes or any(shape not in ((), t.shape) for shape in shapes):
+        raise ValueError(f"rates= returned {described(said)} of float32[3]; {wanted}")
+
+
+def _is_pair(said: Any) -> bool:
+    return isinstance(said, list | tuple) and len(said) == 2

@@ -51,6 +51,12 @@ def in_layout(model: Any, layout: Layout) -> Any:
     return replace(model, layout=layout)
 
 
+def asked_in_step(model: Any) -> Any:
+    """A model whose rows are always at one timestep; see `OfExperts.in_step`."""
+    in_step = getattr(model, "in_step", None)
+    return model if in_step is None else in_step()
+
+
 def placed_by_name(model: Part, layout: Layout) -> PlacedByName:
     """Where the weights of a bundled model lie.
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 import numpy as np
 
+from jax_stepcache.network.called import check_takes
 from jax_stepcache.network.protocol import Denoiser, SamplingDefaults
 from jax_stepcache.network.stages import STAGES, has_stages, pair
 
@@ -24,8 +23,10 @@ _OPTIONAL = (
     "calibrated",
     "guidance_at",
     "experts_meet_at",
+    "embed_through",
     "block_lists",
     "attended",
+    "lacking",
 )
 
 
@@ -67,6 +68,11 @@ class FunctionModel:
     def name(self) -> str:
         """The function's name."""
         return getattr(self.function, "__name__", type(self.function).__name__)
+
+    def in_step(self) -> FunctionModel:
+        """See `jax_stepcache.network.protocol.OfExperts`."""
+        in_step = getattr(self.function, "in_step", None)
+        return self if in_step is None else replace(self, function=in_step())
 
     def denoise(self, weights: Any, sample: Any, t: Any, condition: Any) -> Any:
         """Calls the function; see `Model.denoise`."""
@@ -149,46 +155,13 @@ def own_model(function: Denoiser | None, noise: Any) -> FunctionModel:
     if isinstance(function, type) and not has_stages(function):
         raise TypeError(f"model is {function!r}, a class; give an object of it")
     if callable(function) and not has_stages(function):
-        _check_arguments(function)
+        check_takes("model", function)
     if noise is None:
         raise ValueError(
             "a model of your own needs noise=, the sample at the first sigma: its "
             "shapes are the result's"
         )
     return function_model(function)
-
-
-def _check_arguments(function: Any) -> None:
-    """Checks that a denoiser takes what it will be given.
-
-    Raises:
-        TypeError: if it does not.
-    """
-    # Looked at in each call, and this is all there is to see of most.
-    if getattr(getattr(function, "__code__", None), "co_argcount", 0) == 4:
-        return
-    # An object's method, for looking at objects may compare them.
-    plain = inspect.isroutine(function)
-    try:
-        signature = inspect.signature(function if plain else function.__call__)
-    except (TypeError, ValueError):
-        return  # Not every callable tells.
-    try:
-        signature.bind(*["params", "sample", "t", "condition"])
-    except TypeError as error:
-        # Who has a module has imported Flax; who has none need not.
-        nnx = sys.modules.get("flax.nnx")
-        module = ""
-        if nnx is not None and isinstance(function, nnx.Module):
-            module = (
-                "; of a Flax module, weights go apart: graph, weights = "
-                "nnx.split(module), and model a function that calls "
-                "nnx.merge(graph, weights)"
-            )
-        raise TypeError(
-            f"model takes {signature}, and is called as model(params, sample, t, "
-            f"condition){module}"
-        ) from error
 
 
 def function_model(function: Any) -> FunctionModel:

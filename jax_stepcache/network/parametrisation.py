@@ -21,6 +21,7 @@ import numpy as np
 
 from jax_stepcache.check import check_numbers, check_shapes_of, static_count
 from jax_stepcache.errors import unknown_name
+from jax_stepcache.network.called import asking
 from jax_stepcache.policy.forecasts.base import wide
 from jax_stepcache.solvers.schedule import Schedule, explicit_schedule, flow_schedule
 from jax_stepcache.solvers.spacings import karras_schedule
@@ -67,11 +68,13 @@ class Predicting:
             spread = jnp.sqrt(s**2 + data**2)
             seen = jax.tree.map(lambda x: x / of(spread, x), own)
             seen = jax.tree.map(lambda x, like: x.astype(like.dtype), seen, sample)
-            said = self.network(params, seen, jnp.log(s) / 4, condition)
+            with asking(_name(self.network), seen, condition):
+                said = self.network(params, seen, jnp.log(s) / 4, condition)
         else:
             spread, data = s, 1.0
             seen = jax.tree.map(lambda x, like: x.astype(like.dtype), own, sample)
-            said = self.network(params, seen, t, condition)
+            with asking(_name(self.network), seen, condition):
+                said = self.network(params, seen, t, condition)
 
         check_shapes_of(sample, said, "the network's answer")
 
@@ -294,6 +297,12 @@ def training_steps(num_steps: int, last: int, spacing: str) -> np.ndarray:
         raise ValueError(
             f"num_steps is {num_steps}, and there are {last} training timesteps"
         )
+    if spacing == "linspace" and count == last:
+        # One more than there are is rounded, and falls on one of them twice.
+        raise ValueError(
+            f"num_steps is {num_steps}, all there are of the training, and spacing "
+            "'linspace' takes one of them twice; spacing='trailing' takes each once"
+        )
     if spacing == "linspace":
         return np.linspace(0, last - 1, count + 1).round()[::-1][:-1]
     if spacing == "trailing":
@@ -318,6 +327,10 @@ def started(noise: Any, schedule: Schedule) -> Any:
     # Data of unit variance and so much noise, over signal and noise.
     scale = math.hypot(first, 1 - first)
     return jax.tree.map(lambda x: (scale * wide(x)).astype(x.dtype), noise)
+
+
+def _name(network: Any) -> str:
+    return getattr(network, "__name__", type(network).__name__)
 
 
 def _linear(one: VPDiffusion) -> np.ndarray:

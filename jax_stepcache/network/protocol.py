@@ -284,3 +284,11 @@ class OfExperts(Protocol):
         For `jax_stepcache.sampling.sample_by_experts`.
         """
         ...
+
+    def in_step(self) -> Any:
+        """The same, for rows that are always at one timestep, so one network is asked.
+
+        Where rows may differ, what one network says must be kept beside what the other
+        is given. A cache that looks inside asks between the stages, where that is much.
+        """
+        ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.check import described
-from jax_stepcache.errors import brief, naming_fields
+from jax_stepcache.errors import naming_fields
+from jax_stepcache.network.called import a_module, asking, check_takes
+
+_READS = ("params", "sample", "t", "condition")
+_ONE = (
+    "Its blocks are skipped all or none: at most Fn_compute_blocks=1, with signal=, "
+    "and Bn_compute_blocks=0"
+)
 
 
 @naming_fields({"blocks": "full", "cached": "skip", "modulated": "signal"})
@@ -46,17 +53,25 @@ class Residual:
         """
         for name in ("full", "skip", "signal"):
             given = getattr(self, name)
-            if not callable(given) and not (name == "signal" and given is None):
-                more = ", residual" if name == "skip" else ""
-                raise TypeError(
-                    f"{name} is {brief(given)}; it must be a function (params, sample, "
-                    f"t, condition{more})"
-                )
+            more = ("residual",) if name == "skip" else ()
+            if given is not None or name != "signal":
+                check_takes(name, given, (*_READS, *more))
 
     @property
     def num_blocks(self) -> int:
         """All blocks as one; before it, with a signal, one that adds the signal."""
         return 1 if self.signal is None else 2
+
+    @property
+    def lacking(self) -> Mapping[str, str]:
+        """See `check_stages`: what to give for what caches look at."""
+        if self.signal is not None:
+            return {"blocks": _ONE}
+        looked = (
+            "Residual(full, skip, signal=) takes what a cache looks at, a function "
+            "(params, sample, t, condition) to an array of [rows, ...]"
+        )
+        return {"modulated": looked, "blocks": f"{looked}. {_ONE}"}
 
     @property
     def modulated(self) -> Callable[[Any, Any, Any], jax.Array] | None:
@@ -82,7 +97,8 @@ class Residual:
         parts = self._parts(params, context)
         look, added = jax.tree.map(_nothing, (parts.look, parts.residual))
         if self.signal is not None and start == 0 < stop:
-            look = self.signal(params, *context)
+            with asking("signal", context[0], context[2], self._wrong(params)):
+                look = self.signal(params, *context)
         if start < self.num_blocks == stop:
             _, added = self._full(params, *context)
         return jax.tree.map(jnp.add, hidden, parts.packed(look, added))
@@ -91,14 +107,19 @@ class Residual:
         """See `Stages.head`."""
         residual = self._parts(params, context).unpacked(hidden)
         sample, t, condition = context
-        return self.skip(params, sample, t, condition, residual)
+        with asking("skip", sample, condition, self._wrong(params)):
+            return self.skip(params, sample, t, condition, residual)
 
     def _look(self, params: Any, hidden: Any, context: Any) -> Any:
         del hidden
         return None if self.signal is None else self.signal(params, *context)
 
+    def _wrong(self, params: Any) -> Callable[[], str | None]:
+        return lambda: a_module(params)
+
     def _full(self, params: Any, sample: Any, t: Any, condition: Any) -> Any:
-        said = self.full(params, sample, t, condition)
+        with asking("full", sample, condition, self._wrong(params)):
+            said = self.full(params, sample, t, condition)
         if not isinstance(said, tuple | list) or len(said) != 2:
             raise ValueError(
                 f"full returned {described(said)}; it must return two things, "
@@ -110,9 +131,19 @@ class Residual:
         """Structs of what flows."""
         look = None
         if self.signal is not None:
-            look = jax.eval_shape(self.signal, params, *given)
+            with asking("signal", given[0], given[2], self._wrong(params)):
+                look = jax.eval_shape(self.signal, params, *given)
         rows = jax.tree.leaves(given[0])[0].shape[0]
         residual = jax.eval_shape(lambda *x: self._full(*x)[1], params, *given)
+        if not jax.tree.leaves(residual):
+            raise ValueError(
+                f"full returned {described(residual)} for the residual; it must be "
+                "what all blocks have added, a pytree of [rows, ...] arrays"
+            )
+        if look is not None and not hasattr(look, "shape"):
+            raise ValueError(
+                f"signal returned {described(look)}; it must be one array, [rows, ...]"
+            )
         for x in jax.tree.leaves((look, residual)):
             if x.shape[:1] != (rows,):
                 raise ValueError(

@@ -77,6 +77,19 @@ class Shown(Protocol):
         ...
 
 
+class AtOnce(Protocol):
+    """A network that asks more in a stage than blocks take; optional.
+
+    As one of experts: what enters a conditional is kept for as long as it runs.
+    """
+
+    def embed_through(
+        self, weights: Any, sample: Any, t: Any, condition: Any, stop: int
+    ) -> Any:
+        """``blocks(embed(...), 0, stop)``, the expert being asked for but once."""
+        ...
+
+
 class Listed(Protocol):
     """A network in stages whose blocks are of several lists; optional."""
 
@@ -155,6 +168,9 @@ def check_stages(model: Any, span: Span | None, looks_at: str = "") -> None:
         span: what the cache may skip; None where that is not known yet.
         looks_at: what its signal looks at; see `Signal`.
 
+    A model may say itself what to give for ``"modulated"``, ``"blocks"`` or
+    ``"stages"``, in a mapping ``lacking``.
+
     Raises:
         ValueError: naming what is missing and how to add it, or if there are too few
             blocks.
@@ -166,12 +182,12 @@ def check_stages(model: Any, span: Span | None, looks_at: str = "") -> None:
     if missing:
         raise ValueError(
             f"this cache skips blocks inside the network, and {name} lacks "
-            f"{', '.join(missing)}. {_HOW}"
+            f"{', '.join(missing)}. {_advice(model, 'stages')}"
         )
     if looks_at == "modulated" and getattr(model, "modulated", None) is None:
         raise ValueError(
             f"this cache looks at the modulated input of block 0, and {name} lacks "
-            f"'modulated'. {_HOW}"
+            f"'modulated'. {_advice(model, 'modulated')}"
         )
     if looks_at == "times" and getattr(model, "times", None) is None:
         raise ValueError(
@@ -190,16 +206,24 @@ def check_stages(model: Any, span: Span | None, looks_at: str = "") -> None:
         _check_lists(name, getattr(model, "block_lists", None), span)
         return
     if span is not None and span.first + span.last >= model.num_blocks:
+        told = getattr(model, "lacking", None) or {}
         raise ValueError(
             f"the span leaves out {span.first} first and {span.last} last blocks of "
             f"{name}'s {model.num_blocks}; at least one must be left to skip "
             "(Fn_compute_blocks, Bn_compute_blocks)"
+            + (f". {told['blocks']}" if "blocks" in told else "")
         )
     if isinstance(span, EachBlock) and not span.gated(model.num_blocks):
         raise ValueError(
             f"the span leaves out all of {name}'s {model.num_blocks} blocks; at least "
             "one must be left to skip (non_prune_block_ids)"
         )
+
+
+def _advice(model: Any, what: str) -> str:
+    """What its constructor takes for it, where it says so itself; else all ways."""
+    told = getattr(model, "lacking", None) or {}
+    return told.get(what, _HOW)
 
 
 def _check_lists(name: str, counts: Any, span: EachList) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.check import check_numbers, described, static_count
-from jax_stepcache.errors import brief, naming_fields
+from jax_stepcache.errors import brief, naming, naming_fields
 from jax_stepcache.meshes.varying import cond
+from jax_stepcache.network.called import asking, check_takes
 from jax_stepcache.network.own import function_model
-from jax_stepcache.network.stages import STAGES, pair
+from jax_stepcache.network.stages import STAGES, has_stages, pair
 from jax_stepcache.solvers.schedule import Schedule
 
 
@@ -44,6 +45,7 @@ class SwitchAt:
     low: Any
     sigma: float
     timestep: float | None = None
+    _in_step: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         """Checks the networks and the level.
@@ -54,11 +56,13 @@ class SwitchAt:
         """
         for name in ("high", "low"):
             given = getattr(self, name)
-            if not callable(given) or isinstance(given, type):
+            if not callable(given) and not has_stages(given):
                 raise TypeError(
                     f"{name} is {brief(given)}; it must be a network: a function "
                     "(params, sample, t, condition), or an object with stages"
                 )
+            if callable(given):
+                check_takes(name, given)
         check_numbers("sigma", self.sigma, least=0.0, most=1.0)
         object.__setattr__(self, "sigma", float(self.sigma))
         if self.timestep is not None:
@@ -80,7 +84,13 @@ class SwitchAt:
 
         Raises:
             ValueError: if the schedule has no such step.
+            TypeError: if it is none.
         """
+        if not isinstance(schedule, Schedule):
+            raise TypeError(
+                f"schedule is {brief(schedule)}; give the schedule of the sampling, "
+                "such as explicit_schedule(sigmas)"
+            )
         count = len(np.asarray(schedule.timesteps))
         step = static_count("step", step, 1)
         if step >= count:
@@ -99,6 +109,10 @@ class SwitchAt:
         """See `jax_stepcache.network.protocol.OfExperts`."""
         return self.sigma
 
+    def in_step(self) -> SwitchAt:
+        """See `jax_stepcache.network.protocol.OfExperts`."""
+        return replace(self, _in_step=True)
+
     @property
     def num_blocks(self) -> int:
         """How many blocks both have."""
@@ -111,21 +125,44 @@ class SwitchAt:
             return None
         return self._modulated
 
+    @property
+    def lacking(self) -> Mapping[str, str]:
+        """See `check_stages`: which of the two lacks it, and what to give."""
+        found: dict[str, str] = {}
+        for name in ("high", "low"):
+            one = getattr(self, name)
+            if getattr(one, "modulated", None) is None:
+                how = getattr(one, "lacking", {}).get("modulated", "")
+                found.setdefault(
+                    "modulated",
+                    f"SwitchAt asks both networks, and {name}, {type(one).__name__}, "
+                    f"lacks it: {how or 'give it one'}",
+                )
+            if how := getattr(one, "lacking", {}).get("blocks"):
+                found.setdefault("blocks", f"Of {name}: {how}")
+        return found
+
     def __call__(self, params: Any, sample: Any, t: Any, condition: Any) -> Any:
         """The velocity, of each row by its network."""
 
         def run(network: Any, weights: Any, which: int) -> Any:
             del which
-            return function_model(network).denoise(weights, sample, t, condition)
+            with asking(_name(network), sample, condition):
+                return function_model(network).denoise(weights, sample, t, condition)
 
         return self._asked(params, t, run)
 
     def embed(self, params: Any, sample: Any, t: Any, condition: Any) -> Any:
         """See `Stages.embed`."""
-        made = [
-            jax.eval_shape(lambda n=n, w=w: pair(n.embed(w, sample, t, condition)))
-            for n, w in zip(self._each(), self._weights(params), strict=True)
-        ]
+        made = []
+        each = zip(("high", "low"), self._each(), self._weights(params), strict=True)
+        for name, n, w in each:
+            with naming("networks", name):
+                made.append(
+                    jax.eval_shape(
+                        lambda n=n, w=w: pair(n.embed(w, sample, t, condition))
+                    )
+                )
         (hidden, first), (other, second) = made
         if _shapes(hidden) != _shapes(other):
             raise ValueError(
@@ -148,6 +185,20 @@ class SwitchAt:
         )
         return hidden, (tuple(contexts), t)
 
+    def embed_through(
+        self, params: Any, sample: Any, t: Any, condition: Any, stop: int
+    ) -> Any:
+        """See `jax_stepcache.network.stages.AtOnce`."""
+
+        def run(network: Any, weights: Any, which: int) -> Any:
+            del which
+            hidden, context = pair(network.embed(weights, sample, t, condition))
+            return network.blocks(
+                weights, hidden, context, *self._own(network, 0, stop)
+            )
+
+        return self._asked(params, t, run)
+
     def blocks(
         self, params: Any, hidden: Any, context: Any, start: int, stop: int
     ) -> Any:
@@ -155,10 +206,8 @@ class SwitchAt:
         contexts, t = context
 
         def run(network: Any, weights: Any, which: int) -> Any:
-            more = network.num_blocks - self.num_blocks
-            middle = self.num_blocks // 2
-            a, b = (i + more * (i > middle) for i in (start, stop))
-            return network.blocks(weights, hidden, contexts[which], a, b)
+            own = self._own(network, start, stop)
+            return network.blocks(weights, hidden, contexts[which], *own)
 
         return self._asked(params, t, run)
 
@@ -175,6 +224,11 @@ class SwitchAt:
             params, t, lambda n, w, which: n.modulated(w, hidden, contexts[which])
         )
 
+    def _own(self, network: Any, start: int, stop: int) -> tuple[int, int]:
+        """Blocks of both as those of one: the deeper one's count in the middle."""
+        more, middle = network.num_blocks - self.num_blocks, self.num_blocks // 2
+        return start + more * (start > middle), stop + more * (stop > middle)
+
     def _each(self) -> tuple[Any, Any]:
         for name in ("high", "low"):
             network = getattr(self, name)
@@ -185,7 +239,9 @@ class SwitchAt:
 
     def _weights(self, params: Any) -> tuple[Any, Any]:
         if not isinstance(params, Mapping) or set(params) != {"high", "low"}:
-            told = sorted(params) if isinstance(params, Mapping) else type(params)
+            told = f"a {type(params).__name__}"
+            if isinstance(params, Mapping):
+                told = sorted(map(str, params))
             raise ValueError(
                 "the weights of SwitchAt must be a mapping with those of each network, "
                 f"'high' and 'low'; got {told}"
@@ -210,12 +266,20 @@ class SwitchAt:
         boundary = 1000 * self.sigma if self.timestep is None else self.timestep
         wants_low = jax.tree.leaves(t)[0] < boundary
         weights = self._weights(params)
+        if self._in_step:
+            return cond(
+                wants_low[0],
+                lambda: run(self.low, weights[1], 1),
+                lambda: run(self.high, weights[0], 0),
+            )
 
         def high() -> Any:
-            return run(self.high, weights[0], 0)
+            with naming("networks", "high"):
+                return run(self.high, weights[0], 0)
 
         def mixed(first: Any) -> Any:
-            second = run(self.low, weights[1], 1)
+            with naming("networks", "low"):
+                second = run(self.low, weights[1], 1)
             if not keep:
                 return _by_row(wants_low, second, first)
             (hidden, own), (before, others) = second, first
@@ -225,6 +289,10 @@ class SwitchAt:
         empty = _nothing(jax.eval_shape(high))
         first = cond((~wants_low).any(), lambda _: high(), lambda x: x, empty)
         return cond(wants_low.any(), mixed, lambda x: x, first)
+
+
+def _name(network: Any) -> str:
+    return getattr(network, "__name__", type(network).__name__)
 
 
 def _by_row(wants_low: jax.Array, low: Any, high: Any) -> Any:

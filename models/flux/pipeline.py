@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
+from jax_stepcache.check import static_count
 from jax_stepcache.errors import naming_arguments
 from jax_stepcache.meshes.beside import arrays_beside
 from jax_stepcache.meshes.explicit import in_automatic_context
@@ -228,6 +229,13 @@ class FluxPipeline(CachedSampler):
             schedule=schedule,
             seed=seed,
         )
+        if slots is not None:
+            static_count("slots", slots, 1)
+            if progress:
+                raise ValueError(
+                    "progress shows the steps of one batch, and pictures by slots are "
+                    "at steps of their own; leave out progress= or slots="
+                )
         params = Params(self.params.weights, with_size(self.model, asked))
         options: dict[str, Any] = {
             "schedule": asked.schedule,

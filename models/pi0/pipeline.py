@@ -113,6 +113,7 @@ class Pi0Pipeline(CachedSampler):
         self._check_sizes()
 
     @classmethod
+    @naming_arguments({"cache": "cache_backend", "config": "cache_config"})
     def from_folder(
         cls,
         folder: str | os.PathLike[str],
@@ -122,7 +123,9 @@ class Pi0Pipeline(CachedSampler):
         dtype: Any = None,
         mesh: Any = None,
         rules: Any = None,
-        **settings: Any,
+        default_prompt: str | None = None,
+        cache_backend: str | CacheBackend | None = None,
+        cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
     ) -> Pi0Pipeline:
         """Loads a released folder.
 
@@ -133,7 +136,9 @@ class Pi0Pipeline(CachedSampler):
             dtype: see `jax_stepcache.load_params`; so are ``mesh`` and ``rules``.
             mesh: likewise.
             rules: likewise.
-            **settings: of `Pi0Pipeline`.
+            default_prompt: see `Pi0Pipeline`; so are the following.
+            cache_backend: likewise.
+            cache_config: likewise.
 
         Returns:
             The pipeline.
@@ -155,7 +160,15 @@ class Pi0Pipeline(CachedSampler):
         )
         statistics = load_statistics(_assets_of(folder, robot), quantiles=c.pi05)
         params = load_params(folder, dtype=dtype, mesh=mesh, rules=rules)
-        return cls(params, statistics=statistics, words=words, robot=robot, **settings)
+        return cls(
+            params,
+            statistics=statistics,
+            words=words,
+            robot=robot,
+            default_prompt=default_prompt,
+            cache_backend=cache_backend,
+            cache_config=cache_config,
+        )
 
     def __call__(
         self,
@@ -278,9 +291,8 @@ class Pi0Pipeline(CachedSampler):
     def _step(self, state: np.ndarray, result: Any) -> Pi0Step:
         actions = self.statistics.actions.in_units(np.asarray(result.sample[0]))
         actions = actions[:, : self.robot.actions]
-        robot = self.robot
-        relative = robot.relative_pi05 if self.model.config.pi05 else robot.relative
-        actions[:, :relative] += state[:relative]
+        which = self.robot.differences(self.model.config.pi05)
+        actions[:, which] += state[which]
         return Pi0Step(actions, result.stats)
 
     def _check_sizes(self) -> None:

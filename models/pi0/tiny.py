@@ -119,7 +119,12 @@ def _statistics(robot: Robot) -> dict[str, Any]:
 
 
 def _tokenizer(vocabulary: int) -> bytes:
-    import sentencepiece
+    try:
+        import sentencepiece
+    except ImportError as error:
+        raise ImportError(
+            "a tiny model needs sentencepiece: pip install 'jax-stepcache[prompts]'"
+        ) from error
 
     written = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(

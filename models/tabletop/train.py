@@ -10,10 +10,8 @@ takes.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +27,16 @@ from jax_stepcache.paths import path_option
 from ..dreamzero import init_weights
 from ..dreamzero.training import Chunks, FlowMatching
 from ..dreamzero.training.loss import unrolled
-from ..training.command import command_line, run_command, run_parser, told
+from ..training.command import (
+    command_line,
+    commit_of,
+    run_command,
+    run_parser,
+    told,
+)
 from ..training.export import export_run
 from ..training.loop import fit
-from ..training.optimizer import clipped, warmup_cosine
+from ..training.optimizer import muon_for_blocks
 from ..training.settings import check_run
 from ..training.step import TrainState
 from ..training.stopped import TrainingStopped
@@ -82,31 +86,9 @@ class Settings(NamedTuple):
 _WEIGHTED_FROM = 0.2
 
 
-@functools.cache
 def make_optimizer(settings: Settings) -> optax.GradientTransformation:
-    """Muon for the blocks' matrices, Adam for everything else, cosine to zero.
-
-    Matrices of all blocks are stacked; each layer's is orthogonalised by itself.
-    Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
-    """
-    rate = warmup_cosine(settings.learning_rate, settings.warmup, settings.steps)
-
-    def matrices(weights: Any) -> Any:
-        def kind(path: Any, x: jax.Array) -> Any:
-            names = [getattr(key, "key", None) for key in path]
-            if "blocks" in names and names[-1] == "kernel":
-                return optax.contrib.MuonDimensionNumbers(1, 2)
-            return None
-
-        return jax.tree_util.tree_map_with_path(kind, weights)
-
-    return clipped(
-        optax.contrib.muon(
-            rate,
-            adam_learning_rate=lambda count: 0.1 * rate(count),
-            muon_weight_dimension_numbers=matrices,
-        )
-    )
+    """See `muon_for_blocks`."""
+    return muon_for_blocks(settings.learning_rate, settings.warmup, settings.steps)
 
 
 @dataclass(frozen=True)
@@ -239,7 +221,7 @@ def main() -> None:
     parser.add_argument("--init", type=path_option, help="weights file to begin from")
     arguments = parser.parse_args()
     settings = told(arguments, Settings())
-    weights, init, commit = None, None, _commit()
+    weights, init, commit = None, None, commit_of(__file__)
     model = TabletopModel(tabletop_config())
     if arguments.init is not None:
         begun = load_params(arguments.init, layers="stacked")
@@ -265,21 +247,6 @@ def main() -> None:
         raise
     path = arguments.out / "weights.safetensors"
     export(state, settings, model, path, command, commit=commit, init=init)
-
-
-def _commit() -> str:
-    """The commit of the checkout, or "unknown" outside of one."""
-    try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return found.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,12 @@ def write_tokenizer(file: Path, said: Iterable[str], vocabulary: int) -> None:
     Raises:
         ImportError: without tokenizers.
     """
-    import tokenizers
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise ImportError(
+            "a tiny model needs tokenizers: pip install 'jax-stepcache[prompts]'"
+        ) from error
 
     made: Any = tokenizers.Tokenizer(tokenizers.models.Unigram())
     made.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from jax_stepcache.paths import path_option
@@ -77,3 +79,25 @@ def command_line(module: str) -> str:
         The line.
     """
     return shlex.join(["python", "-m", module, *sys.argv[1:]])
+
+
+def commit_of(file: str) -> str:
+    """The commit of the checkout that a file is in, or "unknown" outside of one.
+
+    Args:
+        file: its path.
+
+    Returns:
+        The commit's hash.
+    """
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(file).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()

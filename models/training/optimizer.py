@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import optax
 
 
@@ -43,3 +45,40 @@ def clipped_adamw(
         The optimiser.
     """
     return clipped(optax.adamw(rate, weight_decay=weight_decay, mask=mask))
+
+
+@functools.cache
+def muon_for_blocks(
+    learning_rate: float, warmup: int, steps: int
+) -> optax.GradientTransformation:
+    """Muon for the blocks' matrices, Adam for everything else, cosine to zero.
+
+    Matrices of all blocks are stacked; each layer's is orthogonalised by itself.
+    Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
+
+    Args:
+        learning_rate: Muon's peak; Adam's, for vectors and embeddings, is a tenth.
+        warmup: steps of linear warm-up.
+        steps: of the whole schedule.
+
+    Returns:
+        The optimiser, the same object for the same numbers.
+    """
+    rate = warmup_cosine(learning_rate, warmup, steps)
+
+    def matrices(weights: Any) -> Any:
+        def kind(path: Any, x: jax.Array) -> Any:
+            names = [getattr(key, "key", None) for key in path]
+            if "blocks" in names and names[-1] == "kernel":
+                return optax.contrib.MuonDimensionNumbers(1, 2)
+            return None
+
+        return jax.tree_util.tree_map_with_path(kind, weights)
+
+    return clipped(
+        optax.contrib.muon(
+            rate,
+            adam_learning_rate=lambda count: 0.1 * rate(count),
+            muon_weight_dimension_numbers=matrices,
+        )
+    )

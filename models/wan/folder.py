@@ -103,10 +103,17 @@ def _one_by_one(
     """Loads experts, each to the devices, to be placed there, and then to the host."""
     weights: dict[str, Any] = {}
     shardings: dict[str, Any] = {}
-    for part in DIFFUSERS_EXPERTS:
-        load_model(folder, part=part)  # Headers first: the other takes long.
-    for name, part in zip(model.release.experts, DIFFUSERS_EXPERTS, strict=True):
-        one: Any = load_params(folder, part=part, **loading)
+    names, layout = model.release.experts, layout_of(folder)
+    # The original has other names for the folders of both.
+    found = {} if layout is None else layout.transformers
+    parts = {
+        name: (found.get(name, folder), part)
+        for name, part in zip(names, DIFFUSERS_EXPERTS, strict=True)
+    }
+    for path, part in parts.values():
+        load_model(path, part=part)  # Headers first: the other takes long.
+    for name, (path, part) in parts.items():
+        one: Any = load_params(path, part=part, **loading)
         release = replace(model.release, transformer=one.model.transformer)
         model = replace(model, release=release, layout=one.model.layout)
         own, places = offloaded(adapt(Params({name: one.weights}, model)))

@@ -38,12 +38,14 @@ class WanModel:
         layout: where rows, heads and so on lie on a mesh, or None.
         alone: the name of one of two experts, where these are its steps and the other's
             weights are not there.
+        together: whether all rows are always at one timestep.
     """
 
     release: WanRelease
     latent_size: tuple[int, int, int]
     layout: Layout | None = None
     alone: str | None = None
+    together: bool = False
 
     name = "wan"
     outputs = None
@@ -90,13 +92,21 @@ class WanModel:
         if boundary is None:
             return Experts(self.transformer)
         return Experts(
-            self.transformer, self.release.experts, boundary * 1000, self.alone
+            self.transformer,
+            self.release.experts,
+            boundary * 1000,
+            self.alone,
+            self.together,
         )
 
     @property
     def experts_meet_at(self) -> float | None:
         """See `jax_stepcache.network.protocol.OfExperts`."""
         return self.release.boundary_ratio
+
+    def in_step(self) -> WanModel:
+        """See `jax_stepcache.network.protocol.OfExperts`."""
+        return replace(self, together=True)
 
     def expert_at(self, t: float) -> str:
         """See `jax_stepcache.network.protocol.OfExperts`."""
@@ -135,6 +145,21 @@ class WanModel:
         condition = constrained(self.layout, condition)
         hidden, stage = stages.embed(self.experts, weights, sample, t, condition)
         return constrained(self.layout, hidden), stage
+
+    def embed_through(
+        self,
+        weights: Weights,
+        sample: jax.Array,
+        t: jax.Array,
+        condition: WanCondition,
+        stop: int,
+    ) -> jax.Array:
+        """See `jax_stepcache.network.stages.AtOnce`."""
+        pinned = functools.partial(constrained, self.layout)
+        condition = pinned(condition)
+        return stages.embed_through(
+            self.experts, weights, sample, t, condition, stop, pinned
+        )
 
     def blocks(
         self, weights: Weights, hidden: jax.Array, context: Stage, start: int, stop: int

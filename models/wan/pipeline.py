@@ -21,10 +21,11 @@ from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.meshes.beside import arrays_beside
 from jax_stepcache.meshes.explicit import in_automatic_context
 from jax_stepcache.network.params import Params
+from jax_stepcache.network.registry import load_model
+from jax_stepcache.paths import as_path
 from jax_stepcache.pipeline import CachedSampler
 from jax_stepcache.sampling import check_sampling, sample, sample_by_experts
 
-from ..checkpoints.lora import merge_lora
 from ..encoders.frozen import FrozenEncoders, Tokenizer
 from ..wan_vae import Tiles
 from .asking import ASKED, Asked, ask
@@ -32,6 +33,7 @@ from .checkpoint.scheduler import Scheduler
 from .conditioning import with_first
 from .film import WanFilm
 from .folder import check_encoders, load_folder
+from .lora import check_files, with_files
 from .model import WanModel
 from .observing import observed
 from .offloading import Places
@@ -168,12 +170,15 @@ class WanPipeline(CachedSampler):
             FileNotFoundError: as `load_folder`; likewise ImportError and ValueError.
         """
         loading = {"dtype": dtype, "mesh": mesh, "rules": rules, "layers": layers}
+        model = load_model(as_path(folder, "folder"))
+        if isinstance(model, WanModel):  # Headers first: weights take long.
+            check_files(model, lora, lora_scale)
         loaded = load_folder(
             folder,
             tokenizer,
             offload=offload,
             tiles=tiles,
-            adapt=functools.partial(_with_lora, lora=lora, scale=lora_scale),
+            adapt=functools.partial(with_files, lora=lora, scale=lora_scale),
             **loading,
         )
         return cls(
@@ -340,36 +345,3 @@ class WanPipeline(CachedSampler):
         else:
             given = arrays_beside(params.weights, given)
         return run(params, **given, **options)
-
-
-_COMPONENTS = {"high": "transformer", "low": "transformer_2"}
-
-
-def _with_lora(params: Params, lora: Any, scale: float) -> Params:
-    """Weights with files merged in, which are told apart by expert."""
-    if lora is None:
-        return params
-    names = params.model.experts.names
-    if not isinstance(lora, Mapping):
-        if names:
-            raise ValueError(
-                'this Wan has two experts: give lora={"high": file, "low": file}, or '
-                "one of the two"
-            )
-        return merge_lora(params, lora, scale=scale, consume=True)
-    if not names or not set(lora) <= set(names):
-        raise ValueError(
-            f"lora has {sorted(lora)}; this Wan has "
-            + (
-                f"the experts {list(names)}"
-                if names
-                else "one transformer: give a file"
-            )
-        )
-    for name, file in lora.items():
-        if name not in params.weights:
-            continue  # Experts that wait come one after the other.
-        params = merge_lora(
-            params, file, scale=scale, component=_COMPONENTS[name], consume=True
-        )
-    return params

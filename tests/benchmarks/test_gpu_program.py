@@ -386,6 +386,33 @@ def test_films_fit_and_nothing_is_copied(ahead: Any) -> None:
     assert one < both - 26
 
 
+@pytest.mark.parametrize(
+    ("film", "cache", "residuals"),
+    [
+        ("wan2.1-t2v-1.3b", "tea_cache", 1),
+        ("wan2.2-t2v-a14b", "mag_cache", 1),
+        # Whose rules compare arrays as large, and look behind the first blocks.
+        ("wan2.2-t2v-a14b", "tea_cache", 2),
+        ("wan2.2-t2v-a14b", "cache_dit", 3),
+        ("wan2.2-ti2v-5b", "cache_dit", 3),
+    ],
+)
+def test_what_a_cache_inside_keeps(film: str, cache: str, residuals: int) -> None:
+    """Rule: by the committed figures, of each guidance branch a residual, and what the
+    cache's own rule needs besides; two experts in memory add nothing to it."""
+    result = json.loads((FOLDER / "results" / "gpu_program.json").read_text())
+    tokens, dim = {
+        "wan2.1-t2v-1.3b": (32760, 1536),
+        "wan2.2-ti2v-5b": (27280, 3072),
+        "wan2.2-t2v-a14b": (75600, 5120),
+    }[film]
+    none, kept = (
+        result["programs"][f"{film} sample {one} on 1 h100"]["memory_gib"]["peak"]
+        for one in ("step_cache", cache)
+    )
+    assert kept - none <= 1.02 * residuals * 2 * tokens * dim * 2 / 2**30
+
+
 def test_pictures_and_actions_copy_nothing() -> None:
     """Rule: by the committed figures FLUX's and pi0's programs copy no weights, keep no
     array of queries by keys, turn no weights around, and a cache skips arithmetic."""

@@ -127,3 +127,10 @@ def test_numbers_of_devices_that_cannot_be(capsys):
 def test_quantities(number, unit, text):
     """Things are counted to the last digit, amounts are rounded."""
     assert quantity(number, unit) == text
+
+
+def test_guidance_is_said_where_there_is_some(capsys):
+    """A pi0 has none, and DreamZero is sampled with it."""
+    for name, guided in (("pi0-droid", False), ("droid-14b", True)):
+        assert main(["info", name, "--gpu", "h100"]) == 0
+        assert ("sampling 1 with guidance" in capsys.readouterr().out) == guided

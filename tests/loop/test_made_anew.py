@@ -12,7 +12,7 @@ from ..staged import SKIPPING, run
 
 
 @pytest.mark.parametrize("guided", [False, True])
-@pytest.mark.parametrize("cache", ["tea_cache", "mag_cache"])
+@pytest.mark.parametrize("cache", ["tea_cache", "mag_cache", "cache_dit"])
 def test_the_sample_is_the_same(
     cache: str, guided: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,7 @@
 """Networks that were trained on any noise, as flows."""
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -160,6 +162,20 @@ def test_what_there_was_is_not_doubled():
         (lambda: as_flow(says, prediction="eps"), "Did you mean 'epsilon'"),
         (lambda: as_flow(says, prediction="v_prediction"), "Did you mean 'v'"),
         (lambda: as_flow(says, prediction="sample"), "Did you mean 'x0'"),
+        (lambda: as_flow(says, prediction={}), "prediction is {}; give one of"),
+        (lambda: as_flow(says, prediction=len), r"prediction takes .*said, sample"),
+        (lambda: as_flow(lambda p, x: x), r"predict takes \(p, x\), and is called"),
+        (lambda: as_flow(says, VPDiffusion), r"a class; give VPDiffusion\(...\)"),
+        (lambda: as_flow(says, lambda: 1), r"rates takes \(\), .* rates\(t\)"),
+        (lambda: as_flow(says, lambda t: t), r"returned array \[3\] of float32\[3\]"),
+        (lambda: as_flow(says, lambda t: (math.cos(t), t)), "function of jax.numpy"),
+        (lambda: as_flow(says, lambda t: (np.cos(t), t)), "function of jax.numpy"),
+        (lambda: as_flow(says).schedule(1000), "spacing='trailing' takes each once"),
+        (lambda: as_flow(says).schedule([1200, 3]), "at most 999"),
+        (lambda: as_flow(says, circle).schedule([0.5], "trailing"), "spacing is"),
+        (lambda: as_flow(says).start(NOISE, 4), "schedule is 4; give what flow"),
+        (lambda: as_flow(says).start(3, as_flow(says).schedule(4)), "floating point"),
+        (lambda: as_flow(says).own_sample(NOISE, "x"), "t is 'x'"),
         (lambda: as_flow(says, prediction="edm"), "goes with rates=EDMDiffusion"),
         (lambda: as_flow(says, rate=3), "Did you mean 'rates'"),
         (lambda: as_flow(says, "cosine"), "rates is 'cosine'; give VPDiffusion"),
@@ -222,3 +238,32 @@ def test_times_between_listed_ones_are_the_nearest(times):
     alpha, s = rates.exactly(np.array(times))
     found = rates.levels(jnp.asarray(times, jnp.float32))
     np.testing.assert_allclose(found, (alpha, s), atol=1e-6)
+
+
+def by_shape(t):
+    """Rates that ask their times for what only arrays have, and a constant signal."""
+    return 1.0, t.reshape(t.shape[0], -1)[:, 0] * 3
+
+
+def indexed(t):
+    """Rates that change an array, as only JAX's can be."""
+    return 1.0, jnp.zeros(t.shape).at[...].set(3 * t)
+
+
+@pytest.mark.parametrize("rates", [by_shape, indexed])
+def test_rates_are_asked_with_all_times_at_once(rates):
+    """On the host and in the loop: one array of times; a number says all."""
+    flow = as_flow(says, rates)
+    schedule = flow.schedule([1.5, 0.5, 0.1])
+    wanted = 3 * np.array([1.5, 0.5, 0.1])
+    np.testing.assert_allclose(schedule.sigmas[:-1], wanted / (1 + wanted), rtol=1e-6)
+    noise = flow.start(NOISE, schedule)
+    assert jnp.isfinite(
+        sample(1.0, model=flow, noise=noise, schedule=schedule).sample
+    ).all()
+
+
+def test_every_step_of_the_training():
+    """As many steps as there were: each once."""
+    told = VPDiffusion().schedule(1000, "trailing").timesteps
+    assert list(told) == list(range(999, -1, -1))

@@ -136,8 +136,25 @@ def test_bad_input():
     whole = Residual(full=lambda *given: full(*given)[0], skip=skip)
     with pytest.raises(ValueError, match=r"two things, \(velocity, residual"):
         run(whole, "mag_cache", SKIPPING["mag_cache"])
-    with pytest.raises(ValueError, match="lacks 'modulated'"):
+    with pytest.raises(ValueError, match=r"lacks 'modulated'. Residual\(.*signal=\)"):
         run(PLAIN, "tea_cache", SKIPPING["tea_cache"])
+    for cache in ("cache_dit", "first_block_cache"):
+        with pytest.raises(ValueError, match=r"Residual\(full, skip, signal=\) takes"):
+            run(PLAIN, cache, SKIPPING["cache_dit"])
+    with pytest.raises(ValueError, match=r"skipped all or none: .*Bn_compute_blocks=0"):
+        run(LOOKING, "cache_dit", {"Bn_compute_blocks": 1})
+    with pytest.raises(TypeError, match=r"skip takes .*, t, condition, residual\)"):
+        Residual(full=full, skip=full)
+    empty = Residual(full=lambda *x: (full(*x)[0], None), skip=skip)
+    with pytest.raises(ValueError, match="full returned None for the residual"):
+        run(empty, "taylor_seer", {"cache_interval": 3})
+    given = {"cache": "taylor_seer", "cache_config": {"cache_interval": 3}}
+    given |= {"model": PLAIN, "noise": jnp.ones((2, 4, 5))}
+    with pytest.raises(ValueError, match=r"full failed .* sample of array \[2, 4, 5\]"):
+        sample(WEIGHTS, **given, condition=strangers.text())
+    module = strangers.WanLike(nnx.Rngs(0))
+    with pytest.raises(ValueError, match="a module that holds them"):
+        sample(module, **(given | {"noise": strangers.noise()}))
     pooled = Residual(full=lambda *x: (full(*x)[0], jnp.ones(3)), skip=skip)
     with pytest.raises(ValueError, match="with 2 rows; got float32"):
         run(pooled, "mag_cache", SKIPPING["mag_cache"])

@@ -102,6 +102,19 @@ def test_bad_input():
         SwitchAt(HIGH[1], LOW[1], 875.0)
     with pytest.raises(ValueError, match="1 to 7"):
         SwitchAt.at_step(HIGH[1], LOW[1], 8, SCHEDULE)
+    with pytest.raises(TypeError, match=r"high takes \(p, x\), and is called as high"):
+        SwitchAt(lambda p, x: x, LOW[1], 0.5)  # pyright: ignore
+    with pytest.raises(TypeError, match="schedule is 8; give the schedule"):
+        SwitchAt.at_step(HIGH[1], LOW[1], 3, 8)  # pyright: ignore
+    with pytest.raises(ValueError, match=r"networks\[low\]: .*18 arrays, 22 are wan"):
+        run({"high": HIGH[0], "low": HIGH[0]}, BOTH, cache="cache_dit")
+    with pytest.raises(ValueError, match=r"networks\[high\]: .*condition= may be what"):
+        run(WEIGHTS, BOTH, cache=None, condition=None)
+    bare = adapt(strangers.WanLike(nnx.Rngs(0)), blocks=lambda n: n.blocks)[1]
+    with pytest.raises(
+        ValueError, match=r"low, Adapted, lacks it: adapt\(.*modulated="
+    ):
+        run(WEIGHTS, SwitchAt(HIGH[1], bare, 0.5), cache="tea_cache")
     with pytest.raises(ValueError, match="'high' and 'low'; got"):
         run(HIGH[0], BOTH)
     wide = StagedDenoiser(

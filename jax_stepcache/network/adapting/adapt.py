@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 
 from jax_stepcache.errors import naming_arguments
-from jax_stepcache.network.adapting.functions import function_network
+from jax_stepcache.network.adapting.functions import FunctionNetwork, function_network
 from jax_stepcache.network.adapting.graph import graph_of
 from jax_stepcache.network.adapting.kinds import Network
 from jax_stepcache.network.adapting.linen import linen_network
@@ -17,6 +17,7 @@ from jax_stepcache.network.adapting.modules import module_network
 from jax_stepcache.network.adapting.plan import Plan, plan_of
 from jax_stepcache.network.adapting.problems import check_pure
 from jax_stepcache.network.adapting.sampler import Before, SamplerNetwork
+from jax_stepcache.network.called import check_takes
 
 
 @jax.tree_util.register_dataclass
@@ -50,6 +51,41 @@ class Adapted:
     network: Network
     num_blocks: int
     modulated: Callable[[Any, Any, Any], jax.Array] | None = None
+
+    def __copy__(self) -> Adapted:
+        """Itself: it does not change, and another object is another program."""
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Adapted:
+        """Likewise."""
+        return self
+
+    def __reduce__(self) -> Any:
+        """A file would hold the functions that `adapt` was given.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(
+            "a model that adapt made holds the functions it was given, which no file "
+            "keeps; keep the weights, and call adapt again where they are read"
+        )
+
+    @property
+    def lacking(self) -> Mapping[str, str]:
+        """See `check_stages`: what to give for what caches look at."""
+        if isinstance(self.network, FunctionNetwork):
+            how = (
+                "Parts of a function are not seen from outside: StagedDenoiser(..., "
+                "modulated=) takes what tea_cache looks at"
+            )
+        else:
+            how = (
+                "adapt(network, blocks=, modulated=) takes the part of a block that "
+                "tea_cache looks at the input of, such as modulated=lambda block: "
+                "block.attn; of a Linen module its name"
+            )
+        return {"modulated": how}
 
     def __call__(self, weights: Any, sample: Any, t: Any, condition: Any) -> Any:
         """The whole network, as it is."""
@@ -213,9 +249,13 @@ def adapt(
     """
     from flax import linen
 
+    if sampler is not None and call is not None:
+        raise TypeError("call= and sampler= are two ways to say the same; give one")
+    for name, given in (("call", call), ("sampler", sampler)):
+        reads = ("noise", "seen") if name == "sampler" else ("sample", "t", "condition")
+        if given is not None:
+            check_takes(name, given, ("network", *reads))
     if sampler is not None:
-        if call is not None:
-            raise TypeError("call= and sampler= are two ways to say the same; give one")
         whole = sampler
         call = lambda n, noise, t, seen: whole(n, noise, seen)  # noqa: E731
     if isinstance(network, type):

@@ -72,6 +72,40 @@ def stacked_count(arrays: Sequence[Any], what: str) -> int:
     return lengths[0]
 
 
+def blocks_of(blocks: Any, module: Any, name: str = "blocks") -> Any:
+    """What a function from a module to its blocks gives.
+
+    Args:
+        blocks: the function.
+        module: what it is given.
+        name: of the argument, for the error.
+
+    Raises:
+        ValueError: if it reads what is not there, naming the nearest.
+    """
+    try:
+        return blocks(module)
+    except AttributeError as error:
+        known = getattr(error.obj or module, "__dict__", ())
+        near = nearest(error.name, [x for x in known if not x.startswith("_")])
+        said = str(error).rstrip(".")
+        raise ValueError(
+            f"{name}= asks for what is not there: {said}.{near}"
+        ) from error
+    except (TypeError, LookupError) as error:
+        raise ValueError(
+            f"{name}= fails on a {type(module).__name__}: {error}. It reads a part of "
+            f"it, such as lambda n: n.{'blocks' if name == 'blocks' else 'attn'}"
+        ) from error
+
+
+def no_names(blocks: Any) -> str:
+    """Words for no blocks at all."""
+    return (
+        f"blocks= gives none ({brief(blocks)}); it must give the blocks, or name them"
+    )
+
+
 def matched(tree: Any, pattern: Any) -> list[Path]:
     """Paths in a tree of weights that fit a pattern, in the order of their numbers.
 
@@ -87,7 +121,15 @@ def matched(tree: Any, pattern: Any) -> list[Path]:
         ValueError: if none fits, naming the nearest.
     """
     if not isinstance(pattern, str):
-        raise TypeError(f"blocks is {brief(pattern)}; give a name among the weights")
+        raise TypeError(
+            f"blocks is {brief(pattern)}; give a name among the weights, such as "
+            f"{_some(tree)}"
+        )
+    if not isinstance(tree, Mapping):
+        raise TypeError(
+            f"the weights are {brief(tree)}; they must be a dict, in which blocks="
+            f"{pattern!r} is a name"
+        )
     paths = list(_paths(tree, ()))
     wanted = pattern.strip("/").split("/")
     found = [
@@ -110,6 +152,11 @@ def under(tree: Any, path: Path) -> Any:
     for name in path:
         tree = tree.get(name) if isinstance(tree, Mapping) else None
     return tree
+
+
+def _some(tree: Any) -> str:
+    names = [repr(str(x)) for x in tree][:4] if isinstance(tree, Mapping) else []
+    return ", ".join(names) or '"blocks"'
 
 
 def _by_numbers(path: Path) -> list[Any]:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 
-from jax_stepcache.errors import brief
+from jax_stepcache.check import structs_of
+from jax_stepcache.errors import brief, nearest
 from jax_stepcache.network.adapting.kinds import (
     Path,
+    blocks_of,
     matched,
+    no_names,
     plainly_called,
     stacked_count,
     under,
 )
 from jax_stepcache.network.adapting.marks import marked_call
+from jax_stepcache.network.adapting.problems import misfit
+from jax_stepcache.network.called import asking, check_takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +35,7 @@ class LinenNetwork:
         stacks: of those that are stacked.
         modulated: the name of the part of a block whose input is looked at; or None.
         count: see `Network`.
+        like: structs of its variables.
     """
 
     module: Any
@@ -38,6 +44,7 @@ class LinenNetwork:
     stacks: tuple[Path, ...]
     modulated: str | None
     count: int
+    like: Any = field(repr=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -53,9 +60,13 @@ class LinenNetwork:
         self, weights: Any, sample: Any, t: Any, condition: Any, marked: bool = True
     ) -> Any:
         """See `Network.called`."""
+        of = type(self.module).__name__
+        with asking(of, sample, condition, lambda: misfit(weights, self.like)):
+            return self._called(marked, weights, sample, t, condition)
+
+    def _called(self, marked: bool, *given: Any) -> Any:
         import flax.linen
 
-        given = (weights, sample, t, condition)
         if not marked:
             return self.module.apply(*given, method=self.call)
         places = {path: i for i, path in enumerate(self.paths)}
@@ -103,7 +114,8 @@ def linen_network(
     paths: list[Path] = []
     stacks: list[Path] = []
     if callable(blocks):
-        found = blocks(module.bind(weights))
+        check_takes("blocks", blocks, ("network",))
+        found = blocks_of(blocks, module.bind(weights))
         listed = isinstance(found, list | tuple)
         (paths if listed else stacks).extend(map(_path_of, _flat(found)))
     else:
@@ -114,6 +126,10 @@ def linen_network(
         stacked_count(jax.tree.leaves(under(weights["params"], path)), f"{path[-1]!r}")
         for path in stacks
     ]
+    if not paths and not stacks:
+        raise ValueError(no_names(blocks))
+    if modulated is not None and paths:
+        _check_part(weights["params"], paths[0], modulated)
     return LinenNetwork(
         module,
         call or plainly_called,
@@ -121,7 +137,20 @@ def linen_network(
         tuple(stacks),
         modulated,
         len(paths) + sum(counts),
+        structs_of(weights),
     )
+
+
+def _check_part(params: Any, block: Path, part: str) -> None:
+    """A part may have no weights of its own; a name near another is a slip."""
+    inside = under(params, block)
+    if isinstance(inside, Mapping) and part.partition("/")[0] not in inside:
+        near = nearest(part, map(str, inside))
+        if near:
+            raise ValueError(
+                f"modulated={part!r} is no part of {'/'.join(block)}.{near} It has "
+                f"{sorted(inside)}"
+            )
 
 
 def _flat(found: Any) -> list[Any]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 
-from jax_stepcache.errors import brief, nearest
+from jax_stepcache.check import structs_of
+from jax_stepcache.errors import brief
 from jax_stepcache.network.adapting.kinds import (
+    blocks_of,
     is_array,
     plainly_called,
     stacked_count,
 )
 from jax_stepcache.network.adapting.marks import Marked
+from jax_stepcache.network.adapting.problems import misfit
+from jax_stepcache.network.called import asking, check_takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +32,8 @@ class ModuleNetwork:
         modulated: a block to the part of it whose input is looked at; or None.
         names: see `Network`.
         count: likewise.
+        like: structs of its weights.
+        of: the name of its class.
     """
 
     merge: Callable[[Any], Any]
@@ -36,6 +42,8 @@ class ModuleNetwork:
     modulated: Callable[[Any], Any] | None
     names: tuple[str, ...]
     count: int
+    like: Any = field(repr=False)
+    of: str
 
     def stacked(self, weights: Any) -> list[Any]:
         """See `Network.stacked`."""
@@ -48,10 +56,11 @@ class ModuleNetwork:
         self, weights: Any, sample: Any, t: Any, condition: Any, marked: bool = True
     ) -> Any:
         """See `Network.called`."""
-        module = self.merge(weights)
-        if marked:
-            module = self._marked(module)
-        return self.call(module, sample, t, condition)
+        with asking(self.of, sample, condition, lambda: misfit(weights, self.like)):
+            module = self.merge(weights)
+            if marked:
+                module = self._marked(module)
+            return self.call(module, sample, t, condition)
 
     def _marked(self, module: Any) -> Any:
         each = _flat(self.blocks(module))
@@ -77,46 +86,44 @@ def module_network(
         ValueError: if there are none.
     """
     for name, given in (("blocks", blocks), ("modulated", modulated)):
-        if not callable(given) and not (name == "modulated" and given is None):
+        if name == "modulated" and given is None:
+            continue
+        if not callable(given):
             raise TypeError(
                 f"{name} is {brief(given)}; of a module that holds its weights it is a "
                 f"function, such as lambda {name[0]}: {name[0]}."
                 + ("blocks" if name == "blocks" else "attn")
             )
-    found = _asked(blocks, module, "blocks")
+        check_takes(name, given, ("network" if name == "blocks" else "block",))
+    found = blocks_of(blocks, module)
     each = _flat(found)
     if not each:
         raise ValueError("blocks= gives an empty list; it must give the blocks")
     listed = _is_list(found)
     odd = [x for x in each if not callable(x)]
+    again = next((x for i, x in enumerate(each) if any(x is y for y in each[:i])), None)
+    if listed and again is not None:
+        raise ValueError(
+            f"blocks= gives one {type(again).__name__} more than once; it must give "
+            "each block once, in the order of the calls"
+        )
     if listed and odd:
         raise TypeError(
             f"blocks= gives {brief(odd[0])} among others, which is not called; give "
             "the modules, or what is stacked on its own, without a list around it"
         )
-    if modulated is not None and not callable(_asked(modulated, each[0], "modulated")):
+    if modulated is not None and not callable(
+        blocks_of(modulated, each[0], "modulated")
+    ):
         raise TypeError("modulated= gives something that a block cannot call")
     names = tuple(f"block {i}" for i in range(len(each))) if listed else ()
     count = len(each)
     if not listed:
         count = sum(stacked_count(_arrays(stack), "blocks=") for stack in each)
     weights, merge = _taken_apart(module)
-    made = ModuleNetwork(merge, call or plainly_called, blocks, modulated, names, count)
-    return weights, made
-
-
-def _asked(function: Any, module: Any, name: str) -> Any:
-    try:
-        return function(module)
-    except AttributeError as error:
-        near = nearest(error.name, _attributes(error.obj))
-        raise ValueError(
-            f"{name}= asks for what is not there: {error}.{near}"
-        ) from error
-
-
-def _attributes(module: Any) -> list[str]:
-    return [x for x in getattr(module, "__dict__", ()) if not x.startswith("_")]
+    how = call or plainly_called
+    like, of = structs_of(weights), type(module).__name__
+    return weights, ModuleNetwork(merge, how, blocks, modulated, names, count, like, of)
 
 
 def _taken_apart(module: Any) -> tuple[Any, Callable[[Any], Any]]:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
+from jax_stepcache.errors import brief
 from jax_stepcache.network.adapting.graph import Graph, holds, is_mark, is_scan
+from jax_stepcache.network.called import a_module
 
 _AS_IT_IS = (
     "step_cache and static serve any network as it is; StagedDenoiser takes stages "
@@ -114,6 +119,46 @@ def not_kept(piece: Any, k: int | None, wanted: Any = None) -> str:
         "through blocks must keep its structure and shapes, or be joined once along "
         f"an axis (jnp.concatenate). {_AS_IT_IS}"
     )
+
+
+def misfit(weights: Any, like: Any) -> str | None:
+    """Words for weights of another network.
+
+    Args:
+        weights: what was given for them.
+        like: structs of those that `adapt` returned.
+
+    Returns:
+        The words; None where names and shapes are those.
+    """
+    first = "the weights are {}; give those that adapt returned before the model"
+    module = a_module(weights)
+    if module is not None:
+        return f"{module}: those that adapt returned before the model"
+    given, wanted = (
+        {jax.tree_util.keystr(k): jnp.shape(x) for k, x in _with_path(tree)}
+        for tree in (weights, like)
+    )
+    if not given:
+        return first.format(brief(weights))
+    odd = [name for name in given if name not in wanted]
+    lacks = [name for name in wanted if name not in given]
+    if lacks or odd:
+        many = f"{len(given)} arrays, {len(wanted)} are wanted"
+        what = f"{odd[0]} is none of its" if odd else f"there is no {lacks[0]}"
+        more = ""
+        if set(wanted) == {f"['params']{name}" for name in given}:
+            more = "; a Linen module's are its variables, {'params': ...}"
+        return first.format(f"those of another network ({many}: {what}{more})")
+    for name, shape in wanted.items():
+        if given[name] != shape:
+            what = f"{name} has shape {given[name]}, and the network's has {shape}"
+            return first.format(f"those of another network: {what}")
+    return None
+
+
+def _with_path(tree: Any) -> list[Any]:
+    return jax.tree_util.tree_leaves_with_path(tree)
 
 
 def _list(which: Sequence[int], names: Sequence[str]) -> str:

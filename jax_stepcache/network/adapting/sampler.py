@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.core import eval_jaxpr
 from jax.extend.core import Literal
 
+from jax_stepcache.check import check_leaves, structs_of
 from jax_stepcache.network.adapting.graph import Graph, graph_of
 from jax_stepcache.network.adapting.kinds import Network
 from jax_stepcache.network.adapting.problems import odd_sampler
@@ -62,8 +63,10 @@ class SamplerNetwork:
 
     def before(self, weights: Any, noise: Any, seen: Any) -> Before:
         """What is computed before the loop."""
+        check_leaves(seen, "seen")
+        check_leaves(noise, "noise")
         leaves, structure = jax.tree.flatten(seen)
-        structs = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves)
+        structs = tuple(structs_of(leaves))
         loop = self._loop(weights, noise, (structs, structure), marked=False)
         values = loop.values(weights, leaves)
         arrays = loop.graph.evaluate(loop.read, values)

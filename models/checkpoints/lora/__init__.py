@@ -9,6 +9,6 @@ Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models".
 """
 
 from .beside import keep_lora
-from .merging import merge_lora
+from .merging import check_lora, merge_lora
 
-__all__ = ["keep_lora", "merge_lora"]
+__all__ = ["check_lora", "keep_lora", "merge_lora"]

@@ -69,6 +69,27 @@ def merge_lora(
     return Params(nested(weights, str(lora.path)), params.model)
 
 
+def check_lora(
+    params: Params,
+    path: str | os.PathLike[str],
+    *,
+    scale: float = 1.0,
+    component: str = COMPONENTS[0],
+) -> None:
+    """Checks by a file's header whether it can be merged; no weights are needed.
+
+    Args:
+        params: of which only the model counts.
+        path: see `merge_lora`; so are the following.
+        scale: likewise.
+        component: likewise.
+
+    Raises:
+        FileNotFoundError: as `merge_lora`; likewise ValueError and TypeError.
+    """
+    opened(params, as_path(path), scale, component, strict=True)
+
+
 class Sums:
     """Weights to which changes are added one after the other.
 

@@ -50,6 +50,21 @@ class Words:
         """
         self._cut, self.length, self.with_state = cut, length, with_state
 
+    def __deepcopy__(self, memo: Any) -> Words:
+        """Itself, for it does not change."""
+        return self
+
+    def __reduce__(self) -> Any:
+        """A tokenizer is read from its file, and not from others.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(
+            "Words hold a tokenizer, which no other file keeps; keep the folder, and "
+            "read it again: Pi0Pipeline.from_folder, or load_words"
+        )
+
     def __call__(self, prompt: str, state: np.ndarray) -> Tokens:
         """Cuts a prompt.
 

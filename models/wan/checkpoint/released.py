@@ -26,7 +26,7 @@ from .configuration import (
     config_of_tensors,
     same_sizes,
 )
-from .folder import DIFFUSERS_EXPERTS, Layout, layout_of
+from .folder import DIFFUSERS_EXPERTS, INDEX, Layout, layout_of
 from .name_map import NAMINGS, naming_of, plan
 from .release import release_of
 
@@ -67,7 +67,8 @@ def open_checkpoint(path: Path) -> StreamedCheckpoint | None:
 
 def open_part(path: Path) -> StreamedCheckpoint | None:
     """Opens one transformer, of a folder or a file that holds it alone."""
-    return open_checkpoint(path)
+    # A pipeline's lies in a folder of its own, or is not there.
+    return None if (as_path(path) / INDEX).is_file() else open_checkpoint(path)
 
 
 def named_model(name: str) -> WanModel:

@@ -69,12 +69,14 @@ class Experts(NamedTuple):
             whose weights have no name before them.
         boundary: the timestep from which on, upwards, the first is asked.
         alone: the name of one whose steps these are, where the other is not there.
+        in_step: whether all rows are always at one timestep.
     """
 
     config: WanConfig
     names: tuple[str, ...] = ()
     boundary: float = 0.0
     alone: str | None = None
+    in_step: bool = False
 
     def ask(
         self,
@@ -104,6 +106,8 @@ class Experts(NamedTuple):
         def of(index: int) -> T:
             return run(bind(self.config, weights[self.names[index]]), index)
 
+        if self.in_step:
+            return cond(wants_low[0], lambda: of(1), lambda: of(0))
         nothing = otherwise
         if nothing is None:
             struct = jax.eval_shape(lambda: of(0))
@@ -204,6 +208,42 @@ def embed(
 
     tokens, timed = experts.ask(weights, t, run)
     return tokens, Stage(timed, condition.contexts, t, sample)
+
+
+def embed_through(
+    experts: Experts,
+    weights: Weights,
+    sample: jax.Array,
+    t: jax.Array,
+    condition: WanCondition,
+    stop: int,
+    pinned: Callable[[jax.Array], jax.Array],
+) -> jax.Array:
+    """Embeds a latent and sends it through the first blocks, of one expert at once.
+
+    Args:
+        experts: the transformers.
+        weights: see `Experts.ask`.
+        sample: (B, C, f, H, W) float32.
+        t: float32[B] timesteps in [0, 1000].
+        condition: of as many rows.
+        stop: the block to stop before.
+        pinned: puts tokens (B, L, D) where they go on a mesh.
+
+    Returns:
+        Tokens (B, L, D).
+    """
+    latent = entering(sample, condition)
+    times = token_times(t, condition, sample.shape[2])
+    grid = grid_of(experts.config, sample.shape)
+
+    def run(transformer: WanTransformer, index: int) -> jax.Array:
+        timed = transformer.embed_times(times)
+        tokens = pinned(transformer.embed(latent))
+        context = condition.contexts[index]
+        return transformer.run_blocks(tokens, timed, context, grid, 0, stop)
+
+    return experts.ask(weights, t, run)
 
 
 def blocks(

@@ -91,9 +91,16 @@ def test_bad_input(pipeline, folder, tmp_path):
         ({"num_images": 0}, "num_images"),
         ({"image": np.ones((2, 2))}, "image is float64"),
         ({"cache": "tea_cach"}, "Did you mean 'tea_cache'"),
+        ({"slots": 1, "progress": True}, "leave out progress= or slots="),
+        ({"slots": 0}, "slots is 0"),
     ):
         with pytest.raises(ValueError, match=words):
             pipeline("a cat", **{**SIZE, **more} if "height" not in more else more)
+    (tmp_path / "odd.png").write_text("no picture")
+    with pytest.raises(FileNotFoundError, match=r"none\.png"):
+        pipeline("a cat", **SIZE, image=str(tmp_path / "none.png"))
+    with pytest.raises(ValueError, match=r"odd\.png"):
+        pipeline("a cat", **SIZE, image=tmp_path / "odd.png")
     with pytest.raises(TypeError, match="Did you mean 'num_images'"):
         pipeline("a cat", num_image=2)
     with pytest.raises(TypeError, match="must be those of a FLUX"):

@@ -1,5 +1,8 @@
 """A robot's message in, actions out: alone, together, cached, over a socket."""
 
+import copy
+import pickle
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -75,6 +78,38 @@ def test_relative_actions_are_added_to_the_state(pipeline):
     joints = np.asarray(given["observation/joint_position"], np.float32)
     np.testing.assert_allclose(moved[:, :7], usual[:, :7] + joints, atol=1e-5)
     np.testing.assert_array_equal(moved[:, 7:], usual[:, 7:])
+
+
+def test_differences_may_be_marked_one_by_one():
+    """ALOHA's two arms say joints as differences, and their grippers not."""
+    mask = (*[True] * 6, False, *[True] * 6, False)
+    own = {"state_width": 14, "actions": 14, "relative": mask}
+    robot = replace(pi0.ROBOTS["droid"], **own)
+    assert robot.differences(False).tolist() == [*range(6), *range(7, 13)]
+    assert robot.differences(True).tolist() == []
+    assert pi0.ROBOTS["libero"].differences(False).tolist() == list(range(6))
+    for given in (True, "6", [1, 0], 1.5):
+        with pytest.raises(TypeError, match="give how many, or a row of bools"):
+            replace(robot, relative=given)
+    with pytest.raises(ValueError, match="at most 8 can be differences"):
+        replace(pi0.ROBOTS["droid"], relative=mask)
+
+
+def test_copies_answer_as_the_pipeline_does(pipeline):
+    """A copy is whole; a file is refused in words, and says what to keep."""
+    other = copy.deepcopy(pipeline)
+    assert other.robot == pipeline.robot
+    given = {"num_inference_steps": 2}
+    same = other(message(), **given).actions
+    np.testing.assert_array_equal(same, pipeline(message(), **given).actions)
+    with pytest.raises(TypeError, match=r"keep the folder, and read it again"):
+        pickle.dumps(pipeline)
+
+
+def test_a_folders_options_are_named(tmp_path):
+    """Before anything is read."""
+    with pytest.raises(TypeError, match="Did you mean 'cache_backend'"):
+        pi0.Pi0Pipeline.from_folder(tmp_path, cache="step_cache")  # pyright: ignore
 
 
 @pytest.mark.slow
@@ -248,3 +283,11 @@ def test_openpis_client_is_answered(pipeline):
     np.testing.assert_allclose(
         answered["actions"], pipeline(message(4)).actions, atol=1e-5
     )
+
+
+def test_a_tiny_one_needs_its_extra(monkeypatch, tmp_path):
+    """Named, and nothing is left of the folder."""
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    with pytest.raises(ImportError, match=r"pip install 'jax-stepcache\[prompts\]'"):
+        write_tiny(tmp_path / "tiny")
+    assert not list(tmp_path.iterdir())

@@ -13,15 +13,17 @@ from jax_stepcache import Params
 from jax_stepcache.checkpoints.weights import flat
 from jax_stepcache.models.wan import (
     RELEASES,
+    WanPipeline,
     bind,
     init_weights,
     keep_lora,
     merge_lora,
     model_of,
+    pipeline,
     tensor_plans,
 )
 from jax_stepcache.models.wan.checkpoint.name_map import state_dict_shapes
-from jax_stepcache.models.wan.tiny import KINDS
+from jax_stepcache.models.wan.tiny import KINDS, write_tiny
 
 RANK = 2
 # Every affine map of a block, of the original and of ComfyUI's files.
@@ -161,3 +163,19 @@ def test_one_for_another_size(tmp_path):
     words = r"another size.*self_attn\.q changes 5120 x 5120, the model has 48 x 48"
     with pytest.raises(ValueError, match=words):
         merge_lora(params_of(), tmp_path / "x.safetensors")
+
+
+def test_files_are_checked_before_weights_are_loaded(tmp_path, monkeypatch):
+    """For another size, or experts that there are not: by the headers."""
+    folder = write_tiny(tmp_path / "wan", "t2v")
+    wide = {
+        "diffusion_model.blocks.0.self_attn.q.lora_down.weight": (4, 50),
+        "diffusion_model.blocks.0.self_attn.q.lora_up.weight": (50, 4),
+    }
+    file = tmp_path / "x.safetensors"
+    save_file({name: np.zeros(s, np.float16) for name, s in wide.items()}, file)
+    monkeypatch.setattr(pipeline, "load_folder", lambda *a, **k: pytest.fail("loaded"))
+    with pytest.raises(ValueError, match="another size"):
+        WanPipeline.from_folder(folder, lora=file)
+    with pytest.raises(ValueError, match="one transformer: give a file"):
+        WanPipeline.from_folder(folder, lora={"high": file})

@@ -1,5 +1,8 @@
 """What `adapt` cannot take apart is told in words, before anything is compiled."""
 
+import copy
+import pickle
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -19,9 +22,33 @@ def ravelled():
     return {"layers": {"a": jnp.ones((3, 2)), "b": jnp.ones((4, 2))}}
 
 
+MODULE = {"blocks": lambda n: n.blocks}
+
+
 @pytest.mark.parametrize(
     ("made", "words"),
     [
+        (lambda: adapt(WAN, blocks=[]), r"blocks is \[\]; of a module"),
+        (lambda: adapt(WAN, blocks=lambda: 1), r"called as blocks\(network\)"),
+        (lambda: adapt(WAN, blocks=lambda n: n["blocks"]), "fails on a WanLike"),
+        (
+            lambda: adapt(WAN, blocks=lambda n: [n.blocks[0]] * 3),
+            "gives one WanBlock more than once",
+        ),
+        (lambda: adapt(WAN, **MODULE, call=3), r"call is 3; .* \(network, sample, t"),
+        (lambda: adapt(WAN, **MODULE, call=lambda n, x: 1), r"call takes \(n, x\)"),
+        (lambda: adapt(WAN, **MODULE, sampler=3), r"\(network, noise, seen\)"),
+        (lambda: adapt(DIT, VARIABLES, blocks=[]), "blocks= gives none"),
+        (lambda: adapt(DIT, VARIABLES, blocks=lambda n: n.x), "what is not there"),
+        (
+            lambda: adapt(DIT, VARIABLES, blocks="dit_block_*", modulated="attentio"),
+            "Did you mean 'attention'",
+        ),
+        (lambda: adapt(strangers.function_like, 3, blocks="x"), "must be a dict"),
+        (
+            lambda: adapt(strangers.function_like, WEIGHTS, blocks=lambda w: w["x"]),
+            "it is the name of the stacked weights",
+        ),
         (lambda: adapt(WAN, blocks=lambda n: n.block), "Did you mean 'blocks'"),
         (lambda: adapt(WAN, blocks="blocks"), "blocks is 'blocks'; of a module"),
         (lambda: adapt(WAN, blocks=lambda n: []), "gives an empty list"),
@@ -70,6 +97,65 @@ def test_what_is_given(made, words):
     """When the network is adapted: kinds and names."""
     with pytest.raises((TypeError, ValueError), match=words):
         made()
+
+
+TAKEN, MODEL = adapt(WAN, **MODULE)
+DEEPER, _ = adapt(strangers.WanLike(nnx.Rngs(1), depth=4), **MODULE)
+LINEN, LINEN_MODEL = adapt(DIT, VARIABLES, blocks="dit_block_*")
+PLAIN, PLAIN_MODEL = adapt(strangers.function_like, WEIGHTS, blocks="layers")
+
+
+@pytest.mark.parametrize(
+    ("weights", "model", "more", "words"),
+    [
+        (
+            WAN,
+            MODEL,
+            {},
+            r"WanLike\(...\), a module that holds them; .* adapt returned",
+        ),
+        (DEEPER, MODEL, {}, "another network .22 arrays, 18 are wanted"),
+        (None, MODEL, {}, "the weights are None"),
+        (DEEPER, MODEL, {"cache": None}, "another network .22 arrays"),
+        (TAKEN, LINEN_MODEL, {}, "DiTLike failed.*those of another network"),
+        (VARIABLES["params"], LINEN_MODEL, {}, r"variables, \{'params'"),
+        ({}, PLAIN_MODEL, {}, "function_like failed.*the weights are {}"),
+        (TAKEN, MODEL, {"noise": jnp.ones((2, 4, 5))}, r"sample of array \[2, 4, 5\]"),
+        (LINEN, LINEN_MODEL, {"noise": jnp.ones((2, 4, 5))}, "ScopeParamShapeError"),
+        (TAKEN, MODEL, {"noise": {"a": strangers.noise()}}, "sample of {'a': array"),
+        (TAKEN, MODEL, {"condition": None}, "condition= may be what it lacks"),
+        (TAKEN, MODEL, {"condition": jnp.ones((2, 7))}, r"condition of array \[2, 7\]"),
+        (PLAIN, PLAIN_MODEL, {"noise": jnp.ones((2, 4, 5))}, r"array \[2, 4, 5\]"),
+    ],
+)
+def test_what_is_sampled_with(weights, model, more, words):
+    """Weights of another network, and inputs that it cannot take: what it was given."""
+    given = {"noise": strangers.noise(), "condition": strangers.text()}
+    given |= {"cache": "cache_dit", "num_inference_steps": 6}
+    with pytest.raises(ValueError, match=words):
+        sample(weights, model=model, **(given | more))
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (MODEL, r"adapt\(network, blocks=, modulated=\)"),
+        (PLAIN_MODEL, r"StagedDenoiser\(..., modulated=\)"),
+    ],
+)
+def test_advice_is_of_the_constructor(model, words):
+    """What TeaCache lacks is asked for by the argument that takes it."""
+    weights = TAKEN if model is MODEL else PLAIN
+    given = {"noise": strangers.noise(), "condition": strangers.text()}
+    with pytest.raises(ValueError, match=words):
+        sample(weights, model=model, cache="tea_cache", **given)
+
+
+def test_copies_are_the_model_itself():
+    """Another object would be another program; in no file are there functions."""
+    assert copy.deepcopy(MODEL) is MODEL
+    with pytest.raises(TypeError, match="call adapt again where they are read"):
+        pickle.dumps(MODEL)
 
 
 class Odd(nnx.Module):

@@ -18,6 +18,7 @@ from jax_stepcache.models.wan import RELEASES, import_state_dict, state_dict_sha
 from jax_stepcache.models.wan.checkpoint.folder import Layout
 from jax_stepcache.models.wan.checkpoint.release import release_of
 from jax_stepcache.models.wan.checkpoint.scheduler import Scheduler
+from jax_stepcache.models.wan.folder import load_folder
 from jax_stepcache.models.wan.tiny import KINDS, write_tiny
 
 from .folders import SINGLE, options_of, tensors_of, write_original
@@ -86,16 +87,26 @@ def test_folders_of_the_original(kind, tiny, tmp_path):
 
 
 def test_experts_of_the_original(tiny, tmp_path):
-    """Two folders; the boundary is the release's."""
+    """Two folders; the boundary is the release's; each may be loaded by itself."""
     kind, source = "i2v-a14b", tiny("i2v-a14b")
     for name, theirs in (("high", "transformer"), ("low", "transformer_2")):
         write_original(tmp_path / "w" / f"{name}_noise_model", source / theirs, kind)
     params = load_params(tmp_path / "w")
     assert_weights(params.weights, weights_of(source, kind))
     assert params.model.release.boundary_ratio == 0.9
+    for name in ("vae", "text_encoder", "tokenizer"):
+        shutil.copytree(source / name, tmp_path / "w" / name)
+    waiting = load_folder(tmp_path / "w", offload="experts").params
+    assert_weights(waiting.weights, params.weights)
     shutil.rmtree(tmp_path / "w" / "low_noise_model")
     with pytest.raises(FileNotFoundError, match="lacks low_noise_model, the low-noise"):
         load_model(tmp_path / "w")
+
+
+def test_an_expert_that_a_pipeline_has_not(tiny):
+    """Asked for by its name it is told, and not the one there is given for it."""
+    with pytest.raises(ValueError, match="holds no transformer_2"):
+        load_model(tiny("t2v"), part="transformer_2")
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""Meta-World, a benchmark of robots' tasks: a small DreamZero that learns four."""

@@ -1,0 +1,120 @@
+"""Meta-World's model: a small DreamZero that sees a table with a robot's arm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_stepcache.errors import unknown_name
+from jax_stepcache.network.protocol import SamplingDefaults
+from jax_stepcache.network.tuned import TunedFile
+
+from ..dreamzero import DreamZeroConfig
+from ..dreamzero import config_of as dreamzero_config_of
+from ..worlds.model import WorldModel, check_index
+from . import latent
+from .sizes import ACTION_SIZE, CHUNK, FRAMES, IMAGE_SIZE, STATE_SIZE
+from .tasks import NAMES
+
+_SIDE = IMAGE_SIZE // latent.PATCH
+# Where the hand is in all of the tasks, in metres, and how far the gripper is open.
+_LEAST, _MOST = (-0.5, 0.4, 0.0, 0.0), (0.5, 1.0, 0.5, 1.0)
+
+
+def metaworld_config(dim: int = 128, num_layers: int = 6) -> DreamZeroConfig:
+    """The transformer's sizes; the defaults are those that ``make metaworld`` trains."""
+    return DreamZeroConfig(
+        model_type="ti2v",
+        dim=dim,
+        ffn_dim=4 * dim,
+        num_heads=dim // 32,
+        num_layers=num_layers,
+        in_dim=latent.CHANNELS,
+        out_dim=latent.CHANNELS,
+        frame_seqlen=(_SIDE // 2) ** 2,
+        text_len=1,
+        text_dim=len(NAMES),
+        freq_dim=64,
+        num_frame_per_block=FRAMES,
+        num_action_per_block=CHUNK,
+        action_dim=ACTION_SIZE,
+        max_state_dim=STATE_SIZE,
+        hidden_size=dim,
+        concat_first_frame_latent=False,
+        image_dim=None,
+    )
+
+
+@dataclass(frozen=True)
+class MetaworldModel(WorldModel):
+    """A small DreamZero for four of Meta-World's tasks."""
+
+    latent_size: tuple[int, int] = (_SIDE, _SIDE)
+
+    name = "metaworld"
+    # A task's name is always there, and the picture shows most of it: no guidance.
+    defaults = SamplingDefaults(
+        num_inference_steps=16, shift=5.0, guidance_scale=1.0, solver="unipc"
+    )
+    picture_size = IMAGE_SIZE
+    latent = latent
+    instructions = NAMES
+    action_scale = 1.0
+    tuned_file = TunedFile(Path(__file__).with_name("tuned.json"))
+
+    def instruction_text(self, instruction: jax.Array) -> jax.Array:
+        """A task's embedding, float32 (batch, 1, tasks); an empty one is all zeros."""
+        check_index(instruction, "instruction", NAMES)
+        return jax.nn.one_hot(instruction[:, None], len(NAMES))
+
+    def normalised_state(self, state: jax.Array) -> jax.Array:
+        """Hand and gripper, float32 (..., 4) in [-1, 1]."""
+        return normalised_state(state)
+
+    def is_bundled(self) -> bool:
+        """Whether the sizes are the defaults."""
+        return self.dit == metaworld_config()
+
+    def example(self, key: jax.Array, batch: int = 1) -> dict[str, jax.Array]:
+        """Pictures of nothing, for shapes and times: the simulator draws others."""
+        picture, state, task = jax.random.split(key, 3)
+        shape = (batch, IMAGE_SIZE, IMAGE_SIZE, 3)
+        return {
+            "image": jax.random.uniform(picture, shape, jnp.float32),
+            "instruction": jax.random.randint(task, (batch,), 0, len(NAMES)),
+            "state": jax.random.uniform(
+                state,
+                (batch, STATE_SIZE),
+                jnp.float32,
+                np.array(_LEAST, np.float32),
+                np.array(_MOST, np.float32),
+            ),
+        }
+
+
+def normalised_state(state: Any) -> Any:
+    """Hand and gripper, (..., 4) as float32 in [-1, 1], of NumPy or JAX."""
+    least, most = np.array(_LEAST, np.float32), np.array(_MOST, np.float32)
+    return 2 * (state.astype(np.float32) - least) / (most - least) - 1
+
+
+def model_from_config(config: Mapping[str, Any]) -> MetaworldModel:
+    """Makes the model that a weights file describes in its header.
+
+    Raises:
+        ValueError: if the description is not of this model.
+    """
+    if set(config) != {"dit"}:
+        raise ValueError(unknown_name("metaworld config", sorted(config), ["dit"]))
+    return MetaworldModel(DreamZeroConfig.from_dict(config["dit"]))
+
+
+def config_of(model: MetaworldModel) -> dict[str, Any]:
+    """What `model_from_config` takes."""
+    return {"dit": dreamzero_config_of(model)["dit"]}
