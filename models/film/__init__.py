@@ -10,7 +10,7 @@ from ..wan.configuration import config_of, weights_struct, with_dtype
 from .making import make_film
 from .model import FILM, FilmModel, model_from_config
 from .reading import Reading, read
-from .words import COLOURS, DIRECTIONS, SHAPES, VOCABULARY, encode
+from .words import COLOURS, DIRECTIONS, SAID, SHAPES, VOCABULARY, encode
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 
@@ -18,6 +18,7 @@ __all__ = [
     "COLOURS",
     "DIRECTIONS",
     "FILM",
+    "SAID",
     "SHAPES",
     "VOCABULARY",
     "WEIGHTS",

@@ -54,16 +54,6 @@ def test_best_within_a_share_of_the_operations(script):
     ]
 
 
-def test_a_model_measured_anew_leaves_the_others(script):
-    """Its rows take the places of its own, or stand behind the others'."""
-    frontier = script("frontier")
-    other = [row("uncached", 16.0, None, model="other")]
-    new = [row("uncached", 15.0, None), row("tuned 4", 4.0, 34.0)]
-    assert frontier.beside(ROWS + other, new) == new + other
-    assert frontier.beside(other, new) == other + new
-    assert frontier.beside([], new) == new
-
-
 def test_the_readme_shows_one_row_of_each_backend(script):
     """The best of at most 6 calls or so, else the cheapest, then budgets in turn."""
     tables = script("tables")

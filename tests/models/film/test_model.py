@@ -59,7 +59,8 @@ def test_examples_say_a_word_of_each_kind(params) -> None:
     """As the training's films have them."""
     text = np.asarray(params.model.example(KEY, 50)["text"])
     places = text.argmax(axis=2)
-    np.testing.assert_array_equal(text.sum(axis=2), 1)
+    np.testing.assert_array_equal(text.max(axis=2), film.SAID)
+    np.testing.assert_array_equal((text != 0).sum(axis=2), 1)
     kinds = [[film.VOCABULARY[i] for i in column] for column in places.T]
     for said, known in zip(
         kinds, (film.COLOURS, film.SHAPES, film.DIRECTIONS), strict=True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jax_stepcache.models.film.words import VOCABULARY, encode
+from jax_stepcache.models.film.words import SAID, VOCABULARY, encode
 
 
 def test_each_word_has_its_place() -> None:
@@ -15,7 +15,7 @@ def test_each_word_has_its_place() -> None:
     assert text.dtype == np.float32
     said = [VOCABULARY[i] for i in text[0].argmax(axis=1)]
     assert said == ["red", "circle", "left"]
-    np.testing.assert_array_equal(text.sum(axis=2), 1)
+    np.testing.assert_array_equal(text.sum(axis=2), SAID)
     np.testing.assert_array_equal(text, encode("The circle, moving LEFT: red")["text"])
 
 
@@ -23,7 +23,7 @@ def test_what_is_not_said_is_zero() -> None:
     """A film of which nothing is said is shown nothing."""
     text = encode(["", "a cross"])["text"]
     assert not text[0].any()
-    np.testing.assert_array_equal(text[1].sum(axis=1), [0, 1, 0])
+    np.testing.assert_array_equal(text[1].sum(axis=1), [0, SAID, 0])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from jax_stepcache.cli.picture import save_comparison
+from jax_stepcache.cli.drawings import save_comparison
 
 
 @pytest.mark.parametrize("seen", [{"image": np.zeros((1, 4, 4, 3))}, {"text": 0}])
