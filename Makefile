@@ -142,7 +142,7 @@ train: .venv-plot/stamp
 train-digits: .venv-train/stamp
 	.venv-train/bin/python -m jax_stepcache.models.dit.train --out out/dit --report
 
-# An hour or so in the background; the log is out/film/log. Broken off, the same command
+# Half an hour or so in the background; the log is out/film/log. Broken off, the same command
 # goes on where it was.
 train-film: .venv-train/stamp
 	mkdir -p out/film

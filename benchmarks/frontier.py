@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows = [row for rows in by_model.values() for row in rows]
             now = {row["model"] for row in rows}
             others = [row for row in before if row["model"] not in now]
-            new = replaced(before, rows) if given.only else [*rows, *others]
+            new = replaced(before, rows) if given.only else [*others, *rows]
             write_json(given.json, new)
     if given.only:
         return
