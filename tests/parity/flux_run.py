@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.loop.denoise import walk
 from jax_stepcache.loop.generation import Generation
 from jax_stepcache.loop.program import sampled
 from jax_stepcache.models.flux import FluxModel, FluxRelease
+from jax_stepcache.models.flux.network.packing import grid_of, unpacked
 from jax_stepcache.network.params import Params
 from jax_stepcache.options import options_of, resolve
+from jax_stepcache.policy.policy import ComposedState
 from jax_stepcache.solvers.schedule import Schedule, explicit_schedule
 
 from . import recorded_flux as recorded
@@ -87,7 +90,33 @@ def run(loop: Loop, **options: Any) -> tuple[Any, Any]:
 
 @jax.jit
 def _walked(generation: Generation) -> tuple[Any, Any]:
-    return sampled(generation, functools.partial(walk))
+    return sampled(generation, functools.partial(walk, keep=_composed))
+
+
+def _composed(cache: Any) -> list[Any]:
+    """Gate and memory of each policy, as they are after a step."""
+    found = jax.tree.leaves(cache, is_leaf=lambda x: isinstance(x, ComposedState))
+    return [(x.gate, x.memory) for x in found if isinstance(x, ComposedState)]
+
+
+def velocity_of(loop: Loop, branch: int, step: int) -> np.ndarray:
+    """What a branch of true guidance says where the original stood, as tokens."""
+    model, shown = loop.params.model, loop.observation
+    prefix = "negative_" if branch else ""
+    told = {name: shown[name] for name in ("guidance",) if name in shown}
+    told |= {name: shown[prefix + name] for name in ("text", "pooled")}
+    grid = grid_of(loop.arrays["in/noise_unpacked"].shape)
+    latent = unpacked(jnp.asarray(loop.arrays["x"][step]), grid)
+    t = jnp.full(len(latent), loop.schedule.timesteps[step], jnp.float32)
+    with jax.default_matmul_precision("highest"):
+        return recorded.as_tokens(
+            _denoised(model, loop.params.weights, latent, t, told)
+        )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _denoised(model: Any, weights: Any, latent: Any, t: Any, shown: Any) -> jax.Array:
+    return model.denoise(weights, latent, t, model.prepare(weights, shown, False))
 
 
 def check(loop: Loop, result: Any, steps: Any) -> None:
@@ -103,6 +132,12 @@ def check(loop: Loop, result: Any, steps: Any) -> None:
     ):
         assert_close(f"x[{i}]", ours, theirs, most)
     assert_close("latents", result.sample, end, most)
+    for branch, name in enumerate(("v_cond_ends", "v_uncond_ends")):
+        for at, theirs in zip((0, -1), loop.arrays.get(name, ()), strict=False):
+            # What a cache stood in for is no answer of the network's.
+            if loop.arrays["computed"][at, branch]:
+                ours = velocity_of(loop, branch, at % len(loop.arrays["v"]))
+                assert_close(f"{name}[{at}]", ours, theirs, most)
 
 
 _DIFFUSERS = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -138,7 +138,38 @@ def original_mag_cache_of_pictures(
     check_numbers("mag_threshold", threshold, least=0.0)
     check_count("mag_max_skip_steps", max_skip_steps)
     check_numbers("mag_retention_ratio", retention_ratio, least=0.0, most=1.0)
-    last, mask = len(curve) - 1, np.ones(num_steps, bool)
+    walked = walked_curve(
+        curve, threshold, max_skip_steps, retention_ratio, num_steps, forced
+    )
+    return compose(gate=Mask(walked.runs), forecast=forecast, span="blocks")
+
+
+class WalkedCurve(NamedTuple):
+    """What MagCache4FLUX makes of a curve.
+
+    Attributes:
+        runs: bool[num_steps], the steps that run.
+        ratio: float64[num_steps], the product of ratios after each step; 1 where it
+            ran.
+        error: float64[num_steps], what has added up after each step; 0 where it ran.
+    """
+
+    runs: np.ndarray
+    ratio: np.ndarray
+    error: np.ndarray
+
+
+def walked_curve(
+    curve: np.ndarray,
+    threshold: float,
+    max_skip_steps: int,
+    retention_ratio: float,
+    num_steps: int,
+    forced: int | None,
+) -> WalkedCurve:
+    """Goes along a curve, see `original_mag_cache_of_pictures`."""
+    last, runs = len(curve) - 1, np.ones(num_steps, bool)
+    ratios, errors = np.ones(num_steps), np.zeros(num_steps)
     curve = curve[nearest_steps(len(curve), num_steps, np.float64)]
     ratio, error, skipped = 1.0, 0.0, 0
     for step in range(max(int(retention_ratio * num_steps + 0.5), 1), num_steps):
@@ -147,7 +178,7 @@ def original_mag_cache_of_pictures(
         skipped += 1
         fits = error <= threshold and skipped <= max_skip_steps
         if fits and round(step * last / (num_steps - 1)) != forced:
-            mask[step] = False
+            runs[step], ratios[step], errors[step] = False, ratio, error
         else:
             ratio, error, skipped = 1.0, 0.0, 0
-    return compose(gate=Mask(mask), forecast=forecast, span="blocks")
+    return WalkedCurve(runs, ratios, errors)
