@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Processes that share the tests; each compiles, so more than cores is no faster.
 WORKERS ?= 2
 
-.PHONY: help sample rollout pixels test test-all check docs installed notebooks benchmarks peers gpu-program gpu-program-small gpu train train-digits train-film clean
+.PHONY: help sample rollout pixels test test-all check docs installed notebooks benchmarks peers gpu-program gpu-program-small gpu train train-digits train-film metaworld clean
 
 help:
 	@echo "make sample      sample the bundled model: a table and a picture in out/"
@@ -14,6 +14,7 @@ help:
 	@echo "make check       format, lint and types"
 	@echo "make installed   build the wheel, and use it in environments of its own"
 	@echo "make docs        build the documentation's site in site/"
+	@echo "make metaworld   train the model of Meta-World's tasks; hours"
 	@echo "make notebooks   execute the notebooks in place"
 	@echo "make benchmarks  run every benchmark; JSON goes to benchmarks/results/"
 	@echo "make peers       this library beside PyTorch's caches, on the same weights"
@@ -138,6 +139,15 @@ train: .venv-plot/stamp
 	.venv-plot/bin/python -m jax_stepcache.models.tabletop.train --out out/tabletop \
 		--init out/chunks/weights.safetensors --blocks 4 --batch 24 --steps 900 \
 		--learning-rate 0.004
+
+# Hours, and goes on where it was stopped. MUJOCO_GL=osmesa where there is no EGL.
+metaworld: .venv-metaworld/stamp
+	.venv-metaworld/bin/python -m jax_stepcache.models.metaworld.demonstrate \
+		--out out/metaworld-demos --processes $(WORKERS)
+	.venv-metaworld/bin/python -m jax_stepcache.models.metaworld.train \
+		--data out/metaworld-demos --out out/metaworld \
+		$$(test ! -d out/metaworld/checkpoints || echo --resume)
+	cp out/metaworld/weights.safetensors out/metaworld/weights.json models/metaworld/
 
 train-digits: .venv-train/stamp
 	.venv-train/bin/python -m jax_stepcache.models.dit.train --out out/dit --report

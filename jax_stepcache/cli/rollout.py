@@ -46,6 +46,7 @@ def run(parsed: argparse.Namespace) -> None:
         row.name: play(params, row, parsed.seed, parsed.episodes) for row in rows
     }
     header = ["", "success", shown("± s.e."), "model calls", "world steps"]
+    header += tasks_of(outcomes[parsed.cache])
     print(table(header, [cells(name, x) for name, x in outcomes.items()]))
     path = parsed.out / "rollout.gif"
     save_gif(path, strip_of_films(params, outcomes[parsed.cache]))
@@ -70,7 +71,16 @@ def cells(name: str, outcome: Any) -> list[str]:
         f"{error:.3f}",
         f"{np.mean(outcome.model_calls):.2f}",
         f"{np.mean(outcome.steps[success]) if success.any() else np.nan:.1f}",
+        *(
+            f"{success[np.array(outcome.tasks) == task].mean():.3f}"
+            for task in tasks_of(outcome)
+        ),
     ]
+
+
+def tasks_of(outcome: Any) -> list[str]:
+    """The tasks that there are, of a world with several."""
+    return list(dict.fromkeys(getattr(outcome, "tasks", ())))
 
 
 def strip_of_films(params: Params, outcome: Any) -> np.ndarray:

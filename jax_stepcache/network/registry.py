@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 # Packages of models, loaded when asked for. Each offers `model_from_config(config)`,
 # `config_of(model)` (JSON) and `weights_struct(model)`. It may offer `WEIGHTS`, the
-# path of a bundled file; `open_checkpoint(path)`, for the checkpoints of others, a
+# path of a bundled file, and where it need not be there, `MADE_BY`, the command that
+# makes it; `open_checkpoint(path)`, for the checkpoints of others, a
 # `StreamedCheckpoint` or None; `open_part(path)`, likewise, of a checkpoint that holds
 # other networks as well; `named_model(name)`, for configurations;
 # `weight_axes(name, ndim)` and `axis_sizes(model)`, for rules on a mesh;
@@ -61,6 +62,7 @@ _MODULES = {
     "wan": "jax_stepcache.models.wan",
     "film": "jax_stepcache.models.film",
     "pi0": "jax_stepcache.models.pi0",
+    "metaworld": "jax_stepcache.models.metaworld",
     "wan_vae": "jax_stepcache.models.wan_vae",
     "flux": "jax_stepcache.models.flux",
     "flux_vae": "jax_stepcache.models.flux_vae",
@@ -212,10 +214,7 @@ def open_checkpoint(
     if part is not None and path.exists():
         return _open_part(path, part)
     if str(source) in _MODULES:
-        bundled = getattr(load_module(str(source)), "WEIGHTS", None)
-        if bundled is None:
-            raise ValueError(_no_weights(str(source)))
-        path = as_path(bundled)
+        path = _bundled(str(source))
     elif str(source) in CONFIGURATIONS and not path.exists():
         raise ValueError(_no_weights(str(source)))
     elif not path.exists():
@@ -273,6 +272,21 @@ def description(model: Part) -> tuple[str, dict[str, Any]]:
             "saved with their model, others with Orbax or safetensors directly"
         )
     return model.name, config_of(model)
+
+
+def _bundled(name: str) -> Path:
+    """The weights that come with a model, or that its command has made."""
+    module = load_module(name)
+    bundled = getattr(module, "WEIGHTS", None)
+    if bundled is None:
+        raise ValueError(_no_weights(name))
+    made_by = getattr(module, "MADE_BY", None)
+    if made_by is not None and not bundled.exists():
+        raise FileNotFoundError(
+            f"the weights of {name!r} are not there yet: {made_by!r} makes them, in a "
+            "checkout; or give the path of weights that were trained elsewhere"
+        )
+    return as_path(bundled)
 
 
 def _no_weights(name: str) -> str:

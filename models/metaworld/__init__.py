@@ -1,1 +1,25 @@
 """Meta-World, a benchmark of robots' tasks: a small DreamZero that learns four."""
+
+from pathlib import Path
+
+from ..dreamzero import weights_struct
+from .model import MetaworldModel, config_of, metaworld_config, model_from_config
+from .rollout import Rollout, film, rollout
+from .tasks import NAMES
+
+WEIGHTS = Path(__file__).with_name("weights.safetensors")
+MADE_BY = "make metaworld"
+
+__all__ = [
+    "MADE_BY",
+    "NAMES",
+    "WEIGHTS",
+    "MetaworldModel",
+    "Rollout",
+    "config_of",
+    "film",
+    "metaworld_config",
+    "model_from_config",
+    "rollout",
+    "weights_struct",
+]

@@ -48,7 +48,7 @@ def collect(folder: Path, wanted: Sequence[Wanted], processes: int) -> None:
     if processes < 1:
         raise ValueError(f"processes is {processes}; it must be at least 1")
     missing = [one for one in wanted if not one.path(folder).exists()]
-    jobs = list(_jobs(missing))
+    jobs = list(jobs_of(missing))
     # Anew and not forked: a drawing context cannot be shared.
     context = multiprocessing.get_context("spawn")
     with (
@@ -68,7 +68,7 @@ def collect(folder: Path, wanted: Sequence[Wanted], processes: int) -> None:
             pool.shutdown(cancel_futures=True)
 
 
-def _jobs(missing: Sequence[Wanted]) -> Iterator[tuple[Wanted, ...]]:
+def jobs_of(missing: Sequence[Wanted]) -> Iterator[tuple[Wanted, ...]]:
     """Some episodes of one task each, the tasks in turn as far as they go."""
     of_task: dict[str, list[Wanted]] = {}
     for one in missing:

@@ -23,12 +23,26 @@ from .sizes import ACTION_SIZE, CHUNK, FRAMES, IMAGE_SIZE, STATE_SIZE
 from .tasks import NAMES
 
 _SIDE = IMAGE_SIZE // latent.PATCH
+# What of the sizes the world decides.
+_OF_THE_WORLD = (
+    "in_dim",
+    "out_dim",
+    "frame_seqlen",
+    "text_len",
+    "text_dim",
+    "num_frame_per_block",
+    "num_action_per_block",
+    "num_state_per_block",
+    "action_dim",
+    "max_state_dim",
+    "image_dim",
+)
 # Where the hand is in all of the tasks, in metres, and how far the gripper is open.
 _LEAST, _MOST = (-0.5, 0.4, 0.0, 0.0), (0.5, 1.0, 0.5, 1.0)
 
 
 def metaworld_config(dim: int = 128, num_layers: int = 6) -> DreamZeroConfig:
-    """The transformer's sizes; the defaults are those that ``make metaworld`` trains."""
+    """The transformer's sizes; the defaults are what ``make metaworld`` trains."""
     return DreamZeroConfig(
         model_type="ti2v",
         dim=dim,
@@ -65,12 +79,32 @@ class MetaworldModel(WorldModel):
     picture_size = IMAGE_SIZE
     latent = latent
     instructions = NAMES
+    called = "tasks"
     action_scale = 1.0
     tuned_file = TunedFile(Path(__file__).with_name("tuned.json"))
 
+    def __post_init__(self) -> None:
+        """Checks that the sizes are of this world; width and depth may be any.
+
+        Raises:
+            ValueError: naming each size that is not.
+        """
+        super().__post_init__()
+        own = metaworld_config()
+        wrong = [
+            f"{name} is {getattr(self.dit, name)}, not {getattr(own, name)}"
+            for name in _OF_THE_WORLD
+            if getattr(self.dit, name) != getattr(own, name)
+        ]
+        if wrong:
+            raise ValueError(
+                "these are not the sizes of Meta-World's pictures, states and "
+                f"actions: {'; '.join(wrong)}"
+            )
+
     def instruction_text(self, instruction: jax.Array) -> jax.Array:
         """A task's embedding, float32 (batch, 1, tasks); an empty one is all zeros."""
-        check_index(instruction, "instruction", NAMES)
+        check_index(instruction, "instruction", NAMES, "tasks")
         return jax.nn.one_hot(instruction[:, None], len(NAMES))
 
     def normalised_state(self, state: jax.Array) -> jax.Array:

@@ -1,7 +1,6 @@
 """Trains Meta-World's model on demonstrations.
 
-    python -m jax_stepcache.models.metaworld.train --data out/metaworld-demos \\
-        --out out/metaworld
+    python -m jax_stepcache.models.metaworld.train --data out/demos --out out/metaworld
 
 Which sequences a step sees depends on its number and the seed, so a run that was
 interrupted and resumed gets the numbers of one that was not. Checkpoints are Orbax's;

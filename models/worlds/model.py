@@ -45,6 +45,7 @@ class WorldModel(DreamZeroModel):
         picture_size: pixels of a picture's side.
         latent: what makes latents of frames and back, with ``encode`` and ``decode``.
         instructions: what a robot may be told, by index.
+        called: what these are, in errors.
         action_scale: what an action of 1 is in the world.
         tuned_file: what was found for the bundled weights.
     """
@@ -54,6 +55,7 @@ class WorldModel(DreamZeroModel):
     picture_size: ClassVar[int]
     latent: ClassVar[ModuleType]
     instructions: ClassVar[tuple[str, ...]]
+    called: ClassVar[str]
     action_scale: ClassVar[float]
     tuned_file: ClassVar[TunedFile]
 
@@ -118,7 +120,7 @@ class WorldModel(DreamZeroModel):
             wanted["image"] = jax.ShapeDtypeStruct(shape, jnp.uint8)
         check_arrays(dict(observation), wanted, "observation")
         told = observation["instruction"]
-        check_index(told, "observation['instruction']", self.instructions)
+        check_index(told, "observation['instruction']", self.instructions, self.called)
         return batch
 
     def decode(self, sample: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
@@ -160,13 +162,14 @@ class WorldModel(DreamZeroModel):
         return self.tuned_file.settings(backend) if self.is_bundled() else {}
 
 
-def check_index(index: Any, what: str, names: tuple[str, ...]) -> None:
+def check_index(index: Any, what: str, names: tuple[str, ...], called: str) -> None:
     """Checks indices of names: one that is out of range would be an empty word.
 
     Args:
         index: integers; traced ones, and structs, cannot be looked at.
         what: the name of the argument, for the error.
         names: what they are indices of.
+        called: what the names are called.
 
     Raises:
         ValueError: if one is the index of none.
@@ -178,7 +181,7 @@ def check_index(index: Any, what: str, names: tuple[str, ...]) -> None:
     wrong = numbers[(numbers < 0) | (numbers >= len(names))]
     if wrong.size:
         raise ValueError(
-            f"{what} has {wrong[0]}; there are 0 to {len(names) - 1}, "
+            f"{what} has {wrong[0]}; the {called} are 0 to {len(names) - 1}, "
             f"{', '.join(names)}"
         )
 
