@@ -280,11 +280,9 @@ def _bundled(name: str) -> Path:
     bundled = getattr(module, "WEIGHTS", None)
     if bundled is None:
         raise ValueError(_no_weights(name))
-    made_by = getattr(module, "MADE_BY", None)
-    if made_by is not None and not bundled.exists():
+    if (made_by := getattr(module, "MADE_BY", None)) and not bundled.exists():
         raise FileNotFoundError(
-            f"the weights of {name!r} are not there yet: {made_by!r} makes them, in a "
-            "checkout; or give the path of weights that were trained elsewhere"
+            f"the weights of {name!r} are not there: {made_by!r} makes them, in a checkout"
         )
     return as_path(bundled)
 
