@@ -17,6 +17,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ahead.device import PLUGIN, compiled, has_plugin, mesh_of, placed, prepare
@@ -36,14 +37,29 @@ _LISTS = ("blocks", "double", "single")
 
 def main(arguments: list[str] | None = None) -> int:
     """Compiles, prints and writes."""
-    given = _parsed(arguments)
+    given = parsed(arguments)
     if not has_plugin():
         print(f"{PLUGIN} is not installed: see make gpu-program", file=sys.stderr)
         return 1
     prepare()
+    compile_rows(given)
+    return 0
+
+
+def compile_rows(given: argparse.Namespace, only: Sequence[str] = ()) -> int:
+    """Compiles, prints and writes what is asked for.
+
+    Args:
+        given: as the command line has it.
+        only: words that names must have.
+
+    Returns:
+        How many there were.
+    """
     from report import write_json
 
     rows: dict[str, Any] = {}
+    count = 0
     if given.json and given.json.exists():
         rows = json.loads(given.json.read_text())["programs"]
     for steps in given.steps or STEPS[given.model]:
@@ -51,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
             name = (
                 f"{given.model} {steps} steps {cache} {given.layers} on 1 {given.gpu}"
             )
+            if not all(word in name for word in only):
+                continue
             start = time.perf_counter()
             rows[name] = _row(given, steps, cache)
             floor, peak = rows[name]["floor_ms"], rows[name]["memory_gib"]["peak"]
@@ -58,7 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name}: {floor:.0f} ms, {peak:.1f} GiB ({took:.0f} s)", flush=True)
             if given.json:  # Each time, for all of them take a while.
                 write_json(given.json, {"programs": rows})
-    return 0
+            count += 1
+    return count
 
 
 def _row(given: Any, steps: int, cache: str) -> dict[str, Any]:
@@ -122,7 +141,8 @@ def _lowered(given: Any, steps: int, cache: str) -> Any:
     )
 
 
-def _parsed(arguments: list[str] | None) -> argparse.Namespace:
+def parsed(arguments: list[str] | None) -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="flux.1-dev", choices=STEPS)
     parser.add_argument("--gpu", default="h100", choices=("h100", "h200"))

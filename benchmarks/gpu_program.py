@@ -12,6 +12,9 @@ places, for keys that are not there yet are not computed.
     make gpu-program
     python benchmarks/gpu_program.py --models droid-14b --only "branches sample"
     python benchmarks/gpu_program.py --models dit --program slots --devices 1 --rows 4
+    python benchmarks/gpu_program.py --models flux.1-dev pi0-base
+
+The last two's rows are made as in `gpu_others.py`, and written to a file beside.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from typing import Any
 from ahead.asks import BUNDLED, ENCODERS, FILMS, OF_FILMS, OF_MODELS, ROBOTS, Ask
 from ahead.cases import CACHES, GPUS, Case, cases
 from ahead.device import PLUGIN, compiled, has_plugin, mesh_of, prepare
+from gpu_others import CACHES as CACHES_OF_OTHERS
+from gpu_others import STEPS, compile_rows, parsed
 
 from jax_stepcache.paths import path_option
 
@@ -52,8 +57,30 @@ def main(arguments: list[str] | None = None) -> int:
     figures = {k: _figures(row) for k, row in results.items() if "floor_ms" in row}
     if figures:
         print_table(figures)
-    print(f"{len(results)} programs in {time.perf_counter() - start:.0f} s")
+    count = len(results) + _others(given)
+    print(f"{count} programs in {time.perf_counter() - start:.0f} s")
     return int(any("failed" in row for row in results.values()))
+
+
+def _others(given: argparse.Namespace) -> int:
+    """The samplers of FLUX and pi0, which have a list and a file of their own."""
+    count = 0
+    for model in [name for name in given.models if name in STEPS]:
+        if 1 not in given.devices:
+            print(f"{model}: on one GPU alone, and --devices has no 1")
+            continue
+        caches = CACHES_OF_OTHERS[model]
+        if given.caches != list(CACHES):
+            caches = tuple(name for name in caches if name in given.caches)
+        if not caches:
+            print(f"{model}: --caches has none of {CACHES_OF_OTHERS[model]}")
+            continue
+        asked = ["--model", model, "--gpu", given.gpu, "--layers", given.layers]
+        asked += ["--caches", *caches]
+        if given.json:
+            asked += ["--json", str(given.json.with_name("gpu_others.json"))]
+        count += compile_rows(parsed(asked), given.only.split())
+    return count
 
 
 def _row_of(case: Case, lowered: Any, read: Any) -> dict[str, Any]:
@@ -80,7 +107,7 @@ def _row_of(case: Case, lowered: Any, read: Any) -> dict[str, Any]:
 
 def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    models = [*BUNDLED, *ROBOTS, *FILMS, *ENCODERS]
+    models = [*BUNDLED, *ROBOTS, *FILMS, *ENCODERS, *STEPS]
     parser.add_argument("--models", nargs="+", default=models, choices=models)
     parser.add_argument("--caches", nargs="+", default=list(CACHES), metavar="NAME")
     parser.add_argument(
@@ -105,6 +132,7 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     if given.program is not None:
         offered = ENCODERS | dict.fromkeys(FILMS, OF_FILMS)
+        offered |= dict.fromkeys(STEPS, ("sample",))
         fit = [m for m in given.models if given.program in offered.get(m, OF_MODELS)]
         if not fit:
             parser.error(f"--program {given.program} is none of {given.models}")
@@ -113,13 +141,14 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _cases(given: argparse.Namespace) -> list[Case]:
+    ours = [model for model in given.models if model not in STEPS]
     if given.program is None:
-        listed = cases(given.models, given.devices, given.caches)
+        listed = cases(ours, given.devices, given.caches)
     else:
         shared = (given.decide, given.attention, given.layers, given.rows, given.rules)
         listed = (
             Case(Ask(model, given.program, cache, *shared), given.gpu, devices)
-            for model in given.models
+            for model in ours
             for devices in given.devices
             for cache in (["none"] if model in ENCODERS else given.caches)
         )

@@ -6,7 +6,6 @@ What it does is noise; how it does it is what the released models do.
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -16,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from jax_stepcache.errors import unknown_name
-from jax_stepcache.paths import as_path, path_option
+from jax_stepcache.paths import as_path
 
 from .. import clip_text, flux_vae, umt5
+from ..tiny.command import run_command
 from ..tiny.encoders import TEXT
 from ..tiny.tensors import new_folder, write_json, write_tensors
 from ..tiny.tokenizer import write_clip_tokenizer, write_tokenizer
@@ -206,12 +206,7 @@ def _t5() -> dict[str, Any]:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description="Writes a tiny FLUX, whole.")
-    parser.add_argument("folder", type=path_option, help="to be made")
-    parser.add_argument("--kind", choices=KINDS, default="dev")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    print(write_tiny(args.folder, args.kind, args.seed))
+    run_command("FLUX", write_tiny, KINDS, "dev")
 
 
 if __name__ == "__main__":

@@ -42,18 +42,38 @@ class Pi0Step(NamedTuple):
 
 
 def _assets_of(folder: Path, robot: Robot) -> Path:
-    """The folder of a robot's statistics.
+    """The folder, or file, of a robot's statistics.
 
     Raises:
+        FileNotFoundError: if there are none.
         ValueError: if there are those of others alone: they would move an arm wrongly.
     """
-    there = {file.parent.name: file.parent for file in folder.glob(f"**/{FILE}")}
-    if there and robot.name not in there:
+    if folder.is_file():
+        # Only these: what else is beside a file may be anything, and much.
+        beside = [folder.parent / FILE, *(folder.parent / ASSETS).glob(f"**/{FILE}")]
+        files = [one for one in beside if one.is_file()]
+    else:
+        files = list(folder.glob(f"**/{FILE}"))
+    if not files:
+        raise FileNotFoundError(
+            f"{folder} has no {FILE}: copy the released folder's {ASSETS!r} "
+            f"{'beside' if folder.is_file() else 'into'} it; or make the pipeline of "
+            "load_params, load_statistics and load_words"
+        )
+    if len(files) == 1 and files[0].parent == _there(folder):
+        return files[0]
+    there = {file.parent.name: file.parent for file in files}
+    if robot.name not in there:
         raise ValueError(
-            f"{folder / ASSETS} has statistics of {sorted(there)}, and none of "
+            f"{folder} has statistics of {sorted(there)}, and none of "
             f"{robot.name!r}; name the robot that the checkpoint is for"
         )
-    return there.get(robot.name, folder)
+    return there[robot.name]
+
+
+def _there(folder: Path) -> Path:
+    """Where what belongs to the weights lies."""
+    return folder.parent if folder.is_file() else folder
 
 
 class Pi0Pipeline(CachedSampler):
@@ -130,9 +150,10 @@ class Pi0Pipeline(CachedSampler):
         """Loads a released folder.
 
         Args:
-            folder: openpi's, with ``params`` and ``assets`` in it.
+            folder: openpi's, with ``params`` and ``assets`` in it; or what
+                ``jax-stepcache convert`` made of one, with ``assets`` copied into it.
             robot: see `Pi0Pipeline`.
-            tokenizer: ``paligemma_tokenizer.model``; None if it lies in the folder.
+            tokenizer: ``paligemma_tokenizer.model``; None if it lies there, too.
             dtype: see `jax_stepcache.load_params`; so are ``mesh`` and ``rules``.
             mesh: likewise.
             rules: likewise.
@@ -154,7 +175,7 @@ class Pi0Pipeline(CachedSampler):
             raise ValueError(f"{folder} holds {model.name}, no pi0")
         c = model.config
         words = load_words(
-            folder if tokenizer is None else tokenizer,
+            _there(folder) if tokenizer is None else tokenizer,
             c.max_token_len,
             with_state=c.pi05 and robot.says_state,
         )

@@ -31,6 +31,7 @@ class Pi0Policy:
         metadata: which keys a message has.
         options: what a request may ask for.
         unavailable: what it may not, and why.
+        variants: options that are compiled for, too.
         message: what its keys hold.
     """
 
@@ -45,6 +46,7 @@ class Pi0Policy:
         self._quality = Quality(pipeline, most_steps)
         self.options: Mapping[str, str] = self._quality.options
         self.unavailable: Mapping[str, str] = self._quality.unavailable
+        self.variants: Sequence[Mapping[str, Any]] = self._quality.variants
         self.message: Mapping[str, str] = message_in_words(pipeline.robot)
         robot, config = pipeline.robot, pipeline.model.config
         self.metadata: Mapping[str, Any] = {

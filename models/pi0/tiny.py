@@ -10,6 +10,7 @@ import argparse
 import io
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import orbax.checkpoint as ocp
 
 from jax_stepcache.paths import as_path, path_option
 
+from ..tiny.command import print_or_exit
 from ..tiny.tensors import new_folder, write_json
 from .checkpoint.name_map import plan
 from .checkpoint.released import ASSETS, PARAMS, SETTINGS
@@ -57,7 +59,7 @@ def write_tiny(
     pi05: bool = False,
     robot: str | Robot = "droid",
     seed: int = 0,
-) -> None:
+) -> Path:
     """Writes one.
 
     Args:
@@ -66,12 +68,16 @@ def write_tiny(
         robot: that it has statistics of.
         seed: draws the weights.
 
+    Returns:
+        The folder.
+
     Raises:
         FileExistsError: if there is something already.
         ImportError: without sentencepiece.
     """
     config, robot = config_of_tiny(pi05), get_robot(robot)
-    with new_folder(as_path(folder)) as made:
+    target = as_path(folder)
+    with new_folder(target) as made:
         tree = _nested(_arrays(config, np.random.default_rng(seed)))
         with ocp.PyTreeCheckpointer() as checkpointer:
             checkpointer.save((made / PARAMS).resolve(), {PARAMS: tree})
@@ -87,6 +93,7 @@ def write_tiny(
         place.mkdir(parents=True)
         write_json(place / FILE, {"norm_stats": _statistics(robot)})
         (made / NAME).write_bytes(_tokenizer(config.vocab))
+    return target
 
 
 def _arrays(config: Pi0Config, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -149,7 +156,7 @@ def main() -> None:
     parser.add_argument("folder", type=path_option)
     parser.add_argument("--pi05", action="store_true", help="of pi0.5's kind")
     parsed = parser.parse_args()
-    write_tiny(parsed.folder, pi05=parsed.pi05)
+    print_or_exit(parser, lambda: write_tiny(parsed.folder, pi05=parsed.pi05))
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ class TabletopPolicy:
         metadata: which keys a message has.
         options: what a request may ask for.
         unavailable: what it may not, and why.
+        variants: options that are compiled for, too.
         message: what its keys hold.
     """
 
@@ -71,6 +72,7 @@ class TabletopPolicy:
         self._quality = Quality(pipeline, most_steps)
         self.options: Mapping[str, str] = self._quality.options
         self.unavailable: Mapping[str, str] = self._quality.unavailable
+        self.variants: Sequence[Mapping[str, Any]] = self._quality.variants
         self.message: Mapping[str, str] = MESSAGE
         self.metadata: Mapping[str, Any] = {
             "policy": "tabletop",

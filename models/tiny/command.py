@@ -25,4 +25,20 @@ def run_command(
     parser.add_argument("--kind", choices=sorted(kinds), default=usual)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    print(write(args.folder, args.kind, args.seed))
+    print_or_exit(parser, lambda: write(args.folder, args.kind, args.seed))
+
+
+def print_or_exit(parser: argparse.ArgumentParser, write: Callable[[], Path]) -> None:
+    """Writes and says where; what stands in the way is one line, and a status of 2.
+
+    Args:
+        parser: the command's.
+        write: writes the folder, and gives it.
+
+    Raises:
+        SystemExit: if it cannot be written.
+    """
+    try:
+        print(write())
+    except (OSError, ValueError, ImportError) as error:
+        parser.error(str(error))

@@ -444,3 +444,36 @@ def test_times_beside_floors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert all(row["ms"] > 0 for row in found["rows"].values())
     assert times.known_gpu("NVIDIA H100 80GB HBM3") == "h100"
     assert times.known_gpu("cpu") is None
+
+
+def test_flux_and_pi0_are_among_the_models(
+    ahead: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rule: their rows are made by the same command, and go to their own file."""
+    program, asked = importlib.import_module("gpu_program"), []
+    monkeypatch.setattr(
+        program,
+        "compile_rows",
+        lambda given, only: (
+            asked.append((given.model, given.caches, given.json, only)) or 1
+        ),
+    )
+
+    def others(*arguments: str) -> list[Any]:
+        asked.clear()
+        count = program._others(program._parsed(list(arguments)))
+        assert count == len(asked)
+        return asked[:]
+
+    every = ["flux.1-dev", "pi0-base", "pi05-droid"]
+    assert [model for model, *_ in others()] == every
+    caches = ["none", "step_cache", "cache_dit"]
+    found = others("--models", "pi0-base", "--json", "out/gpu.json", "--only", "none")
+    assert found == [("pi0-base", caches, Path("out/gpu_others.json"), ["none"])]
+    few = others("--models", "pi0-base", "--caches", "cache_dit", "mag_cache")
+    assert few[0][1] == ["cache_dit"]
+    assert not others("--models", "pi0-base", "--caches", "mag_cache")
+    assert not others("--models", "flux.1-dev", "--devices", "8")
+    said = capsys.readouterr().out
+    assert "--caches has none of" in said
+    assert "--devices has no 1" in said

@@ -16,6 +16,7 @@ from jax_stepcache.serving.robots.settings import ServerSettings
 
 ENDPOINTS = ("infer", "reset")
 _SERVERS = ("session_id", "options", "endpoint")  # keys of a message
+_OPTIONS = ("deadline", "stats")  # that every server takes
 _LONGEST = 128
 _NEAR = 0.85  # how alike keys are that are taken for slips
 _KEYS = 256  # of a message: where one is missing, the nearest of them is looked for
@@ -69,7 +70,8 @@ def asked(
         settings: the server's limits.
         allowed: the policy's options.
         keys: of the policy's part of a message. Where they are known, another that is
-            nearly one of the server's is a slip; any other is passed over.
+            nearly one of the server's, or of the options, is a slip; any other is
+            passed over.
         unavailable: options that are not taken, and why.
 
     Returns:
@@ -84,6 +86,7 @@ def asked(
         raise ValueError(f"the message has {len(rest)} keys; at most {_KEYS} are taken")
     if keys:
         _check_slips(rest.keys(), keys)
+        _check_no_options(rest.keys(), keys, allowed, unavailable)
     endpoint = _endpoint(rest.pop("endpoint", None))
     options = rest.pop("options", None)
     options = {} if options is None else options
@@ -124,6 +127,27 @@ def _check_slips(sent: Collection[str], keys: Collection[str]) -> None:
         slip = misnamed(own, unread, _NEAR) if own not in sent else None
         if slip is not None:
             raise ValueError(f"nobody reads {slip!r}. Did you mean {own!r}?")
+
+
+def _check_no_options(
+    sent: Collection[str],
+    keys: Collection[str],
+    allowed: Mapping[str, str],
+    unavailable: Mapping[str, str],
+) -> None:
+    """Raises for an option, or nearly one, that does not lie under 'options'."""
+    unread = [key for key in sent if key not in (*keys, *_SERVERS) and "/" not in key]
+    for name in (*allowed, *unavailable, *_OPTIONS):
+        # The server's own are words that others may have words like.
+        least = 1.0 if name in _OPTIONS else _NEAR
+        slip = misnamed(name, unread, least)
+        if slip is None:
+            continue
+        if name in unavailable:
+            raise ValueError(f"option {name!r} is not taken {unavailable[name]}")
+        raise ValueError(
+            f"nobody reads {slip!r} here: send it under 'options', as {name!r}"
+        )
 
 
 def _pictures(key: str, value: Any, most: int) -> int:

@@ -34,10 +34,12 @@ class Policy(Protocol):
         options: what a request may ask for under ``options``: of each name in words
             what is allowed.
 
-    Two more it may have, both of words by name. ``message`` says of each key of a
+    Three more it may have, two of words by name. ``message`` says of each key of a
     message what it holds: robots read it at ``/policy``, and a key that is none of
-    these and nearly one of the server's is refused. ``unavailable`` says of options
-    that there are with other settings why they are not taken with these.
+    these and nearly one of the server's, or an option's name, is refused.
+    ``unavailable`` says of options that there are with other settings why they are not
+    taken with these. ``variants`` are options that run other programs than none do,
+    and are compiled for before anybody is served.
     """
 
     metadata: Mapping[str, Any]
@@ -135,3 +137,8 @@ def message_of(policy: Policy) -> Mapping[str, str]:
 def unavailable_of(policy: Policy) -> Mapping[str, str]:
     """Options that are not taken, and why, where the policy says so."""
     return getattr(policy, "unavailable", {})
+
+
+def variants_of(policy: Policy) -> Sequence[Mapping[str, Any]]:
+    """Options that are compiled for besides none."""
+    return getattr(policy, "variants", ())

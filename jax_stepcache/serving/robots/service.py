@@ -17,7 +17,7 @@ import numpy as np
 from jax_stepcache.serving.robots.asked import Asked
 from jax_stepcache.serving.robots.kinds import Kinds
 from jax_stepcache.serving.robots.metrics import Metrics
-from jax_stepcache.serving.robots.policy import Policy
+from jax_stepcache.serving.robots.policy import Policy, variants_of
 from jax_stepcache.serving.robots.progress import Progress
 from jax_stepcache.serving.robots.refused import Refused
 from jax_stepcache.serving.robots.saved import restore, save
@@ -303,16 +303,21 @@ class Service:
     def _compile(self) -> None:
         """Runs each number of robots that may be stepped together, and a film."""
         counts = sizes(self.settings.slots)
-        planned = [(count, self.policy.examples(count)) for count in counts]
-        self.progress.begin(sum(len(examples) for _, examples in planned))
-        for robots, examples in planned:
+        planned = []
+        for count in counts:
+            examples = self.policy.examples(count)
+            told = [(messages, {}) for messages in examples]
+            told += [(examples[-1], one) for one in variants_of(self.policy)]
+            planned.append((count, told))
+        self.progress.begin(sum(len(told) for _, told in planned))
+        for robots, told in planned:
             sessions: list[Any] = [self.policy.open() for _ in range(robots)]
-            for messages in examples:
+            for messages, options in told:
                 if self.draining:  # before anybody was served
                     return
                 for session, message in zip(sessions, messages, strict=True):
-                    self._kinds.prepare(self.policy.check(session, message, {}))
-                replies = self.policy.step_many(sessions, messages, [{}] * robots)
+                    self._kinds.prepare(self.policy.check(session, message, options))
+                replies = self.policy.step_many(sessions, messages, [options] * robots)
                 sessions = [reply.session for reply in replies]
                 self.progress.step()
             if robots == 1 and not self.draining:

@@ -130,6 +130,19 @@ class Quality:
             )
         self.unavailable = _unavailable(self.options, backend)
 
+    @property
+    def variants(self) -> list[dict[str, Any]]:
+        """Options that run another compiled program than none do.
+
+        With a cache inside the network the number of calls is known where all robots
+        take the most steps, and that is a program of its own.
+        """
+        own = self._pipeline.model.defaults.num_inference_steps
+        other = self.most_steps if own < self.most_steps else own - 1
+        if "num_inference_steps" not in self.options or other < 1:
+            return []
+        return [{"num_inference_steps": other}]
+
     def asked(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Makes options of `LatentPipeline.step_many` of what a robot asks for.
 

@@ -34,6 +34,7 @@ class DreamZeroPolicy:
         metadata: of a DROID robot exactly what the original's server says.
         options: what a request may ask for.
         unavailable: what it may not, and why.
+        variants: options that are compiled for, too.
         message: what its keys hold.
     """
 
@@ -58,6 +59,7 @@ class DreamZeroPolicy:
         self._quality = Quality(pipeline, most_steps)
         self.options: Mapping[str, str] = self._quality.options
         self.unavailable: Mapping[str, str] = self._quality.unavailable
+        self.variants: Sequence[Mapping[str, Any]] = self._quality.variants
         self.message = message_in_words(self._senses.views, self._senses.statistics)
         self.metadata: Mapping[str, Any] = self._metadata()
 

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import shutil
 import sys
 from dataclasses import replace
 
@@ -10,8 +11,10 @@ import pytest
 
 import jax_stepcache
 from jax_stepcache.models import pi0
+from jax_stepcache.models.pi0.policy import Pi0Policy
 from jax_stepcache.models.pi0.robot.message import message_in_words, read
 from jax_stepcache.models.pi0.tiny import write_tiny
+from jax_stepcache.requests.at_once import sampled_at_once
 from jax_stepcache.serving.robots.policy import Policy
 
 pytest.importorskip("sentencepiece")
@@ -238,6 +241,27 @@ def test_a_robot_is_served(pipeline):
     assert policy.film(0).shape == (0, 56, 56, 3)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("most", "other"), [(10, 9), (12, 12)])
+def test_no_number_of_steps_makes_others_wait_for_the_compiler(pipeline, most, other):
+    """With a cache inside the network, too, whose longest run is another program."""
+    pipeline = pi0.Pi0Pipeline(
+        pipeline.params,
+        statistics=pipeline.statistics,
+        words=pipeline.words,
+        cache_backend="tea_cache",
+    )
+    policy = Pi0Policy(pipeline, most_steps=most)
+    assert policy.variants == [{"num_inference_steps": other}]
+    (seen,) = policy.examples(1)
+    for one in ({}, *policy.variants):
+        policy.step_many([0], seen, [one])
+    programs = sampled_at_once._cache_size()
+    for steps in (3, 4, most):
+        policy.step_many([0], seen, [{"num_inference_steps": steps}])
+    assert sampled_at_once._cache_size() == programs
+
+
 def test_sessions_are_kept(pipeline, tmp_path):
     """As numbers of steps."""
     policy = pi0.policy_of(pipeline)
@@ -265,6 +289,24 @@ def test_what_does_not_fit_the_model_is_told_at_once(pipeline, tmp_path):
         pi0.Pi0Pipeline(jax_stepcache.load_params("dit"), **ours)
     with pytest.raises(FileNotFoundError, match="paligemma_tokenizer"):
         pi0.load_words(tmp_path, 8, with_state=False)
+
+
+def test_a_folder_of_ours_is_read_with_what_is_copied_into_it(pipeline, tmp_path):
+    """Weights alone move no arm: what is missing is told, and where to put it."""
+    write_tiny(tmp_path / "tiny", pi05=pipeline.model.config.pi05)
+    ours = tmp_path / "ours"
+    jax_stepcache.save_params(ours, pipeline.params)
+    with pytest.raises(FileNotFoundError, match="paligemma_tokenizer"):
+        pi0.Pi0Pipeline.from_folder(ours)
+    tokenizer = tmp_path / "tiny" / "paligemma_tokenizer.model"
+    with pytest.raises(FileNotFoundError, match="'assets' into it"):
+        pi0.Pi0Pipeline.from_folder(ours, tokenizer=tokenizer)
+    shutil.copytree(tmp_path / "tiny" / "assets", ours / "assets")
+    shutil.copy(tokenizer, ours)
+    again = pi0.Pi0Pipeline.from_folder(ours)
+    assert again.model == pipeline.model
+    for own, read_in in zip(pipeline.statistics, again.statistics, strict=True):
+        np.testing.assert_array_equal(own.low, read_in.low)
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgpack
 import numpy as np
 import pytest
@@ -131,3 +133,24 @@ def test_what_an_array_claims_is_told_briefly():
     for changed in ({}, {b"dtype": b"\0" * 2**20}):
         with pytest.raises(ValueError, match="bytes of length 1048576"):
             unpack(msgpack.packb({"x": held | changed}))
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        ("num_inference_steps", "under 'options', as 'num_inference_steps'"),
+        ("num_inference_step", "nobody reads 'num_inference_step' here"),
+        ("guidance_scale", "'guidance_scale' is not taken here: not guided"),
+        ("deadline", "under 'options', as 'deadline'"),
+    ],
+)
+def test_an_option_beside_the_options_is_told(sent, words):
+    """It would be passed over, and whoever sent it would never know."""
+    given = {"num_inference_steps": "1 to 4"}
+    other = {"guidance_scale": "here: not guided"}
+    with pytest.raises(ValueError, match=re.escape(words)):
+        asked({sent: 2, "x": 1}, _SETTINGS, given, keys=["x"], unavailable=other)
+    # A policy that reads such a key gets it; a word that is like a short one passes.
+    for mine, keys in ((sent, ["x", sent]), ("status", ["x"])):
+        seen = asked({mine: 2}, _SETTINGS, given, keys=keys, unavailable=other)
+        assert seen.message == {mine: 2}

@@ -9,6 +9,7 @@ import logging
 import re
 import threading
 import warnings
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -105,6 +106,21 @@ def test_a_policy_that_cannot_be_compiled_ends_the_server():
     with pytest.raises(RuntimeError, match="cannot be served") as caught:
         server.run(port=0)
     assert "no memory" in str(caught.value.__cause__)
+
+
+def test_options_of_other_programs_are_compiled_for():
+    """Before anybody is served, after all examples."""
+
+    class Noting(Counting):
+        variants = ({"num_inference_steps": 2},)
+        asked: ClassVar[list] = []
+
+        def step_many(self, sessions, messages, options):
+            self.asked.append(tuple(options))
+            return super().step_many(sessions, messages, options)
+
+    with serving(Noting(), slots=1):
+        assert Noting.asked == [({},), ({},), ({"num_inference_steps": 2},)]
 
 
 def test_a_worker_that_has_failed_is_seen_from_outside():
