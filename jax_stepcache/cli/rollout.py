@@ -30,7 +30,8 @@ def run(parsed: argparse.Namespace) -> None:
     params = load_params(parsed.params)
     if offered(params.model, "rollout") is None:
         raise ValueError(
-            f"{params.model.name} does not act in a world of its own; 'tabletop' does"
+            f"{params.model.name} does not act in a world of its own; 'tabletop' and "
+            "'metaworld' do"
         )
     world, noise = jax.random.split(jax.random.key(parsed.seed))
     rows = contenders(

@@ -280,9 +280,10 @@ def _bundled(name: str) -> Path:
     bundled = getattr(module, "WEIGHTS", None)
     if bundled is None:
         raise ValueError(_no_weights(name))
-    if (made_by := getattr(module, "MADE_BY", None)) and not bundled.exists():
+    if hasattr(module, "MADE_BY") and not bundled.exists():
         raise FileNotFoundError(
-            f"the weights of {name!r} are not there: {made_by!r} makes them, in a checkout"
+            f"the weights of {name!r} are not there yet: {module.MADE_BY!r} makes "
+            "them, in a checkout; or give the path of weights trained elsewhere"
         )
     return as_path(bundled)
 

@@ -43,9 +43,9 @@ def expert_of(task: str) -> Expert:
         ImportError: without Meta-World.
     """
     name = task_named(task).expert
-    from metaworld import policies
+    import metaworld.policies as scripts  # pyright: ignore[reportMissingImports]
 
-    scripted = getattr(policies, name)()
+    scripted = getattr(scripts, name)()
 
     def act(full: np.ndarray) -> np.ndarray:
         return np.clip(scripted.get_action(full), -1, 1).astype(np.float32)

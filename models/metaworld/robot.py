@@ -101,11 +101,11 @@ class Robot:
         self._calls.append(calls)
         for i, action in enumerate(actions):
             moment = world.step(action)
+            self._state = moment.state
             if moment.success and self._done is None:
                 self._done = CHUNK * self._chunks + i + 1
             if (i + 1) % BETWEEN == 0:
                 self._seen.append(world.picture())
-        self._state = moment.state
         self._chunks += 1
         return self._done is not None or CHUNK * self._chunks >= self._deadline
 

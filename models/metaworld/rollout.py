@@ -21,7 +21,7 @@ from jax_stepcache.network.params import Params
 from ..dreamzero import LatentPipeline
 from . import latent
 from .episodes import FIRST_SEED
-from .model import MetaworldModel
+from .model import MetaworldModel, normalised_state
 from .robot import Robot, Told
 from .sizes import CHUNK
 from .tasks import NAMES, tasks_named
@@ -102,11 +102,10 @@ def rollout(
     ended: dict[int, Told] = {}
     for robot in stand:
         robot.begin(*next(waiting))
-    session = None
+    session = pipeline.start(*_text(params.model, pipeline.guided, stand))
     while any(robot.busy for robot in stand):
-        text = _text(pipeline, stand)
-        begun = session is not None
-        session = pipeline.prompt(session, *text) if begun else pipeline.start(*text)
+        text = _text(params.model, pipeline.guided, stand)
+        session = pipeline.prompt(session, *text)
         drawn = _noise(params.model, noise, [robot.turn for robot in stand])
         step = pipeline(
             session,
@@ -150,21 +149,23 @@ def film(outcome: Rollout, episode: int) -> np.ndarray:
     return np.pad(both, still, mode="edge").astype(np.float32) / 255
 
 
-def _text(pipeline: LatentPipeline, stand: list[Robot]) -> tuple[Any, Any]:
+def _text(
+    model: MetaworldModel, guided: bool, stand: list[Robot]
+) -> tuple[jax.Array, jax.Array | None]:
     """The tasks' embeddings, and empty ones where both branches run."""
     tasks = np.array([NAMES.index(robot.task) for robot in stand], np.int32)
-    text = pipeline.model.instruction_text(tasks)
-    return text, jnp.zeros_like(text) if pipeline.guided else None
+    text = model.instruction_text(jnp.asarray(tasks))
+    return text, jnp.zeros_like(text) if guided else None
 
 
-def _shown(model: MetaworldModel, stand: list[Robot]) -> dict[str, jax.Array]:
+def _shown(model: MetaworldModel, stand: list[Robot]) -> dict[str, Any]:
     """What all robots see; who begins an episode begins a window."""
     pictures = np.stack([robot.pictures for robot in stand])
     latents = _encoded(pictures)
     return {
         "latents": latents,
         "first": latents[:, :, -1:],
-        "state": model.normalised_state(np.stack([x.state for x in stand]))[:, None],
+        "state": normalised_state(np.stack([robot.state for robot in stand]))[:, None],
         "restart": np.array([robot.begins for robot in stand]),
     }
 

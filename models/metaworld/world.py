@@ -151,8 +151,8 @@ def _simulator() -> tuple[Any, Any]:
     # MuJoCo reads it once, where it is imported; its own default needs a screen.
     os.environ.setdefault("MUJOCO_GL", "egl")
     try:
-        import mujoco
-        from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+        import mujoco  # pyright: ignore[reportMissingImports]
+        from metaworld.env_dict import ALL_V3_ENVIRONMENTS  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         if error.name in ("mujoco", "metaworld"):
             raise ImportError(_MISSING) from error

@@ -65,7 +65,9 @@ def test_rollout_of_a_model_without_a_world(capsys):
     """One line says so; the command is for models that act."""
     assert main(["rollout", "--params", "dit", "--episodes", "2"]) == 1
     told = capsys.readouterr().err
-    assert "dit does not act in a world of its own; 'tabletop' does" in told
+    assert (
+        "dit does not act in a world of its own; 'tabletop' and 'metaworld' do" in told
+    )
     assert "Traceback" not in told
 
 
