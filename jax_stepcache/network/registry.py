@@ -41,20 +41,19 @@ if TYPE_CHECKING:
 
 # Packages of models, loaded when asked for. Each offers `model_from_config(config)`,
 # `config_of(model)` (JSON) and `weights_struct(model)`. It may offer `WEIGHTS`, the
-# path of a bundled file, and where it need not be there, `MADE_BY`, the command that
-# makes it; `open_checkpoint(path)`, for the checkpoints of others, a
-# `StreamedCheckpoint` or None; `open_part(path)`, likewise, of a checkpoint that holds
-# other networks as well; `named_model(name)`, for configurations;
-# `weight_axes(name, ndim)` and `axis_sizes(model)`, for rules on a mesh;
-# `with_dtype(model, name)`, the model with other activations; for `jax-stepcache info`
-# `describe(model)`, rows, and `memory(model, rows, devices, layout)`, bytes on each
-# device; for LoRA `tensor_plans(model, component)`, what tensors become, one for each
-# way of naming them; for `jax-stepcache film` `make_film(folder, prompt, out, **rest)`,
-# which has ``stats``; `finetune` with `FinetuneSettings`; for robots
-# `policy_of(pipeline)` and `load_policy(source, most_steps, **settings)`, each a
-# `Policy`. What it does not offer, its base class's package may. The module of a
-# model's class stands in the package itself and not in a folder of it, for there
-# `offered` looks.
+# path of a bundled file, and `MADE_BY`, the command that makes it if it does not come
+# along; `open_checkpoint(path)`, for the checkpoints of others, a `StreamedCheckpoint`
+# or None; `open_part(path)`, likewise, of one that holds other networks as well;
+# `named_model(name)`, for configurations; `weight_axes(name, ndim)` and
+# `axis_sizes(model)`, for rules on a mesh; `with_dtype(model, name)`, the model with
+# other activations; for `jax-stepcache info` `describe(model)`, rows, and
+# `memory(model, rows, devices, layout)`, bytes on each device; for LoRA
+# `tensor_plans(model, component)`, what tensors become, one for each way of naming
+# them; for `jax-stepcache film` `make_film(folder, prompt, out, **rest)`, which has
+# ``stats``; `finetune` with `FinetuneSettings`; for robots `policy_of(pipeline)` and
+# `load_policy(source, most_steps, **settings)`, each a `Policy`. What it does not
+# offer, its base class's package may. The module of a model's class stands in the
+# package itself and not in a folder of it, for there `offered` looks.
 _MODULES = {
     "tabletop": "jax_stepcache.models.tabletop",
     "dreamzero": "jax_stepcache.models.dreamzero",
