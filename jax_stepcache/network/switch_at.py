@@ -126,6 +126,12 @@ class SwitchAt:
         return self._modulated
 
     @property
+    def needs_schedule(self) -> bool:
+        """Whether one of them is a flow of `as_flow` with times of its own."""
+        both = self.high, self.low
+        return any(getattr(one, "needs_schedule", False) for one in both)
+
+    @property
     def lacking(self) -> Mapping[str, str]:
         """See `check_stages`: which of the two lacks it, and what to give."""
         found: dict[str, str] = {}
@@ -266,20 +272,20 @@ class SwitchAt:
         boundary = 1000 * self.sigma if self.timestep is None else self.timestep
         wants_low = jax.tree.leaves(t)[0] < boundary
         weights = self._weights(params)
-        if self._in_step:
-            return cond(
-                wants_low[0],
-                lambda: run(self.low, weights[1], 1),
-                lambda: run(self.high, weights[0], 0),
-            )
 
         def high() -> Any:
             with naming("networks", "high"):
                 return run(self.high, weights[0], 0)
 
-        def mixed(first: Any) -> Any:
+        def low() -> Any:
             with naming("networks", "low"):
-                second = run(self.low, weights[1], 1)
+                return run(self.low, weights[1], 1)
+
+        if self._in_step:
+            return cond(wants_low[0], low, high)
+
+        def mixed(first: Any) -> Any:
+            second = low()
             if not keep:
                 return _by_row(wants_low, second, first)
             (hidden, own), (before, others) = second, first

@@ -5,18 +5,22 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jax_stepcache import (
     EDMDiffusion,
     FlowMatching,
+    SwitchAt,
     VPDiffusion,
+    adapt,
     as_flow,
     explicit_schedule,
     sample,
 )
 from jax_stepcache.network.as_flow import Rates
+from tests.network.adapting import strangers
 
 NOISE = jnp.linspace(-1, 1, 8).reshape(2, 4)
 STEPS = 40
@@ -267,3 +271,38 @@ def test_every_step_of_the_training():
     """As many steps as there were: each once."""
     told = VPDiffusion().schedule(1000, "trailing").timesteps
     assert list(told) == list(range(999, -1, -1))
+
+
+def adapted_flow():
+    """A network in stages that says the noise, and the flow that it is called by."""
+    flow = as_flow(lambda network, *given: network(*given))
+    network = strangers.WanLike(nnx.Rngs(0))
+    return flow, network, adapt(network, call=flow, blocks=lambda n: n.blocks)
+
+
+def test_a_network_in_stages_is_called_by_its_flow():
+    """`adapt(call=flow)` gives the velocity that the flow gives of the whole."""
+    flow, network, (weights, model) = adapted_flow()
+    given = strangers.noise(), jnp.full(2, 400.0), strangers.text()
+    np.testing.assert_allclose(
+        model(weights, *given), flow(network, *given), rtol=1e-5, atol=1e-5
+    )
+
+
+def switched():
+    flow = as_flow(says)
+    return SwitchAt(flow, flow, sigma=0.5), {"high": 1.0, "low": 1.0}, NOISE, None
+
+
+def in_stages():
+    _, _, (weights, model) = adapted_flow()
+    return model, weights, strangers.noise(), strangers.text()
+
+
+@pytest.mark.parametrize("made", [switched, in_stages])
+def test_a_flow_within_needs_its_schedule_too(made):
+    """What holds a flow asks for its times as the flow alone does: with others, and
+    noise of another scale, the sample would be wrong without a word."""
+    model, weights, noise, condition = made()
+    with pytest.raises(ValueError, match=r"give schedule=flow\.schedule"):
+        sample(weights, model=model, noise=noise, condition=condition)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -46,11 +47,13 @@ class Adapted:
         network: the network.
         num_blocks: how many blocks there are.
         modulated: for TeaCache; None where it was not asked for.
+        needs_schedule: whether ``call`` is a flow of `as_flow` with times of its own.
     """
 
     network: Network
     num_blocks: int
     modulated: Callable[[Any, Any, Any], jax.Array] | None = None
+    needs_schedule: bool = False
 
     def __copy__(self) -> Adapted:
         """Itself: it does not change, and another object is another program."""
@@ -226,7 +229,8 @@ def adapt(
             stacked ones. Of functions the name of the stacked weights, such as
             ``"blocks"``.
         call: ``(network, sample, t, condition) -> velocity``, how the network is to be
-            called; ``network(sample, t, condition)`` unless given.
+            called; ``network(sample, t, condition)`` unless given. A flow of `as_flow`
+            is such a function, for a network that says something else.
         sampler: in place of ``call``, for a network that keeps its Euler loop to
             itself: ``(network, noise, seen) -> sample``. The body of its
             `jax.lax.while_loop` is the network. What it computes before, `sample`'s
@@ -255,6 +259,8 @@ def adapt(
         reads = ("noise", "seen") if name == "sampler" else ("sample", "t", "condition")
         if given is not None:
             check_takes(name, given, ("network", *reads))
+    needs_schedule = getattr(call, "needs_schedule", False)
+    call = _as_function(call)
     if sampler is not None:
         whole = sampler
         call = lambda n, noise, t, seen: whole(n, noise, seen)  # noqa: E731
@@ -277,10 +283,15 @@ def adapt(
         made = function_network(network, weights, blocks, call, modulated)
     if sampler is not None:
         made = SamplerNetwork(made)
-    plain = Adapted(made, made.count)
+    plain = Adapted(made, made.count, needs_schedule=needs_schedule)
     if modulated is None:
         return weights, plain
     return weights, replace(plain, modulated=plain._look)
+
+
+def _as_function(call: Any) -> Any:
+    """Flax asks what it calls for its name, which objects that can be called lack."""
+    return call if call is None or inspect.isroutine(call) else call.__call__
 
 
 def _is_module(network: Any) -> bool:
