@@ -136,7 +136,7 @@ def naming_arguments(
 
     def decorate(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
         given = inspect.signature(function).parameters
-        known = frozenset(given) - {"self"}
+        known = frozenset(given) - {"self", "cls"}
         called = function.__qualname__.removesuffix(".__init__")
 
         @functools.wraps(function)

@@ -282,7 +282,7 @@ class SwitchAt:
                 return run(self.low, weights[1], 1)
 
         if self._in_step:
-            return cond(wants_low[0], low, high)
+            return cond(~wants_low[0], high, low)
 
         def mixed(first: Any) -> Any:
             second = low()
