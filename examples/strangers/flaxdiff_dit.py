@@ -15,7 +15,6 @@ text = jax.random.normal(jax.random.key(1), (2, 5, 24))
 variables = network.init(jax.random.key(2), noise, jnp.ones(2), text)
 # A new one says nothing: its last layer is zero.
 variables = jax.tree.map(lambda w: w + 0.01, variables)
-
 weights, model = jax_stepcache.adapt(
     network, variables, blocks="dit_block_*", modulated="attention"
 )

@@ -46,7 +46,11 @@ def run(parsed: argparse.Namespace) -> None:
         progress=bar,
         **options,
     )
-    for picture in pictures:
+    for picture in pictures.values():
         print(picture)
-    print(f"\n{summary(pictures[0], names=[parsed.cache])}\n")
-    print(f"pictures: {parsed.out}")
+    # In slots each decides for itself; a batch decides as one.
+    rows = {path.name: picture for path, picture in pictures.items()}
+    if parsed.slots is None:
+        rows = {parsed.cache: next(iter(pictures.values()))}
+    print(f"\n{summary(*rows.values(), names=list(rows))}\n")
+    print(f"pictures: {', '.join(map(str, pictures))}")

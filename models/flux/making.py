@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from jax_stepcache.paths import as_path
@@ -22,7 +23,7 @@ def make_pictures(
     *,
     loading: Mapping[str, Any] | None = None,
     **options: Any,
-) -> list[FluxPicture]:
+) -> dict[Path, FluxPicture]:
     """Loads a pipeline, makes pictures and writes them.
 
     Args:
@@ -34,7 +35,7 @@ def make_pictures(
         **options: of `FluxPipeline`'s call.
 
     Returns:
-        The pictures.
+        The pictures, by the files that hold them.
 
     Raises:
         FileNotFoundError: if there is no folder for them; as `load_folder`.
@@ -50,6 +51,7 @@ def make_pictures(
     ask(model.release, prompt, **known)
     made = FluxPipeline.from_folder(folder, **loading)(prompt, **options)
     pictures = [made] if isinstance(made, FluxPicture) else made
-    for picture, path in zip(pictures, numbered(out, len(pictures)), strict=True):
+    written = dict(zip(numbered(out, len(pictures)), pictures, strict=True))
+    for path, picture in written.items():
         picture.save(path)
-    return pictures
+    return written

@@ -152,7 +152,12 @@ def load_policy(
 
     Returns:
         The policy.
+
+    Raises:
+        ValueError: for a guidance scale; as `Pi0Pipeline.from_folder`.
     """
+    if "guidance_scale" in settings:
+        raise ValueError("a pi0 has no guidance; leave out guidance_scale")
     folder = as_path(source)
     return Pi0Policy(
         Pi0Pipeline.from_folder(folder, robot=embodiment, **settings), most_steps

@@ -254,3 +254,16 @@ def test_pictures_are_written(tmp_path):
     assert [x.name for x in numbered("a.png", 2)] == ["a-0.png", "a-1.png"]
     with pytest.raises(ValueError, match="no ending of a picture"):
         picture.save(tmp_path / "a.mp4")
+
+
+@pytest.mark.slow
+def test_the_command_names_the_files_that_it_has_written(folder, tmp_path, capsys):
+    """Several pictures each have a file, and in slots decisions of their own."""
+    size = ["--height", "32", "--width", "32", "--steps", "2", "--cache", "step_cache"]
+    asked = ["picture", "x", "--params", str(folder), *size, "--num-images", "2"]
+    assert main([*asked, "--slots", "2", "--out", str(tmp_path / "a.png")]) == 0
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == ["a-0.png", "a-1.png"]
+    said = capsys.readouterr().out
+    assert f"pictures: {files[0]}, {files[1]}" in said
+    assert all(f"{file.name} " in said for file in files)

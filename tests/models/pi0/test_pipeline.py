@@ -208,6 +208,8 @@ def test_another_robots_statistics_are_not_taken(tmp_path):
         pi0.Pi0Pipeline.from_folder(tmp_path / "tiny", robot="libero")
     with pytest.raises(ValueError, match="none of 'libero'"):
         pi0.load_policy(tmp_path / "tiny", embodiment="libero")
+    with pytest.raises(ValueError, match="no guidance; leave out"):
+        pi0.load_policy(tmp_path / "tiny", guidance_scale=3.0)
 
 
 def test_step_cache_is_enabled_by_name(pipeline):
