@@ -7,10 +7,9 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from jax_stepcache.paths import path_option
+from jax_stepcache.paths import as_path, path_option
 
 
 def run_parser(description: str, defaults: Any) -> argparse.ArgumentParser:
@@ -93,7 +92,7 @@ def commit_of(file: str) -> str:
     try:
         found = subprocess.run(
             ["git", "rev-parse", "HEAD"],
-            cwd=Path(file).parent,
+            cwd=as_path(file).parent,
             capture_output=True,
             text=True,
             check=True,

@@ -121,6 +121,7 @@ def test_the_program_without_a_gradient_is_the_loop_alone():
     assert found["scan"] == 0
 
 
+@pytest.mark.slow
 def test_where_there_is_no_gradient_it_is_said():
     """A bar, and requests in slots, have none: in the library's words, not in JAX's."""
     start = options()["noise"]

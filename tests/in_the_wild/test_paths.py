@@ -277,6 +277,12 @@ WRITES = {
             x.state, FinetuneSettings(), jax_stepcache.load_model("dit"), path, ""
         ),
     ),
+    "models.film.train:export(path)": (
+        "film.safetensors",
+        lambda x, path: _of("models.film.train").export(
+            x.state, FinetuneSettings(), _of("models.film").FILM, path, ""
+        ),
+    ),
 }
 READS = {
     "calibration.settings:load_settings(path)": (
@@ -455,6 +461,7 @@ OTHERS = {
     "models.training.loop:fit(folder)",
     # Below, with a file of somebody's.
     "models.checkpoints.lora.file:LoraFile.__init__(path)",
+    "models.checkpoints.lora.merging:check_lora(path)",
     "models.checkpoints.lora.merging:merge_lora(path)",
     "models.checkpoints.lora.beside:keep_lora(path)",
     "models.wan.pipeline:WanPipeline.from_folder(lora)",
@@ -480,6 +487,10 @@ OTHERS = {
     "serving.robots.running:PolicyServer.run(certificate)",
     "serving.robots.running:PolicyServer.run(key)",
     "models.dit.train:train(folder)",
+    "models.film.making:make_film(out)",
+    "models.film.making:make_film(source)",
+    "models.film.train:train(folder)",
+    "models.metaworld.train:train(folder)",
 }
 
 

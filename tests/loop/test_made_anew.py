@@ -11,6 +11,7 @@ from jax_stepcache.loop import forward
 from ..staged import SKIPPING, run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize("cache", ["tea_cache", "mag_cache", "cache_dit"])
 def test_the_sample_is_the_same(

@@ -55,6 +55,7 @@ def test_stages_make_the_network():
     assert np.ptp(whole) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apart", [False, True])
 def test_given_what_attentions_say_blocks_say_the_same(apart):
     """With layers stacked or apart; and with something else they say something else."""

@@ -33,6 +33,7 @@ def _said(model: WanModel, weights: Any, t: jax.Array) -> tuple[jax.Array, jax.A
     return whole, model.head(weights, hidden, stage)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t", [900.0, 100.0])
 def test_rows_of_one_timestep_ask_one_expert(t: float) -> None:
     """In one conditional, and each says what it says beside the other."""

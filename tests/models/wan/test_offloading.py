@@ -42,6 +42,7 @@ def params() -> Params:
     return small.params(small.TWO)
 
 
+@pytest.mark.slow
 def test_one_loop_in_two_parts(params: Params, full_compilation: None) -> None:
     """Rule: steps, decisions and numbers are those of one loop, to the last bit, what
     the cache knows of the first expert's steps included."""
