@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from jax_stepcache.errors import naming_fields, unknown_name
+from jax_stepcache.errors import brief, naming_fields, unknown_name
 
 
 @naming_fields()
@@ -227,7 +227,12 @@ class DiffusionCacheConfig:
 
         Raises:
             ValueError: for a name that is no field, with the nearest that is one.
+            TypeError: for what is no mapping.
         """
+        if not isinstance(settings, Mapping):
+            raise TypeError(
+                f"cache_config is {brief(settings)}; give a mapping of settings"
+            )
         known = {field.name for field in fields(cls)}
         for name in settings:
             if strict and name not in known:

@@ -11,6 +11,7 @@ import numpy as np
 from jax_stepcache.backends.base import CacheBackend
 from jax_stepcache.backends.config import DiffusionCacheConfig
 from jax_stepcache.check import fetched
+from jax_stepcache.errors import naming
 from jax_stepcache.policy.named.switching import switching
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.solvers.schedule import per_output
@@ -58,7 +59,11 @@ def of_each(
         ValueError: if the settings make caches of other parts.
     """
     config = backend.config
-    above, below = (composed(_with(backend, own)) for own in (config.high, config.low))
+    each = []
+    for name in ("high", "low"):
+        with naming("cache_config", name):
+            each.append(composed(_with(backend, getattr(config, name))))
+    above, below = each
     return switching(above, below, model.experts_meet_at)
 
 
@@ -96,7 +101,7 @@ def steps_of_first(model: Any, schedule: Any) -> int | None:
 
 def _with(backend: Backend, own: Mapping[str, Any] | None) -> Backend:
     """The backend with some settings of its own."""
-    if not own:
+    if own is None:
         return backend
     DiffusionCacheConfig.from_dict(own)  # which checks the names
     if "original" in own:

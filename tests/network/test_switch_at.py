@@ -134,3 +134,12 @@ def test_bad_input():
     weights = jax.tree.map(jnp.ones, {"high": 1, "low": 1})
     with pytest.raises(ValueError, match="lacks num_blocks"):
         run(weights, plain, cache="taylor_seer", cache_config={"cache_interval": 3})
+
+
+@pytest.mark.parametrize("one", ["high", "low"])
+def test_settings_of_one_network_are_told_with_its_name(one):
+    """Which of the two has what is no setting."""
+    with pytest.raises(TypeError, match=rf"cache_config\[{one}\]: .* is 3; give a map"):
+        run(WEIGHTS, BOTH, cache="cache_dit", cache_config={one: 3})
+    with pytest.raises(ValueError, match=rf"cache_config\[{one}\]: .*Did you mean"):
+        run(WEIGHTS, BOTH, cache="cache_dit", cache_config={one: {"Fn_compute": 1}})
