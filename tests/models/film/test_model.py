@@ -110,6 +110,7 @@ def test_requests_are_as_alone(params) -> None:
 @pytest.mark.slow
 def test_a_film_is_written(tmp_path, capsys) -> None:
     """By the command that makes a Wan's, of the bundled name."""
+    pytest.importorskip("imageio", reason="needs the extra film")
     out = tmp_path / "circle.gif"
     command = ["film", "a red circle moves left", "--params", "film"]
     assert main([*command, "--steps", "4", "--out", str(out)]) == 0
@@ -128,6 +129,7 @@ def test_a_film_is_written(tmp_path, capsys) -> None:
 )
 def test_what_the_film_does_not_take(arguments, words, tmp_path, capsys) -> None:
     """One line, before weights are loaded."""
+    pytest.importorskip("imageio", reason="needs the extra film")
     out = str(tmp_path / "film.gif")
     assert main(["film", *arguments, "--params", "film", "--out", out]) == 1
     told = capsys.readouterr().err
