@@ -9,7 +9,6 @@ averaged weights are written as one safetensors file that `load_params` takes.
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from typing import Any, NamedTuple
@@ -17,12 +16,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from ..training.command import command_line, run_command, run_parser, told
 from ..training.export import export_run
 from ..training.loop import fit
-from ..training.optimizer import clipped_adamw, warmup_cosine
+from ..training.optimizer import adamw_for_kernels
 from ..training.settings import check_run
 from ..training.step import TrainState
 from ..training.stopped import TrainingStopped
@@ -58,13 +56,6 @@ class Settings(NamedTuple):
     dropout: float = 0.1
     accumulate: int = 1
     seed: int = 0
-
-
-@functools.cache
-def make_optimizer(settings: Settings) -> optax.GradientTransformation:
-    """AdamW with clipped gradients, a warm-up and a cosine to zero."""
-    rate = warmup_cosine(settings.learning_rate, settings.warmup, settings.steps)
-    return clipped_adamw(rate, settings.weight_decay, _matrices)
 
 
 def train(
@@ -106,7 +97,12 @@ def train(
         folder,
         fresh(model.config, jax.random.key(settings.seed)),
         loss=objective,
-        optimizer=make_optimizer(settings),
+        optimizer=adamw_for_kernels(
+            settings.learning_rate,
+            settings.warmup,
+            settings.steps,
+            settings.weight_decay,
+        ),
         batch_at=lambda step: None,
         settings=settings,
         frozen=jax.tree.map(jnp.asarray, digits),
@@ -177,13 +173,6 @@ def main() -> None:
         print(quality)
     path = arguments.out / "weights.safetensors"
     export(state, settings, model, path, command, quality=quality)
-
-
-def _matrices(weights: Any) -> Any:
-    """Which weights decay: biases, and the embedding of labels, do not."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, x: getattr(path[-1], "key", None) == "kernel", weights
-    )
 
 
 if __name__ == "__main__":

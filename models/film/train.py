@@ -9,13 +9,11 @@ averaged weights are written as one safetensors file that `load_params` takes.
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from typing import Any, NamedTuple
 
 import jax
-import optax
 
 from jax_stepcache.network.registry import load_params
 from jax_stepcache.paths import path_option
@@ -23,7 +21,7 @@ from jax_stepcache.paths import path_option
 from ..training.command import command_line, run_command, run_parser, told
 from ..training.export import export_run
 from ..training.loop import fit
-from ..training.optimizer import clipped_adamw, warmup_cosine
+from ..training.optimizer import adamw_for_kernels
 from ..training.settings import check_run
 from ..training.step import TrainState
 from ..training.stopped import TrainingStopped
@@ -60,13 +58,6 @@ class Settings(NamedTuple):
     seed: int = 0
 
 
-@functools.cache
-def make_optimizer(settings: Settings) -> optax.GradientTransformation:
-    """AdamW with clipped gradients, a warm-up and a cosine to zero."""
-    rate = warmup_cosine(settings.learning_rate, settings.warmup, settings.steps)
-    return clipped_adamw(rate, settings.weight_decay, _matrices)
-
-
 def train(
     settings: Settings,
     model: FilmModel,
@@ -100,7 +91,12 @@ def train(
         folder,
         start,
         loss=FlowMatching(model, rows, settings.dropout),
-        optimizer=make_optimizer(settings),
+        optimizer=adamw_for_kernels(
+            settings.learning_rate,
+            settings.warmup,
+            settings.steps,
+            settings.weight_decay,
+        ),
         batch_at=lambda step: None,
         settings=settings,
         **options,
@@ -171,13 +167,6 @@ def main() -> None:
         print(quality)
     path = arguments.out / "weights.safetensors"
     export(state, settings, model, path, command, quality=quality)
-
-
-def _matrices(weights: Any) -> Any:
-    """Which weights decay: biases, norms and modulations do not."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, x: getattr(path[-1], "key", None) == "kernel", weights
-    )
 
 
 if __name__ == "__main__":

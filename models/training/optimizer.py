@@ -48,6 +48,33 @@ def clipped_adamw(
 
 
 @functools.cache
+def adamw_for_kernels(
+    learning_rate: float, warmup: int, steps: int, weight_decay: float
+) -> optax.GradientTransformation:
+    """AdamW with clipped gradients, a warm-up and a cosine to zero.
+
+    Kernels decay. Biases, norms, modulations and embeddings do not.
+
+    Args:
+        learning_rate: its peak.
+        warmup: steps of linear warm-up.
+        steps: of the whole schedule.
+        weight_decay: of the kernels.
+
+    Returns:
+        The optimiser, the same object for the same numbers.
+    """
+
+    def kernels(weights: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, x: getattr(path[-1], "key", None) == "kernel", weights
+        )
+
+    rate = warmup_cosine(learning_rate, warmup, steps)
+    return clipped_adamw(rate, weight_decay, kernels)
+
+
+@functools.cache
 def muon_for_blocks(
     learning_rate: float, warmup: int, steps: int
 ) -> optax.GradientTransformation:
