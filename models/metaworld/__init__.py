@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from ..dreamzero import weights_struct
-from .model import MetaworldModel, config_of, metaworld_config, model_from_config
+from ..worlds.configuration import config_of
+from .model import MetaworldModel, metaworld_config, model_from_config
 from .rollout import Rollout, film, rollout
 from .tasks import NAMES
 

@@ -11,12 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_stepcache.errors import unknown_name
 from jax_stepcache.network.protocol import SamplingDefaults
 from jax_stepcache.network.tuned import TunedFile
 
 from ..dreamzero import DreamZeroConfig
-from ..dreamzero import config_of as dreamzero_config_of
+from ..worlds.configuration import described_sizes, world_config
 from ..worlds.model import WorldModel, check_index
 from . import latent
 from .sizes import ACTION_SIZE, CHUNK, FRAMES, IMAGE_SIZE, STATE_SIZE
@@ -43,25 +42,15 @@ _LEAST, _MOST = (-0.5, 0.4, 0.0, 0.0), (0.5, 1.0, 0.5, 1.0)
 
 def metaworld_config(dim: int = 128, num_layers: int = 6) -> DreamZeroConfig:
     """The transformer's sizes; the defaults are what ``make metaworld`` trains."""
-    return DreamZeroConfig(
-        model_type="ti2v",
+    return world_config(
         dim=dim,
-        ffn_dim=4 * dim,
-        num_heads=dim // 32,
         num_layers=num_layers,
-        in_dim=latent.CHANNELS,
-        out_dim=latent.CHANNELS,
+        channels=latent.CHANNELS,
         frame_seqlen=(_SIDE // 2) ** 2,
-        text_len=1,
-        text_dim=len(NAMES),
-        freq_dim=64,
-        num_frame_per_block=FRAMES,
-        num_action_per_block=CHUNK,
+        text=(1, len(NAMES)),
+        chunk=(FRAMES, CHUNK),
         action_dim=ACTION_SIZE,
-        max_state_dim=STATE_SIZE,
-        hidden_size=dim,
-        concat_first_frame_latent=False,
-        image_dim=None,
+        state_dim=STATE_SIZE,
     )
 
 
@@ -139,16 +128,5 @@ def normalised_state(state: Any) -> Any:
 
 
 def model_from_config(config: Mapping[str, Any]) -> MetaworldModel:
-    """Makes the model that a weights file describes in its header.
-
-    Raises:
-        ValueError: if the description is not of this model.
-    """
-    if set(config) != {"dit"}:
-        raise ValueError(unknown_name("metaworld config", sorted(config), ["dit"]))
-    return MetaworldModel(DreamZeroConfig.from_dict(config["dit"]))
-
-
-def config_of(model: MetaworldModel) -> dict[str, Any]:
-    """What `model_from_config` takes."""
-    return {"dit": dreamzero_config_of(model)["dit"]}
+    """Makes the model that a weights file describes; see `described_sizes`."""
+    return MetaworldModel(described_sizes(MetaworldModel.name, config))

@@ -20,8 +20,7 @@ import jax
 from jax_stepcache.paths import path_option
 
 from ..dreamzero import init_weights
-from ..dreamzero.training import Chunks, FlowMatching
-from ..dreamzero.training.loss import unrolled
+from ..dreamzero.training import Chunks
 from ..dreamzero.training.sequences import open_sequences
 from ..training.command import (
     command_line,
@@ -37,7 +36,9 @@ from ..training.optimizer import muon_for_blocks
 from ..training.settings import check_run
 from ..training.step import TrainState
 from ..training.stopped import TrainingStopped
-from .model import MetaworldModel, config_of, metaworld_config
+from ..worlds.configuration import config_of
+from ..worlds.loss import flow_matching
+from .model import MetaworldModel, metaworld_config
 
 
 class Settings(NamedTuple):
@@ -68,10 +69,6 @@ class Settings(NamedTuple):
     seed: int = 0
 
 
-# Below this noise the sampler never asks: 16 steps at shift 5 end at sigma 0.249.
-_WEIGHTED_FROM = 0.2
-
-
 @dataclass(frozen=True)
 class DemonstrationLoss:
     """The flow-matching loss on demonstrations. Static.
@@ -89,14 +86,11 @@ class DemonstrationLoss:
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `training.step.Loss`."""
         del frozen
-        objective = FlowMatching(
-            unrolled(self.model),
+        objective = flow_matching(
+            self.model,
             shift=self.settings.shift,
-            bell=False,
             decoupled=self.settings.decoupled,
             dropout=self.settings.dropout,
-            first_frame=False,
-            floor=_WEIGHTED_FROM,
         )
         return objective(weights, batch, key)
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from ..dreamzero import weights_struct
+from ..worlds.configuration import config_of
 from .drive import Drive, drive
-from .model import TabletopModel, config_of, model_from_config, tabletop_config
+from .model import TabletopModel, model_from_config, tabletop_config
 from .policy import TabletopPolicy, load_policy, policy_of
 from .rollout import Rollout, film, rollout, success_rate
 

@@ -15,12 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jax_stepcache.errors import unknown_name
 from jax_stepcache.network.protocol import SamplingDefaults
 from jax_stepcache.network.tuned import TunedFile
 
 from ..dreamzero import DreamZeroConfig
-from ..dreamzero import config_of as dreamzero_config_of
+from ..worlds.configuration import described_sizes, world_config
 from ..worlds.model import WorldModel, check_index
 from . import latent
 from .render import COLOUR_NAMES, IMAGE_SIZE
@@ -38,25 +37,15 @@ TUNED = TunedFile(Path(__file__).with_name("tuned.json"))
 
 def tabletop_config(dim: int = 96, num_layers: int = 4) -> DreamZeroConfig:
     """The transformer's sizes; the defaults are those of the bundled weights."""
-    return DreamZeroConfig(
-        model_type="ti2v",
+    return world_config(
         dim=dim,
-        ffn_dim=4 * dim,
-        num_heads=dim // 32,
         num_layers=num_layers,
-        in_dim=latent.CHANNELS,
-        out_dim=latent.CHANNELS,
-        frame_seqlen=(IMAGE_SIZE // latent.PATCH // 2) ** 2,
-        text_len=2,
-        text_dim=_WORDS,
-        freq_dim=64,
-        num_frame_per_block=FRAMES,
-        num_action_per_block=ACTIONS,
+        channels=latent.CHANNELS,
+        frame_seqlen=(_SIDE // 2) ** 2,
+        text=(2, _WORDS),
+        chunk=(FRAMES, ACTIONS),
         action_dim=2,
-        max_state_dim=2,
-        hidden_size=dim,
-        concat_first_frame_latent=False,
-        image_dim=None,
+        state_dim=2,
     )
 
 
@@ -101,19 +90,8 @@ def _lay_tables(key: jax.Array, batch: int) -> dict[str, jax.Array]:
 
 
 def model_from_config(config: Mapping[str, Any]) -> TabletopModel:
-    """Makes the model that a weights file describes in its header.
-
-    Raises:
-        ValueError: if the description is not of this model.
-    """
-    if set(config) != {"dit"}:
-        raise ValueError(unknown_name("tabletop config", sorted(config), ["dit"]))
-    return TabletopModel(DreamZeroConfig.from_dict(config["dit"]))
-
-
-def config_of(model: TabletopModel) -> dict[str, Any]:
-    """What `model_from_config` takes."""
-    return {"dit": dreamzero_config_of(model)["dit"]}
+    """Makes the model that a weights file describes; see `described_sizes`."""
+    return TabletopModel(described_sizes(TabletopModel.name, config))
 
 
 def instruction_embedding(colour: jax.Array) -> jax.Array:

@@ -24,8 +24,7 @@ from jax_stepcache.network.registry import load_params
 from jax_stepcache.paths import path_option
 
 from ..dreamzero import init_weights
-from ..dreamzero.training import Chunks, FlowMatching
-from ..dreamzero.training.loss import unrolled
+from ..dreamzero.training import Chunks
 from ..training.command import (
     command_line,
     commit_of,
@@ -39,11 +38,12 @@ from ..training.optimizer import muon_for_blocks
 from ..training.settings import check_run
 from ..training.step import TrainState
 from ..training.stopped import TrainingStopped
+from ..worlds.configuration import config_of
+from ..worlds.loss import flow_matching
 from . import latent
 from .episodes import demonstrate
 from .model import (
     TabletopModel,
-    config_of,
     instruction_embedding,
     normalised_state,
     tabletop_config,
@@ -81,10 +81,6 @@ class Settings(NamedTuple):
     seed: int = 0
 
 
-# Below this noise the sampler never asks: 16 steps at shift 5 end at sigma 0.249.
-_WEIGHTED_FROM = 0.2
-
-
 def make_optimizer(settings: Settings) -> optax.GradientTransformation:
     """See `muon_for_blocks`."""
     return muon_for_blocks(settings.learning_rate, settings.warmup, settings.steps)
@@ -113,14 +109,11 @@ class DemonstrationLoss:
         # Behind a barrier, or XLA draws the pictures anew wherever a gradient needs
         # them.
         chunks = jax.lax.optimization_barrier(draw_chunks(data, rows, settings.blocks))
-        objective = FlowMatching(
-            unrolled(self.model),
+        objective = flow_matching(
+            self.model,
             shift=settings.shift,
-            bell=False,
             decoupled=settings.decoupled,
             dropout=settings.dropout,
-            first_frame=False,
-            floor=_WEIGHTED_FROM,
         )
         return objective(weights, chunks, noise)
 

@@ -12,12 +12,13 @@ from jax_stepcache import Params
 from jax_stepcache.models.dreamzero import denoise
 from jax_stepcache.models.tabletop import (
     TabletopModel,
+    config_of,
     model_from_config,
     rollout,
     tabletop_config,
     weights_struct,
 )
-from jax_stepcache.models.tabletop.model import config_of, instruction_embedding
+from jax_stepcache.models.tabletop.model import instruction_embedding
 from jax_stepcache.models.tabletop.world import TOLERANCE, block_distances
 from jax_stepcache.policy.named import Uncached, static_schedule
 
