@@ -166,15 +166,11 @@ def denoise(
     Returns:
         The velocity, like ``sample``, float32.
     """
-    latent = entering(sample, condition)
-    times = token_times(t, condition, sample.shape[2])
     grid = grid_of(experts.config, sample.shape)
+    through = _through(experts, sample, t, condition, pinned)
 
     def run(transformer: WanTransformer, index: int) -> jax.Array:
-        timed = transformer.embed_times(times)
-        tokens = pinned(transformer.embed(latent))
-        context = condition.contexts[index]
-        tokens = transformer.run_blocks(tokens, timed, context, grid)
+        tokens, timed = through(transformer, index)
         return transformer.decode(tokens, timed, grid)
 
     return experts.ask(weights, t, run)
@@ -233,17 +229,31 @@ def embed_through(
     Returns:
         Tokens (B, L, D).
     """
+    through = _through(experts, sample, t, condition, pinned, stop)
+    return experts.ask(weights, t, lambda *one: through(*one)[0])
+
+
+def _through(
+    experts: Experts,
+    sample: jax.Array,
+    t: jax.Array,
+    condition: WanCondition,
+    pinned: Callable[[jax.Array], jax.Array],
+    stop: int | None = None,
+) -> Callable[[WanTransformer, int], tuple[jax.Array, Timed]]:
+    """From a transformer and its place to tokens before a block, and their times."""
     latent = entering(sample, condition)
     times = token_times(t, condition, sample.shape[2])
     grid = grid_of(experts.config, sample.shape)
 
-    def run(transformer: WanTransformer, index: int) -> jax.Array:
+    def run(transformer: WanTransformer, index: int) -> tuple[jax.Array, Timed]:
         timed = transformer.embed_times(times)
         tokens = pinned(transformer.embed(latent))
         context = condition.contexts[index]
-        return transformer.run_blocks(tokens, timed, context, grid, 0, stop)
+        tokens = transformer.run_blocks(tokens, timed, context, grid, 0, stop)
+        return tokens, timed
 
-    return experts.ask(weights, t, run)
+    return run
 
 
 def blocks(
