@@ -16,12 +16,10 @@ from jax.core import Tracer
 from jax_stepcache.check import batch_size, check_arrays, fetched
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.meshes.layout import Layout
+from jax_stepcache.network.bundled import Bundled
 from jax_stepcache.network.guidance import stack_branches
 from jax_stepcache.network.protocol import (
-    OptimisedLevels,
     SamplingDefaults,
-    TunedSchedule,
-    TunedTable,
 )
 from jax_stepcache.network.tuned import TunedFile
 
@@ -32,11 +30,9 @@ from .network.parameters import bind, weight_shapes
 from .network.published import DIGITS
 from .network.transformer import Context
 
-TUNED = TunedFile(Path(__file__).with_name("tuned.json"))
-
 
 @dataclass(frozen=True)
-class DiTModel:
+class DiTModel(Bundled):
     """Implements `jax_stepcache.network.protocol.Model` over `DiT`, and its stages.
 
     The network has SiT's convention: it says data minus noise at a time that is 1 at
@@ -54,6 +50,8 @@ class DiTModel:
     layout: Layout | None = None
 
     name = "dit"
+    tuned_file = TunedFile(Path(__file__).with_name("tuned.json"))
+    other_ways = f"{Bundled.other_ways}, or num_dit_steps 5 to 8"
     outputs = None
     guided_outputs = None
     signal_output = None
@@ -213,35 +211,9 @@ class DiTModel:
             return {"latent": sample}
         return {"image": _as_pictures(sample)}
 
-    def tuned(self, budget: int) -> TunedSchedule:
-        """See `Model.tuned`."""
-        if not self._is_bundled:
-            raise ValueError(
-                f"{self.name} has no tuned schedule of {budget} model calls for these "
-                "sizes; use cache='static' with a steps_mask of your own, or "
-                "num_dit_steps 5 to 8"
-            )
-        return TUNED.schedule(budget)
-
-    def bespoke(self, budget: int) -> TunedTable:
-        """See `jax_stepcache.network.protocol.Tabled`."""
-        if not self._is_bundled:
-            raise ValueError(f"{self.name} has no tables for these sizes")
-        return TUNED.table(budget)
-
-    def optimised(self, num_steps: int) -> OptimisedLevels:
-        """See `jax_stepcache.network.protocol.Spaced`."""
-        if not self._is_bundled:
-            raise ValueError(f"{self.name} has no optimised levels for these sizes")
-        return TUNED.levels(num_steps)
-
-    def calibrated(self, backend: str, num_steps: int) -> dict[str, Any]:
-        """See `jax_stepcache.network.protocol.Calibrated`."""
-        del num_steps
-        return TUNED.settings(backend) if self._is_bundled else {}
-
     @property
-    def _is_bundled(self) -> bool:
+    def is_bundled(self) -> bool:
+        """See `Bundled`."""
         return replace(self.config, dtype=DIGITS.dtype) == DIGITS
 
 

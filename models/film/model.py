@@ -12,11 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_stepcache.network.protocol import (
-    OptimisedLevels,
-    TunedSchedule,
-    TunedTable,
-)
+from jax_stepcache.network.bundled import Bundled
 from jax_stepcache.network.tuned import TunedFile
 
 from ..sizes.parameters import Weights
@@ -31,8 +27,6 @@ from .world import FRAMES, SIZE
 # and for rows and columns one that moves up and one that moves down their axis.
 WAVES = 3
 KINDS_OF_WAVES = 7
-TUNED = TunedFile(Path(__file__).with_name("tuned.json"))
-
 RELEASE = WanRelease(
     WanConfig(
         patch_size=(1, 4, 4),
@@ -57,7 +51,7 @@ RELEASE = WanRelease(
 
 
 @dataclass(frozen=True)
-class FilmModel(WanModel):
+class FilmModel(Bundled, WanModel):
     """`WanModel`, over pixels, asked with words of a small vocabulary.
 
     The transformer, its stages and its conditions are Wan's. There is no VAE: the
@@ -70,6 +64,7 @@ class FilmModel(WanModel):
     """
 
     name = "film"
+    tuned_file = TunedFile(Path(__file__).with_name("tuned.json"))
 
     def prepare(
         self, weights: Weights, observation: Mapping[str, jax.Array], guided: bool
@@ -97,32 +92,6 @@ class FilmModel(WanModel):
         """
         return {"video": _as_films(sample)}
 
-    def tuned(self, budget: int) -> TunedSchedule:
-        """See `Model.tuned`."""
-        if not self._is_bundled:
-            raise ValueError(
-                f"{self.name} has no tuned schedule of {budget} model calls for these "
-                "sizes; use cache='static' with a steps_mask of your own"
-            )
-        return TUNED.schedule(budget)
-
-    def bespoke(self, budget: int) -> TunedTable:
-        """See `jax_stepcache.network.protocol.Tabled`."""
-        if not self._is_bundled:
-            raise ValueError(f"{self.name} has no tables for these sizes")
-        return TUNED.table(budget)
-
-    def optimised(self, num_steps: int) -> OptimisedLevels:
-        """See `jax_stepcache.network.protocol.Spaced`."""
-        if not self._is_bundled:
-            raise ValueError(f"{self.name} has no optimised levels for these sizes")
-        return TUNED.levels(num_steps)
-
-    def calibrated(self, backend: str, num_steps: int) -> dict[str, Any]:
-        """See `jax_stepcache.network.protocol.Calibrated`."""
-        del num_steps
-        return TUNED.settings(backend) if self._is_bundled else {}
-
     def _taken(self) -> set[str]:
         """Nothing beside the words; see `WanModel`."""
         return set()
@@ -135,8 +104,8 @@ class FilmModel(WanModel):
         return {name: x for name, x in shapes.items() if name != "beside"}
 
     @property
-    def _is_bundled(self) -> bool:
-        """Whether it has the bundled weights' sizes, however it is run."""
+    def is_bundled(self) -> bool:
+        """See `Bundled`."""
         sizes, ours = self.transformer, RELEASE.transformer
         run = {"dtype": ours.dtype, "unroll": ours.unroll, "attention": ours.attention}
         same = replace(self.release, transformer=replace(sizes, **run)) == RELEASE

@@ -32,8 +32,6 @@ _WORDS = 1 + len(COLOUR_NAMES)
 
 _SIDE = IMAGE_SIZE // latent.PATCH
 
-TUNED = TunedFile(Path(__file__).with_name("tuned.json"))
-
 
 def tabletop_config(dim: int = 96, num_layers: int = 4) -> DreamZeroConfig:
     """The transformer's sizes; the defaults are those of the bundled weights."""
@@ -64,7 +62,7 @@ class TabletopModel(WorldModel):
     instructions = COLOUR_NAMES
     called = "colours"
     action_scale = MAX_STEP
-    tuned_file = TUNED
+    tuned_file = TunedFile(Path(__file__).with_name("tuned.json"))
 
     def instruction_text(self, instruction: jax.Array) -> jax.Array:
         """The words of an instruction, one-hot."""

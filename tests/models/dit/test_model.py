@@ -16,7 +16,6 @@ from jax_stepcache import Params, load_model, load_params, sample
 from jax_stepcache.cli.main import main
 from jax_stepcache.models import dit
 from jax_stepcache.models.dit import DIGITS, DiTConfig, DiTModel, init_weights
-from jax_stepcache.models.dit import model as adapter
 from jax_stepcache.models.dit.network.flops import count_flops
 from jax_stepcache.network.tuned import TunedFile
 
@@ -244,7 +243,7 @@ def test_tuned_schedules_are_of_the_bundled_model(tmp_path, monkeypatch):
         "schedules": {"4": {"steps": [0, 4, 8, 12], "forecast": {"name": "linear"}}},
     }
     path = tmp_path / "tuned.json"
-    monkeypatch.setattr(adapter, "TUNED", TunedFile(path))
+    monkeypatch.setattr(DiTModel, "tuned_file", TunedFile(path))
     digits = DiTModel(DIGITS)
     with pytest.raises(ValueError, match="no tuned schedule of 4 model calls"):
         digits.tuned(4)
