@@ -112,7 +112,7 @@ def _deaf(url):
 def test_clients_that_do_not_read_cost_a_while_and_no_more():
     """Their connections are cut, what was to be sent is given back, and every other
     robot is served all the while."""
-    with serving(Wordy(), deadline=2.0, max_connections=20) as (server, url):
+    with serving(Wordy(), deadline=3.0, max_connections=20) as (server, url):
         stop, count = threading.Event(), []
 
         def beside():

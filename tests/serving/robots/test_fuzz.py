@@ -81,7 +81,7 @@ def test_malformed_frames_hurt_nobody():
     """10,000 of them over connections that go on: each is answered, and the robot
     beside them gets each of its replies in order."""
     rng, stop, count = random.Random(0), threading.Event(), []
-    with serving(max_sessions=8, session_ttl=0.5, capacity=64) as (server, url):
+    with serving(max_sessions=8, capacity=64) as (server, url):
         beside = threading.Thread(target=_served, args=(url, stop, count), daemon=True)
         beside.start()
         robots, before, replies = [Robot(url) for _ in range(4)], 0, 0

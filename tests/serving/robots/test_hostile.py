@@ -78,7 +78,7 @@ def test_a_message_has_few_fragments():
 
 def test_a_message_in_fragments_has_a_deadline():
     """However alive its sender is; one that is whole in time is answered."""
-    with serving(deadline=0.5) as (server, url), raw(url) as at:
+    with serving(deadline=1.5) as (server, url), raw(url) as at:
         until(lambda: server.service.connections == 1)
         frame = msgpack.packb({"x": 1.0})
         at.sendall(b"\x02\x80mask")
@@ -87,7 +87,7 @@ def test_a_message_in_fragments_has_a_deadline():
         heard = b""
         while b"actions" not in heard:
             heard += at.recv(4096)
-        time.sleep(0.5)  # longer than is left of that one's time
+        time.sleep(1.5)  # longer than is left of that one's time
         at.sendall(b"\x02\x80mask")
         begun = time.monotonic()
         with contextlib.suppress(OSError):
@@ -96,7 +96,7 @@ def test_a_message_in_fragments_has_a_deadline():
                 assert time.monotonic() - begun < 20
                 time.sleep(0.05)
         until(lambda: server.service.connections == 0)
-        assert time.monotonic() - begun > 0.3
+        assert time.monotonic() - begun > 1.0
 
 
 def test_a_deadline_counts_from_when_the_frame_came():
@@ -150,7 +150,7 @@ def test_a_reply_on_its_way_when_the_connection_is_closed_is_no_error():
 
 def test_a_request_that_does_not_come_is_not_awaited():
     """Its socket is closed, whether nothing comes or a header bit by bit."""
-    with serving(deadline=0.3) as (_, url):
+    with serving(deadline=1.0) as (_, url):
         for sent in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n"):
             with socket.create_connection(("127.0.0.1", port_of(url)), 20) as at:
                 at.sendall(sent)
@@ -160,7 +160,7 @@ def test_a_request_that_does_not_come_is_not_awaited():
                         pass
                 assert time.monotonic() - begun < 10
         with Robot(url) as robot:  # whose handshake has come
-            time.sleep(0.5)
+            time.sleep(1.2)
             assert robot.ask(x=1.0)["actions"][0, 0] == 1
 
 
@@ -173,11 +173,11 @@ class Filming(Counting):
 
 def test_a_film_that_nobody_reads_is_given_up():
     """And its memory with it."""
-    with serving(Filming(), deadline=0.5) as (_, url), Robot(url) as robot:
+    with serving(Filming(), deadline=1.5) as (_, url), Robot(url) as robot:
         robot.ask(x=1.0, session_id="a")
         with socket.create_connection(("127.0.0.1", port_of(url)), 20) as at:
             at.sendall(b"GET /film/a HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            time.sleep(1.5)
+            time.sleep(3.5)
             heard = 0
             with contextlib.suppress(ConnectionError):
                 while part := at.recv(2**20):

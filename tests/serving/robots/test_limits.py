@@ -225,7 +225,7 @@ def test_sessions_and_connections_are_bounded(robots):
     at its handshake."""
     from websockets.exceptions import InvalidStatus
 
-    with serving(max_sessions=2, max_connections=3, session_ttl=0.2) as (server, url):
+    with serving(max_sessions=2, max_connections=3, session_ttl=2.0) as (server, url):
         a, b, c = robots(url, 3)
         assert "actions" in a.ask(x=1.0, session_id="a")
         assert "actions" in b.ask(x=1.0, session_id="b")
