@@ -65,7 +65,7 @@ def test_so_are_options_of_loading(folder, tmp_path):
     out = tmp_path / "a.png"
     with pytest.raises(ValueError, match="Did you mean 'tea_cache'"):
         make_pictures(folder, "x", out, loading={"cache_backend": "tea_cach"}, **SIZE)
-    with pytest.raises(TypeError, match="FluxPipeline 'num_image'.*'num_images'"):
+    with pytest.raises(TypeError, match=r"FluxPipeline 'num_image'.*'num_images'"):
         make_pictures(folder, "x", out, **SIZE, num_image=2)
     backend = StepCacheBackend()
     for _ in range(2):  # What is checked is no pipeline that keeps the backend.
