@@ -196,7 +196,7 @@ def _served() -> Any:
         example=_requests()[0],
     )
     with Server(stream) as server:
-        return [server.submit(one).result(60) for one in _requests()]
+        return [server.submit(one).result(300) for one in _requests()]
 
 
 def _calibrated(cache: str, **options: Any) -> Any:
