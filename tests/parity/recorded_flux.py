@@ -54,7 +54,7 @@ def network(folder: Path, name: str) -> Network:
     """The transformer of a name, beside what was recorded of it."""
     file = folder / f"{name}_params.npz"
     if not file.exists():
-        pytest.skip(f"there is no {file.name}")
+        pytest.fail(f"there is no {file} beside what was recorded of it")
     tensors = tensors_of(file)
     config = config_of(file)
     return Network(config, import_state_dict(config, tensors))

@@ -69,7 +69,7 @@ def network(folder: Path, name: str) -> Params:
     """The network of a name."""
     file = folder / f"{name}_params.npz"
     if not file.exists():
-        pytest.skip(f"there is no {file.name}")
+        pytest.fail(f"there is no {file} beside what was recorded of it")
     with np.load(file) as recorded:
         arrays = {n: recorded[n] for n in recorded.files if not n.startswith("__")}
         said = json.loads(str(recorded["__config__"]))
