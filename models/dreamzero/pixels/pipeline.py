@@ -18,6 +18,7 @@ from jax_stepcache.errors import naming, naming_arguments
 from jax_stepcache.meshes.beside import check_near
 from jax_stepcache.meshes.explicit import in_automatic_context
 from jax_stepcache.network.params import Params
+from jax_stepcache.pipeline import backend_of
 
 from ...encoders.frozen import Tokenizer
 from ...wan_vae import Tiles
@@ -143,6 +144,7 @@ class DreamZeroPipeline(LatentPipeline):
         Raises:
             FileNotFoundError: as `load_folder`; likewise ImportError and ValueError.
         """
+        backend_of(cache_backend, cache_config)  # A typo: weights take long.
         loading = {"dtype": dtype, "mesh": mesh, "rules": rules, "layers": layers}
         loaded = load_folder(
             folder, embodiment, tokenizer, offload=offload, tiles=tiles, **loading
