@@ -45,9 +45,8 @@ class DreamZeroPipeline(LatentPipeline):
     what it is told to do, ``step.session`` goes on, and ``step.film()`` shows what was
     imagined.
 
-    Without, or beside that, everything is encoded already: ``pipeline.start(text,
-    negative_text)`` and ``pipeline(session, observation)`` with latents, for a batch of
-    robots at a time; see `LatentPipeline`.
+    Without, or beside that, all is encoded: ``pipeline.start(text, negative_text)`` and
+    ``pipeline(session, observation)``, for a batch of robots; see `LatentPipeline`.
 
     Attributes:
         senses: what lies between a message and the transformer, the encoders among it;
