@@ -13,8 +13,8 @@ def release_of(config: WanConfig, layout: Layout) -> WanRelease:
     """The release whose sizes these are, or one of its own after the nearest.
 
     Of two releases of one size the folder decides: by its name (``480P``, ``720P``); of
-    another name, by the shift of its scheduler where that is one of theirs; otherwise it
-    is the larger pictures'. A shift that somebody edited is kept, and makes no other
+    another name, by the shift of its scheduler where that is one of theirs; otherwise
+    it is the larger pictures'. A shift that somebody edited is kept, and makes no other
     release of a folder that has its name.
 
     Args:
