@@ -79,8 +79,8 @@ def check_extent(release: WanRelease, frames: int, rows: int, columns: int) -> N
         most = _POSITIONS * own - (own - 1 if first else 0)
         if length > most:
             raise ValueError(
-                f"{name} is {length}; it may be at most {most}: a Wan has positions for "
-                f"{_POSITIONS} tokens along each side"
+                f"{name} is {length}; it may be at most {most}: there are positions "
+                f"for {_POSITIONS} tokens along each side"
             )
     if rows * columns > _PIXELS:
         raise ValueError(

@@ -68,7 +68,7 @@ def test_files_that_are_no_pictures(tmp_path):
         as_picture(file)
     with pytest.raises(FileNotFoundError, match=r"image: there is no file '.*none"):
         as_picture(tmp_path / "none.png")
-    with pytest.raises(ValueError, match="last_image: '.*' is no file"):
+    with pytest.raises(ValueError, match=r"last_image: '.*' is no file"):
         as_picture(tmp_path, "last_image")
     with pytest.raises(ValueError, match="Did you mean 'stretched'"):
         fit_picture(RECORDED["picture"], (16, 16), "stretch")

@@ -108,7 +108,7 @@ def test_sizes_of_any_picture(name):
         (
             T2V,
             (81, 16, 16400),
-            "width is 16400; it may be at most 16384, .*1024 tokens",
+            "width is 16400; it may be at most 16384: .*1024 tokens",
         ),
         (TI2V, (81, 32800, 32), "height is 32800; it may be at most 32768"),
         (T2V, (4097, 480, 832), "num_frames is 4097; it may be at most 4093"),
