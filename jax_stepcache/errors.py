@@ -16,6 +16,7 @@ _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 _Class = TypeVar("_Class")
 _BRIEF = 80  # characters of what was given, in an error
+_MANY, _NEAR = 40, 5  # names that are listed, unless one is near; then as many
 _LONG = 200  # characters, bytes, or numbers that are still written out
 
 
@@ -34,10 +35,19 @@ def unknown_name(
         elsewhere: what is called otherwise in other libraries; see `nearest`.
 
     Returns:
-        One sentence, with the nearest allowed name if one is near.
+        One sentence, with the nearest allowed name if one is near; of very many names
+        those that are nearest to it.
     """
     names = sorted(allowed)
     meant = nearest(given, names, elsewhere)
+    if meant and len(names) > _MANY:
+        # A cache's settings are a page of names, and one of them was meant.
+        written = {_plain(name): name for name in names}
+        near = difflib.get_close_matches(_plain(given), written, n=_NEAR, cutoff=0)
+        return (
+            f"unknown {kind} {given!r}.{meant} Of {len(names)} these are nearest: "
+            f"{[written[name] for name in near]}"
+        )
     return f"unknown {kind} {given!r}.{meant} Supported: {names}"
 
 

@@ -33,6 +33,7 @@ from jax_stepcache.network.scale import check_scale_of_each, scale_of
 from jax_stepcache.policy.asked import Asked, asked_of
 from jax_stepcache.policy.named import Uncached
 from jax_stepcache.policy.policy import Policy
+from jax_stepcache.policy.span import check_decides_alone
 from jax_stepcache.solvers import Solver, get_solver
 from jax_stepcache.solvers.base import calls_of
 from jax_stepcache.solvers.bespoke import checked_tables, solver_of
@@ -198,6 +199,8 @@ def resolve(params: Any, options: Options) -> Generation:
         options.cache, model, options.cache_config, options.budget, options.forecast
     )
     schedule, policy = _schedule_and_policy(cache, model, options)
+    if options.decide == "sample":
+        check_decides_alone(getattr(policy, "span", None))
     noise, init = options.noise, options.init_sample
     if init is not None:
         noise = begun(model, schedule, init, noise, options.key)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jax_stepcache.backends import (
@@ -79,6 +80,34 @@ class CachedSampler:
             self.cache_backend = get_cache_backend(name, cache_config)
         if self.cache_backend is not None:
             self.cache_backend.enable(self)
+
+
+@contextlib.contextmanager
+def sampler_with(
+    params: Any,
+    *,
+    cache_backend: str | CacheBackend | None = None,
+    cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
+) -> Iterator[Callable[..., SampleResult]]:
+    """The sampler that a pipeline is going to have, to check a call before it is made.
+
+    Args:
+        params: see `CachedSampler`; weights may be `jax.ShapeDtypeStruct`.
+        cache_backend: likewise; one of your own is enabled on nothing afterwards.
+        cache_config: likewise.
+
+    Yields:
+        The sampler.
+
+    Raises:
+        ValueError: see `CachedSampler`.
+    """
+    made = CachedSampler(params, cache_backend=cache_backend, cache_config=cache_config)
+    try:
+        yield made.sampler
+    finally:
+        if made.cache_backend is not None:
+            made.cache_backend.disable(made)
 
 
 class Pipeline(CachedSampler):

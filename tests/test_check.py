@@ -61,3 +61,12 @@ def test_the_nearest_name_is_suggested():
         "unknown solver 'eular'. Did you mean 'euler'? Supported: ['euler', 'unipc']"
     )
     assert "Did you mean" not in unknown_name("solver", "xyz", ["unipc", "euler"])
+
+
+def test_of_many_names_the_nearest_are_listed():
+    """A page of names helps nobody who has misspelt one; nonsense still gets it."""
+    names = [f"setting_{i}" for i in range(80)]
+    near = unknown_name("key", "hi", ["high", *names])
+    assert "Did you mean 'high'? Of 81 these are nearest: ['high', " in near
+    assert len(near) < 200
+    assert all(name in unknown_name("key", "xyz", names) for name in names)

@@ -25,7 +25,12 @@ from jax_stepcache.network.condition import condition_axes
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.rows import RowAxes, take_rows
 from jax_stepcache.policy.policy import Policy
-from jax_stepcache.policy.span import Attentions, EachBlock, EachList, Span, apart_in
+from jax_stepcache.policy.span import (
+    EachBlock,
+    Span,
+    apart_in,
+    check_decides_alone,
+)
 from jax_stepcache.solvers.schedule import num_steps_of
 
 
@@ -35,12 +40,7 @@ def forward_for(network: Network, span: Span | None, axes: RowAxes) -> SlotForwa
     Raises:
         ValueError: for a span that takes all rows of a batch together.
     """
-    if isinstance(span, EachList | Attentions):
-        what = "each list of blocks" if isinstance(span, EachList) else "attentions"
-        raise ValueError(
-            f"a cache around {what} decides for a whole batch; samples that decide "
-            "each for itself, and requests, take one around all blocks"
-        )
+    check_decides_alone(span)
     if span is None:
         return SlotsAround(network, axes)
     kind = SlotsByBlock if isinstance(span, EachBlock) else SlotsWithin

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from jax_stepcache.check import static_count
 from jax_stepcache.errors import unknown_name
@@ -81,6 +82,39 @@ class Attentions(Span):
 def each_branch(span: Span | None) -> bool:
     """Whether a span is the whole network, branch by branch."""
     return isinstance(span, EachBranch)
+
+
+def check_decides_alone(span: Span | None) -> None:
+    """Checks that a sample can decide for itself what is skipped.
+
+    Args:
+        span: what may be skipped.
+
+    Raises:
+        ValueError: for a span that takes all rows of a batch together, with the setting
+            that asks for it.
+    """
+    for kind, (what, remedy) in _WHOLE_BATCH.items():
+        if isinstance(span, kind):
+            raise ValueError(
+                f"a cache around {what} decides for a whole batch; samples that decide "
+                "each for itself, and requests in slots, take one around all blocks: "
+                + remedy
+            )
+
+
+_WHOLE_BATCH = MappingProxyType(
+    {
+        EachList: (
+            "each list of blocks",
+            "give block_lists='joined', or one policy in place of each_list",
+        ),
+        Attentions: (
+            "attentions alone",
+            "leave out attention_only, or give span='blocks'",
+        ),
+    }
+)
 
 
 def apart_in(

@@ -79,4 +79,4 @@ def resolve_request(
                 left.pop(other, None)
     if np.array_equal(own.get("guidance_scale", 0), 1):
         left.pop("negative_condition", None)
-    return resolve(params, Options(**{**left, **own}))
+    return resolve(params, Options(**{**left, **own, "decide": "sample"}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -132,6 +133,14 @@ def ask(
         levels,
         _seeds(seed, len(given) * count),
     )
+
+
+ASKED = tuple(
+    name
+    for name, one in inspect.signature(ask).parameters.items()
+    if one.kind is one.KEYWORD_ONLY
+)
+"""The names of what `ask` may be told besides a prompt."""
 
 
 def _times(given: tuple[str, ...], count: int) -> tuple[str, ...]:

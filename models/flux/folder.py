@@ -10,7 +10,7 @@ from jax_stepcache.network.params import Params
 from jax_stepcache.network.registry import load_model, load_params
 from jax_stepcache.paths import as_path
 
-from ..checkpoints.lora import merge_lora
+from ..checkpoints.lora import check_lora, merge_lora
 from ..prompts import load_clip_tokenizer, load_tokenizer
 from .encoders import FluxEncoders, check_encoders
 from .model import FluxModel
@@ -61,10 +61,12 @@ def load_folder(
     folder = as_path(folder, "folder")
     where = folder if transformer is None else as_path(transformer, "transformer")
     model = model_in(where)
+    if lora is not None:  # Headers are read at once, and weights take long.
+        check_lora(Params({}, model), lora, scale=lora_scale)
     clip = load_clip_tokenizer(folder / "tokenizer")
     length = model.release.text_len
     t5 = load_tokenizer(folder / "tokenizer_2", length, cleans=False)
-    for part in _PARTS.values():  # Headers are read at once, and weights take long.
+    for part in _PARTS.values():
         load_model(folder, part=part)
     parts = {
         name: load_params(folder, part=part, **loading) for name, part in _PARTS.items()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jax_stepcache.network.params import Params
 from jax_stepcache.paths import as_path
+from jax_stepcache.pipeline import sampler_with
 
-from .asking import ask
 from .folder import model_in
+from .model import weights_struct
 from .pictures import FluxPicture, check_picture, numbered
 from .pipeline import FluxPipeline
+from .planning import plan
+
+# Options of loading that a pipeline's sampler is made with.
+_CACHE = ("cache_backend", "cache_config")
 
 
 def make_pictures(
@@ -44,11 +49,12 @@ def make_pictures(
     """
     check_picture(out)
     folder, loading = as_path(folder, "folder"), dict(loading or {})
-    # What does not fit is told before weights are read.
+    # What does not fit is told before weights are read: they take long.
     model = model_in(as_path(loading.get("transformer") or folder))
-    names = inspect.signature(ask).parameters
-    known = {name: value for name, value in options.items() if name in names}
-    ask(model.release, prompt, **known)
+    told = {name: loading[name] for name in _CACHE if name in loading}
+    structs = Params(weights_struct(model), model)
+    with sampler_with(structs, **told) as sampler:
+        plan(structs, sampler, prompt, **options)
     made = FluxPipeline.from_folder(folder, **loading)(prompt, **options)
     pictures = [made] if isinstance(made, FluxPicture) else made
     written = dict(zip(numbered(out, len(pictures)), pictures, strict=True))

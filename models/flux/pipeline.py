@@ -14,7 +14,6 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
-from jax_stepcache.check import static_count
 from jax_stepcache.errors import naming_arguments
 from jax_stepcache.meshes.beside import arrays_beside
 from jax_stepcache.meshes.explicit import in_automatic_context
@@ -22,24 +21,15 @@ from jax_stepcache.network.params import Params
 from jax_stepcache.options import Request
 from jax_stepcache.pipeline import CachedSampler
 from jax_stepcache.requests.many import sample_many
-from jax_stepcache.sampling import check_sampling, sample
 from jax_stepcache.solvers.strength import noised
 
 from ..wan.pictures import fit_picture
-from .asking import Asked, ask, with_size
+from .asking import Asked
 from .encoders import FluxEncoders, check_encoders
 from .folder import load_folder
 from .model import FluxModel
 from .pictures import FluxPicture
-
-_ELSEWHERE = {
-    "steps": "num_inference_steps",
-    "cfg": "guidance_scale",
-    "generator": "seed",
-    "key": "seed",
-    "numimagesperprompt": "num_images",
-    "output_type": "FluxPicture.pixels",
-}
+from .planning import ELSEWHERE, Planned, plan
 
 
 class FluxPipeline(CachedSampler):
@@ -146,7 +136,7 @@ class FluxPipeline(CachedSampler):
             attention=attention,
         )
 
-    @naming_arguments(_ELSEWHERE)
+    @naming_arguments(ELSEWHERE)
     def __call__(
         self,
         prompt: str | Sequence[str],
@@ -213,68 +203,18 @@ class FluxPipeline(CachedSampler):
             ValueError: for what does not fit, before anything is encoded.
             TypeError: for arguments of the wrong kind.
         """
-        asked = ask(
-            self.model.release,
-            prompt,
-            prompt_2=prompt_2,
-            negative_prompt=negative_prompt,
-            true_cfg_scale=true_cfg_scale,
-            guidance_scale=guidance_scale,
-            image=image,
-            strength=strength,
-            height=height,
-            width=width,
-            num_images=num_images,
-            num_inference_steps=num_inference_steps,
-            schedule=schedule,
-            seed=seed,
-        )
-        if slots is not None:
-            static_count("slots", slots, 1)
-            if progress:
-                raise ValueError(
-                    "progress shows the steps of one batch, and pictures by slots are "
-                    "at steps of their own; leave out progress= or slots="
-                )
-        params = Params(self.params.weights, with_size(self.model, asked))
-        options: dict[str, Any] = {
-            "schedule": asked.schedule,
-            "solver": "euler" if solver is None else solver,
-            "guidance_scale": asked.scale,
-            "progress": progress,
-        }
-        run: Any = self.sampler
-        said = {"cache_config": cache_config, "budget": budget, "forecast": forecast}
-        options |= {name: x for name, x in said.items() if x is not None}
-        if cache is not None:
-            run, options["cache"] = sample, cache
-        fixed = dict(getattr(run, "keywords", {}))
-        rows = len(asked.prompts)
-        check_sampling(
-            params,
-            **fixed,
-            **options,
-            decide=decide,
-            observation=asked.structs(rows),
-            noise=noise,
-            key=asked.keys,
-        )
-        pictures = self._made(run, params, asked, noise, options, slots, decide)
+        # Nothing is bound yet but the arguments: those of `plan`.
+        given = dict(locals())
+        del given["self"]
+        planned = plan(self.params, self.sampler, **given)
+        pictures = self._made(planned, noise)
         one = isinstance(prompt, str) and num_images == 1
         return pictures[0] if one else pictures
 
     @in_automatic_context
-    def _made(
-        self,
-        run: Any,
-        params: Params,
-        asked: Asked,
-        noise: Any,
-        options: dict[str, Any],
-        slots: int | None,
-        decide: str,
-    ) -> list[FluxPicture]:
+    def _made(self, planned: Planned, noise: Any) -> list[FluxPicture]:
         """Encodes, samples and decodes what has been checked."""
+        params, asked = planned.params, planned.asked
         shown = self._shown(asked)
         drawn = noise is None
         if drawn:
@@ -288,9 +228,9 @@ class FluxPipeline(CachedSampler):
             clean = jnp.repeat(clean, len(asked.prompts), axis=0)
             noise = noised(clean, jnp.asarray(noise), asked.schedule)
         shown, noise = arrays_beside(params.weights, (shown, noise))
-        if slots is None:
-            result = run(
-                params, observation=shown, noise=noise, decide=decide, **options
+        if planned.slots is None:
+            result = planned.run(
+                params, observation=shown, noise=noise, **planned.options
             )
             latents, stats = result.sample, [result.stats] * len(asked.prompts)
         else:
@@ -301,9 +241,7 @@ class FluxPipeline(CachedSampler):
                 )
                 for i in range(len(asked.prompts))
             ]
-            fixed = {**getattr(run, "keywords", {}), **options}
-            fixed.pop("progress")
-            many = sample_many(params, requests, slots=slots, **fixed)
+            many = sample_many(params, requests, slots=planned.slots, **planned.shared)
             latents = jnp.concatenate([one.sample for one in many])
             stats = [one.stats for one in many]
         pixels = self.encoders.pictures(latents)

@@ -72,9 +72,7 @@ def load_folder(
             `load_params`.
     """
     folder = as_path(folder, "folder")
-    model = load_model(folder)
-    if not isinstance(model, WanModel):
-        raise ValueError(f"{folder} holds a {model.name}, not a Wan")
+    model = model_in(folder)
     parts, wait = parts_of(offload, model.release)
     if not callable(tokenizer):
         tokenizer = load_tokenizer(folder if tokenizer is None else tokenizer)
@@ -92,6 +90,18 @@ def load_folder(
         params, places = adapt(load_params(folder, **loading)), None
     scheduler = scheduler_of(folder, model.release)
     return Loaded(params, found.offloaded(parts), scheduler, places)
+
+
+def model_in(folder: Path) -> WanModel:
+    """The model of a folder.
+
+    Raises:
+        ValueError: if it is none of Wan's; see `load_model`.
+    """
+    model = load_model(folder)
+    if not isinstance(model, WanModel):
+        raise ValueError(f"{folder} holds a {model.name}, not a Wan")
+    return model
 
 
 def _one_by_one(

@@ -6,14 +6,19 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from jax_stepcache.network.registry import load_model
+from jax_stepcache.network.params import Params
 from jax_stepcache.paths import as_path
+from jax_stepcache.pipeline import sampler_with
 
 from ..films import check_film
-from .asking import ASKED, ask
+from .configuration import weights_struct
 from .film import WanFilm
-from .folder import scheduler_of
+from .folder import model_in, scheduler_of
 from .pipeline import WanPipeline
+from .planning import plan
+
+# Options of loading that a pipeline's sampler is made with.
+_CACHE = ("cache_backend", "cache_config")
 
 
 def make_film(
@@ -45,10 +50,12 @@ def make_film(
     """
     check_film(out)
     folder = as_path(folder, "folder")
-    model: Any = load_model(folder)
-    # What does not fit is told before weights are read.
-    known = {name: value for name, value in options.items() if name in ASKED}
-    ask(model.release, scheduler_of(folder, model.release), prompt, **known)
-    film = WanPipeline.from_folder(folder, **(loading or {}))(prompt, **options)
+    # What does not fit is told before weights are read: they take long.
+    model, loading = model_in(folder), dict(loading or {})
+    told = {name: loading[name] for name in _CACHE if name in loading}
+    structs = Params(weights_struct(model), model)
+    with sampler_with(structs, **told) as sampler:
+        plan(structs, sampler, scheduler_of(folder, model.release), prompt, **options)
+    film = WanPipeline.from_folder(folder, **loading)(prompt, **options)
     film.save(out, fps)
     return film

@@ -21,36 +21,22 @@ from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.meshes.beside import arrays_beside
 from jax_stepcache.meshes.explicit import in_automatic_context
 from jax_stepcache.network.params import Params
-from jax_stepcache.network.registry import load_model
 from jax_stepcache.paths import as_path
 from jax_stepcache.pipeline import CachedSampler
-from jax_stepcache.sampling import check_sampling, sample, sample_by_experts
+from jax_stepcache.sampling import sample_by_experts
 
 from ..encoders.frozen import FrozenEncoders, Tokenizer
 from ..wan_vae import Tiles
-from .asking import ASKED, Asked, ask
 from .checkpoint.scheduler import Scheduler
 from .conditioning import with_first
 from .film import WanFilm
-from .folder import check_encoders, load_folder
+from .folder import check_encoders, load_folder, model_in
 from .lora import check_files, with_files
 from .model import WanModel
 from .observing import observed
 from .offloading import Places
+from .planning import ELSEWHERE, Planned, plan
 from .starting import begun_from
-
-_ELSEWHERE = {
-    "steps": "num_inference_steps",
-    "cfg": "guidance_scale",
-    "frames": "num_frames",
-    "generator": "seed",
-    "key": "seed",
-    "output_type": "WanFilm.frames",
-}
-
-
-# Options of `sample` that are passed on where they are given.
-_ELSE = ("cache_config", "budget", "forecast", "guidance_interval")
 
 
 class WanPipeline(CachedSampler):
@@ -170,9 +156,8 @@ class WanPipeline(CachedSampler):
             FileNotFoundError: as `load_folder`; likewise ImportError and ValueError.
         """
         loading = {"dtype": dtype, "mesh": mesh, "rules": rules, "layers": layers}
-        model = load_model(as_path(folder, "folder"))
-        if isinstance(model, WanModel):  # Headers first: weights take long.
-            check_files(model, lora, lora_scale)
+        # Headers first: weights take long.
+        check_files(model_in(as_path(folder, "folder")), lora, lora_scale)
         loaded = load_folder(
             folder,
             tokenizer,
@@ -191,7 +176,7 @@ class WanPipeline(CachedSampler):
             places=loaded.places,
         )
 
-    @naming_arguments(_ELSEWHERE)
+    @naming_arguments(ELSEWHERE)
     def __call__(
         self,
         prompt: str | Sequence[str],
@@ -270,55 +255,22 @@ class WanPipeline(CachedSampler):
                 pictures that the release takes none of, or lacks, unknown names.
             TypeError: for arguments of the wrong kind.
         """
-        # Nothing is bound yet but the arguments: those of `ask`, and of `sample`.
+        # Nothing is bound yet but the arguments: those of `plan`.
         given = dict(locals())
-        film = {name: given[name] for name in ASKED}
-        asked = ask(self.model.release, self.scheduler, prompt, **film)
-        own = replace(self.model, latent_size=asked.model.latent_size)
-        params = Params(self.params.weights, own)
-        options: dict[str, Any] = {
-            "schedule": asked.schedule,
-            "solver": self.scheduler.solver if solver is None else solver,
-            "guidance_scale": asked.guidance_scale,
-            "key": asked.keys,
-            "decide": decide,
-            "progress": progress,
-        }
-        run: Any = self.sampler
-        options |= {name: given[name] for name in _ELSE if given[name] is not None}
-        if cache is not None:
-            run, options["cache"] = sample, cache
-        fixed = getattr(run, "keywords", {})
-        begins = None
-        if asked.video is not None:
-            begins = own.noise_struct(len(asked.prompts))
-            options["strength"] = asked.strength
-        check_sampling(
-            params,
-            **fixed,
-            **options,
-            observation=asked.structs(own),
-            noise=noise,
-            init_sample=begins,
-        )
-        films = self._films(run, params, asked, noise, options)
+        del given["self"]
+        planned = plan(self.params, self.sampler, self.scheduler, **given)
+        films = self._films(planned, noise)
         return films[0] if isinstance(prompt, str) else films
 
     @in_automatic_context
-    def _films(
-        self,
-        run: Any,
-        params: Params,
-        asked: Asked,
-        noise: Any,
-        options: Mapping[str, Any],
-    ) -> list[WanFilm]:
+    def _films(self, planned: Planned, noise: Any) -> list[WanFilm]:
         """Encodes, samples and decodes what has been checked."""
+        asked = planned.asked
         shown = observed(self.encoders, asked)
         given = {"observation": shown, "noise": noise}
         if asked.video is not None:
             given["init_sample"] = begun_from(self.encoders, asked)
-        result = self._sampled(run, params, given, options)
+        result = self._sampled(planned, given)
         latents = result.sample
         if "first" in shown:
             latents = with_first(latents, jnp.asarray(shown["first"]))
@@ -329,14 +281,9 @@ class WanPipeline(CachedSampler):
             for own, latent in zip(frames, latents, strict=True)
         ]
 
-    def _sampled(
-        self,
-        run: Any,
-        params: Params,
-        given: dict[str, Any],
-        options: Mapping[str, Any],
-    ) -> SampleResult:
+    def _sampled(self, planned: Planned, given: dict[str, Any]) -> SampleResult:
         """Samples by all weights at once, or by experts as they come."""
+        params, run, options = planned.params, planned.run, planned.options
         if self.places is not None:
             options = {**getattr(run, "keywords", {}), **options}
             run = functools.partial(

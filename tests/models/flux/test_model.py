@@ -1,5 +1,7 @@
 """FLUX as a model of the library: stages, lists of blocks, attentions, slots."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -164,8 +166,20 @@ def test_bad_input():
         each_list(tea_cache(), tea_cache())
     with pytest.raises(ValueError, match="of the 2 blocks in list 0"):
         run(cache=each_list(db_cache(first_blocks=2), db_cache()))
-    with pytest.raises(ValueError, match="decides for a whole batch"):
+    with pytest.raises(ValueError, match="give block_lists='joined', or one policy"):
         run(cache=each_list(db_cache(), db_cache()), decide="sample")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # That no step is skipped matters less.
+        with pytest.raises(
+            ValueError, match=r"requests\[0\].*leave out attention_only"
+        ):
+            sample_many(
+                params(),
+                [Request(observation=shown())],
+                cache="taylor_seer",
+                cache_config={"attention_only": True},
+                num_inference_steps=3,
+            )
     stages = StagedDenoiser(2, *[lambda *x: x[1]] * 3)
     own = {"model": stages, "noise": np.ones((1, 2, 3), np.float32), "condition": None}
     each = {"cache": "cache_dit", "cache_config": {"block_lists": "each"}}
