@@ -66,6 +66,22 @@ class Turns(NamedTuple):
     shared: dict[str, Any]
 
 
+def check_together(waits: bool) -> None:
+    """Checks that both experts are on the devices.
+
+    Args:
+        waits: whether one of them is on the host, meanwhile.
+
+    Raises:
+        ValueError: if it is.
+    """
+    if waits:
+        raise ValueError(
+            "films by slots may ask both experts at a time, and these are on the "
+            "devices one after the other; leave out slots=, or offload no experts"
+        )
+
+
 def turns_of(
     params: Params,
     sampler: Callable[..., SampleResult],
@@ -186,6 +202,8 @@ def made_by_turns(
     Returns:
         The films, in their order.
     """
+    if not turns.each:
+        return []
     asked = [turn.planned.asked for turn in turns.each]
     encode = encoded_once(encoders, asked)
     shown = [observed(encoders, one, encode) for one in asked]

@@ -14,7 +14,6 @@ from .asking import Asked
 from .conditioning import beside_latent, given_frames
 from .pictures import fit_picture
 
-
 Encode = Callable[[tuple[str, ...]], jax.Array]
 """Prompts to float32 (n, text_len, text_dim)."""
 

@@ -32,7 +32,7 @@ from .conditioning import with_first
 from .film import WanFilm
 from .folder import check_encoders, load_folder, model_in
 from .lora import check_files, with_files
-from .many import made_by_turns, turns_of, turns_of_prompts
+from .many import check_together, made_by_turns, turns_of, turns_of_prompts
 from .model import WanModel
 from .observing import observed
 from .offloading import Places
@@ -264,7 +264,7 @@ class WanPipeline(CachedSampler):
         given = dict(locals())
         del given["self"], given["slots"]
         if slots is not None:
-            self._check_together()
+            check_together(self.places is not None)
             told = self.params, self.sampler, self.scheduler
             turns = turns_of_prompts(*told, slots=slots, **given)
             films = made_by_turns(self.params, self.encoders, turns)
@@ -273,7 +273,6 @@ class WanPipeline(CachedSampler):
         films = self._films(planned, noise)
         return films[0] if isinstance(prompt, str) else films
 
-    @naming_arguments(ELSEWHERE)
     def film_many(
         self, films: Iterable[str | Mapping[str, Any]], *, slots: int = 4, **shared: Any
     ) -> list[WanFilm]:
@@ -300,17 +299,10 @@ class WanPipeline(CachedSampler):
                 encoded; or where experts wait on the host.
             TypeError: likewise; or for arguments that there are not.
         """
-        self._check_together()
+        check_together(self.places is not None)
         told = self.params, self.sampler, self.scheduler
         turns = turns_of(*told, films, slots=slots, **shared)
         return made_by_turns(self.params, self.encoders, turns)
-
-    def _check_together(self) -> None:
-        if self.places is not None:
-            raise ValueError(
-                "films by slots may ask both experts at a time, and these are on the "
-                "devices one after the other; leave out slots=, or offload no experts"
-            )
 
     @in_automatic_context
     def _films(self, planned: Planned, noise: Any) -> list[WanFilm]:
