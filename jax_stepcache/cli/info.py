@@ -9,11 +9,11 @@ from typing import Any
 import jax
 
 from jax_stepcache.check import check_count
-from jax_stepcache.checkpoints.placement import device_bytes
 from jax_stepcache.cli.gpus import fits
+from jax_stepcache.cli.holding import held
 from jax_stepcache.meshes.layout import Layout
 from jax_stepcache.meshes.presets import LOGICAL_AXES, shape_for
-from jax_stepcache.network.offered import offered, placed_by_name
+from jax_stepcache.network.offered import offered
 from jax_stepcache.network.registry import load_model
 
 _PREFIXES = ["", "k", "M", "G", "T", "P"]
@@ -23,6 +23,10 @@ def run(parsed: argparse.Namespace) -> None:
     """Runs the command."""
     layout = _layout(parsed)
     model = load_model(parsed.source, part=parsed.part)
+    found = None
+    if parsed.gpu:
+        offload = tuple(parsed.offload or ())
+        found = held(model, parsed.rows, parsed.devices, layout, offload)
     describe = offered(model, "describe")
     rows = _counts(model) if describe is None else describe(model)
     numbers = [quantity(number, unit) for _, number, unit in rows]
@@ -30,21 +34,21 @@ def run(parsed: argparse.Namespace) -> None:
     print(f"{parsed.source}: {model.name}")
     for (name, *_), number in zip(rows, numbers, strict=True):
         print(f"  {name:<{widths[1]}}  {number:>{widths[0]}}")
-    if parsed.gpu:
-        found = offered(model, "memory") or _weights_alone
-        parts = found(model, parsed.rows, parsed.devices, layout)
+    if found is not None:
         sampling = f", sampling {parsed.rows}" if hasattr(model, "denoise") else ""
         usual = getattr(getattr(model, "defaults", None), "guidance_scale", 1)
         if sampling and usual != 1:
             sampling += " with guidance"
         print(f"memory of a GPU{sampling}{_cut(parsed)}:")
-        print(*fits(parts, parsed.gpu, parsed.devices), sep="\n")
+        print(*fits(found.parts, parsed.gpu, parsed.devices, found.most), sep="\n")
 
 
 def _layout(parsed: argparse.Namespace) -> Layout | None:
     """By what rules weights are cut; looked at before anything is printed."""
     check_count("--devices", parsed.devices, 1)
     check_count("--rows", parsed.rows, 1)
+    if parsed.offload and not parsed.gpu:
+        raise ValueError("--offload is of the memory of GPUs: name one with --gpu")
     if parsed.rules and not parsed.gpu:
         raise ValueError("--rules are of the memory of GPUs: name one with --gpu")
     if not parsed.rules or parsed.devices == 1:
@@ -77,17 +81,6 @@ def _cut(parsed: argparse.Namespace) -> str:
         shape = dict(shape_for(parsed.rules, parsed.devices).shape)
         return f", rules={parsed.rules!r} on a mesh of {shape}"
     return ", each array cut along its longest axis (mesh= without rules=; see --rules)"
-
-
-def _weights_alone(
-    model: Any, rows: int, devices: int, layout: Layout | None
-) -> dict[str, int]:
-    """Bytes of weights on each device; of a model that says nothing else."""
-    struct = offered(model, "weights_struct")(model)
-    if layout is None:
-        return {"weights": device_bytes(struct, devices, None)}
-    layout.check("the samples", "batch", rows)
-    return {"weights": device_bytes(struct, devices, placed_by_name(model, layout))}
 
 
 def _counts(model: Any) -> list[tuple[str, int, str]]:

@@ -236,6 +236,12 @@ def _add_info(commands: Any) -> None:
         metavar="N",
         help="samples or robots side by side (default: 1)",
     )
+    parser.add_argument(
+        "--offload",
+        action="append",
+        metavar="NAME",
+        help="what waits on the host, as of film and picture",
+    )
 
 
 def _add_finetune(commands: Any) -> None:

@@ -22,7 +22,7 @@ _ASKED = (
     "slots",
     "seed",
 )
-_LOADING = ("transformer", "lora", "lora_scale", "dtype")
+_LOADING = ("transformer", "lora", "lora_scale", "dtype", "offload")
 
 
 def run(parsed: argparse.Namespace) -> None:

@@ -65,3 +65,9 @@ def add_picture(commands: Any) -> None:
     parser.add_argument(
         "--lora", type=path_option, metavar="FILE", help="merged into the weights"
     )
+    parser.add_argument(
+        "--offload",
+        action="append",
+        metavar="NAME",
+        help="what waits on the host: text_encoder, transformer",
+    )

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 # or None; `open_part(path)`, likewise, of one that holds other networks as well;
 # `named_model(name)`, for configurations; `weight_axes(name, ndim)` and
 # `axis_sizes(model)`, for rules on a mesh; `with_dtype(model, name)`, the model with
-# other activations; for `jax-stepcache info` `describe(model)`, rows, and
-# `memory(model, rows, devices, layout)`, bytes on each device; for LoRA
+# other activations; for `jax-stepcache info` `describe(model)`, rows,
+# `memory(model, rows, devices, layout)`, and `networks_around` (see `Around`); for LoRA
 # `tensor_plans(model, component)`, what tensors become, one for each way of naming
 # them; for `jax-stepcache film` `make_films(folder, prompt, out, **rest)`, films by
 # their files; `finetune` with `FinetuneSettings`; for robots `policy_of(pipeline)` and

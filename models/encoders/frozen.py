@@ -11,16 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_stepcache.errors import brief, unknown_name
+from jax_stepcache.errors import brief
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.beside import arrays_beside
 from jax_stepcache.network.params import Params
-from jax_stepcache.processes import gathered, put_all
+from jax_stepcache.processes import put_all
 
 from .. import clip_vision, umt5, wan_vae
 from ..wan_vae import Tiles, WanVAEConfig
 from . import programs
 from .alike import pieces
+from .waiting import parts_of, taken_away
 
 Tokenizer = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
 """Texts to token ids and mask, int (n, text_len) each; cleans, cuts and pads."""
@@ -175,24 +176,17 @@ class FrozenEncoders:
         Raises:
             ValueError: for an unknown name.
         """
-        if isinstance(parts, bool):
-            parts = ("text_encoder",) if parts else ()
-        parts = (parts,) if isinstance(parts, str) else tuple(parts)
-        for part in parts:
-            if part not in OFFLOADED:
-                raise ValueError(unknown_name("part to offload", part, OFFLOADED))
+        parts = parts_of(parts, OFFLOADED, ("text_encoder",))
         changed: dict[str, Any] = {}
         places = dict(self.waiting)
         for name, part in (("text", "text_encoder"), ("image", "image_encoder")):
             params: Params | None = getattr(self, name)
             if params is not None and part in parts and part not in places:
-                places[part] = jax.tree.map(_place, params.weights)
-                changed[name] = Params(gathered(params.weights), params.model)
+                weights, places[part] = taken_away(params.weights)
+                changed[name] = Params(weights, params.model)
         if "decoder" in parts and "decoder" not in places:
-            half = _decoding(self.vae.weights)
-            places["decoder"] = jax.tree.map(_place, half)
-            weights = self.vae.weights | gathered(half)
-            changed["vae"] = Params(weights, self.vae.model)
+            half, places["decoder"] = taken_away(_decoding(self.vae.weights))
+            changed["vae"] = Params(self.vae.weights | half, self.vae.model)
         return replace(self, waiting=places, **changed)
 
     def _there(self, part: str, weights: Any) -> Any:
@@ -205,11 +199,6 @@ class FrozenEncoders:
 def _decoding(weights: Mapping[str, Any]) -> dict[str, Any]:
     """Of a VAE's weights, those that only `decode` reads."""
     return {name: weights[name] for name in ("conv2", "decoder")}
-
-
-def _place(x: Any) -> jax.sharding.Sharding:
-    """Where an array lies, or would."""
-    return jnp.asarray(x).sharding
 
 
 _KINDS: Mapping[str, type[Any]] = MappingProxyType(

@@ -12,7 +12,7 @@ from .checkpoint.released import (
     open_part,
     tensor_plans,
 )
-from .describe import describe, memory
+from .describe import describe, memory, networks_around
 from .encoders import FluxEncoders
 from .making import make_pictures
 from .model import (
@@ -56,6 +56,7 @@ __all__ = [
     "model_from_config",
     "model_of",
     "named_model",
+    "networks_around",
     "open_checkpoint",
     "open_part",
     "state_dict_shapes",

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
 from jax_stepcache.checkpoints.placement import device_bytes
 from jax_stepcache.meshes.layout import Layout
+from jax_stepcache.network.around import Around
 from jax_stepcache.network.offered import placed_by_name
 
+from .. import clip_text, umt5
+from ..encoders.waiting import parts_of
 from ..sizes.rows import Row, weight_rows
 from .checkpoint.name_map import state_dict_shapes
+from .folder import OFFLOADED
 from .model import FluxModel, weights_struct
 from .network.flops import count_flops
 
@@ -72,6 +78,29 @@ def memory(
         "activations of a step, about": rows * widest // share,
         "residuals of a cache inside": rows * _residual(model) // share,
     }
+
+
+def networks_around(model: FluxModel, offload: Sequence[str] = ()) -> Around:
+    """The networks of a `FluxPipeline`, for ``jax-stepcache info``.
+
+    Args:
+        model: the model; of sizes that were released, or there are none around it.
+        offload: what waits on the host, names in `OFFLOADED`.
+
+    Returns:
+        What stays on the devices, and what does not.
+
+    Raises:
+        ValueError: for parts that cannot wait.
+    """
+    c, waits = model.transformer, parts_of(tuple(offload), OFFLOADED, ())
+    text = {"text_encoder": "clip-vit-l-14", "text_encoder_2": "t5-v1.1-xxl"}
+    released = clip_text.CONFIGS["clip-vit-l-14"], umt5.CONFIGS["t5-v1.1-xxl"]
+    widths = c.pooled_projection_dim, c.joint_attention_dim
+    if widths != tuple(one.dim for one in released):
+        return Around(model, {})
+    waiting = (*(text if "text_encoder" in waits else ()), *waits)
+    return Around(model, {**text, "vae": "flux-vae"}, waiting)
 
 
 def _residual(model: FluxModel) -> int:

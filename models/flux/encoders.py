@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +15,12 @@ from jax_stepcache.errors import brief
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.beside import arrays_beside
 from jax_stepcache.network.params import Params
+from jax_stepcache.processes import put_all
 
 from .. import clip_text, flux_vae, umt5
 from ..encoders.alike import pieces
 from ..encoders.frozen import config_of
+from ..encoders.waiting import taken_away
 from ..prompts.tokenizer import Tokens
 from .sizes import FluxRelease
 
@@ -37,6 +39,8 @@ class FluxEncoders:
         tokenize_t5: texts to T5's tokens and mask, int (n, text_len) each.
         t5: T5's encoder with its weights.
         vae: the autoencoder with its weights.
+        waiting: of encoders whose weights are on the host (see `offloaded`), where
+            these go when they are needed: a tree of shardings each.
     """
 
     tokenize: Callable[[Sequence[str]], np.ndarray]
@@ -44,6 +48,7 @@ class FluxEncoders:
     tokenize_t5: Callable[[Sequence[str]], Tokens]
     t5: Params
     vae: Params
+    waiting: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Checks that each is what it should be.
@@ -82,8 +87,8 @@ class FluxEncoders:
         said = list(dict.fromkeys(zip(texts, others, strict=True)))
         first, second = zip(*said, strict=True)
         ids, t5_ids = self.tokenize(first), self.tokenize_t5(second).ids
-        pooled = self._each(self.clip, ids, _pooled)
-        text = self._each(self.t5, t5_ids, _features)
+        pooled = self._each("clip", ids, _pooled)
+        text = self._each("t5", t5_ids, _features)
         places = [said.index(pair) for pair in zip(texts, others, strict=True)]
         at = np.asarray(places)
         return {"text": text[at], "pooled": pooled[at]}
@@ -104,13 +109,32 @@ class FluxEncoders:
         ]
         return np.concatenate(jax.device_get(each))
 
+    def offloaded(self) -> Self:
+        """The same with CLIP and T5 on the host while they are not needed.
+
+        Each is sent to where it was for as long as its call takes, and dropped there
+        afterwards.
+        """
+        changed: dict[str, Any] = {}
+        places = dict(self.waiting)
+        for name in ("clip", "t5"):
+            params: Params = getattr(self, name)
+            if name not in places:
+                weights, places[name] = taken_away(params.weights)
+                changed[name] = Params(weights, params.model)
+        return replace(self, waiting=places, **changed)
+
     def _each(
-        self, params: Params, ids: np.ndarray, encode: Callable[..., jax.Array]
+        self, name: str, ids: np.ndarray, encode: Callable[..., jax.Array]
     ) -> jax.Array:
-        weights, ids = sent((params.weights, ids), params.weights)
+        params: Params = getattr(self, name)
+        weights = params.weights
+        if name in self.waiting:
+            weights = put_all(weights, self.waiting[name])
+        weights, ids = sent((weights, ids), weights)
         config = config_of(params)
         found = [encode(config, weights, ids[i]) for i in pieces(len(ids), _MOST)]
-        return jnp.concatenate(found).astype(jnp.float32)
+        return jax.block_until_ready(jnp.concatenate(found).astype(jnp.float32))
 
 
 def check_encoders(encoders: Any, release: FluxRelease) -> None:

@@ -14,12 +14,15 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from jax_stepcache.backends import CacheBackend, DiffusionCacheConfig
+from jax_stepcache.check import structs_of
 from jax_stepcache.errors import naming_arguments
+from jax_stepcache.loop.result import Stats
 from jax_stepcache.meshes.beside import arrays_beside
 from jax_stepcache.meshes.explicit import in_automatic_context
 from jax_stepcache.network.params import Params
 from jax_stepcache.options import Request
 from jax_stepcache.pipeline import CachedSampler
+from jax_stepcache.processes import put_all
 from jax_stepcache.requests.many import sample_many
 from jax_stepcache.solvers.strength import noised
 
@@ -42,6 +45,7 @@ class FluxPipeline(CachedSampler):
     Attributes:
         params: the transformer.
         encoders: the networks around it.
+        place: where a transformer goes that waits on the host; None if it does not.
     """
 
     params: Params
@@ -56,6 +60,7 @@ class FluxPipeline(CachedSampler):
         cache_backend: str | CacheBackend | None = None,
         cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
         attention: str | None = None,
+        place: Any = None,
     ) -> None:
         """Makes a pipeline.
 
@@ -66,6 +71,8 @@ class FluxPipeline(CachedSampler):
             cache_config: likewise.
             attention: ``"xla"``, or ``"cudnn"`` for the fused kernel of GPUs; None for
                 what suits the device.
+            place: of weights on the host, a tree of shardings: where they go once words
+                are encoded, until the latents are there.
 
         Raises:
             TypeError: for params or encoders that are none.
@@ -81,9 +88,13 @@ class FluxPipeline(CachedSampler):
             transformer = replace(model.transformer, attention=attention)
             release = replace(model.release, transformer=transformer)
             params = Params(params.weights, replace(model, release=release))
-        super().__init__(params, cache_backend=cache_backend, cache_config=cache_config)
+        # What waits on the host is not copied there, as arrays of others' are.
+        told = params if place is None else Params(structs_of(params.weights), model)
+        super().__init__(told, cache_backend=cache_backend, cache_config=cache_config)
+        self.params = Params(params.weights, self.model)
         check_encoders(encoders, self.model.release)
         self.encoders = encoders
+        self.place = place
 
     @classmethod
     @naming_arguments({"cache": "cache_backend", "config": "cache_config"})
@@ -94,6 +105,7 @@ class FluxPipeline(CachedSampler):
         transformer: str | os.PathLike[str] | None = None,
         lora: str | os.PathLike[str] | None = None,
         lora_scale: float = 1.0,
+        offload: bool | str | Sequence[str] = False,
         dtype: DTypeLike | None = None,
         layers: str | None = None,
         cache_backend: str | CacheBackend | None = None,
@@ -110,6 +122,10 @@ class FluxPipeline(CachedSampler):
                 original's ``flux1-dev.safetensors``.
             lora: a file that is merged into the transformer, see `merge_lora`.
             lora_scale: how much of it.
+            offload: what waits on the host while it is not needed: ``"text_encoder"``,
+                CLIP and T5, which run once a prompt; ``"transformer"``, which comes
+                when they are done, and goes before pictures are decoded; or both. True
+                for the encoders.
             dtype: see `jax_stepcache.load_params`; so is ``layers``.
             layers: likewise.
             cache_backend: see `FluxPipeline`; so are the following.
@@ -126,7 +142,12 @@ class FluxPipeline(CachedSampler):
         """
         loading = {"dtype": dtype, "mesh": mesh, "rules": rules, "layers": layers}
         loaded = load_folder(
-            folder, transformer=transformer, lora=lora, lora_scale=lora_scale, **loading
+            folder,
+            transformer=transformer,
+            lora=lora,
+            lora_scale=lora_scale,
+            offload=offload,
+            **loading,
         )
         return cls(
             loaded.params,
@@ -134,6 +155,7 @@ class FluxPipeline(CachedSampler):
             cache_backend=cache_backend,
             cache_config=cache_config,
             attention=attention,
+            place=loaded.place,
         )
 
     @naming_arguments(ELSEWHERE)
@@ -227,23 +249,7 @@ class FluxPipeline(CachedSampler):
             clean = self.encoders.latents(np.moveaxis(fitted, 0, -1)[None])
             clean = jnp.repeat(clean, len(asked.prompts), axis=0)
             noise = noised(clean, jnp.asarray(noise), asked.schedule)
-        shown, noise = arrays_beside(params.weights, (shown, noise))
-        if planned.slots is None:
-            result = planned.run(
-                params, observation=shown, noise=noise, **planned.options
-            )
-            latents, stats = result.sample, [result.stats] * len(asked.prompts)
-        else:
-            requests = [
-                Request(
-                    observation=jax.tree.map(lambda x, i=i: x[i : i + 1], shown),
-                    noise=noise[i : i + 1],
-                )
-                for i in range(len(asked.prompts))
-            ]
-            many = sample_many(params, requests, slots=planned.slots, **planned.shared)
-            latents = jnp.concatenate([one.sample for one in many])
-            stats = [one.stats for one in many]
+        latents, stats = self._sampled(planned, shown, noise)
         pixels = self.encoders.pictures(latents)
         seeds = asked.seeds if drawn else [None] * len(pixels)
         return [
@@ -252,6 +258,31 @@ class FluxPipeline(CachedSampler):
                 pixels, stats, latents, seeds, strict=True
             )
         ]
+
+    def _sampled(
+        self, planned: Planned, shown: dict[str, jax.Array], noise: jax.Array
+    ) -> tuple[jax.Array, list[Stats]]:
+        """Latents, and the statistics of each picture."""
+        params, count = planned.params, len(noise)
+        if self.place is not None:
+            params = Params(put_all(params.weights, self.place), params.model)
+        shown, noise = arrays_beside(params.weights, (shown, noise))
+        if planned.slots is None:
+            result = planned.run(
+                params, observation=shown, noise=noise, **planned.options
+            )
+            # A transformer that waits is gone before anything is decoded.
+            return jax.block_until_ready(result.sample), [result.stats] * count
+        requests = [
+            Request(
+                observation=jax.tree.map(lambda x, i=i: x[i : i + 1], shown),
+                noise=noise[i : i + 1],
+            )
+            for i in range(count)
+        ]
+        many = sample_many(params, requests, slots=planned.slots, **planned.shared)
+        latents = jnp.concatenate([one.sample for one in many])
+        return jax.block_until_ready(latents), [one.stats for one in many]
 
     def _shown(self, asked: Asked) -> dict[str, jax.Array]:
         """What the transformer is shown, a row for each picture."""

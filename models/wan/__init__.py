@@ -20,7 +20,7 @@ from .configuration import (
     weights_struct,
     with_dtype,
 )
-from .describe import describe, memory
+from .describe import describe, memory, networks_around
 from .film import WanFilm
 from .making import make_films
 from .model import WanModel, model_of
@@ -57,6 +57,7 @@ __all__ = [
     "model_from_config",
     "model_of",
     "named_model",
+    "networks_around",
     "open_checkpoint",
     "open_part",
     "state_dict_shapes",

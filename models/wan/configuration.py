@@ -40,9 +40,9 @@ def config_of(model: WanModel) -> dict[str, Any]:
 
 
 def weights_struct(model: WanModel) -> Any:
-    """Shapes and dtypes (float32) of the model's weights."""
+    """Shapes and dtypes (float32) of the weights, of an expert alone its own."""
     shapes = weight_shapes(model.transformer)
-    names = model.experts.names
+    names = model.experts.names if model.alone is None else (model.alone,)
     return dict.fromkeys(names, shapes) if names else shapes
 
 

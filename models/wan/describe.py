@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 import jax
@@ -9,16 +11,20 @@ import jax.numpy as jnp
 
 from jax_stepcache.checkpoints.placement import device_bytes
 from jax_stepcache.meshes.layout import Layout
+from jax_stepcache.network.around import Around
 from jax_stepcache.network.offered import placed_by_name
 
+from .. import clip_vision, umt5, wan_vae
 from ..sizes.rows import Row, call_rows, count_parameters, weight_rows
 from .checkpoint.name_map import state_dict_shapes
 from .configuration import weights_struct
 from .model import WanModel
 from .network.flops import count_flops
 from .network.parameters import weight_shapes
+from .offloading import parts_of
 
 _TEXT = 512
+_UMT5, _CLIP = "umt5-xxl", "clip-vit-h-14"
 
 
 def describe(model: WanModel) -> list[Row]:
@@ -98,6 +104,31 @@ def memory(
         "activations of a step, about": branches * widest // share,
         "residuals of a cache inside": branches * _residual(model) // share,
     }
+
+
+def networks_around(model: WanModel, offload: Sequence[str] = ()) -> Around:
+    """The networks of a `WanPipeline`, for ``jax-stepcache info``.
+
+    Args:
+        model: the model; of sizes that were released, or there are none around it.
+        offload: what waits on the host, see `parts_of`.
+
+    Returns:
+        What stays on the devices, and what does not.
+
+    Raises:
+        ValueError: for parts that cannot wait.
+    """
+    c, (waiting, experts) = model.transformer, parts_of(offload, model.release)
+    alone = model.experts.names[0] if experts else None
+    text, image = umt5.CONFIGS[_UMT5], clip_vision.CONFIGS[_CLIP]
+    networks = {"text_encoder": _UMT5} if c.text_dim == text.dim else {}
+    if c.image_dim == image.dim:
+        networks["image_encoder"] = _CLIP
+    vaes = {vae.z_dim: name for name, vae in wan_vae.CONFIGS.items()}
+    if networks and c.out_channels in vaes:
+        networks["vae"] = vaes[c.out_channels]
+    return Around(replace(model, alone=alone), networks, waiting)
 
 
 def _tokens(model: WanModel) -> int:

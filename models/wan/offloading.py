@@ -6,13 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-
-from jax_stepcache.errors import unknown_name
 from jax_stepcache.network.params import Params
-from jax_stepcache.processes import gathered, put_all
+from jax_stepcache.processes import put_all
 
+from ..encoders import waiting
 from ..encoders.frozen import OFFLOADED
 from .sizes import WanRelease
 
@@ -60,14 +57,8 @@ def parts_of(
         ValueError: for an unknown name, or experts of a release without.
     """
     two = len(release.experts) > 1
-    if isinstance(offload, bool):
-        return ("text_encoder",) if offload else (), offload and two
-    parts = (offload,) if isinstance(offload, str) else tuple(offload)
-    for part in parts:
-        if part not in (*OFFLOADED, EXPERTS):
-            raise ValueError(
-                unknown_name("part to offload", part, (*OFFLOADED, EXPERTS))
-            )
+    usual = ("text_encoder", *((EXPERTS,) if two else ()))
+    parts = waiting.parts_of(offload, (*OFFLOADED, EXPERTS), usual)
     if EXPERTS in parts and not two:
         raise ValueError(
             f"offload has {EXPERTS!r}, and this Wan has one transformer, which every "
@@ -85,5 +76,5 @@ def offloaded(params: Params) -> tuple[Params, Places]:
     Returns:
         The same on the host, and where each belongs.
     """
-    shardings = jax.tree.map(lambda x: jnp.asarray(x).sharding, params.weights)
-    return Params(gathered(params.weights), params.model), Places(shardings)
+    weights, shardings = waiting.taken_away(params.weights)
+    return Params(weights, params.model), Places(shardings)

@@ -134,3 +134,59 @@ def test_guidance_is_said_where_there_is_some(capsys):
     for name, guided in (("pi0-droid", False), ("droid-14b", True)):
         assert main(["info", name, "--gpu", "h100"]) == 0
         assert ("sampling 1 with guidance" in capsys.readouterr().out) == guided
+
+
+def _memory(capsys, *asked):
+    """GiB by what they are for, and the answer."""
+    assert main(["info", *asked]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.rsplit(maxsplit=2) for line in lines if line.endswith(" GiB")]
+    return {name.strip(): float(size) for name, size, _ in rows}, lines[-1]
+
+
+def test_all_networks_of_a_pipeline_are_counted(capsys):
+    """A picture's transformer alone fits 24 GiB, and it is not made by that alone."""
+    rows, answer = _memory(capsys, "flux.1-dev", "--gpu", "rtx4090")
+    # Parameters that were released, in bfloat16.
+    assert rows["text_encoder_2"] == pytest.approx(4_762_310_656 * 2 / 2**30, abs=0.01)
+    assert rows["text_encoder"] == pytest.approx(123_060_480 * 2 / 2**30, abs=0.01)
+    assert rows["vae"] == pytest.approx(83_819_683 * 2 / 2**30, abs=0.01)
+    assert rows["together"] == pytest.approx(
+        sum(rows.values()) - rows["together"], abs=0.05
+    )
+    assert answer.startswith("does not fit: 31.7 of the 24 GiB")
+    rows, _ = _memory(capsys, "wan2.1-i2v-14b-480p", "--gpu", "h100")
+    assert {"text_encoder", "image_encoder", "vae"} < set(rows)
+    rows, _ = _memory(capsys, "wan2.2-ti2v-5b", "--gpu", "h100")
+    assert "image_encoder" not in rows
+    assert rows["vae"] > 1  # The VAE of 2.2 is five times that of 2.1.
+    rows, _ = _memory(capsys, "film", "--gpu", "h100")
+    assert "vae" not in rows
+
+
+def test_what_waits_is_there_only_while_it_runs(capsys):
+    """T5 beside the transformer is the most, until the transformer waits as well."""
+    text = ("--gpu", "rtx4090", "--offload", "text_encoder")
+    rows, _ = _memory(capsys, "flux.1-dev", *text)
+    peak = rows["weights"] + rows["vae"] + rows["text_encoder_2, while it runs"]
+    assert rows["together, at most"] == pytest.approx(peak, abs=0.02)
+    rows, answer = _memory(capsys, "flux.1-dev", *text, "--offload", "transformer")
+    assert answer.startswith("fits: ")
+    assert rows["together, at most"] < rows["weights"] + 1
+    both, _ = _memory(capsys, "wan2.2-t2v-a14b", "--gpu", "h100")
+    one, _ = _memory(capsys, "wan2.2-t2v-a14b", "--gpu", "h100", "--offload", "experts")
+    assert one["weights"] == pytest.approx(both["weights"] / 2, abs=0.01)
+
+
+def test_what_cannot_wait(capsys):
+    """Names are checked before anything is printed; and a robot's pipeline has none."""
+    for asked, said in (
+        (["flux.1-dev", "--gpu", "h100", "--offload", "t5"], "part to offload 't5'"),
+        (["wan2.1-t2v-14b", "--gpu", "h100", "--offload", "experts"], "one transformer"),
+        (["droid-14b", "--gpu", "h100", "--offload", "vae"], "lets nothing wait"),
+        (["flux.1-dev", "--offload", "text_encoder"], "name one with --gpu"),
+    ):
+        assert main(["info", *asked]) == 1
+        printed = capsys.readouterr()
+        assert said in printed.err
+        assert not printed.out

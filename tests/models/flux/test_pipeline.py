@@ -13,6 +13,7 @@ from jax_stepcache import load_params
 from jax_stepcache.cli.main import main
 from jax_stepcache.models.flux import FluxPipeline, keep_lora, merge_lora
 from jax_stepcache.models.flux.checkpoint.name_map import state_dict_shapes
+from jax_stepcache.models.flux.folder import load_folder
 from jax_stepcache.models.flux.tiny import write_tiny
 from jax_stepcache.models.prompts import Tokens
 from jax_stepcache.network.params import Params
@@ -113,6 +114,34 @@ def test_bad_input(pipeline, folder, tmp_path):
     assert main(["picture", "x", "--params", "tabletop", "--out", "a.png"]) == 1
     odd = ["picture", "x", "--params", str(folder), "--height", "33", "--width", "32"]
     assert main([*odd, "--out", str(tmp_path / "a.png")]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slots", [None, 1])
+def test_what_waits_on_the_host_changes_nothing(pipeline, folder, slots):
+    """The same pictures; and between calls nothing of it is on the devices."""
+    asked = {**SIZE, "seed": 1, "cache": "tea_cache", "slots": slots}
+    asked |= {"num_images": 2, "negative_prompt": "a dog", "true_cfg_scale": 2.0}
+    same = pipeline("a cat", **asked)
+    waiting = FluxPipeline.from_folder(folder, offload=["text_encoder", "transformer"])
+    encoders = waiting.encoders
+    for one in (waiting.params, encoders.clip, encoders.t5):
+        assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(one.weights))
+    for made, wanted in zip(waiting("a cat", **asked), same, strict=True):
+        np.testing.assert_array_equal(made.latents, wanted.latents)
+        np.testing.assert_array_equal(made.pixels, wanted.pixels)
+        np.testing.assert_array_equal(made.stats.computed, wanted.stats.computed)
+    assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(encoders.t5.weights))
+
+
+def test_parts_that_cannot_wait(folder):
+    """The nearest name; True is the encoders of text, as of other pipelines."""
+    with pytest.raises(ValueError, match="Did you mean 'text_encoder'"):
+        FluxPipeline.from_folder(folder, offload="text_encodr")
+    loaded = load_folder(folder, offload=True)
+    assert set(loaded.encoders.waiting) == {"clip", "t5"}
+    assert loaded.place is None
+    assert load_folder(folder, offload="transformer").encoders.waiting == {}
 
 
 def test_the_original_file_is_the_same_weights(folder, tmp_path):
