@@ -182,7 +182,10 @@ def test_what_cannot_wait(capsys):
     """Names are checked before anything is printed; and a robot's pipeline has none."""
     for asked, said in (
         (["flux.1-dev", "--gpu", "h100", "--offload", "t5"], "part to offload 't5'"),
-        (["wan2.1-t2v-14b", "--gpu", "h100", "--offload", "experts"], "one transformer"),
+        (
+            ["wan2.1-t2v-14b", "--gpu", "h100", "--offload", "experts"],
+            "one transformer",
+        ),
         (["droid-14b", "--gpu", "h100", "--offload", "vae"], "lets nothing wait"),
         (["flux.1-dev", "--offload", "text_encoder"], "name one with --gpu"),
     ):
