@@ -12,6 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.backends import CacheBackend, resolve_cache
+from jax_stepcache.backends.selector import backend_name
 from jax_stepcache.check import (
     batch_size,
     check_key,
@@ -257,7 +258,8 @@ def resolve(params: Any, options: Options) -> Generation:
 def _warn_of_no_reuse(cache: Any, num_steps: int, asked: Asked) -> None:
     if asked.never is None or asked.meant:
         return
-    name = repr(cache) if isinstance(cache, str) else type(cache).__name__
+    given = backend_name(cache) if isinstance(cache, CacheBackend) else cache
+    name = repr(given) if isinstance(given, str) else type(cache).__name__
     warn(
         f"cache={name} will skip no step of {num_steps}: {asked.never}. "
         "cache=None says so without a warning"

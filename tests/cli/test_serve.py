@@ -95,6 +95,10 @@ def test_a_budget_is_given_as_to_other_commands(cache):
         (["--sessions", "short"], "sessions= is 'short', a file; give a folder"),
         (["--sessions", "short/inside"], "where nothing can be written"),
         (["--max-pixels", "0"], "max_pixels is 0"),
+        (
+            ["--cache", "cfg_cache", "--guidance-scale", "1"],
+            "tabletop is served without guidance, so there is none: give another",
+        ),
     ],
 )
 def test_bad_input_is_one_line(options, words, capsys, monkeypatch, tmp_path):

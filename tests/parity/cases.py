@@ -13,11 +13,16 @@ _found = pytest.StashKey[int]()
 
 
 def vectors_dir(config: pytest.Config) -> Path:
-    """The folder given by ``--vectors``, or the one that the repository holds."""
+    """The folder given by ``--vectors``, or the one that the repository holds.
+
+    One part of such a folder, ``flux`` say, may be given in its place.
+    """
     folder = config.getoption("vectors") or _HELD
     if not folder.is_dir():
         raise pytest.UsageError(f"--vectors: there is no folder {folder}")
-    return folder
+    folder = folder.resolve()
+    is_part = (_HELD / folder.name).is_dir() and any(folder.glob("*.npz"))
+    return folder.parent if is_part else folder
 
 
 def dreamzero_files(config: pytest.Config, pattern: str) -> list[Path]:

@@ -10,6 +10,7 @@ from jax_stepcache.errors import brief, nearest
 from jax_stepcache.network.offered import offered
 from jax_stepcache.network.registry import open_checkpoint
 from jax_stepcache.paths import as_path
+from jax_stepcache.policy.named import Unconditional
 from jax_stepcache.serving.robots.policy import Policy
 from jax_stepcache.serving.robots.settings import ServerSettings
 
@@ -105,14 +106,25 @@ def check_policy(source: str | os.PathLike[str], **settings: Any) -> None:
         )
     cache = settings.get("cache_backend")
     if isinstance(cache, str):
-        _check_cache(model, cache, settings.get("cache_config"))
+        scale = settings.get("guidance_scale", model.defaults.guidance_scale)
+        _check_cache(model, cache, settings.get("cache_config"), scale != 1)
 
 
-def _check_cache(model: Any, name: str, config: Any) -> None:
-    """Raises what the first control step would, which brings no options of its own."""
+def _check_cache(model: Any, name: str, config: Any, guided: bool) -> None:
+    """Raises what the first control step would, which brings no options of its own.
+
+    A cache that has nothing to leave out is a warning there, for a whole fleet in a
+    log that nobody reads; here it is an error.
+    """
     backend = get_cache_backend(name, config)
-    if backend is not None and backend.tables(model, {}) is None:
-        backend.policy(model, model.defaults.num_inference_steps)
+    if backend is None or backend.tables(model, {}) is not None:
+        return
+    policy = backend.policy(model, model.defaults.num_inference_steps)
+    if isinstance(policy, Unconditional) and not guided:
+        raise ValueError(
+            f"cache={name!r} leaves out the unconditional branch, and {model.name} is "
+            "served without guidance, so there is none: give another cache, or 'none'"
+        )
 
 
 def as_policy(given: Any) -> Policy:

@@ -19,7 +19,9 @@ from jax_stepcache.models.prompts import Tokens
 from jax_stepcache.network.params import Params
 
 SIZE = {"height": 32, "width": 48, "num_inference_steps": 6}
-RECORDED = Path(__file__).parents[2] / "data" / "flux_pipelines" / "dev.npz"
+LED = {"negative_prompt": "a ball", "true_cfg_scale": 2.0}
+WORDS = ["a cat walks", "a ball"]
+RECORDED = Path(__file__).parents[2] / "data" / "flux_pipelines"
 
 
 @pytest.fixture(scope="module")
@@ -32,30 +34,55 @@ def pipeline(folder):
     return FluxPipeline.from_folder(folder)
 
 
-@pytest.mark.slow
-def test_pictures_are_diffusers(pipeline):
-    """From words to pixels: tokens exactly, latents to rounding, by both guidances."""
-    recorded = np.load(RECORDED)
-    words = ["a cat walks", "a ball"]
+def with_tokens_of(recorded, pipeline):
+    """The pipeline, with T5's tokens as recorded.
+
+    What its tokenizer is trained to differs from process to process.
+    """
     encoders = pipeline.encoders
-    np.testing.assert_array_equal(encoders.tokenize(words), recorded["ids"])
-    known = dict(zip(words, recorded["ids_2"].astype(np.int32), strict=True))
+    np.testing.assert_array_equal(encoders.tokenize(WORDS), recorded["ids"])
+    known = dict(zip(WORDS, recorded["ids_2"].astype(np.int32), strict=True))
 
     def tokenize(texts):
         ids = np.stack([known[text] for text in texts])
         return Tokens(ids, np.ones_like(ids))
 
-    # What it is trained to differs from process to process.
-    encoders = replace(encoders, tokenize_t5=tokenize)
-    pipeline = FluxPipeline(pipeline.params, encoders)
+    return FluxPipeline(pipeline.params, replace(encoders, tokenize_t5=tokenize))
+
+
+@pytest.mark.slow
+def test_pictures_are_diffusers(pipeline):
+    """From words to pixels: tokens exactly, latents to rounding, by both guidances."""
+    recorded = np.load(RECORDED / "dev.npz")
+    pipeline = with_tokens_of(recorded, pipeline)
     with jax.default_matmul_precision("highest"):
-        plain = pipeline(words[0], **SIZE, noise=recorded["noise"])
-        led = {"negative_prompt": "a ball", "true_cfg_scale": 2.0}
-        guided = pipeline(words[0], **SIZE, **led, noise=recorded["noise"])
+        plain = pipeline(WORDS[0], **SIZE, noise=recorded["noise"])
+        guided = pipeline(WORDS[0], **SIZE, **LED, noise=recorded["noise"])
     np.testing.assert_allclose(plain.latents, recorded["latents"][0], atol=2e-4)
     np.testing.assert_allclose(guided.latents, recorded["guided"][0], atol=4e-4)
     pixels = plain.pixels / 255
     np.testing.assert_allclose(pixels, recorded["picture"][0], atol=1.01 / 255)
+
+
+@pytest.mark.slow
+def test_changed_pictures_are_diffusers(pipeline):
+    """A picture of another size, stretched, encoded, noised by strength, denoised."""
+    recorded = np.load(RECORDED / "img2img.npz")
+    pipeline = with_tokens_of(recorded, pipeline)
+    given = {"image": recorded["image"], "noise": recorded["noise"], **SIZE}
+    with jax.default_matmul_precision("highest"):
+        for strength, steps in ((0.6, 4), (0.75, 5), (1.0, 6)):
+            made = pipeline(WORDS[0], **given, strength=strength)
+            assert len(made.stats.computed) == steps
+            wanted = recorded[f"latents_{100 * strength:.0f}"][0]
+            np.testing.assert_allclose(made.latents, wanted, rtol=1e-4, atol=1e-4)
+            if strength == 0.75:
+                pixels = made.pixels / 255
+                wanted = recorded["picture_75"][0]
+                np.testing.assert_allclose(pixels, wanted, atol=1.01 / 255)
+        guided = pipeline(WORDS[0], **given, strength=0.75, **LED)
+    wanted = recorded["guided_75"][0]
+    np.testing.assert_allclose(guided.latents, wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

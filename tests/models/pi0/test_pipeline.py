@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import jax_stepcache
+from jax_stepcache.cli.main import main
 from jax_stepcache.models import pi0
 from jax_stepcache.models.pi0.policy import Pi0Policy
 from jax_stepcache.models.pi0.robot.message import message_in_words, read
@@ -210,6 +211,15 @@ def test_another_robots_statistics_are_not_taken(tmp_path):
         pi0.load_policy(tmp_path / "tiny", embodiment="libero")
     with pytest.raises(ValueError, match="no guidance; leave out"):
         pi0.load_policy(tmp_path / "tiny", guidance_scale=3.0)
+
+
+def test_a_cache_of_guidance_is_refused_by_the_server(tmp_path, capsys):
+    """Before weights are read: it would do nothing, and say so in a log."""
+    folder = write_tiny(tmp_path / "tiny")
+    asked = ["serve", "--params", str(folder), "--cache", "cfg_cache"]
+    assert main([*asked, "--port", "0"]) == 1
+    said = capsys.readouterr().err
+    assert "pi0 is served without guidance, so there is none" in said
 
 
 def test_step_cache_is_enabled_by_name(pipeline):
