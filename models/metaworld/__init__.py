@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..dreamzero import weights_struct
 from ..worlds.configuration import config_of
+from ..worlds.policy import load_policy, policy_of
 from .model import MetaworldModel, metaworld_config, model_from_config
 from .rollout import Rollout, film, rollout
 from .tasks import NAMES
@@ -19,8 +20,10 @@ __all__ = [
     "Rollout",
     "config_of",
     "film",
+    "load_policy",
     "metaworld_config",
     "model_from_config",
+    "policy_of",
     "rollout",
     "weights_struct",
 ]
