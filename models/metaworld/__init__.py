@@ -6,7 +6,7 @@ from ..dreamzero import weights_struct
 from ..worlds.configuration import config_of
 from ..worlds.policy import load_policy, policy_of
 from .model import MetaworldModel, metaworld_config, model_from_config
-from .rollout import Rollout, film, rollout
+from .rollout import Rollout, film, rollout, served_rollout
 from .tasks import NAMES
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
@@ -25,5 +25,6 @@ __all__ = [
     "model_from_config",
     "policy_of",
     "rollout",
+    "served_rollout",
     "weights_struct",
 ]

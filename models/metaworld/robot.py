@@ -99,7 +99,8 @@ class Robot:
         """
         world = self._worlds[self.task]
         begun = CHUNK * len(self._calls)
-        self._imagined.append(imagined)
+        if len(imagined):
+            self._imagined.append(imagined)
         self._calls.append(calls)
         moment = None
         for i, action in enumerate(actions):

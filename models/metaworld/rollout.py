@@ -8,6 +8,7 @@ policy gets the same.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -20,7 +21,9 @@ from jax_stepcache.serving.robots.policy import Reply
 
 from ..dreamzero import LatentPipeline
 from ..worlds.policy import WorldPolicy
+from ..worlds.remote import RemotePolicy
 from .episodes import FIRST_SEED
+from .model import MetaworldModel
 from .robot import Robot, Told
 from .sizes import CHUNK
 from .tasks import NAMES, tasks_named
@@ -42,9 +45,10 @@ class Rollout(NamedTuple):
             on average.
         tasks: the name of each episode's task.
         seen: of each episode uint8[1 + 2 chunks, 64, 64, 3], what the camera saw.
-        imagined: likewise uint8[2 chunks, 64, 64, 3], what had been imagined; empty of
-            a policy that does not tell.
+        imagined: likewise uint8[2 chunks, 64, 64, 3], what had been imagined; none of a
+            policy that does not tell.
         states: likewise float32[chunks, 4], where the hand was when it was asked.
+        seconds: float32[rounds], what a control step of all robots took.
     """
 
     success: np.ndarray
@@ -54,6 +58,7 @@ class Rollout(NamedTuple):
     seen: list[np.ndarray]
     imagined: list[np.ndarray]
     states: list[np.ndarray]
+    seconds: np.ndarray
 
 
 class Brain(Protocol):
@@ -181,13 +186,16 @@ def play(
     stand = [Robot(deadline) for _ in range(min(robots, episodes))]
     sessions = [brain.open() for _ in stand]
     ended: dict[int, Told] = {}
+    seconds: list[float] = []
     try:
         for robot in stand:
             robot.begin(*next(waiting))
         while any(robot.busy for robot in stand):
             # Who has nothing to do is asked, too: so many robots are one program.
             messages = [robot.message() for robot in stand]
+            begun = time.perf_counter()
             replies = brain.step_many(sessions, messages, [{}] * len(stand))
+            seconds.append(time.perf_counter() - begun)
             sessions = [reply.session for reply in replies]
             for i, (robot, reply) in enumerate(zip(stand, replies, strict=True)):
                 if not robot.busy:
@@ -201,7 +209,33 @@ def play(
     finally:
         for robot in stand:
             robot.close()
-    return _outcome([ended[i] for i in numbers])
+    return _outcome([ended[i] for i in numbers], seconds)
+
+
+def served_rollout(server: str, key: jax.Array, **options: Any) -> Rollout:
+    """Runs episodes with a policy server, which has the weights.
+
+    Args:
+        server: its URL, ``ws://host:port``.
+        key: draws the episodes, as of `rollout`.
+        **options: see `play`.
+
+    Returns:
+        The outcome, in which nothing is imagined.
+
+    Raises:
+        ValueError: see `play`; and if the server's policy is of another world.
+        ImportError: without openpi's client, or the simulator.
+        ConnectionError: if there is no server.
+        OSError: where the simulator cannot draw.
+    """
+    brain = RemotePolicy(server)
+    served = brain.metadata.get("policy")
+    if served != MetaworldModel.name:
+        raise ValueError(
+            f"the server has a policy of {served!r}; start it with --params metaworld"
+        )
+    return play(brain, key, **options)
 
 
 def film(outcome: Rollout, episode: int) -> np.ndarray:
@@ -225,7 +259,7 @@ def film(outcome: Rollout, episode: int) -> np.ndarray:
     return np.pad(shown, still, mode="edge").astype(np.float32) / 255
 
 
-def _outcome(told: list[Told]) -> Rollout:
+def _outcome(told: list[Told], seconds: list[float]) -> Rollout:
     return Rollout(
         np.array([one.success for one in told]),
         np.array([one.steps for one in told], np.int32),
@@ -234,4 +268,5 @@ def _outcome(told: list[Told]) -> Rollout:
         [one.seen for one in told],
         [one.imagined for one in told],
         [one.states for one in told],
+        np.array(seconds, np.float32),
     )
