@@ -34,6 +34,7 @@ from gpu_tables import (
 )
 from robot_tables import dreamzero_table, pixels_table
 from server_tables import server_table
+from world_tables import metaworld_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

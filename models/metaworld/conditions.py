@@ -79,9 +79,7 @@ def _conditions(
     return DreamZeroCondition(session.context, session.cache, state)
 
 
-def _seen(
-    model: Any, outcome: Rollout, rows: list[tuple[int, int]]
-) -> dict[str, Any]:
+def _seen(model: Any, outcome: Rollout, rows: list[tuple[int, int]]) -> dict[str, Any]:
     """What robots see at chunks of their episodes."""
     pictures, states = [], []
     for episode, chunk in rows:

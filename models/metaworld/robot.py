@@ -34,6 +34,30 @@ class Told(NamedTuple):
     states: np.ndarray
 
 
+class Worlds:
+    """Worlds that robots have for an episode each: a second to load, so kept."""
+
+    def __init__(self) -> None:
+        """Loads none yet."""
+        self._free: dict[str, list[World]] = {}
+
+    def taken(self, task: str) -> World:
+        """A world of a task that nobody has."""
+        free = self._free.setdefault(task, [])
+        return free.pop() if free else World(task)
+
+    def given_back(self, world: World) -> None:
+        """Keeps a world for the next one."""
+        self._free[world.task].append(world)
+
+    def close(self) -> None:
+        """Lets go of those that nobody has."""
+        for worlds in self._free.values():
+            for world in worlds:
+                world.close()
+        self._free = {}
+
+
 class Robot:
     """Stateful, as its world is. Without an episode it stands there.
 
@@ -43,14 +67,15 @@ class Robot:
         busy: whether there is an episode.
     """
 
-    def __init__(self, deadline: int) -> None:
+    def __init__(self, worlds: Worlds, deadline: int) -> None:
         """Takes its place.
 
         Args:
+            worlds: where it finds its own.
             deadline: actions of an episode.
         """
-        self._deadline = deadline
-        self._worlds: dict[str, World] = {}
+        self._worlds, self._deadline = worlds, deadline
+        self._world: World | None = None
         self.busy = False
         self.episode, self.task, self._seed = 0, NAMES[0], 0
         self._states = [np.zeros(STATE_SIZE, np.float32)]
@@ -68,9 +93,7 @@ class Robot:
             table: draws the places of object and goal.
             noise: draws the noise of the chunks that are imagined.
         """
-        if task not in self._worlds:
-            self._worlds[task] = World(task)
-        world = self._worlds[task]
+        self._world = world = self._worlds.taken(task)
         self.episode, self.task, self._seed, self.busy = episode, task, noise, True
         self._states = [world.reset(table).state]
         self._seen, self._imagined = [world.picture()], self._imagined[:1]
@@ -97,7 +120,8 @@ class Robot:
         Returns:
             Whether the episode is over.
         """
-        world = self._worlds[self.task]
+        world = self._world
+        assert world is not None  # or nobody would ask it to act
         begun = CHUNK * len(self._calls)
         if len(imagined):
             self._imagined.append(imagined)
@@ -115,7 +139,7 @@ class Robot:
 
     def ended(self) -> Told:
         """What became of the episode; the place is free then."""
-        self.busy = False
+        self.leave()
         return Told(
             self.task,
             self._done is not None,
@@ -126,8 +150,8 @@ class Robot:
             np.stack(self._states[:-1]),
         )
 
-    def close(self) -> None:
-        """Lets go of its worlds."""
-        for world in self._worlds.values():
-            world.close()
-        self._worlds = {}
+    def leave(self) -> None:
+        """Gives its world back."""
+        if self._world is not None:
+            self._worlds.given_back(self._world)
+        self._world, self.busy = None, False

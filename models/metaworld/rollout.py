@@ -24,7 +24,7 @@ from ..worlds.policy import WorldPolicy
 from ..worlds.remote import RemotePolicy
 from .episodes import FIRST_SEED
 from .model import MetaworldModel
-from .robot import Robot, Told
+from .robot import Robot, Told, Worlds
 from .sizes import CHUNK
 from .tasks import NAMES, tasks_named
 
@@ -181,9 +181,13 @@ def play(
     table, noise = (int(x) for x in jax.random.randint(key, (2,), 0, _MOST))
     numbers = range(first, first + episodes)
     waiting = iter(
-        [(i, tasks[i % len(tasks)], table + i // len(tasks), noise + i) for i in numbers]
+        [
+            (i, tasks[i % len(tasks)], table + i // len(tasks), noise + i)
+            for i in numbers
+        ]
     )
-    stand = [Robot(deadline) for _ in range(min(robots, episodes))]
+    worlds = Worlds()
+    stand = [Robot(worlds, deadline) for _ in range(min(robots, episodes))]
     sessions = [brain.open() for _ in stand]
     ended: dict[int, Told] = {}
     seconds: list[float] = []
@@ -208,7 +212,8 @@ def play(
                         robot.begin(*following)
     finally:
         for robot in stand:
-            robot.close()
+            robot.leave()
+        worlds.close()
     return _outcome([ended[i] for i in numbers], seconds)
 
 

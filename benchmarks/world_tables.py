@@ -1,0 +1,52 @@
+"""The table of Meta-World's episodes, as Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_WORDS = {
+    "uncached": "uncached, 16 steps",
+    "step_cache": "StepCache as published",
+    "plain-4": "4 plain steps",
+    "tuned-4": "`tuned`, 4 calls",
+    "bespoke-4": "`bespoke`, 4 calls",
+}
+
+
+def metaworld_table(rows: dict[str, dict[str, Any]], device: str) -> str:
+    """Success of each way, by task and on average, and how far behind uncached.
+
+    Args:
+        rows: what `meta_world.py` has written.
+        device: that it was measured on.
+
+    Returns:
+        The table.
+    """
+    first = next(iter(rows.values()))
+    names = list(first["tasks"])
+    episodes = min(row["episodes"] for row in rows.values())
+    lines = [
+        f"{episodes} episodes of each way, the same ones, with standard errors; those "
+        f"of the difference are of pairs. A control step is one robot's, on {device}:",
+        "",
+        f"| | calls a control step | its time | {' | '.join(names)} | average | "
+        "behind uncached |",
+        f"|---|--:|--:|{'--:|' * len(names)}--:|--:|",
+    ]
+    for way, row in rows.items():
+        each = [_share(row["tasks"][name]) for name in names]
+        away = "-"
+        if "behind" in row:
+            points, error = 100 * row["behind"], 100 * row["behind_error"]
+            away = f"{points:.1f} ± {error:.1f} points"
+        spent = f"{row['latency_ms']:.0f} ms" if "latency_ms" in row else "-"
+        lines.append(
+            f"| {_WORDS[way]} | {row['model_calls']:.1f} | {spent} | "
+            f"{' | '.join(each)} | {_share(row)} | {away} |"
+        )
+    return "\n".join(lines)
+
+
+def _share(row: dict[str, Any]) -> str:
+    return f"{row['success']:.0%} ± {row['success_error']:.0%}"
