@@ -367,6 +367,13 @@ def compile_table(rows: dict[str, Row], device: str) -> str:
     return "\n".join(lines)
 
 
+def metaworld() -> str:
+    """Meta-World's table, once its weights are there."""
+    if not (RESULTS / "metaworld.json").exists():
+        return "`make metaworld` makes weights, and this table."
+    return metaworld_table(*read("metaworld"))
+
+
 def read(name: str) -> tuple[Any, str]:
     """A benchmark's results, and the device that they were measured on."""
     about = json.loads((RESULTS / f"{name}.about.json").read_text())
@@ -399,6 +406,7 @@ def tables() -> dict[str, str]:
         "gpu-training": gpu_training_table(read("gpu_training")[0]),
         "host": host_table(*read("host")),
         "import-time": import_table(*read("import_time")),
+        "metaworld": metaworld(),
         "pixels": pixels_table(*read("pixels")),
         "peers": peers_table(*read("peers")),
         "policy-server": server_table(*read("policy_server")),

@@ -1,5 +1,6 @@
-"""Draws robots of Meta-World by each way to sample, what they saw beside what they had
-imagined; needs the extra ``metaworld``.
+"""Draws robots of Meta-World by each way to sample, seen beside imagined.
+
+Needs the extra ``metaworld``.
 
     python docs/pictures/meta_world.py
 
