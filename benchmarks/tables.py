@@ -34,7 +34,7 @@ from gpu_tables import (
 )
 from robot_tables import dreamzero_table, pixels_table
 from server_tables import server_table
-from world_tables import metaworld_table
+from world_tables import metaworld_short_table, metaworld_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -367,11 +367,16 @@ def compile_table(rows: dict[str, Row], device: str) -> str:
     return "\n".join(lines)
 
 
-def metaworld() -> str:
-    """Meta-World's table, once its weights are there."""
+def worlds() -> dict[str, str]:
+    """Meta-World's tables; until its weights are made, what makes them."""
     if not (RESULTS / "metaworld.json").exists():
-        return "`make metaworld` makes weights, and this table."
-    return metaworld_table(*read("metaworld"))
+        nothing = "`make metaworld` makes weights, and this table."
+        return {"metaworld": nothing, "metaworld-short": nothing}
+    rows, device = read("metaworld")
+    return {
+        "metaworld": metaworld_table(rows, device),
+        "metaworld-short": metaworld_short_table(rows),
+    }
 
 
 def read(name: str) -> tuple[Any, str]:
@@ -383,7 +388,7 @@ def read(name: str) -> tuple[Any, str]:
 def tables() -> dict[str, str]:
     """All tables, by the marker that they stand behind."""
     frontier, _ = read("frontier")
-    return {
+    return worlds() | {
         "batching": batching_table(*read("batching")),
         "compile-time": compile_table(*read("compile_time")),
         "costs": costs_table(frontier),
@@ -406,7 +411,6 @@ def tables() -> dict[str, str]:
         "gpu-training": gpu_training_table(read("gpu_training")[0]),
         "host": host_table(*read("host")),
         "import-time": import_table(*read("import_time")),
-        "metaworld": metaworld(),
         "pixels": pixels_table(*read("pixels")),
         "peers": peers_table(*read("peers")),
         "policy-server": server_table(*read("policy_server")),
