@@ -53,14 +53,15 @@ def metaworld_short_table(rows: dict[str, dict[str, Any]]) -> str:
     Returns:
         The table.
     """
-    lines = [
-        "| Meta-World, closed loop | calls | success | behind uncached |",
-        "|---|--:|--:|--:|",
-    ]
-    lines += [
-        f"| {_WORDS[way]} | {row['model_calls']:.1f} | {_share(row)} | {_behind(row)} |"
-        for way, row in rows.items()
-    ]
+    each = rows.values()
+    figures = {
+        "calls a control step": [f"{row['model_calls']:.1f}" for row in each],
+        "success": [_share(row) for row in each],
+        "behind uncached": [_behind(row) for row in each],
+    }
+    lines = [f"| | {' | '.join(_WORDS[way] for way in rows)} |"]
+    lines.append(f"|---|{'--:|' * len(rows)}")
+    lines += [f"| {name} | {' | '.join(some)} |" for name, some in figures.items()]
     return "\n".join(lines)
 
 
