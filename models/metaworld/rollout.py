@@ -231,8 +231,7 @@ def served_rollout(server: str, key: jax.Array, **options: Any) -> Rollout:
     Raises:
         ValueError: see `play`; and if the server's policy is of another world.
         ImportError: without openpi's client, or the simulator.
-        ConnectionError: if there is no server.
-        OSError: where the simulator cannot draw.
+        OSError: if there is no server, or where the simulator cannot draw.
     """
     brain = RemotePolicy(server)
     served = brain.metadata.get("policy")

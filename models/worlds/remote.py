@@ -38,7 +38,7 @@ class RemotePolicy:
         Raises:
             ImportError: without openpi's client.
             ValueError: for another kind of URL.
-            ConnectionError: if there is no server.
+            OSError: if there is no server.
         """
         try:
             from openpi_client.websocket_client_policy import (  # pyright: ignore[reportMissingImports]
@@ -103,9 +103,9 @@ def _wait_until_ready(url: str) -> None:
                 return
         except urllib.error.HTTPError as error:
             if error.code != 503:
-                raise ConnectionError(f"{url} answers {error}") from error
+                raise OSError(f"{url} answers {error}") from error
         except urllib.error.URLError as error:
-            raise ConnectionError(
+            raise OSError(
                 f"no server at {url}: {error.reason}; 'jax-stepcache serve' starts one"
             ) from error
         time.sleep(_AGAIN)
