@@ -221,8 +221,8 @@ def test_a_callback_that_exits_harms_nobody(
             future.add_done_callback(exits)
             future.add_done_callback(called.append)
         release.set()
-        results = [future.result(timeout=60).sample for future in futures]
-        after = server.submit(request(9.0)).result(timeout=60)
+        results = [future.result(timeout=300).sample for future in futures]
+        after = server.submit(request(9.0)).result(timeout=300)
     for number, result in enumerate(results, 1):
         np.testing.assert_allclose(result, answer(number), atol=1e-6)
     np.testing.assert_allclose(after.sample, answer(9.0), atol=1e-6)
@@ -249,7 +249,7 @@ def test_outside_the_server_a_callback_exits_as_python_has_it() -> None:
     """Rule: who adds a callback to what is done, or cancels, hears of it."""
     with Server(opened()) as server:
         future = server.submit(request())
-        future.result(timeout=60)
+        future.result(timeout=300)
         with pytest.raises(SystemExit):
             future.add_done_callback(lambda _: sys.exit(3))
 
@@ -260,7 +260,7 @@ def test_a_future_that_somebody_else_has_answered_harms_nobody() -> None:
         mine, others = server.submit(request()), server.submit(request(2.0))
         with contextlib.suppress(Exception):
             mine.set_result("mine")
-        result = others.result(timeout=60)
+        result = others.result(timeout=300)
     np.testing.assert_allclose(result.sample, answer(2.0), atol=1e-6)
 
 
@@ -328,7 +328,7 @@ def test_a_server_works_under_its_openers_context(name: str) -> None:
         wanted = sample(jnp.float32(0.5), model=model, noise=noise, **SHARED).sample
     traces = model.traces
     with server:
-        result = server.submit({"noise": noise}).result(timeout=60)
+        result = server.submit({"noise": noise}).result(timeout=300)
     assert model.traces == traces
     assert result.sample.dtype == wanted.dtype == noise.dtype
     np.testing.assert_array_equal(result.sample, wanted)
@@ -350,7 +350,7 @@ def test_a_stream_is_run_by_one_server() -> None:
             with pytest.raises(RuntimeError, match="a server runs this stream, and"):
                 use()
         np.testing.assert_allclose(
-            server.submit(request()).result(timeout=60).sample, answer(), atol=1e-6
+            server.submit(request()).result(timeout=300).sample, answer(), atol=1e-6
         )
     with pytest.raises(RuntimeError, match="the server is closed"):
         server.__enter__()
@@ -359,7 +359,7 @@ def test_a_stream_is_run_by_one_server() -> None:
     (outcome,) = stream
     np.testing.assert_allclose(outcome.unwrap().sample, answer(2.0), atol=1e-6)
     with Server(stream) as again:
-        again.submit(request()).result(timeout=60)
+        again.submit(request()).result(timeout=300)
 
 
 def test_a_stream_is_used_by_one_at_a_time() -> None:
