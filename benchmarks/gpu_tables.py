@@ -13,6 +13,8 @@ FILMS = {
     "wan2.2-ti2v-5b": ("121 frames of 704 x 1280", 50),
     "wan2.2-t2v-a14b": ("81 frames of 720 x 1280", 40),
 }
+# By what they keep.
+_CACHES = ("none", "step_cache", "mag_cache", "tea_cache", "cache_dit")
 ENCODERS = ("umt5-xxl", "clip-vit-h-14", "wan-vae-2.1", "wan-vae-2.2")
 # What each program is, and how often a robot asks for it.
 _ENCODING = {
@@ -109,7 +111,7 @@ def gpu_films_table(result: dict[str, Any]) -> str:
     ]
     rows = [r for r in result["programs"].values() if r["ask"]["model"] in FILMS]
     order = list(FILMS)
-    rows.sort(key=lambda r: (order.index(r["ask"]["model"]), r["devices"]))
+    rows.sort(key=lambda r: (order.index(r["ask"]["model"]), r["devices"], *_place(r)))
     decoded = {}
     for row in rows:
         ask = row["ask"]
@@ -133,6 +135,11 @@ def gpu_films_table(result: dict[str, Any]) -> str:
             f"{row['floor_ms'] / 1e3:.1f} s | {_peak(row)} |"
         )
     return "\n".join(lines)
+
+
+def _place(row: dict[str, Any]) -> tuple[bool, int]:
+    """Of films of one model: both experts together first, by what caches keep."""
+    return row["ask"]["program"] == "expert", _CACHES.index(row["ask"]["cache"])
 
 
 def gpu_others_table(result: dict[str, Any], family: str) -> str:

@@ -62,3 +62,19 @@ def path_option(text: str) -> Path:
         return as_path(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def numbered(path: str | os.PathLike[str], count: int) -> list[Path]:
+    """Names for several files of which one name is said.
+
+    Args:
+        path: that name.
+        count: how many.
+
+    Returns:
+        The path for one, else with ``-0``, ``-1`` and so on before its ending.
+    """
+    file = as_path(path)
+    if count == 1:
+        return [file]
+    return [file.with_name(f"{file.stem}-{i}{file.suffix}") for i in range(count)]

@@ -75,18 +75,21 @@ def read_film(path: str | os.PathLike[str]) -> np.ndarray:
     return frames[..., :3].astype(np.uint8)
 
 
-def check_film(path: str | os.PathLike[str]) -> None:
+def check_film(path: str | os.PathLike[str], fps: float | None = None) -> None:
     """Checks that a film could be written, before it is made.
 
     Args:
         path: the file to be.
+        fps: frames a second, where they are said.
 
     Raises:
         ImportError: without imageio.
         FileNotFoundError: if there is no such folder.
-        ValueError: for an ending that is none of a film.
+        ValueError: for an ending that is none of a film, or another number of frames.
     """
     file = _named(path)
+    if fps is not None:
+        check_numbers("fps", fps, above=0)
     if not file.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(file.parent)!r} for the film")
     _imageio()

@@ -1,4 +1,4 @@
-"""``jax-stepcache film``: words, and pictures, to a film on disk."""
+"""``jax-stepcache film``: words, and pictures, to films on disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _ASKED = (
     "height",
     "width",
     "num_frames",
+    "fit",
+    "slots",
     "guidance_scale_2",
+    "guidance_interval",
     "sigmas",
     "seed",
 )
@@ -31,7 +34,7 @@ _LOADING = ("tokenizer", "lora_scale", "dtype")
 def run(parsed: argparse.Namespace) -> None:
     """Runs the command."""
     model = load_model(parsed.params)
-    make = offered(model, "make_film")
+    make = offered(model, "make_films")
     if make is None:
         raise ValueError(
             f"{parsed.params} holds a {model.name}, which makes no film of words; give "
@@ -49,19 +52,26 @@ def run(parsed: argparse.Namespace) -> None:
         loading["rules"] = parsed.rules
     elif parsed.rules is not None:
         raise ValueError(f"--rules {parsed.rules} cuts over --devices, of which none")
-    film = make(
+    bar = importlib.util.find_spec("tqdm") is not None and parsed.slots is None
+    several = len(parsed.prompt) > 1
+    films = make(
         parsed.params,
-        parsed.prompt,
+        parsed.prompt if several else parsed.prompt[0],
         parsed.out,
         loading=loading,
         fps=parsed.fps,
         cache=parsed.cache,
-        progress=importlib.util.find_spec("tqdm") is not None,
+        progress=bar,
         **options,
     )
-    print(film)
-    print(f"\n{summary(film, names=[parsed.cache])}\n")
-    print(f"film: {parsed.out}")
+    for film in films.values():
+        print(film)
+    # In slots each decides for itself; a batch decides as one.
+    rows = {path.name: film for path, film in films.items()}
+    if parsed.slots is None:
+        rows = {parsed.cache: next(iter(films.values()))}
+    print(f"\n{summary(*rows.values(), names=list(rows))}\n")
+    print(f"{'films' if several else 'film'}: {', '.join(map(str, films))}")
 
 
 def _files(given: list[str]) -> str | dict[str, str]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from jax_stepcache.cli.gpus import RULES
-from jax_stepcache.cli.options import add_making_options, json_object
+from jax_stepcache.cli.options import (
+    add_guidance_interval,
+    add_making_options,
+    json_object,
+)
 from jax_stepcache.paths import path_option
 
 
@@ -17,7 +21,12 @@ def add_film(commands: Any) -> None:
         description="``jax-stepcache film``: a film of words, and of pictures. What is "
         "not said is as the model was released.",
     )
-    parser.add_argument("prompt", metavar="PROMPT", help="what is to be seen")
+    parser.add_argument(
+        "prompt",
+        nargs="+",
+        metavar="PROMPT",
+        help="what is to be seen; several make a film each",
+    )
     parser.add_argument(
         "--params",
         required=True,
@@ -28,7 +37,8 @@ def add_film(commands: Any) -> None:
         "--out",
         type=path_option,
         default="film.mp4",
-        help="the film, .mp4 or .gif (default: %(default)s)",
+        help="the film, .mp4 or .gif; of several, with numbers before the ending "
+        "(default: %(default)s)",
     )
     parser.add_argument("--negative-prompt", help="what guidance leads away from")
     parser.add_argument("--image", type=path_option, help="picture it begins with")
@@ -37,12 +47,19 @@ def add_film(commands: Any) -> None:
     parser.add_argument(
         "--strength", type=float, help="how much of it, in (0, 1] (default: 0.8)"
     )
+    parser.add_argument(
+        "--fit", help="how pictures get its size: stretched, covered or bicubic"
+    )
+    parser.add_argument(
+        "--slots", type=int, help="films side by side, each deciding for itself"
+    )
     parser.add_argument("--num-frames", type=int, help="one more than a multiple of 4")
     parser.add_argument("--fps", type=float, help="frames a second")
     parser.add_argument("--guidance-scale", type=float, help="guidance scale")
     parser.add_argument(
         "--guidance-scale-2", type=float, help="that of the low-noise expert"
     )
+    add_guidance_interval(parser)
     parser.add_argument(
         "--cache",
         default="none",

@@ -9,6 +9,8 @@ from typing import Any
 from jax_stepcache.checkpoints.precision import DTYPES
 from jax_stepcache.paths import path_option
 
+CACHE = "step_cache"
+
 
 def add_params_option(parser: argparse.ArgumentParser) -> None:
     """Adds the option that says which weights."""
@@ -25,7 +27,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     add_params_option(parser)
     parser.add_argument(
         "--cache",
-        default="step_cache",
+        default=CACHE,
         help="cache backend: step_cache, tea_cache, cache_dit, db_prune, mag_cache, "
         "sea_cache, first_block_cache, taylor_seer, easy_cache, di_cache, hi_cache, "
         "sen_cache, cfg_cache, static, tuned, bespoke or none (default: %(default)s)",
@@ -48,7 +50,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         "offset, aligned, or one for each output: "
         """'{"video": "linear", "action": "hold"}'""",
     )
-    parser.add_argument("--steps", type=int, help="solver steps")
+    add_steps(parser)
     parser.add_argument("--solver", help="unipc, euler, dpm++_2m, ...")
     parser.add_argument("--shift", type=float, help="timestep shift")
     parser.add_argument(
@@ -64,6 +66,28 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         type=path_option,
         default="out",
         help="folder for pictures (default: %(default)s)",
+    )
+
+
+def add_steps(parser: argparse.ArgumentParser) -> None:
+    """Adds the number of steps, by its short name and by that of `sample`."""
+    parser.add_argument(
+        "--steps",
+        "--num-inference-steps",
+        type=int,
+        metavar="STEPS",
+        help="solver steps",
+    )
+
+
+def add_guidance_interval(parser: argparse.ArgumentParser) -> None:
+    """Adds the noise levels between which there is guidance."""
+    parser.add_argument(
+        "--guidance-interval",
+        type=float,
+        nargs=2,
+        metavar=("LO", "HI"),
+        help="noise levels between which there is guidance",
     )
 
 
@@ -100,7 +124,7 @@ def add_making_options(parser: argparse.ArgumentParser) -> None:
     """Adds what commands share that make something of words."""
     parser.add_argument("--height", type=int, help="rows, with --width")
     parser.add_argument("--width", type=int, help="columns, with --height")
-    parser.add_argument("--steps", type=int, help="solver steps")
+    add_steps(parser)
     parser.add_argument("--seed", type=seed, default=0, help="seed of the noise")
     parser.add_argument(
         "--budget", type=int, help="model calls for --cache tuned or bespoke"

@@ -15,8 +15,10 @@ from jax_stepcache.checkpoints.precision import DTYPES
 from jax_stepcache.cli.film_options import add_film
 from jax_stepcache.cli.gpus import MEMORY, RULES
 from jax_stepcache.cli.options import (
+    add_guidance_interval,
     add_params_option,
     add_sampling_options,
+    add_steps,
     json_object,
     seed,
 )
@@ -106,13 +108,7 @@ def _add_sample(commands: Any) -> None:
         description="``jax-stepcache sample``: predict once, and compare.",
     )
     add_sampling_options(parser)
-    parser.add_argument(
-        "--guidance-interval",
-        type=float,
-        nargs=2,
-        metavar=("LO", "HI"),
-        help="noise levels between which there is guidance",
-    )
+    add_guidance_interval(parser)
     parser.add_argument("--batch", type=int, default=1, help="scenes at once")
     parser.add_argument(
         "--compare",
@@ -137,6 +133,11 @@ def _add_rollout(commands: Any) -> None:
     add_sampling_options(parser)
     parser.add_argument(
         "--episodes", type=int, default=128, help="paired episodes of each row"
+    )
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        help="ws://host:port of a policy server that acts, by openpi's client",
     )
 
 
@@ -169,7 +170,7 @@ def _add_calibrate(commands: Any) -> None:
     parser.add_argument(
         "--samples", type=int, help="samples to measure on (default: 8, of tables 256)"
     )
-    parser.add_argument("--steps", type=int, help="solver steps")
+    add_steps(parser)
     parser.add_argument("--guidance-scale", type=float, help="guidance scale")
     parser.add_argument("--seed", type=seed, default=0, help="seed of the samples")
     parser.add_argument(

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 # other activations; for `jax-stepcache info` `describe(model)`, rows,
 # `memory(model, rows, devices, layout)`, and `networks_around` (see `Around`); for LoRA
 # `tensor_plans(model, component)`, what tensors become, one for each way of naming
-# them; for `jax-stepcache film` `make_film(folder, prompt, out, **rest)`, which has
-# ``stats``; `finetune` with `FinetuneSettings`; for robots `policy_of(pipeline)` and
+# them; for `jax-stepcache film` `make_films(folder, prompt, out, **rest)`, films by
+# their files; `finetune` with `FinetuneSettings`; for robots `policy_of(pipeline)` and
 # `load_policy(source, most_steps, **settings)`, each a `Policy`. What it does not
 # offer, its base class's package may. The module of a model's class stands in the
 # package itself and not in a folder of it, for there `offered` looks.

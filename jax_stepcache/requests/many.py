@@ -95,27 +95,24 @@ def sample_many(
     """
     if isinstance(requests, Request | Mapping) or not isinstance(requests, Iterable):
         raise TypeError(f"requests is {requests!r:.80}; give a list of requests")
-    sizes, coming = check_shapes(shapes), iter(requests)
+    coming = iter(requests)
     for first in coming:
-        # Each is looked at before the next is asked for: they may share a buffer.
-        resolved = _resolved(
+        every = check_by_size(
             params,
+            # Each is looked at before the next is asked for: they may share a buffer.
             itertools.chain([first], coming),
-            shapes=sizes,
-            options=_checked_options(params, slots, options),
-            what="requests",
+            slots=slots,
+            max_inference_steps=max_inference_steps,
+            shapes=shapes,
+            **options,
         )
-        together = grouped(resolved, sizes)
-        every = [
-            _admitted(resolved, some, slots, max_inference_steps, "requests", options)
-            for some in together
-        ]
         results: dict[int, SampleResult] = {}
-        for some, checked in zip(together, every, strict=True):
+        for some, checked in every:
             # So that few other numbers of requests are another program.
             places = 1 << (len(checked.entries) - 1).bit_length()
             results.update(zip(some, run_many(checked, places), strict=True))
-        return [results[index] for index in range(len(resolved))]
+        return [results[index] for index in range(len(results))]
+    check_shapes(shapes)
     return []
 
 
@@ -157,10 +154,52 @@ def check_many(
         ValueError: see `sample_many`.
         TypeError: likewise.
     """
-    options = _checked_options(params, slots, options)
-    resolved = _resolved(params, requests, None, options, what)
-    every = range(len(resolved))
-    return _admitted(resolved, every, slots, max_inference_steps, what, options)
+    ((_, checked),) = check_by_size(
+        params,
+        requests,
+        slots=slots,
+        max_inference_steps=max_inference_steps,
+        what=what,
+        **options,
+    )
+    return checked
+
+
+def check_by_size(
+    params: Any,
+    requests: Iterable[Any],
+    *,
+    slots: int,
+    max_inference_steps: int | None = None,
+    shapes: Any = None,
+    what: str = "requests",
+    **options: Any,
+) -> list[tuple[list[int], Checked]]:
+    """As `check_many`, of requests whose sizes may differ.
+
+    Args:
+        params: see `sample_many`; so are the others.
+        requests: likewise; at least one.
+        slots: likewise.
+        max_inference_steps: likewise.
+        shapes: likewise.
+        what: the name of the requests, for errors.
+        **options: likewise.
+
+    Returns:
+        For each size the indices of its requests, and those, to run.
+
+    Raises:
+        ValueError: see `sample_many`.
+        TypeError: likewise.
+    """
+    sizes = check_shapes(shapes)
+    told = _checked_options(params, slots, options)
+    resolved = _resolved(params, requests, sizes, told, what)
+    return [
+        (some, _admitted(resolved, some, slots, max_inference_steps, what, told))
+        for some in grouped(resolved, sizes)
+    ]
 
 
 def _checked_options(

@@ -7,7 +7,7 @@ shown, `read` says what a film shows.
 from pathlib import Path
 
 from ..wan.configuration import config_of, weights_struct, with_dtype
-from .making import make_film
+from .making import make_films
 from .model import FILM, FilmModel, model_from_config
 from .reading import Reading, read
 from .words import COLOURS, DIRECTIONS, SAID, SHAPES, VOCABULARY, encode
@@ -26,7 +26,7 @@ __all__ = [
     "Reading",
     "config_of",
     "encode",
-    "make_film",
+    "make_films",
     "model_from_config",
     "read",
     "weights_struct",

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from jax_stepcache.network.params import Params
-from jax_stepcache.paths import as_path
+from jax_stepcache.paths import as_path, numbered
 from jax_stepcache.pipeline import sampler_with
 
 from .folder import model_in
 from .model import weights_struct
-from .pictures import FluxPicture, check_picture, numbered
+from .pictures import FluxPicture, check_picture
 from .pipeline import FluxPipeline
 from .planning import plan
 

@@ -87,11 +87,3 @@ def check_picture(path: str | os.PathLike[str]) -> Path:
             f"{file.name} has no ending of a picture; .png, .jpg and .webp are some"
         )
     return file
-
-
-def numbered(path: str | os.PathLike[str], count: int) -> list[Path]:
-    """Names for several pictures: the path for one, else with numbers from 0 on."""
-    file = as_path(path)
-    if count == 1:
-        return [file]
-    return [file.with_name(f"{file.stem}-{i}{file.suffix}") for i in range(count)]

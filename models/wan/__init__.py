@@ -22,7 +22,7 @@ from .configuration import (
 )
 from .describe import describe, memory, networks_around
 from .film import WanFilm
-from .making import make_film
+from .making import make_films
 from .model import WanModel, model_of
 from .network.logical_axes import weight_axes
 from .network.parameters import bind, init_weights, weight_shapes
@@ -51,7 +51,7 @@ __all__ = [
     "import_state_dict",
     "init_weights",
     "keep_lora",
-    "make_film",
+    "make_films",
     "memory",
     "merge_lora",
     "model_from_config",

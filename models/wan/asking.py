@@ -14,6 +14,7 @@ import numpy as np
 
 from jax_stepcache.check import check_numbers, static_count
 from jax_stepcache.errors import brief, unknown_name
+from jax_stepcache.paths import as_path
 from jax_stepcache.solvers.named_schedules import get_schedule
 from jax_stepcache.solvers.strength import begun_at
 
@@ -23,7 +24,7 @@ from .model import WanModel, model_of
 from .pictures import FITS, as_picture
 from .prompt import negative_prompt as negative_of
 from .sizes import WanRelease
-from .sizing import check_guidance, check_pictures, film_size
+from .sizing import check_extent, check_guidance, check_pictures, film_size
 
 _STRENGTH = 0.8
 
@@ -111,6 +112,7 @@ def ask(
         num_frames = len(begins)
     frames = release.num_frames if num_frames is None else num_frames
     model = model_of(release, (rows, columns), frames)
+    check_extent(release, frames, rows, columns)
     if begins is not None and len(begins) != frames:
         raise ValueError(f"video has {len(begins)} frames; the film has {frames}")
     high, low = _scales(release, guidance_scale, guidance_scale_2)
@@ -180,22 +182,22 @@ def texts(prompt: Any, what: str, count: int | None = None) -> tuple[str, ...]:
 def _scales(
     release: WanRelease, first: float | None, second: float | None
 ) -> tuple[float, float | None]:
-    """Guidance of both experts; a scale of up to 1 is none."""
+    """Guidance of both experts; a scale of up to 1 is none, of either."""
     for what, scale in (("guidance_scale", first), ("guidance_scale_2", second)):
         if scale is not None:
-            check_numbers(what, scale)
+            check_numbers(what, scale, least=0)
     high = release.guidance_scale if first is None else float(first)
     if release.boundary_ratio is None:
         return max(high, 1.0), None
-    low = second
-    if low is None:
-        low = release.guidance_scale_2 if first is None else high
-    if high <= 1 < (low or 0):
+    usual = release.guidance_scale_2 if first is None else high
+    low = usual if second is None else float(second)
+    assert low is not None  # A release of two experts says both.
+    if high <= 1 < low:
         raise ValueError(
             f"guidance_scale is {high}, which is no guidance; guidance_scale_2 is {low}"
             ": both experts have guidance, or neither"
         )
-    return max(high, 1.0), low
+    return max(high, 1.0), max(low, 1.0)
 
 
 def _schedule(
@@ -228,7 +230,10 @@ def _original_fit(release: WanRelease) -> str:
 
 def _video(video: Any) -> np.ndarray:
     if isinstance(video, str | os.PathLike):
-        video = read_film(video)
+        file = as_path(video, "video")
+        if not file.is_file():
+            raise FileNotFoundError(f"video: there is no film {str(file)!r}")
+        video = read_film(file)
     array = np.asarray(video)
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
         raise ValueError(

@@ -65,7 +65,7 @@ def _by_component(model: WanModel, lora: Files) -> dict[str, Any]:
         if names:
             raise ValueError(
                 'this Wan has two experts: give lora={"high": file, "low": file}, or '
-                "one of the two"
+                "one of the two; --lora high=FILE --lora low=FILE on the command line"
             )
         return {"transformer": as_path(lora, "lora")}
     if not names or not set(lora) <= set(names):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,21 +14,28 @@ from .asking import Asked
 from .conditioning import beside_latent, given_frames
 from .pictures import fit_picture
 
+Encode = Callable[[tuple[str, ...]], jax.Array]
+"""Prompts to float32 (n, text_len, text_dim)."""
 
-def observed(encoders: FrozenEncoders, asked: Asked) -> dict[str, jax.Array]:
+
+def observed(
+    encoders: FrozenEncoders, asked: Asked, encode: Encode | None = None
+) -> dict[str, jax.Array]:
     """Encodes what a film is made of.
 
     Args:
         encoders: the networks.
         asked: what is to be encoded.
+        encode: what makes numbers of its words; the text encoder unless given.
 
     Returns:
         What `WanModel.prepare` is shown, a row for each prompt.
     """
     count, model = len(asked.prompts), asked.model
-    shown = {"text": _encoded(encoders, asked.prompts)}
+    encode = encode or functools.partial(_encoded, encoders)
+    shown = {"text": encode(asked.prompts)}
     if asked.negatives is not None:
-        shown["negative_text"] = _encoded(encoders, asked.negatives)
+        shown["negative_text"] = encode(asked.negatives)
         if asked.guidance_scale_2 is not None:
             second = jnp.full(count, asked.guidance_scale_2, jnp.float32)
             shown["guidance_scale_2"] = second
@@ -52,6 +62,24 @@ def observed(encoders: FrozenEncoders, asked: Asked) -> dict[str, jax.Array]:
         seen = [encoders.features(_whole(picture)) for picture in pictures]
         shown["image"] = rows(jnp.concatenate(seen, axis=1))
     return shown
+
+
+def encoded_once(encoders: FrozenEncoders, asked: Iterable[Asked]) -> Encode:
+    """Encodes all that several films say at once, and each text but once.
+
+    Args:
+        encoders: the networks.
+        asked: the films.
+
+    Returns:
+        What gives the rows of their prompts.
+    """
+    said: dict[str, None] = {}
+    for one in asked:
+        said |= dict.fromkeys((*one.prompts, *(one.negatives or ())))
+    prompts = tuple(said)
+    rows = _encoded(encoders, prompts)
+    return lambda some: rows[np.asarray([prompts.index(text) for text in some])]
 
 
 def _whole(picture: np.ndarray) -> jax.Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -33,7 +34,7 @@ def as_picture(given: Any, what: str = "image") -> np.ndarray:
         ValueError: if it is no picture.
     """
     if isinstance(given, str | os.PathLike):
-        given = _read(as_path(given, what))
+        given = _read(as_path(given, what), what)
     if hasattr(given, "convert"):
         given = given.convert("RGB")
     array = np.asarray(given)
@@ -118,13 +119,17 @@ def _in_range(picture: np.ndarray) -> np.ndarray:
     return picture.astype(np.float32) / np.float32(255) * 2 - 1
 
 
-def _read(path: Any) -> Any:
+def _read(path: Path, what: str) -> Any:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise ImportError(_MISSING) from error
+    if not path.exists():
+        raise FileNotFoundError(f"{what}: there is no file {str(path)!r}")
+    if not path.is_file():
+        raise ValueError(f"{what}: {str(path)!r} is no file")
     try:
         with Image.open(path) as picture:
             return picture.convert("RGB")
     except UnidentifiedImageError as error:
-        raise ValueError(f"{path} is no picture") from error
+        raise ValueError(f"{what}: {str(path)!r} is no picture") from error

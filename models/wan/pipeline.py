@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -32,6 +32,7 @@ from .conditioning import with_first
 from .film import WanFilm
 from .folder import check_encoders, load_folder, model_in
 from .lora import check_files, with_files
+from .many import check_together, made_by_turns, turns_of, turns_of_prompts
 from .model import WanModel
 from .observing import observed
 from .offloading import Places
@@ -205,6 +206,7 @@ class WanPipeline(CachedSampler):
         solver: Any = None,
         budget: int | None = None,
         forecast: Any = None,
+        slots: int | None = None,
         decide: str = "batch",
         progress: Any = False,
     ) -> Any:
@@ -245,7 +247,10 @@ class WanPipeline(CachedSampler):
             solver: the folder's unless given.
             budget: see `jax_stepcache.sample`; so are the following.
             forecast: likewise.
-            decide: likewise.
+            slots: so many films are made side by side, each with decisions of its own,
+                and the next one begins where one is done; all are one batch unless
+                given. `film_many` takes films that differ in more than their prompts.
+            decide: see `jax_stepcache.sample`; so is ``progress``.
             progress: likewise.
 
         Returns:
@@ -258,10 +263,47 @@ class WanPipeline(CachedSampler):
         """
         # Nothing is bound yet but the arguments: those of `plan`.
         given = dict(locals())
-        del given["self"]
+        del given["self"], given["slots"]
+        if slots is not None:
+            check_together(self.places is not None)
+            told = self.params, self.sampler, self.scheduler
+            turns = turns_of_prompts(*told, slots=slots, **given)
+            films = made_by_turns(self.params, self.encoders, turns)
+            return films[0] if isinstance(prompt, str) else films
         planned = plan(self.params, self.sampler, self.scheduler, **given)
         films = self._films(planned, noise)
         return films[0] if isinstance(prompt, str) else films
+
+    def film_many(
+        self, films: Iterable[str | Mapping[str, Any]], *, slots: int = 4, **shared: Any
+    ) -> list[WanFilm]:
+        """Makes films that differ in whatever, each as if it were alone.
+
+        A slot whose film is done takes the next one, inside one compiled loop; those of
+        one size run together, and each size is a program of its own. See
+        `jax_stepcache.sample_many`.
+
+        Args:
+            films: a prompt each; or a mapping of ``prompt`` and of what the film has of
+                its own, by the names of a call: sizes, steps, guidance, pictures,
+                seed, noise, ``cache_config``, ``budget``, ``forecast`` and so on.
+            slots: how many are made side by side; memory grows with it.
+            **shared: what a call takes, for all films that say nothing else; and the
+                cache, the solver and the guidance interval, which are those of all.
+                Unless a film has its own, ``seed`` grows by one with each.
+
+        Returns:
+            The films, in their order; ``stats`` are each one's own.
+
+        Raises:
+            ValueError: for a film that does not fit, with its index, before anything is
+                encoded; or where experts wait on the host.
+            TypeError: likewise; or for arguments that there are not.
+        """
+        check_together(self.places is not None)
+        told = self.params, self.sampler, self.scheduler
+        turns = turns_of(*told, films, slots=slots, **shared)
+        return made_by_turns(self.params, self.encoders, turns)
 
     @in_automatic_context
     def _films(self, planned: Planned, noise: Any) -> list[WanFilm]:

@@ -6,6 +6,13 @@ from typing import Any
 
 from .sizes import WanRelease
 
+# Positions that the originals have along each axis of tokens.
+_POSITIONS = 1024
+# Pixels of a frame: 4K, nine times what any release was made for.
+_PIXELS = 3840 * 2160
+# How much longer than wide a film becomes by a picture alone.
+_ASPECT = 16
+
 _TAKES = {
     "t2v": "makes films of words alone, so it takes no image",
     "i2v": "begins films with a picture: give image",
@@ -52,6 +59,37 @@ def check_guidance(release: WanRelease, guidance_scale_2: float | None) -> None:
         )
 
 
+def check_extent(release: WanRelease, frames: int, rows: int, columns: int) -> None:
+    """Checks that a film is none that no transformer of this family could make.
+
+    Args:
+        release: whose tokens it is made of.
+        frames: in pixels, as the others.
+        rows: likewise.
+        columns: likewise.
+
+    Raises:
+        ValueError: for a side of more tokens than the originals have positions for, or
+            frames of more pixels than 4K.
+    """
+    told = {"num_frames": frames, "height": rows, "width": columns}
+    for axis, (name, length) in enumerate(told.items()):
+        # The first frame has a latent of its own.
+        own, first = unit(release, axis), axis == 0
+        most = _POSITIONS * own - (own - 1 if first else 0)
+        if length > most:
+            raise ValueError(
+                f"{name} is {length}; it may be at most {most}: there are positions "
+                f"for {_POSITIONS} tokens along each side"
+            )
+    if rows * columns > _PIXELS:
+        raise ValueError(
+            f"height and width are {rows} and {columns}, {rows * columns:,} pixels a "
+            f"frame; at most {_PIXELS:,} (3840 x 2160) are made, and this release was "
+            f"trained on {' x '.join(map(str, release.size))}"
+        )
+
+
 def film_size(
     release: WanRelease, height: int | None, width: int | None, picture: Any = None
 ) -> tuple[int, int]:
@@ -70,7 +108,7 @@ def film_size(
         Height and width.
 
     Raises:
-        ValueError: if only one of the two is given.
+        ValueError: if only one of the two is given, or the picture is a strip.
     """
     if (height is None) != (width is None):
         raise ValueError(f"give height and width, or neither; got {height} and {width}")
@@ -78,6 +116,11 @@ def film_size(
         return height, width
     if picture is None:
         return release.size
+    if max(picture) > _ASPECT * min(picture):
+        raise ValueError(
+            f"the picture has {picture[0]} rows and {picture[1]} columns, and a film "
+            f"gets its aspect, up to 1:{_ASPECT}; crop it, or give height and width"
+        )
     area = release.size[0] * release.size[1]
     steps = (unit(release, 1), unit(release, 2))
     if release.task == "ti2v":
@@ -93,7 +136,7 @@ def film_size(
 
 
 def unit(release: WanRelease, axis: int) -> int:
-    """Pixels of a token along rows (1) or columns (2)."""
+    """Pixels of a token along frames (0), rows (1) or columns (2)."""
     return release.stride[axis] * release.transformer.patch_size[axis]
 
 

@@ -22,6 +22,8 @@ OPTIONS = {
     "--guidance-scale": ("guidance_scale", 3.0),
     "--guidance-scale-2": ("guidance_scale_2", 2.0),
     "--num-frames": ("num_frames", 5),
+    "--fit": ("fit", "covered"),
+    "--slots": ("slots", 2),
     "--video": ("video", Path("old.mp4")),
     "--strength": ("strength", 0.5),
     "--cache": ("cache", "step_cache"),
@@ -34,14 +36,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What a film is made with by the command; none is made."""
     found: dict[str, Any] = {}
 
-    def make(folder: Any, prompt: str, out: Any, **options: Any) -> Any:
+    def make(folder: Any, prompt: Any, out: Any, **options: Any) -> Any:
         found.update(options, folder=folder, prompt=prompt, out=out)
         ones = np.ones(4, bool)
-        return SimpleNamespace(stats=stats_of(ones, None, *2 * (0 * ones,), False))
+        film = SimpleNamespace(stats=stats_of(ones, None, *2 * (0 * ones,), False))
+        return {Path(out): film}
 
     monkeypatch.setattr(film, "load_model", lambda source: source)
     monkeypatch.setattr(film, "offered", lambda model, name: make)
-    monkeypatch.setattr(film, "summary", lambda film, names: "")
+    monkeypatch.setattr(film, "summary", lambda *films, names: "")
     return found
 
 
@@ -49,14 +52,27 @@ def test_a_film_is_asked_with_what_is_said(asked: dict[str, Any]) -> None:
     """Each option goes under its name; what is not said is not passed on."""
     said = [str(x) for flag, (_, value) in OPTIONS.items() for x in (flag, value)]
     waiting = ["--offload", "experts", "--offload", "text_encoder"]
-    main([*WORDS, *said, *waiting, "--devices", "1", "--lora", "low=l.safetensors"])
+    between = ["--guidance-interval", "0.1", "0.9"]
+    more = [*between, "--devices", "1", "--lora", "low=l.safetensors"]
+    assert not main([*WORDS, *said, *waiting, *more])
+    assert asked["prompt"] == "a cat"
+    assert asked["guidance_interval"] == [0.1, 0.9]
     for name, value in OPTIONS.values():
         assert asked[name] == value, name
     assert asked["loading"]["offload"] == ["experts", "text_encoder"]
     assert asked["loading"]["lora"] == {"low": "l.safetensors"}
     assert asked["loading"]["mesh"].devices.tolist() == jax.devices()[:1]
+    assert not asked["progress"]  # Each film is at a step of its own.
     assert "height" not in asked
     assert "shift" not in asked
+
+
+def test_several_prompts(asked: dict[str, Any]) -> None:
+    """Make a film each; steps go by either name."""
+    assert not main([*WORDS[:2], "a dog", *WORDS[2:], "--num-inference-steps", "3"])
+    assert asked["prompt"] == ["a cat", "a dog"]
+    assert asked["num_inference_steps"] == 3
+    assert "slots" not in asked
 
 
 @pytest.mark.usefixtures("asked")
@@ -70,8 +86,10 @@ def test_rules_need_devices(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_film_and_another_of_it(tmp_path: Path) -> None:
-    """Whole: words to a file, and that file changed."""
+def test_a_film_and_another_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whole: words to a file, that file changed, and several films through slots."""
     for needed in ("tokenizers", "ftfy", "PIL", "imageio"):
         pytest.importorskip(needed)
     from jax_stepcache.models.wan.tiny import write_tiny
@@ -85,3 +103,9 @@ def test_a_film_and_another_of_it(tmp_path: Path) -> None:
     changed = ["--video", str(first), "--strength", "0.5", "--steps", "4"]
     assert not main(["film", "a dog", *small, *changed, "--out", str(second)])
     assert read_film(second).shape == (5, 32, 32, 3)
+    many = ["film", "a cat", "a dog", "a bird", *small, *more[:-2], "--slots", "2"]
+    assert not main([*many, "--out", str(tmp_path / "many.gif")])
+    for i in range(3):
+        assert read_film(tmp_path / f"many-{i}.gif").shape == (5, 32, 32, 3)
+    assert main([*many, "--offload", "experts", "--out", str(tmp_path / "no.gif")])
+    assert "films by slots may ask both experts" in capsys.readouterr().err

@@ -368,7 +368,7 @@ READS = {
         "mine",
         lambda x, path: _of("serving.robots.opening").policy_from(path),
     ),
-    "models.tabletop.policy:load_policy(source)": (
+    "models.worlds.policy:load_policy(source)": (
         "mine",
         lambda x, path: _of("models.tabletop").load_policy(path),
     ),
@@ -448,6 +448,7 @@ READS = {
 # These take long or need more, and are called below in ways of their own.
 OTHERS = {
     "paths:as_path(given)",
+    "paths:numbered(path)",
     "checkpoints.convert:convert(target)",
     "checkpoints.folder:FolderWriter.__init__(path)",
     "checkpoints.weights:checked_metadata(path)",  # in the words of an error
@@ -476,19 +477,18 @@ OTHERS = {
     "models.flux.making:make_pictures(out)",
     "models.flux.pictures:FluxPicture.save(path)",
     "models.flux.pictures:check_picture(path)",
-    "models.flux.pictures:numbered(path)",
     "models.prompts.clip:load_clip_tokenizer(path)",
     "models.wan.folder:load_folder(folder)",
     "models.wan.folder:load_folder(tokenizer)",
     "models.wan.pipeline:WanPipeline.from_folder(folder)",
-    "models.wan.making:make_film(folder)",
-    "models.wan.making:make_film(out)",
+    "models.wan.making:make_films(folder)",
+    "models.wan.making:make_films(out)",
     "models.tabletop.train:train(folder)",
     "serving.robots.running:PolicyServer.run(certificate)",
     "serving.robots.running:PolicyServer.run(key)",
     "models.dit.train:train(folder)",
-    "models.film.making:make_film(out)",
-    "models.film.making:make_film(source)",
+    "models.film.making:make_films(out)",
+    "models.film.making:make_films(source)",
     "models.film.train:train(folder)",
     "models.metaworld.train:train(folder)",
 }

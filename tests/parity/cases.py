@@ -56,6 +56,18 @@ def pixels_files(config: pytest.Config) -> list[Path]:
     return [file for file in files if not file.stem.endswith("_params")]
 
 
+def params_of(folder: Path, name: str) -> Path:
+    """The file of a network's parameters, beside what was recorded of it.
+
+    A recording without them could not be compared: that is a failure, lest a run over
+    a folder whose files are misnamed be green.
+    """
+    file = folder / f"{name}_params.npz"
+    if not file.exists():
+        pytest.fail(f"there is no {file}, and recordings of it are there")
+    return file
+
+
 def parametrize(
     metafunc: pytest.Metafunc,
     names: str | Sequence[str],

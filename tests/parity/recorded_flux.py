@@ -13,7 +13,7 @@ import pytest
 from jax_stepcache.models.flux import FluxConfig, import_state_dict
 from jax_stepcache.models.flux.network.packing import packed
 
-from .cases import parametrize, vectors_dir
+from .cases import parametrize, params_of, vectors_dir
 
 
 class Network(NamedTuple):
@@ -52,9 +52,7 @@ def load(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 @functools.lru_cache(maxsize=4)
 def network(folder: Path, name: str) -> Network:
     """The transformer of a name, beside what was recorded of it."""
-    file = folder / f"{name}_params.npz"
-    if not file.exists():
-        pytest.fail(f"there is no {file} beside what was recorded of it")
+    file = params_of(folder, name)
     tensors = tensors_of(file)
     config = config_of(file)
     return Network(config, import_state_dict(config, tensors))

@@ -14,7 +14,7 @@ import pytest
 from jax_stepcache.models import pi0
 from jax_stepcache.network.params import Params
 
-from .cases import parametrize, vectors_dir
+from .cases import parametrize, params_of, vectors_dir
 
 
 class Run(NamedTuple):
@@ -67,9 +67,7 @@ def load(file: Path) -> Run:
 @functools.lru_cache(maxsize=2)
 def network(folder: Path, name: str) -> Params:
     """The network of a name."""
-    file = folder / f"{name}_params.npz"
-    if not file.exists():
-        pytest.fail(f"there is no {file} beside what was recorded of it")
+    file = params_of(folder, name)
     with np.load(file) as recorded:
         arrays = {n: recorded[n] for n in recorded.files if not n.startswith("__")}
         said = json.loads(str(recorded["__config__"]))

@@ -15,7 +15,7 @@ import pytest
 from jax_stepcache.models.wan import WanConfig
 from jax_stepcache.solvers.schedule import Schedule, explicit_schedule
 
-from .cases import parametrize, vectors_dir
+from .cases import parametrize, params_of, vectors_dir
 
 # diffusers' names and ours, in order of what is looked for.
 _RENAMED = (
@@ -81,9 +81,7 @@ def load(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 @functools.lru_cache(maxsize=4)
 def network(folder: Path, name: str) -> Network:
     """The transformer of a name, beside what was recorded of it."""
-    file = folder / f"{name}_params.npz"
-    if not file.exists():
-        pytest.skip(f"there is no {file.name}")
+    file = params_of(folder, name)
     with np.load(file) as recorded:
         tensors = {n: recorded[n] for n in recorded.files if not n.startswith("__")}
         config = WanConfig.from_dict(json.loads(str(recorded["__config__"])))

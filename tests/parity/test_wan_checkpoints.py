@@ -14,10 +14,21 @@ from jax_stepcache.models.wan import WanConfig, import_state_dict
 from jax_stepcache.models.wan.checkpoint.names import to_diffusers, to_original
 
 from . import recorded_wan as recorded
+from .cases import params_of
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    recorded.cases(metafunc, "*_params.npz")
+    if "file" in metafunc.fixturenames:
+        recorded.cases(metafunc, "*_params.npz")
+
+
+def test_recordings_without_their_parameters_fail(tmp_path: Path) -> None:
+    """A folder whose parameters are misnamed has compared nothing: never green."""
+    (tmp_path / "t2v_param.npz").touch()
+    with pytest.raises(pytest.fail.Exception, match=r"there is no .*t2v_params\.npz"):
+        params_of(tmp_path, "t2v")
+    (tmp_path / "t2v_params.npz").touch()
+    assert params_of(tmp_path, "t2v").name == "t2v_params.npz"
 
 
 def test_names_are_the_originals(file: Path) -> None:

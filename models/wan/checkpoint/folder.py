@@ -33,7 +33,8 @@ class Layout(NamedTuple):
         times_by_token: whether timesteps differ by token, as in TI2V, where it is told.
         scheduler: what a pipeline steps with; None without one.
         stride: rows and columns of a latent in pixels, where the VAE's folder tells it.
-        hint: the folder's name, in small letters.
+        hint: what the folder is called, in small letters; of a snapshot in the cache of
+            Hugging Face's hub, what is called so is its repository.
     """
 
     transformers: Mapping[str, Path]
@@ -58,7 +59,7 @@ def layout_of(path: Path) -> Layout | None:
         FileNotFoundError: if an expert is missing.
         ValueError: for a pipeline that is not implemented.
     """
-    hint = path.resolve().name.lower()
+    hint = _called(path.resolve())
     if path.is_dir() and (path / INDEX).is_file():
         return _of_pipeline(path, read_json(path / INDEX), hint)
     there = [name for name in _ORIGINAL if (path / name).is_dir()]
@@ -68,6 +69,12 @@ def layout_of(path: Path) -> Layout | None:
         folders = dict(zip(EXPERTS, (path / n for n in _ORIGINAL), strict=True))
         return Layout(folders, True, hint=hint)
     return Layout({"": path}, False, hint=hint)
+
+
+def _called(path: Path) -> str:
+    """A folder's name; a snapshot's is a hash, beneath a folder of the repository's."""
+    *_, repository, among, name = ("", "", *path.parts)
+    return (repository if among == "snapshots" else name).lower()
 
 
 def _of_pipeline(path: Path, index: Any, hint: str) -> Layout | None:

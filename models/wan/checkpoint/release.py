@@ -8,14 +8,14 @@ from ..sizes import RELEASES, WanConfig, WanRelease
 from .configuration import same_sizes
 from .folder import Layout
 
-_SMALL, _LARGE = "480", "720"
-
 
 def release_of(config: WanConfig, layout: Layout) -> WanRelease:
     """The release whose sizes these are, or one of its own after the nearest.
 
-    Of two releases of one size the folder decides: by the shift of its scheduler, or by
-    its name (``480P``), otherwise it is the larger pictures'.
+    Of two releases of one size the folder decides: by its name (``480P``, ``720P``); of
+    another name, by the shift of its scheduler where that is one of theirs; otherwise
+    it is the larger pictures'. A shift that somebody edited is kept, and makes no other
+    release of a folder that has its name.
 
     Args:
         config: the transformer's sizes.
@@ -42,12 +42,10 @@ def release_of(config: WanConfig, layout: Layout) -> WanRelease:
 
 def _chosen(found: list[WanRelease], layout: Layout) -> WanRelease:
     """Of releases of one size, the one that the folder means."""
-    if len(found) > 1 and layout.scheduler is not None:
-        alike = [r for r in found if r.shift == layout.scheduler.shift]
-        found = alike or found
-    elif len(found) > 1 and _SMALL in layout.hint:
-        found = [min(found, key=lambda release: release.size)]
-    return max(found, key=lambda release: release.size)
+    called = [r for r in found if f"{min(r.size)}p" in layout.hint]
+    shift = None if layout.scheduler is None else layout.scheduler.shift
+    alike = called or [r for r in found if r.shift == shift] or found
+    return max(alike, key=lambda release: release.size)
 
 
 def _nearest(config: WanConfig, two: bool, layout: Layout) -> WanRelease:

@@ -118,6 +118,24 @@ def test_a_film_is_written(tmp_path, capsys) -> None:
     assert "4 of 4 steps" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_films_are_written_as_each_is_alone(tmp_path) -> None:
+    """Of several prompts a file each, through slots or in a batch."""
+    pytest.importorskip("imageio", reason="needs the extra film")
+    prompts, asked = ["a red circle moves left", "a cross"], {"cache": "step_cache"}
+    (alone,) = film.make_films(
+        "film", prompts[1], tmp_path / "one.gif", seed=1, **asked
+    ).values()
+    for slots in (None, 2):
+        out = tmp_path / f"{slots}.gif"
+        films = film.make_films("film", prompts, out, slots=slots, **asked)
+        assert list(films) == [tmp_path / f"{slots}-{i}.gif" for i in range(2)]
+        assert all(path.read_bytes().startswith(b"GIF8") for path in films)
+        frames = films[tmp_path / f"{slots}-1.gif"].frames.astype(int)
+        if slots:  # In a batch both decide together.
+            assert np.abs(frames - alone.frames).max() <= 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

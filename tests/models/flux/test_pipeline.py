@@ -300,7 +300,8 @@ def test_lora_of_stacked_projections(folder, tmp_path, change):
 
 def test_pictures_are_written(tmp_path):
     """As Pillow reads them; several with numbers before the ending."""
-    from jax_stepcache.models.flux.pictures import FluxPicture, numbered
+    from jax_stepcache.models.flux.pictures import FluxPicture
+    from jax_stepcache.paths import numbered
 
     pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
     picture = FluxPicture(pixels, None, None)

@@ -4,7 +4,7 @@ import pytest
 
 from jax_stepcache.cli.main import main
 from jax_stepcache.models.wan import WanPipeline
-from jax_stepcache.models.wan.making import make_film
+from jax_stepcache.models.wan.making import make_films
 from jax_stepcache.models.wan.tiny import write_tiny
 
 pytest.importorskip("imageio")
@@ -46,20 +46,20 @@ def folder(tmp_path_factory):
 def test_options_are_looked_at_before_weights(folder, tmp_path, options, words):
     """It is the option that is told, not the file that will be read later."""
     with pytest.raises((ValueError, TypeError), match=words):
-        make_film(folder, "a cat", tmp_path / "a.gif", **{**SIZE, **options})
+        make_films(folder, "a cat", tmp_path / "a.gif", **{**SIZE, **options})
 
 
 def test_so_are_options_of_loading(folder, tmp_path):
     """A pipeline's cache, names that there are not; then it is the file."""
     out = tmp_path / "a.gif"
     with pytest.raises(ValueError, match="Did you mean 'tea_cache'"):
-        make_film(folder, "x", out, loading={"cache_backend": "tea_cach"}, **SIZE)
+        make_films(folder, "x", out, loading={"cache_backend": "tea_cach"}, **SIZE)
     with pytest.raises(TypeError, match=r"WanPipeline 'frames'.*Did you mean 'num_f"):
-        make_film(folder, "x", out, frames=5)
+        make_films(folder, "x", out, frames=5)
     with pytest.raises(ValueError, match="Did you mean 'experts'"):
-        make_film(folder, "x", out, loading={"offload": "expert"}, **SIZE)
+        make_films(folder, "x", out, loading={"offload": "expert"}, **SIZE)
     with pytest.raises(ValueError, match="safetensors"):
-        make_film(folder, "x", out, **SIZE)
+        make_films(folder, "x", out, **SIZE)
     assert not list(tmp_path.iterdir())
 
 

@@ -64,9 +64,11 @@ def test_files_that_are_no_pictures(tmp_path):
     """Told by their names, as is a way to fit them that there is not."""
     file = tmp_path / "notes.png"
     file.write_text("no picture")
-    with pytest.raises(ValueError, match=r"notes\.png is no picture"):
+    with pytest.raises(ValueError, match=r"image: '.*notes\.png' is no picture"):
         as_picture(file)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"image: there is no file '.*none"):
         as_picture(tmp_path / "none.png")
+    with pytest.raises(ValueError, match=r"last_image: '.*' is no file"):
+        as_picture(tmp_path, "last_image")
     with pytest.raises(ValueError, match="Did you mean 'stretched'"):
         fit_picture(RECORDED["picture"], (16, 16), "stretch")

@@ -94,6 +94,8 @@ def test_a_video_is_changed_as_much_as_is_said(words):
         ),
         ({"height": 40, "width": 32}, ValueError, "got 40 and 32; 32 and 32 are the"),
         ({"height": 32}, ValueError, "give height and width, or neither"),
+        ({"height": 16, "width": 16400}, ValueError, "width is 16400; it may be at"),
+        ({"video": "no.mp4"}, FileNotFoundError, "video: there is no film 'no.mp4'"),
         ({"image": PICTURE}, ValueError, "of words alone, so it takes no image"),
         ({"guidance_scale_2": 3.0}, ValueError, "is of the low-noise expert"),
         ({"negative_prompt": ["a", "b"]}, ValueError, "has 2 texts; there are 1"),
@@ -185,5 +187,11 @@ def test_both_experts_have_their_guidance():
     assert scales(guidance_scale=5.0) == (5.0, 5.0)
     assert scales(guidance_scale=5.0, guidance_scale_2=2.0) == (5.0, 2.0)
     assert scales(guidance_scale_2=2.0) == (4.0, 2.0)
+    # Up to 1 there is none, of either; below 0 is a mistake.
+    assert scales(guidance_scale_2=0.5) == (4.0, 1.0)
+    assert scales(guidance_scale=0.5) == (1.0, 1.0)
+    for name in ("guidance_scale", "guidance_scale_2"):
+        with pytest.raises(ValueError, match=f"{name} is -1; it must be at least 0"):
+            scales(**{name: -1})
     with pytest.raises(ValueError, match="both experts have guidance, or neither"):
         scales(guidance_scale=1.0, guidance_scale_2=2.0)

@@ -7,6 +7,7 @@ import pytest
 
 from jax_stepcache.models.wan import RELEASES
 from jax_stepcache.models.wan.sizing import (
+    check_extent,
     check_guidance,
     check_pictures,
     film_size,
@@ -99,3 +100,39 @@ def test_sizes_of_any_picture(name):
         assert 0 < height * width <= release.size[0] * release.size[1]
         off = (height / width) / (picture[0] / picture[1])
         assert 0.8 < off < 1.25
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "words"),
+    [
+        (
+            T2V,
+            (81, 16, 16400),
+            "width is 16400; it may be at most 16384: .*1024 tokens",
+        ),
+        (TI2V, (81, 32800, 32), "height is 32800; it may be at most 32768"),
+        (T2V, (4097, 480, 832), "num_frames is 4097; it may be at most 4093"),
+        (T2V, (81, 4096, 4096), r"16,777,216 pixels a frame; at most .* on 720 x 1280"),
+    ],
+)
+def test_films_that_no_wan_could_make(name, size, words):
+    """More tokens than there are positions, or frames beyond 4K: the limit, and why."""
+    with pytest.raises(ValueError, match=words):
+        check_extent(RELEASES[name], *size)
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_films_that_a_wan_could_make(name):
+    """Its own size, 4K, and as many frames as it has positions for."""
+    release = RELEASES[name]
+    for size in ((release.num_frames, *release.size), (81, 2144, 3840), (4093, 16, 16)):
+        check_extent(release, *size)
+
+
+@pytest.mark.parametrize("picture", [(10, 4000), (4000, 100)])
+def test_a_picture_that_is_a_strip(picture):
+    """Gives no film its aspect; its size may be said."""
+    release = RELEASES[I2V]
+    with pytest.raises(ValueError, match="up to 1:16; crop it, or give height and"):
+        film_size(release, None, None, picture)
+    assert film_size(release, 480, 832, picture) == (480, 832)

@@ -20,15 +20,17 @@ pytest.importorskip("PIL")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_films_are_diffusers(kind, tmp_path):
-    """Cleaning, encoding, conditions, experts, sampling and decoding: to a level."""
-    with np.load(RECORDED / f"{kind}.npz") as opened:
+@pytest.mark.parametrize("name", [*KINDS, "t2v-video"])
+def test_films_are_diffusers(name, tmp_path):
+    """Cleaning, encoding, conditions, experts, sampling and decoding: to a level; and
+    a video that is changed, of whose steps the last ones are taken."""
+    kind = name.removesuffix("-video")
+    with np.load(RECORDED / f"{name}.npz") as opened:
         arrays = {name: opened[name] for name in opened.files}
     call = json.loads(str(arrays["settings"]))
     ids = {
-        call.pop(f"{name}_cleaned"): arrays[f"ids/{name}"]
-        for name in ("prompt", "negative_prompt")
+        call.pop(f"{what}_cleaned"): arrays[f"ids/{what}"]
+        for what in ("prompt", "negative_prompt")
     }
 
     def tokenize(said):
@@ -39,7 +41,8 @@ def test_films_are_diffusers(kind, tmp_path):
 
     folder = write_tiny(tmp_path / kind, kind)
     pipeline = WanPipeline.from_folder(folder, tokenizer=tokenize)
-    pictures = {n: arrays[n] for n in ("image", "last_image") if n in arrays}
+    given = ("image", "last_image", "video")
+    pictures = {n: arrays[n] for n in given if n in arrays}
     with jax.default_matmul_precision("highest"):
         film = pipeline(call.pop("prompt"), noise=arrays["noise"], **call, **pictures)
     assert np.asarray(film.stats.computed).all()

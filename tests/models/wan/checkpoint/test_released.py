@@ -15,7 +15,7 @@ from jax_stepcache import load_model, load_params, save_params
 from jax_stepcache.checkpoints.layers import layers_together
 from jax_stepcache.cli.main import main
 from jax_stepcache.models.wan import RELEASES, import_state_dict, state_dict_shapes
-from jax_stepcache.models.wan.checkpoint.folder import Layout
+from jax_stepcache.models.wan.checkpoint.folder import Layout, layout_of
 from jax_stepcache.models.wan.checkpoint.release import release_of
 from jax_stepcache.models.wan.checkpoint.scheduler import Scheduler
 from jax_stepcache.models.wan.folder import load_folder
@@ -24,6 +24,8 @@ from jax_stepcache.models.wan.tiny import KINDS, write_tiny
 from .folders import SINGLE, options_of, tensors_of, write_original
 
 pytest.importorskip("tokenizers")
+
+PAIR = {(480, 832): "wan2.1-i2v-14b-480p", (720, 1280): "wan2.1-i2v-14b-720p"}
 
 
 @pytest.fixture(scope="module")
@@ -235,14 +237,31 @@ def test_sizes_that_nothing_tells(tiny, tmp_path):
         ("wan2.1-i2v-14b-480p", {"hint": "wan"}, (720, 1280)),
         ("wan2.1-i2v-14b-480p", {"scheduler": 3.0}, (480, 832)),
         ("wan2.1-i2v-14b-720p", {"scheduler": 5.0}, (720, 1280)),
+        ("wan2.1-i2v-14b-480p", {"hint": "i2v-480p", "scheduler": 8.0}, (480, 832)),
+        ("wan2.1-i2v-14b-480p", {"hint": "i2v-480p", "scheduler": 5.0}, (480, 832)),
+        ("wan2.1-i2v-14b-720p", {"hint": "i2v-720p", "scheduler": 3.0}, (720, 1280)),
+        ("wan2.1-i2v-14b-720p", {"hint": "wan", "scheduler": 8.0}, (720, 1280)),
         ("wan2.1-t2v-14b", {"scheduler": 3.0}, (720, 1280)),
     ],
 )
 def test_releases_of_one_size(name, layout, wanted):
-    """The folder decides: by its scheduler, else by its name."""
+    """The folder decides: by its name, else by its scheduler; an edited shift is kept
+    and makes no other release of it, whose size and caches' settings it would get."""
     if shift := layout.get("scheduler"):
         layout["scheduler"] = Scheduler("unipc", "diffusers_unipc", shift)
     config = RELEASES[name].transformer
     release = release_of(config, Layout({"": "x"}, False, **layout))
     assert release.size == wanted
     assert release.shift == (shift or release.shift)
+    assert release.task == "t2v" or release.name == PAIR[wanted]
+
+
+def test_what_a_folder_is_called(tmp_path):
+    """By its own name; beneath the hub's cache, where that is a hash, by its
+    repository's."""
+    cached = tmp_path / "models--Wan-AI--Wan2.1-I2V-14B-480P" / "snapshots" / "0a1b"
+    for folder in (tmp_path / "Wan2.1-I2V-14B-480P", cached):
+        folder.mkdir(parents=True)
+        found = layout_of(folder)
+        assert found is not None
+        assert "480p" in found.hint
