@@ -10,6 +10,7 @@ from jax_stepcache.models.flux import FluxPipeline
 from jax_stepcache.models.flux.making import make_pictures
 from jax_stepcache.models.flux.tiny import write_tiny
 
+pytest.importorskip("PIL")
 SIZE = {"height": 32, "width": 32, "num_inference_steps": 3}
 TENSORS = "diffusion_pytorch_model.safetensors", "model.safetensors"
 
