@@ -66,7 +66,7 @@ def test_pictures_are_diffusers(pipeline):
 
 @pytest.mark.slow
 def test_a_table_brings_levels_and_solver(pipeline):
-    """As a cache it stands in place of the release's; what is said beside it is told."""
+    """As a cache it stands in place of the release's; what is beside it is told."""
     size = {"height": 32, "width": 48}
     levels = flow_schedule(3, 2.0)
     same = pipeline("a cat", **size, schedule=levels, solver="euler")
