@@ -351,6 +351,30 @@ def _schedule_and_policy(
     return schedule, cache.policy_of_steps(model, schedule)
 
 
+def brings_table(model: Any, **options: Any) -> bool:
+    """Whether a table is stepped by: one that is the schedule, or the cache's.
+
+    For those who fill in what is left open: a table brings schedule and solver.
+
+    Args:
+        model: the model.
+        **options: of `sample`, of which its cache's and ``schedule`` are looked at.
+
+    Returns:
+        Whether there is one.
+
+    Raises:
+        ValueError: for a cache, or settings, that there are not.
+    """
+    asked = Options(**options)
+    if is_schedule(asked.schedule) and tables_of(asked.schedule) is not None:
+        return True
+    cache = resolve_cache(
+        asked.cache, model, asked.cache_config, asked.budget, asked.forecast
+    )
+    return isinstance(cache, CacheBackend) and cache.tables(model, {}) is not None
+
+
 def _brought(cache: CacheBackend, model: Any, options: Options) -> Any:
     """The tables that a backend brings instead of schedule and solver, or None."""
     asked = {name: getattr(options, name) for name in TABLE_BRINGS}

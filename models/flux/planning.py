@@ -9,7 +9,7 @@ from jax_stepcache.check import static_count
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.network.params import Params
-from jax_stepcache.options import Request
+from jax_stepcache.options import Request, brings_table
 from jax_stepcache.requests.many import check_many
 from jax_stepcache.sampling import check_sampling, sample
 
@@ -28,6 +28,8 @@ ELSEWHERE = {
 # Options of `sample` that are passed on where they are given.
 _ELSE = ("cache", "cache_config", "budget", "forecast")
 _OWN = (*_ELSE, "slots", "noise", "solver", "decide", "progress")
+# What of a picture's options a table is instead of.
+_LEVELS = ("schedule", "num_inference_steps")
 
 
 class Planned(NamedTuple):
@@ -97,21 +99,26 @@ def plan(
     asked = ask(release, prompt, **{name: rest[name] for name in ASKED if name in rest})
     own = Params(params.weights, with_size(params.model, asked))
     options: dict[str, Any] = {
-        "schedule": asked.schedule,
-        "solver": "euler" if solver is None else solver,
         "guidance_scale": asked.scale,
         "progress": progress,
         "decide": decide,
     }
     options |= {name: rest[name] for name in _ELSE if rest.get(name) is not None}
-    planned = Planned(
-        own, asked, sample if "cache" in options else sampler, options, slots
-    )
+    run = sample if "cache" in options else sampler
+    fixed = getattr(run, "keywords", {})
+    levels = {"schedule": asked.schedule, "solver": "euler"}
+    if brings_table(own.model, **fixed, **options, schedule=rest.get("schedule")):
+        # It brings both; what is said beside it is told by `sample`.
+        levels = {name: rest[name] for name in _LEVELS if rest.get(name) is not None}
+        if asked.image is not None:
+            raise ValueError("a picture begins inside a schedule, and this is a table")
+    options |= levels if solver is None else {**levels, "solver": solver}
+    planned = Planned(own, asked, run, options, slots)
     if slots is not None:
         _check_slots(planned)
-    fixed = {**getattr(planned.run, "keywords", {}), **options}
     shown = asked.structs(len(asked.prompts))
-    check_sampling(own, **fixed, observation=shown, noise=noise, key=asked.keys)
+    asking = {"observation": shown, "noise": noise, "key": asked.keys}
+    check_sampling(own, **fixed, **options, **asking)
     return planned
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.network.params import Params
+from jax_stepcache.options import brings_table
 from jax_stepcache.sampling import check_sampling, sample
 
 from .asking import ASKED, Asked, ask
@@ -27,6 +28,8 @@ ELSEWHERE = {
 # Options of `sample` that are passed on where they are given.
 _ELSE = ("cache", "cache_config", "budget", "forecast", "guidance_interval")
 _OWN = (*_ELSE, "noise", "solver", "decide", "progress")
+# What of a film's options a table is instead of.
+_LEVELS = ("schedule", "num_inference_steps", "shift")
 
 
 class Planned(NamedTuple):
@@ -88,8 +91,6 @@ def plan(
     model = replace(params.model, latent_size=asked.model.latent_size)
     own = Params(params.weights, model)
     options: dict[str, Any] = {
-        "schedule": asked.schedule,
-        "solver": scheduler.solver if solver is None else solver,
         "guidance_scale": asked.guidance_scale,
         "key": asked.keys,
         "decide": decide,
@@ -97,13 +98,23 @@ def plan(
     }
     options |= {name: rest[name] for name in _ELSE if rest.get(name) is not None}
     run = sample if "cache" in options else sampler
+    fixed = getattr(run, "keywords", {})
+    levels = {"schedule": asked.schedule, "solver": scheduler.solver}
+    if brings_table(model, **fixed, **options, schedule=film.get("schedule")):
+        # It brings both; what is said beside it is told by `sample`.
+        levels = {name: film[name] for name in _LEVELS if film.get(name) is not None}
+        if film.get("sigmas") is not None:
+            raise ValueError(
+                "sigmas are given, and a table has its own; leave them out"
+            )
+    options |= levels if solver is None else {**levels, "solver": solver}
     begins = None
     if asked.video is not None:
         begins = model.noise_struct(len(asked.prompts))
         options["strength"] = asked.strength
     check_sampling(
         own,
-        **getattr(run, "keywords", {}),
+        **fixed,
         **options,
         observation=asked.structs(model),
         noise=noise,

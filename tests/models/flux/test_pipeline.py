@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from jax_stepcache import load_params
+from jax_stepcache import as_table, flow_schedule, load_params
 from jax_stepcache.cli.main import main
 from jax_stepcache.models.flux import FluxPipeline, keep_lora, merge_lora
 from jax_stepcache.models.flux.checkpoint.name_map import state_dict_shapes
@@ -62,6 +62,27 @@ def test_pictures_are_diffusers(pipeline):
     np.testing.assert_allclose(guided.latents, recorded["guided"][0], atol=4e-4)
     pixels = plain.pixels / 255
     np.testing.assert_allclose(pixels, recorded["picture"][0], atol=1.01 / 255)
+
+
+@pytest.mark.slow
+def test_a_table_brings_levels_and_solver(pipeline):
+    """As a cache it stands in place of the release's; what is beside it is told."""
+    size = {"height": 32, "width": 48}
+    levels = flow_schedule(3, 2.0)
+    same = pipeline("a cat", **size, schedule=levels, solver="euler")
+    bespoke = {
+        "cache": "bespoke",
+        "cache_config": {"table": as_table("euler", levels)},
+    }
+    made = pipeline("a cat", **size, **bespoke)
+    np.testing.assert_allclose(made.latents, same.latents, atol=1e-4)
+    by_slots = pipeline("a cat", **size, **bespoke, slots=2)
+    np.testing.assert_allclose(by_slots.latents, same.latents, atol=1e-4)
+    with pytest.raises(ValueError, match="num_inference_steps is 6, and a table"):
+        pipeline("a cat", **SIZE, **bespoke)
+    picture = np.zeros((32, 48, 3), np.uint8)
+    with pytest.raises(ValueError, match="begins inside a schedule"):
+        pipeline("a cat", **size, **bespoke, image=picture)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jax_stepcache import Params, summary
+from jax_stepcache import Params, as_table, flow_schedule, summary
 from jax_stepcache.models.wan import NEGATIVE_PROMPT, WanPipeline
 from jax_stepcache.models.wan.asking import ask
 from jax_stepcache.models.wan.observing import observed
@@ -66,6 +66,41 @@ def test_a_cache_of_the_pipeline_or_of_a_call(words):
     cached = pipeline_of("t2v", cache_backend="static", cache_config=mask)
     np.testing.assert_array_equal(cached("a cat").latents, film.latents)
     assert cached("a cat", cache="none").stats.computed.all()
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Three calls: the usual steps of as many, written as a table."""
+    return as_table("unipc", flow_schedule(3, 5.0))
+
+
+@pytest.mark.parametrize("given", ["cache", "schedule", "slots"])
+def test_a_table_brings_levels_and_solver(given, table, words):
+    """As a cache or as a schedule, of a film or of several through slots: in place of
+    the release's."""
+    same = words("a cat", schedule=flow_schedule(3, 5.0), solver="unipc")
+    bespoke = {"cache": "bespoke", "cache_config": {"table": table}}
+    if given == "slots":
+        film, _ = words(["a cat", "a dog"], slots=2, **bespoke)
+    else:
+        film = words("a cat", **(bespoke if given == "cache" else {given: table}))
+    assert film.stats.computed.shape == (3,)
+    np.testing.assert_allclose(film.latents, same.latents, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("beside", "said"),
+    [
+        ({"num_inference_steps": 4}, "num_inference_steps is 4, and a table brings"),
+        ({"sigmas": "original"}, "sigmas are given, and a table has its own"),
+        ({"solver": "euler"}, "solver is 'euler', and a table"),
+    ],
+)
+def test_what_a_table_is_instead_of(beside, said, table, words):
+    """Is told, where it is said beside it."""
+    bespoke = {"cache": "bespoke", "cache_config": {"table": table}}
+    with pytest.raises(ValueError, match=said):
+        words("a cat", **bespoke, **beside)
 
 
 @pytest.mark.slow
