@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Processes that share the tests; each compiles, so more than cores is no faster.
 WORKERS ?= 2
 
-.PHONY: help sample rollout pixels test test-all check docs installed notebooks benchmarks peers gpu-program gpu-program-small gpu train train-digits train-film metaworld clean
+.PHONY: help sample rollout pixels test test-all check docs installed notebooks benchmarks peers gpu-program gpu-program-small gpu train train-digits train-film metaworld metaworld-settings metaworld-episodes clean
 
 help:
 	@echo "make sample      sample the bundled model: a table and a picture in out/"
@@ -14,7 +14,7 @@ help:
 	@echo "make check       format, lint and types"
 	@echo "make installed   build the wheel, and use it in environments of its own"
 	@echo "make docs        build the documentation's site in site/"
-	@echo "make metaworld   train the model of Meta-World's tasks; hours"
+	@echo "make metaworld   Meta-World: demonstrate, train, calibrate, evaluate; hours"
 	@echo "make notebooks   execute the notebooks in place"
 	@echo "make benchmarks  run every benchmark; JSON goes to benchmarks/results/"
 	@echo "make peers       this library beside PyTorch's caches, on the same weights"
@@ -151,11 +151,28 @@ train: .venv-plot/stamp
 # Hours, and goes on where it was stopped. MUJOCO_GL=osmesa where there is no EGL.
 metaworld: .venv-metaworld/stamp
 	.venv-metaworld/bin/python -m jax_stepcache.models.metaworld.demonstrate \
-		--out out/metaworld-demos --processes $(WORKERS)
+		--out out/metaworld-demos --episodes 690 --processes $(WORKERS)
 	.venv-metaworld/bin/python -m jax_stepcache.models.metaworld.train \
 		--data out/metaworld-demos --out out/metaworld \
 		$$(test ! -d out/metaworld/checkpoints || echo --resume)
 	cp out/metaworld/weights.safetensors out/metaworld/weights.json models/metaworld/
+	$(MAKE) metaworld-settings metaworld-episodes
+
+# What was found for the weights: a schedule and a table of four calls.
+metaworld-settings: .venv-metaworld/stamp
+	.venv-metaworld/bin/python benchmarks/tune.py --params metaworld --budgets 4 \
+		--write models/metaworld/tuned.json
+	.venv-metaworld/bin/python benchmarks/tune_tables.py --params metaworld --budgets 4 \
+		--write models/metaworld/tuned.json --resume out/metaworld-tables
+
+# The table of README and docs, and the films; goes on where it was stopped.
+metaworld-episodes: .venv-metaworld/stamp
+	.venv-metaworld/bin/python benchmarks/meta_world.py --processes $(WORKERS) \
+		--json benchmarks/results/metaworld.json
+	.venv-metaworld/bin/python benchmarks/meta_world.py --latency \
+		--json benchmarks/results/metaworld.json
+	.venv-metaworld/bin/python docs/pictures/meta_world.py
+	.venv-metaworld/bin/python benchmarks/tables.py --write
 
 train-digits: .venv-train/stamp
 	.venv-train/bin/python -m jax_stepcache.models.dit.train --out out/dit --report

@@ -215,7 +215,7 @@ def measure(steps: int) -> dict[str, Any]:
     Returns:
         Rows by name.
     """
-    from jax_stepcache.models.tabletop.policy import load_policy
+    from jax_stepcache.models.tabletop import load_policy
     from jax_stepcache.serving import policy_server
 
     policy = load_policy("tabletop", cache_backend="step_cache")

@@ -34,6 +34,7 @@ from gpu_tables import (
 )
 from robot_tables import dreamzero_table, pixels_table
 from server_tables import server_table
+from world_tables import metaworld_short_table, metaworld_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -366,6 +367,20 @@ def compile_table(rows: dict[str, Row], device: str) -> str:
     return "\n".join(lines)
 
 
+def worlds() -> dict[str, str]:
+    """Meta-World's tables; until its weights are made, what makes them.
+
+    The short one is of the front page, which shows nothing that is not there.
+    """
+    if not (RESULTS / "metaworld.json").exists():
+        return {"metaworld": "`make metaworld` makes weights, and this table."}
+    rows, device = read("metaworld")
+    return {
+        "metaworld": metaworld_table(rows, device),
+        "metaworld-short": metaworld_short_table(rows),
+    }
+
+
 def read(name: str) -> tuple[Any, str]:
     """A benchmark's results, and the device that they were measured on."""
     about = json.loads((RESULTS / f"{name}.about.json").read_text())
@@ -375,7 +390,7 @@ def read(name: str) -> tuple[Any, str]:
 def tables() -> dict[str, str]:
     """All tables, by the marker that they stand behind."""
     frontier, _ = read("frontier")
-    return {
+    return worlds() | {
         "batching": batching_table(*read("batching")),
         "compile-time": compile_table(*read("compile_time")),
         "costs": costs_table(frontier),

@@ -17,12 +17,14 @@ from typing import Any
 
 import jax
 from report import device_name, write_json
+from samples import samples_of
 
 import jax_stepcache
 from jax_stepcache.calibration import calibrate
 from jax_stepcache.calibration.samples import Samples, make_samples
 from jax_stepcache.calibration.schedule_search import Candidate, named, settings_of
 from jax_stepcache.calibration.schedules import calibrate_schedule
+from jax_stepcache.network.protocol import TunedSchedule
 from jax_stepcache.paths import path_option
 
 BUDGETS = (4, 5, 6, 8)
@@ -85,12 +87,20 @@ def kept(
             "forecast": settings_of(tuned.forecast),
         }
         for budget in budgets
-        for tuned in [params.model.tuned(budget)]
+        for tuned in _known(params, budget)
     }
 
 
+def _known(params: jax_stepcache.Params, budget: int) -> list[TunedSchedule]:
+    """What there is of so many calls: a model that is new has nothing yet."""
+    try:
+        return [params.model.tuned(budget)]
+    except ValueError:
+        return []
+
+
 def fit(
-    params: jax_stepcache.Params, samples: int
+    params: jax_stepcache.Params, samples: int | Mapping[str, Any]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     """Fits what backends inside the network need to know of a model.
 
@@ -141,15 +151,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     params = jax_stepcache.load_params(given.params)
     print(f"{device_name()}: {params.model.name}, {given.samples} samples", flush=True)
     keep = kept(params, [one for one in BUDGETS if one not in given.budgets])
-    drawn = make_samples(params, None, given.samples, _key(), {}).measured()
-    schedules = search(drawn, BUDGETS, given.replay, keep)
+    samples = samples_of(params, given.samples, _key())
+    drawn = make_samples(params, None, samples, _key(), {}).measured()
+    budgets = sorted({*given.budgets, *map(int, keep)})
+    schedules = search(drawn, budgets, given.replay, keep)
     before = {}
     if given.write and given.write.is_file():
         before = json.loads(given.write.read_text())
     if given.keep_settings:
         settings, fits = before["settings"], before["fits"]
     else:
-        settings, fits = fit(params, given.samples)
+        settings, fits = fit(params, samples)
     if given.write:
         num_steps = params.model.defaults.num_inference_steps
         result = {

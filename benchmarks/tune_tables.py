@@ -20,6 +20,7 @@ from typing import Any
 
 import jax
 from report import device_name
+from samples import samples_of
 
 import jax_stepcache
 from jax_stepcache.paths import path_option
@@ -35,6 +36,14 @@ FITS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "tabletop": {
             "samples": 768,
             "steps": 400,
+            "batch": 16,
+            "pooled": {"video": 0.1, "action": 0.8},
+            "learning_rate": 0.02,
+        },
+        # What a robot does of it counts more than what it imagines.
+        "metaworld": {
+            "samples": 384,
+            "steps": 200,
             "batch": 16,
             "pooled": {"video": 0.1, "action": 0.8},
             "learning_rate": 0.02,
@@ -58,12 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", type=path_option, required=True)
     parser.add_argument("--resume", type=path_option, help="folder of unfinished fits")
     parser.add_argument("--budgets", type=int, nargs="*", default=BUDGETS)
+    parser.add_argument("--weights", help="other than the bundled ones")
     parser.add_argument("--levels", action="store_true", help="noise levels alone")
     given = parser.parse_args(arguments)
-    params = jax_stepcache.load_params(given.params)
+    params = jax_stepcache.load_params(given.weights or given.params)
     settings = dict(FITS[given.params])
-    samples = settings.pop("samples")
-    print(f"{device_name()}: {params.model.name}, {samples} samples", flush=True)
+    count = settings.pop("samples")
+    print(f"{device_name()}: {params.model.name}, {count} samples", flush=True)
+    samples = samples_of(params, count, jax.random.key(SEED))
     for calls in given.budgets:
         kind = "levels-" if given.levels else ""
         if given.levels:  # So few numbers are found soon.

@@ -22,6 +22,33 @@ from jax_stepcache.network.stages import has_stages
 from jax_stepcache.sampling import sample
 
 
+def backend_of(
+    cache_backend: str | CacheBackend | None = None,
+    cache_config: DiffusionCacheConfig | Mapping[str, Any] | None = None,
+) -> CacheBackend | None:
+    """The backend that a pipeline is asked with; a typo is told before weights load.
+
+    Args:
+        cache_backend: see `CachedSampler`.
+        cache_config: likewise.
+
+    Returns:
+        The backend; None for no cache.
+
+    Raises:
+        ValueError: see `CachedSampler`.
+    """
+    if not isinstance(cache_backend, CacheBackend):
+        name = backend_from_environment() if cache_backend is None else cache_backend
+        return get_cache_backend(name, cache_config)
+    if cache_config is not None:
+        raise ValueError(
+            f"{type(cache_backend).__name__} has its own settings; leave out "
+            "cache_config"
+        )
+    return cache_backend
+
+
 class CachedSampler:
     """A model, its sampler, and the backend that wraps it: what a pipeline is made of.
 
@@ -66,18 +93,7 @@ class CachedSampler:
         else:
             raise TypeError("params are no Params of this library; pass model= as well")
         self.sampler = sample
-        if isinstance(cache_backend, CacheBackend):
-            if cache_config is not None:
-                raise ValueError(
-                    f"{type(cache_backend).__name__} has its own settings; leave out "
-                    "cache_config"
-                )
-            self.cache_backend = cache_backend
-        else:
-            name = (
-                backend_from_environment() if cache_backend is None else cache_backend
-            )
-            self.cache_backend = get_cache_backend(name, cache_config)
+        self.cache_backend = backend_of(cache_backend, cache_config)
         if self.cache_backend is not None:
             self.cache_backend.enable(self)
 

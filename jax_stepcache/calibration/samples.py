@@ -18,7 +18,8 @@ from jax_stepcache.kept import kept
 from jax_stepcache.loop.transfers import sent
 from jax_stepcache.meshes.explicit import with_automatic_axes
 from jax_stepcache.network.beginning import draw_noise
-from jax_stepcache.network.inputs import default_key
+from jax_stepcache.network.condition import condition_axes
+from jax_stepcache.network.inputs import Inputs, default_key
 from jax_stepcache.network.own import function_model
 from jax_stepcache.network.own_rows import own_axes
 from jax_stepcache.network.params import Params
@@ -74,19 +75,31 @@ class Samples(NamedTuple):
         return self._replace(batch=batch, number=len(places), reference=None)
 
     def _rows(self, places: Sequence[int]) -> dict[str, Any]:
-        rows = sent(np.array(places, np.int32), self.batch)
-        return {
-            name: take_rows(given, self._axes(name), rows)
-            for name, given in self.batch.items()
-        }
+        rows, number = np.array(places, np.int32), self.number
+        found = {}
+        for name, given in self.batch.items():
+            axes = self._axes(name)
+            # What a model has prepared for both branches has rows of both.
+            lengths = (
+                x.shape[axis] // number
+                for x, axis in zip(jax.tree.leaves(given), axes, strict=True)
+                if axis is not None
+            )
+            branches = [rows + i * number for i in range(next(lengths, 1))]
+            taken = sent(np.concatenate(branches), given)
+            found[name] = take_rows(given, axes, taken)
+        return found
 
     def _axes(self, name: str) -> RowAxes:
-        """The axes of samples; a user's condition may hold what all of them share."""
+        """The axes of samples; a condition has them anywhere, or shares an array."""
         given = self.batch[name]
-        if self.model is not None or name not in ("condition", "negative_condition"):
+        if name not in ("condition", "negative_condition"):
             return leading_axes(given)
-        model = function_model(self.shared["model"])
-        return own_axes(model, self.params, given, self.batch["noise"])
+        if self.model is None:
+            model = function_model(self.shared["model"])
+            return own_axes(model, self.params, given, self.batch["noise"])
+        inputs, weights = Inputs(None, given), self.params.weights
+        return condition_axes(self.model, weights, inputs, None, False)
 
     def measured(self) -> Samples:
         """The samples with their uncached reference.

@@ -52,7 +52,8 @@ def held(
         around = offer(model, offload)
     elif offload:
         raise ValueError(
-            f"offload is {list(offload)}; a pipeline of {model.name} lets nothing wait"
+            f"offload is {list(offload)}; of {model.name} nothing that could wait is "
+            "counted: it is the sampled network alone"
         )
     parts = _memory(around.model, rows, devices, layout)
     dtype = getattr(getattr(model, "transformer", None), "dtype", None)

@@ -9,6 +9,8 @@ from typing import Any
 from jax_stepcache.checkpoints.precision import DTYPES
 from jax_stepcache.paths import path_option
 
+CACHE = "step_cache"
+
 
 def add_params_option(parser: argparse.ArgumentParser) -> None:
     """Adds the option that says which weights."""
@@ -25,7 +27,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     add_params_option(parser)
     parser.add_argument(
         "--cache",
-        default="step_cache",
+        default=CACHE,
         help="cache backend: step_cache, tea_cache, cache_dit, db_prune, mag_cache, "
         "sea_cache, first_block_cache, taylor_seer, easy_cache, di_cache, hi_cache, "
         "sen_cache, cfg_cache, static, tuned, bespoke or none (default: %(default)s)",

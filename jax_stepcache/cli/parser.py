@@ -134,6 +134,11 @@ def _add_rollout(commands: Any) -> None:
     parser.add_argument(
         "--episodes", type=int, default=128, help="paired episodes of each row"
     )
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        help="ws://host:port of a policy server that acts, by openpi's client",
+    )
 
 
 def _add_calibrate(commands: Any) -> None:

@@ -21,7 +21,7 @@ from jax_stepcache.meshes.beside import arrays_beside
 from jax_stepcache.meshes.explicit import in_automatic_context
 from jax_stepcache.network.params import Params
 from jax_stepcache.options import Request
-from jax_stepcache.pipeline import CachedSampler
+from jax_stepcache.pipeline import CachedSampler, backend_of
 from jax_stepcache.processes import put_all
 from jax_stepcache.requests.many import sample_many
 from jax_stepcache.solvers.strength import noised
@@ -140,6 +140,7 @@ class FluxPipeline(CachedSampler):
         Raises:
             FileNotFoundError: as `load_folder`; likewise ImportError and ValueError.
         """
+        backend_of(cache_backend, cache_config)  # A typo: weights take long.
         loading = {"dtype": dtype, "mesh": mesh, "rules": rules, "layers": layers}
         loaded = load_folder(
             folder,

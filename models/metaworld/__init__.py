@@ -4,8 +4,9 @@ from pathlib import Path
 
 from ..dreamzero import weights_struct
 from ..worlds.configuration import config_of
+from ..worlds.policy import load_policy, policy_of
 from .model import MetaworldModel, metaworld_config, model_from_config
-from .rollout import Rollout, film, rollout
+from .rollout import Rollout, film, rollout, served_rollout
 from .tasks import NAMES
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
@@ -19,8 +20,11 @@ __all__ = [
     "Rollout",
     "config_of",
     "film",
+    "load_policy",
     "metaworld_config",
     "model_from_config",
+    "policy_of",
     "rollout",
+    "served_rollout",
     "weights_struct",
 ]

@@ -69,7 +69,9 @@ class MetaworldModel(WorldModel):
     latent = latent
     instructions = NAMES
     called = "tasks"
+    felt = "the hand's x, y and z in metres, and how far the gripper is open"
     action_scale = 1.0
+    action_space = "displacement of the hand in centimetres, effort of the gripper"
     tuned_file = TunedFile(Path(__file__).with_name("tuned.json"))
 
     def __post_init__(self) -> None:

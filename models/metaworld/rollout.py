@@ -1,33 +1,37 @@
 """Closed-loop episodes in Meta-World: look, imagine a chunk, act it out, look again.
 
-Robots stand side by side in one batch of DreamZero's sessions, and each one's cache
-decides for itself. Whoever is done makes room for the next episode, so the network is
-never asked for a robot that has nothing to do. An episode's table and noise depend on
-its number and the key alone: every policy gets the same.
+Robots stand side by side, and are stepped together by the policy that a server would
+serve them with; each one's cache decides for itself. Whoever is done makes room for the
+next episode. An episode's table and noise depend on its number and the key alone: every
+policy gets the same.
 """
 
 from __future__ import annotations
 
-import functools
-from typing import Any, NamedTuple
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.check import check_count, check_key
 from jax_stepcache.network.params import Params
+from jax_stepcache.serving.robots.policy import Reply
 
 from ..dreamzero import LatentPipeline
-from . import latent
+from ..worlds.policy import WorldPolicy
+from ..worlds.remote import RemotePolicy
 from .episodes import FIRST_SEED
-from .model import MetaworldModel, normalised_state
-from .robot import Robot, Told
+from .model import MetaworldModel
+from .robot import Robot, Told, Worlds
 from .sizes import CHUNK
 from .tasks import NAMES, tasks_named
 
 DEADLINE = 200
 _ROBOTS = 8  # side by side
+# Tables and noise begin at numbers below it, so that there are as many behind.
+_MOST = FIRST_SEED // 2
 
 
 class Rollout(NamedTuple):
@@ -41,7 +45,10 @@ class Rollout(NamedTuple):
             on average.
         tasks: the name of each episode's task.
         seen: of each episode uint8[1 + 2 chunks, 64, 64, 3], what the camera saw.
-        imagined: likewise uint8[2 chunks, 64, 64, 3], what had been imagined.
+        imagined: likewise uint8[2 chunks, 64, 64, 3], what had been imagined; none of a
+            policy that does not tell.
+        states: likewise float32[chunks, 4], where the hand was when it was asked.
+        seconds: float32[rounds], what a control step of all robots took.
     """
 
     success: np.ndarray
@@ -50,6 +57,29 @@ class Rollout(NamedTuple):
     tasks: tuple[str, ...]
     seen: list[np.ndarray]
     imagined: list[np.ndarray]
+    states: list[np.ndarray]
+    seconds: np.ndarray
+
+
+class Brain(Protocol):
+    """Who says what robots do: a `Policy` here, or one behind a websocket."""
+
+    def open(self) -> Any:
+        """See `Policy.open`."""
+        ...
+
+    def step_many(
+        self,
+        sessions: Sequence[Any],
+        messages: Sequence[Mapping[str, Any]],
+        options: Sequence[Mapping[str, Any]],
+    ) -> list[Reply]:
+        """See `Policy.step_many`."""
+        ...
+
+    def film(self, session: Any) -> np.ndarray:
+        """See `Policy.film`."""
+        ...
 
 
 def rollout(
@@ -58,10 +88,12 @@ def rollout(
     key: jax.Array,
     *,
     episodes: int,
+    first: int = 0,
     tasks: tuple[str, ...] = NAMES,
     guidance_scale: float | None = None,
     deadline: int = DEADLINE,
     robots: int = _ROBOTS,
+    num_inference_steps: int | None = None,
     **options: Any,
 ) -> Rollout:
     """Runs episodes, the tasks in turn.
@@ -71,11 +103,13 @@ def rollout(
         policy: the cache policy.
         key: draws the episodes.
         episodes: how many, of all tasks together.
+        first: the number of the first one.
         tasks: names.
         guidance_scale: see `jax_stepcache.sample`.
         deadline: actions of an episode; a whole number of chunks.
         robots: side by side.
-        **options: of `jax_stepcache.sample`: ``num_inference_steps``, ``schedule``, ...
+        num_inference_steps: see `jax_stepcache.sample`.
+        **options: likewise, ``schedule``, ``solver``, ...
 
     Returns:
         The outcome.
@@ -86,48 +120,126 @@ def rollout(
         ImportError: without the simulator.
         OSError: where it cannot draw.
     """
+    usual = params.model.defaults.num_inference_steps
+    shared = {"cache": policy, **options}
+    if num_inference_steps is not None:
+        shared["num_inference_steps"] = num_inference_steps
+    brain = WorldPolicy(
+        LatentPipeline(params, guidance_scale=guidance_scale),
+        max(usual, num_inference_steps or 0),
+        **shared,
+    )
+    return play(
+        brain,
+        key,
+        episodes=episodes,
+        first=first,
+        tasks=tasks,
+        deadline=deadline,
+        robots=robots,
+    )
+
+
+def play(
+    brain: Brain,
+    key: jax.Array,
+    *,
+    episodes: int,
+    first: int = 0,
+    tasks: tuple[str, ...] = NAMES,
+    deadline: int = DEADLINE,
+    robots: int = _ROBOTS,
+) -> Rollout:
+    """Runs episodes with a policy of any kind; see `rollout`.
+
+    Args:
+        brain: the policy.
+        key: see `rollout`, like all others.
+        episodes: likewise.
+        first: likewise.
+        tasks: likewise.
+        deadline: likewise.
+        robots: likewise.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        ValueError: likewise.
+        ImportError: likewise.
+        OSError: likewise.
+    """
     tasks = tasks_named(tasks)
     check_key(key)
     check_count("episodes", episodes, 1)
     check_count("robots", robots, 1)
+    check_count("first", first, 0)
+    if first + episodes > _MOST:
+        raise ValueError(f"episodes {first} to {first + episodes}; there are {_MOST}")
     if deadline < 1 or deadline % CHUNK:
         raise ValueError(f"deadline is {deadline}; it must be a multiple of {CHUNK}")
-    pipeline = LatentPipeline(params, guidance_scale=guidance_scale)
-    tables, noise = jax.random.split(key)
-    first = int(jax.random.randint(tables, (), 0, FIRST_SEED - episodes))
+    table, noise = (int(x) for x in jax.random.randint(key, (2,), 0, _MOST))
+    numbers = range(first, first + episodes)
     waiting = iter(
-        [(i, tasks[i % len(tasks)], first + i // len(tasks)) for i in range(episodes)]
+        [
+            (i, tasks[i % len(tasks)], table + i // len(tasks), noise + i)
+            for i in numbers
+        ]
     )
-    stand = [Robot(deadline) for _ in range(min(robots, episodes))]
+    worlds = Worlds()
+    stand = [Robot(worlds, deadline) for _ in range(min(robots, episodes))]
+    sessions = [brain.open() for _ in stand]
     ended: dict[int, Told] = {}
-    for robot in stand:
-        robot.begin(*next(waiting))
-    session = pipeline.start(*_text(params.model, pipeline.guided, stand))
-    while any(robot.busy for robot in stand):
-        text = _text(params.model, pipeline.guided, stand)
-        session = pipeline.prompt(session, *text)
-        drawn = _noise(params.model, noise, [robot.turn for robot in stand])
-        step = pipeline(
-            session,
-            _shown(params.model, stand),
-            noise=drawn,
-            cache=policy,
-            decide="sample",
-            **options,
+    seconds: list[float] = []
+    try:
+        for robot in stand:
+            robot.begin(*next(waiting))
+        while any(robot.busy for robot in stand):
+            # Who has nothing to do is asked, too: so many robots are one program.
+            messages = [robot.message() for robot in stand]
+            begun = time.perf_counter()
+            replies = brain.step_many(sessions, messages, [{}] * len(stand))
+            seconds.append(time.perf_counter() - begun)
+            sessions = [reply.session for reply in replies]
+            for i, (robot, reply) in enumerate(zip(stand, replies, strict=True)):
+                if not robot.busy:
+                    continue
+                imagined = brain.film(reply.session)
+                if robot.act(reply.actions, imagined, int(reply.computed.sum())):
+                    ended[robot.episode] = robot.ended()
+                    sessions[i] = brain.open()
+                    if (following := next(waiting, None)) is not None:
+                        robot.begin(*following)
+    finally:
+        for robot in stand:
+            robot.leave()
+        worlds.close()
+    return _outcome([ended[i] for i in numbers], seconds)
+
+
+def served_rollout(server: str, key: jax.Array, **options: Any) -> Rollout:
+    """Runs episodes with a policy server, which has the weights.
+
+    Args:
+        server: its URL, ``ws://host:port``.
+        key: draws the episodes, as of `rollout`.
+        **options: see `play`.
+
+    Returns:
+        The outcome, in which nothing is imagined.
+
+    Raises:
+        ValueError: see `play`; and if the server's policy is of another world.
+        ImportError: without openpi's client, or the simulator.
+        OSError: if there is no server, or where the simulator cannot draw.
+    """
+    brain = RemotePolicy(server)
+    served = brain.metadata.get("policy")
+    if served != MetaworldModel.name:
+        raise ValueError(
+            f"the server has a policy of {served!r}; start it with --params metaworld"
         )
-        session = step.session
-        told = params.model.decode({"video": step.video, "action": step.action})
-        told, calls = jax.device_get((told, step.stats.model_calls))
-        for i, robot in enumerate(stand):
-            if not robot.busy:
-                continue
-            if robot.act(told["action"][i], told["video"][i], int(calls[i])):
-                ended[robot.episode] = robot.ended()
-                if (following := next(waiting, None)) is not None:
-                    robot.begin(*following)
-    for robot in stand:
-        robot.close()
-    return _outcome([ended[i] for i in range(episodes)])
+    return play(brain, key, **options)
 
 
 def film(outcome: Rollout, episode: int) -> np.ndarray:
@@ -138,65 +250,20 @@ def film(outcome: Rollout, episode: int) -> np.ndarray:
         episode: which one.
 
     Returns:
-        float32[pictures of the longest, 64, 128, 3] in [0, 1].
+        float32[pictures of the longest, 64, 128, 3] in [0, 1]; half as wide where
+        nothing is told of what was imagined.
     """
     longest = max(map(len, outcome.seen))
-    seen, imagined = outcome.seen[episode], outcome.imagined[episode]
-    # What was imagined of the first picture is that picture.
-    imagined = np.concatenate([seen[:1], imagined])
-    both = np.concatenate([seen, imagined], axis=2)
-    still = [(0, longest - len(both)), (0, 0), (0, 0), (0, 0)]
-    return np.pad(both, still, mode="edge").astype(np.float32) / 255
+    shown, imagined = outcome.seen[episode], outcome.imagined[episode]
+    if len(imagined):
+        # What was imagined of the first picture is that picture.
+        imagined = np.concatenate([shown[:1], imagined])
+        shown = np.concatenate([shown, imagined], axis=2)
+    still = [(0, longest - len(shown)), (0, 0), (0, 0), (0, 0)]
+    return np.pad(shown, still, mode="edge").astype(np.float32) / 255
 
 
-def _text(
-    model: MetaworldModel, guided: bool, stand: list[Robot]
-) -> tuple[jax.Array, jax.Array | None]:
-    """The tasks' embeddings, and empty ones where both branches run."""
-    tasks = np.array([NAMES.index(robot.task) for robot in stand], np.int32)
-    text = model.instruction_text(jnp.asarray(tasks))
-    return text, jnp.zeros_like(text) if guided else None
-
-
-def _shown(model: MetaworldModel, stand: list[Robot]) -> dict[str, Any]:
-    """What all robots see; who begins an episode begins a window."""
-    pictures = np.stack([robot.pictures for robot in stand])
-    latents = _encoded(pictures)
-    return {
-        "latents": latents,
-        "first": latents[:, :, -1:],
-        "state": normalised_state(np.stack([robot.state for robot in stand]))[:, None],
-        "restart": np.array([robot.begins for robot in stand]),
-    }
-
-
-@jax.jit
-def _encoded(pictures: jax.Array) -> jax.Array:
-    return latent.encode(pictures.astype(jnp.float32) / 255)
-
-
-def _noise(
-    model: MetaworldModel, key: jax.Array, turns: list[tuple[int, int]]
-) -> dict[str, jax.Array]:
-    """Each robot's noise, by the numbers of its episode and of the chunk in it."""
-    shapes = {name: x.shape[1:] for name, x in model.noise_struct(1).items()}
-    return _drawn(key, np.array(turns, np.int32), tuple(sorted(shapes.items())))
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _drawn(key: jax.Array, turns: jax.Array, shapes: Any) -> dict[str, jax.Array]:
-    def one(turn: jax.Array) -> dict[str, jax.Array]:
-        own = jax.random.fold_in(jax.random.fold_in(key, turn[0]), turn[1])
-        keys = jax.random.split(own, len(shapes))
-        return {
-            name: jax.random.normal(k, shape, jnp.float32)
-            for (name, shape), k in zip(shapes, keys, strict=True)
-        }
-
-    return jax.vmap(one)(turns)
-
-
-def _outcome(told: list[Told]) -> Rollout:
+def _outcome(told: list[Told], seconds: list[float]) -> Rollout:
     return Rollout(
         np.array([one.success for one in told]),
         np.array([one.steps for one in told], np.int32),
@@ -204,4 +271,6 @@ def _outcome(told: list[Told]) -> Rollout:
         tuple(one.task for one in told),
         [one.seen for one in told],
         [one.imagined for one in told],
+        [one.states for one in told],
+        np.array(seconds, np.float32),
     )

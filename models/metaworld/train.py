@@ -57,9 +57,9 @@ class Settings(NamedTuple):
         seed: of weights, order and noise.
     """
 
-    steps: int = 6000
-    batch: int = 32
-    learning_rate: float = 0.012
+    steps: int = 4000
+    batch: int = 16
+    learning_rate: float = 0.01
     warmup: int = 100
     decay: float = 0.998
     dropout: float = 0.1

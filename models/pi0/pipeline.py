@@ -17,7 +17,7 @@ from jax_stepcache.loop.result import Stats
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.registry import load_params, open_checkpoint
 from jax_stepcache.paths import as_path
-from jax_stepcache.pipeline import CachedSampler
+from jax_stepcache.pipeline import CachedSampler, backend_of
 from jax_stepcache.requests.many import sample_many
 
 from .checkpoint.released import ASSETS
@@ -168,6 +168,7 @@ class Pi0Pipeline(CachedSampler):
             FileNotFoundError: if something is not there; before weights are read.
             ValueError: if something is damaged or does not fit.
         """
+        backend_of(cache_backend, cache_config)  # A typo: weights take long.
         folder = as_path(folder)
         robot = get_robot(robot)
         model = open_checkpoint(folder).model

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from ..dreamzero import weights_struct
 from ..worlds.configuration import config_of
+from ..worlds.policy import load_policy, policy_of
 from .drive import Drive, drive
 from .model import TabletopModel, model_from_config, tabletop_config
-from .policy import TabletopPolicy, load_policy, policy_of
 from .rollout import Rollout, film, rollout, success_rate
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
@@ -16,7 +16,6 @@ __all__ = [
     "Drive",
     "Rollout",
     "TabletopModel",
-    "TabletopPolicy",
     "config_of",
     "drive",
     "film",

@@ -61,7 +61,9 @@ class TabletopModel(WorldModel):
     latent = latent
     instructions = COLOUR_NAMES
     called = "colours"
+    felt = "the gripper's x and y; the table is [0, 1]"
     action_scale = MAX_STEP
+    action_space = "displacement"
     tuned_file = TunedFile(Path(__file__).with_name("tuned.json"))
 
     def instruction_text(self, instruction: jax.Array) -> jax.Array:

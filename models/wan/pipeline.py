@@ -22,7 +22,7 @@ from jax_stepcache.meshes.beside import arrays_beside
 from jax_stepcache.meshes.explicit import in_automatic_context
 from jax_stepcache.network.params import Params
 from jax_stepcache.paths import as_path
-from jax_stepcache.pipeline import CachedSampler
+from jax_stepcache.pipeline import CachedSampler, backend_of
 from jax_stepcache.sampling import sample_by_experts
 
 from ..encoders.frozen import FrozenEncoders, Tokenizer
@@ -156,6 +156,7 @@ class WanPipeline(CachedSampler):
         Raises:
             FileNotFoundError: as `load_folder`; likewise ImportError and ValueError.
         """
+        backend_of(cache_backend, cache_config)  # A typo: weights take long.
         loading = {"dtype": dtype, "mesh": mesh, "rules": rules, "layers": layers}
         # Headers first: weights take long.
         check_files(model_in(as_path(folder, "folder")), lora, lora_scale)

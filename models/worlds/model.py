@@ -46,7 +46,9 @@ class WorldModel(DreamZeroModel):
         latent: what makes latents of frames and back, with ``encode`` and ``decode``.
         instructions: what a robot may be told, by index.
         called: what these are, in errors.
+        felt: what a robot's state is, in words.
         action_scale: what an action of 1 is in the world.
+        action_space: what an action is, in words.
         tuned_file: what was found for the bundled weights.
     """
 
@@ -56,7 +58,9 @@ class WorldModel(DreamZeroModel):
     latent: ClassVar[ModuleType]
     instructions: ClassVar[tuple[str, ...]]
     called: ClassVar[str]
+    felt: ClassVar[str]
     action_scale: ClassVar[float]
+    action_space: ClassVar[str]
     tuned_file: ClassVar[TunedFile]
 
     @abstractmethod

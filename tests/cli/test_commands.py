@@ -51,6 +51,15 @@ def test_rollout_counts_successes_and_writes_a_film(capsys, tmp_path):
         (["sample", "--schedule", "linear", "--shift", "3"], "levels are its own"),
         (["sample", "--cache", "tuned", "--budget", "99"], "no tuned schedule of 99"),
         (["rollout", "--episodes", "0"], "must be at least 1"),
+        (["rollout", "--server", "ws://x"], "--server is for --params metaworld"),
+        (
+            ["rollout", "--params", "metaworld", "--server", "ws://x", "--steps", "4"],
+            "--server brings its own num_inference_steps",
+        ),
+        (
+            ["rollout", "--server", "ws://x", "--cache", "tuned", "--budget", "4"],
+            "--server brings its own cache, budget",
+        ),
     ],
 )
 def test_bad_input_is_one_line(arguments, words, capsys, tmp_path):

@@ -179,14 +179,17 @@ def test_what_waits_is_there_only_while_it_runs(capsys):
 
 
 def test_what_cannot_wait(capsys):
-    """Names are checked before anything is printed; and a robot's pipeline has none."""
+    """Names are checked before anything is printed; of robots no encoders count."""
     for asked, said in (
         (["flux.1-dev", "--gpu", "h100", "--offload", "t5"], "part to offload 't5'"),
         (
             ["wan2.1-t2v-14b", "--gpu", "h100", "--offload", "experts"],
             "one transformer",
         ),
-        (["droid-14b", "--gpu", "h100", "--offload", "vae"], "lets nothing wait"),
+        (
+            ["droid-14b", "--gpu", "h100", "--offload", "vae"],
+            "nothing that could wait is counted",
+        ),
         (["flux.1-dev", "--offload", "text_encoder"], "name one with --gpu"),
     ):
         assert main(["info", *asked]) == 1

@@ -67,7 +67,7 @@ def test_a_budget_is_given_as_to_other_commands(cache):
     [
         (["--slots", "0"], "slots is 0"),
         (["--port", "65536"], "--port is 65536"),
-        (["--params", "dit"], "dit acts for no robot; 'tabletop' does"),
+        (["--params", "dit"], "dit acts for no robot; 'tabletop' and 'metaworld' do"),
         (["--params", "tabletpo"], "Did you mean 'tabletop'?"),
         (["--cache", "step_cash"], "Did you mean 'step_cache'?"),
         (["--tls-key", "key.pem"], "go together"),

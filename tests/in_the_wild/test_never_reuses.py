@@ -340,7 +340,7 @@ def test_a_first_block_that_is_not_a_number_computes():
 def test_a_pipeline_warns_at_its_callers_line():
     """Not at a line of this library."""
     pipeline = Pipeline(WEIGHTS, model=UNROLLED, cache_backend="cache_dit")
-    with pytest.warns(UserWarning, match="CacheDiTBackend .*no step of 4") as said:
+    with pytest.warns(UserWarning, match="cache='cache_dit' .*no step of 4") as said:
         pipeline(**options() | {"num_inference_steps": 4})
     assert said[0].filename == __file__
 

@@ -368,7 +368,7 @@ READS = {
         "mine",
         lambda x, path: _of("serving.robots.opening").policy_from(path),
     ),
-    "models.tabletop.policy:load_policy(source)": (
+    "models.worlds.policy:load_policy(source)": (
         "mine",
         lambda x, path: _of("models.tabletop").load_policy(path),
     ),

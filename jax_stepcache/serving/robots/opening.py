@@ -17,7 +17,7 @@ from jax_stepcache.serving.robots.settings import ServerSettings
 if TYPE_CHECKING:
     from jax_stepcache.serving.robots.running import PolicyServer
 
-_BUNDLED = ("tabletop",)  # models that act for robots
+_NAMES = ("tabletop", "metaworld")  # models that act for robots
 
 
 def policy_server(pipeline: Any, **settings: Any) -> PolicyServer:
@@ -92,17 +92,17 @@ def check_policy(source: str | os.PathLike[str], **settings: Any) -> None:
     try:
         model = open_checkpoint(source).model
     except FileNotFoundError as error:
-        if as_path(source).exists():  # and something in it is missing
-            raise
+        if str(source) in _NAMES or as_path(source).exists():
+            raise  # Something in it is missing, or not made yet.
         raise FileNotFoundError(
             f"there is no file or folder {str(source)!r} here."
-            f"{nearest(str(source), _BUNDLED)} Nothing is downloaded: give 'tabletop', "
-            "which is bundled, or a released folder of DreamZero or pi0"
+            f"{nearest(str(source), _NAMES)} Nothing is downloaded: give 'tabletop' or "
+            "'metaworld', or a released folder of DreamZero or pi0"
         ) from error
     if offered(model, "load_policy") is None:
         raise ValueError(
-            f"{model.name} acts for no robot; 'tabletop' does, and folders of "
-            "DreamZero and pi0"
+            f"{model.name} acts for no robot; 'tabletop' and 'metaworld' do, and "
+            "folders of DreamZero and pi0"
         )
     cache = settings.get("cache_backend")
     if isinstance(cache, str):

@@ -18,6 +18,7 @@ from jax_stepcache.errors import naming, naming_arguments
 from jax_stepcache.meshes.beside import check_near
 from jax_stepcache.meshes.explicit import in_automatic_context
 from jax_stepcache.network.params import Params
+from jax_stepcache.pipeline import backend_of
 
 from ...encoders.frozen import Tokenizer
 from ...wan_vae import Tiles
@@ -44,9 +45,8 @@ class DreamZeroPipeline(LatentPipeline):
     what it is told to do, ``step.session`` goes on, and ``step.film()`` shows what was
     imagined.
 
-    Without, or beside that, everything is encoded already: ``pipeline.start(text,
-    negative_text)`` and ``pipeline(session, observation)`` with latents, for a batch of
-    robots at a time; see `LatentPipeline`.
+    Without, or beside that, all is encoded: ``pipeline.start(text, negative_text)`` and
+    ``pipeline(session, observation)``, for a batch of robots; see `LatentPipeline`.
 
     Attributes:
         senses: what lies between a message and the transformer, the encoders among it;
@@ -143,6 +143,7 @@ class DreamZeroPipeline(LatentPipeline):
         Raises:
             FileNotFoundError: as `load_folder`; likewise ImportError and ValueError.
         """
+        backend_of(cache_backend, cache_config)  # A typo: weights take long.
         loading = {"dtype": dtype, "mesh": mesh, "rules": rules, "layers": layers}
         loaded = load_folder(
             folder, embodiment, tokenizer, offload=offload, tiles=tiles, **loading

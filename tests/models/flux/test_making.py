@@ -6,6 +6,7 @@ import pytest
 
 from jax_stepcache.backends import StepCacheBackend
 from jax_stepcache.cli.main import main
+from jax_stepcache.models.flux import FluxPipeline
 from jax_stepcache.models.flux.making import make_pictures
 from jax_stepcache.models.flux.tiny import write_tiny
 
@@ -72,6 +73,16 @@ def test_so_are_options_of_loading(folder, tmp_path):
         with pytest.raises(ValueError, match="safetensors"):
             make_pictures(folder, "x", out, loading={"cache_backend": backend}, **SIZE)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_pipeline_of_a_folder_says_so(folder):
+    """A cache's name and settings, before the folder is looked at."""
+    with pytest.raises(ValueError, match="Did you mean 'tea_cache'"):
+        FluxPipeline.from_folder(folder, cache_backend="tea_cach")
+    with pytest.raises(ValueError, match="Did you mean 'rel_l1_thresh'"):
+        FluxPipeline.from_folder(
+            folder, cache_backend="tea_cache", cache_config={"rel_l1_tresh": 1}
+        )
 
 
 def test_the_command_says_so(folder, tmp_path, capsys):

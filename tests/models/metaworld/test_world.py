@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 
 from jax_stepcache import Params
-from jax_stepcache.models.dreamzero import init_weights
-from jax_stepcache.models.metaworld import MetaworldModel, film, metaworld_config
+from jax_stepcache.models.dreamzero import LatentPipeline, init_weights
+from jax_stepcache.models.metaworld import (
+    MetaworldModel,
+    film,
+    metaworld_config,
+    policy_of,
+    served_rollout,
+)
 from jax_stepcache.models.metaworld.expert import demonstrate, expert_of
 from jax_stepcache.models.metaworld.rollout import rollout
 from jax_stepcache.models.metaworld.tasks import NAMES
@@ -137,3 +143,45 @@ def test_an_episode_is_the_same_beside_any_others(simulated, params):
     assert film(alone, 0).shape == (5, 64, 128, 3)
     uncached = run(3, Uncached())
     np.testing.assert_array_equal(uncached.model_calls, 4.0)
+
+
+@pytest.mark.slow
+def test_episodes_through_a_server_are_those_played_directly(simulated, params):
+    """By the published openpi client, of the same seeds: tables, noise and what the
+    cache decides; what was imagined stays with the server."""
+    pytest.importorskip("openpi_client.websocket_client_policy")
+    toy = pytest.importorskip("tests.serving.robots.toy")
+    key, common = jax.random.key(0), {"episodes": 2, "deadline": 16, "robots": 2}
+    direct = rollout(params, Uncached(), key, **common)
+    with toy.serving(policy_of(LatentPipeline(params)), slots=2) as (_, url):
+        served = served_rollout(url, key, **common)
+    assert served.tasks == direct.tasks
+    np.testing.assert_array_equal(served.model_calls, direct.model_calls)
+    np.testing.assert_array_equal(served.success, direct.success)
+    for ours, theirs in zip(served.states, direct.states, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-3)  # metres: rounding
+    assert film(served, 0).shape == (5, 64, 64, 3)
+
+
+def test_a_server_of_another_world_is_told(params):
+    """Before anything is simulated: its metadata say whose policy it is."""
+    pytest.importorskip("openpi_client.websocket_client_policy")
+    toy = pytest.importorskip("tests.serving.robots.toy")
+    with (
+        toy.serving() as (_, url),
+        pytest.raises(ValueError, match="a policy of 'counting'"),
+    ):
+        served_rollout(url, jax.random.key(0), episodes=1)
+
+
+def test_no_server_and_no_client_are_told(monkeypatch):
+    """What starts one; what to install."""
+    pytest.importorskip("openpi_client.websocket_client_policy")
+    with pytest.raises(ValueError, match="give ws://host:port"):
+        served_rollout("http://127.0.0.1", jax.random.key(0), episodes=1)
+    with pytest.raises(OSError, match="'jax-stepcache serve' starts one"):
+        served_rollout("ws://127.0.0.1:9", jax.random.key(0), episodes=1)
+    client = "openpi_client.websocket_client_policy"
+    monkeypatch.setitem(sys.modules, client, None)
+    with pytest.raises(ImportError, match="pip install --no-deps openpi-client"):
+        served_rollout("ws://127.0.0.1:9", jax.random.key(0), episodes=1)

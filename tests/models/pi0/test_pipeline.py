@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import jax_stepcache
-from jax_stepcache.cli.main import main
 from jax_stepcache.models import pi0
 from jax_stepcache.models.pi0.policy import Pi0Policy
 from jax_stepcache.models.pi0.robot.message import message_in_words, read
 from jax_stepcache.models.pi0.tiny import write_tiny
 from jax_stepcache.requests.at_once import sampled_at_once
+from jax_stepcache.serving.robots.opening import check_policy
 from jax_stepcache.serving.robots.policy import Policy
 
 pytest.importorskip("sentencepiece")
@@ -213,13 +213,12 @@ def test_another_robots_statistics_are_not_taken(tmp_path):
         pi0.load_policy(tmp_path / "tiny", guidance_scale=3.0)
 
 
-def test_a_cache_of_guidance_is_refused_by_the_server(tmp_path, capsys):
-    """Before weights are read: it would do nothing, and say so in a log."""
+def test_a_cache_of_guidance_is_not_served(tmp_path):
+    """Refused before weights are read: it would do nothing, and say so in a log."""
     folder = write_tiny(tmp_path / "tiny")
-    asked = ["serve", "--params", str(folder), "--cache", "cfg_cache"]
-    assert main([*asked, "--port", "0"]) == 1
-    said = capsys.readouterr().err
-    assert "pi0 is served without guidance, so there is none" in said
+    with pytest.raises(ValueError, match="pi0 is served without guidance, so there is"):
+        check_policy(folder, cache_backend="cfg_cache")
+    check_policy(folder, cache_backend="step_cache")
 
 
 def test_step_cache_is_enabled_by_name(pipeline):

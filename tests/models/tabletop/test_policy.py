@@ -10,12 +10,17 @@ from hypothesis import strategies as some
 from hypothesis.extra import numpy as arrays
 
 from jax_stepcache.models.dreamzero import DreamZeroPipeline
-from jax_stepcache.models.tabletop import policy_of
-from jax_stepcache.models.tabletop.message import read
-from jax_stepcache.models.tabletop.policy import load_policy
+from jax_stepcache.models.tabletop import TabletopModel, load_policy, policy_of
+from jax_stepcache.models.tabletop.model import tabletop_config
+from jax_stepcache.models.worlds import message as messages
 from jax_stepcache.serving.robots.policy import Policy
 
+MODEL = TabletopModel(tabletop_config())
 CONFIG = {"velocity_sim_thresholds": [0.97], "velocity_skip_countdowns": [3]}
+
+
+def read(sent):
+    return messages.read(MODEL, sent)
 
 
 def message(seed=0, frames=2, **changed):
@@ -244,11 +249,11 @@ def test_a_message_may_hold_one_picture_or_several():
     """As floats or as bytes, the same."""
     whole = read(message(frames=3))
     assert whole.frames.shape == (3, 32, 32, 3)
-    assert whole.colour == 1
+    assert whole.instruction == 1
     one = message()["observation/image"][0]
     same = [read(message(image=x)).frames for x in (one, one / np.float32(255))]
     np.testing.assert_allclose(same[0], same[1], atol=1e-7)
-    assert read(message(prompt=np.array("reach green"))).colour == 1
+    assert read(message(prompt=np.array("reach green"))).instruction == 1
     with pytest.raises(TypeError, match="'prompt' is 3"):
         read(message(prompt=3))
 

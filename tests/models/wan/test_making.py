@@ -3,6 +3,7 @@
 import pytest
 
 from jax_stepcache.cli.main import main
+from jax_stepcache.models.wan import WanPipeline
 from jax_stepcache.models.wan.making import make_films
 from jax_stepcache.models.wan.tiny import write_tiny
 
@@ -60,6 +61,16 @@ def test_so_are_options_of_loading(folder, tmp_path):
     with pytest.raises(ValueError, match="safetensors"):
         make_films(folder, "x", out, **SIZE)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_pipeline_of_a_folder_says_so(folder):
+    """A cache's name and settings, before the folder is looked at."""
+    with pytest.raises(ValueError, match="Did you mean 'tea_cache'"):
+        WanPipeline.from_folder(folder, cache_backend="tea_cach")
+    with pytest.raises(ValueError, match="Did you mean 'rel_l1_thresh'"):
+        WanPipeline.from_folder(
+            folder, cache_backend="tea_cache", cache_config={"rel_l1_tresh": 1}
+        )
 
 
 def test_the_command_says_so(folder, tmp_path, capsys):
