@@ -134,12 +134,12 @@ def train(
         )
     order = Order(count, settings.batch, settings.seed)
     loader = Loader(sequences.rows, order, settings.steps)
-    origin: dict[str, Any] = {"sequences": count, "data": sequences.marks}
     if init is None:
-        weights = init_weights(model.dit, jax.random.key(settings.seed))
+        weights, mark = init_weights(model.dit, jax.random.key(settings.seed)), None
     else:
         weights = jax.tree.map(jnp.array, init)
-        origin["init"] = float(optax.tree.norm(weights))
+        mark = float(optax.tree.norm(weights))
+    origin = {"sequences": count, "data": sequences.marks, "init": mark}
     try:
         return fit(
             folder,
