@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import optax
 
+from jax_stepcache.network.registry import load_params
 from jax_stepcache.paths import path_option
 
 from ..dreamzero import init_weights
@@ -100,6 +103,8 @@ def train(
     model: MetaworldModel,
     data: Any,
     folder: str | os.PathLike[str],
+    *,
+    init: Any = None,
     **options: Any,
 ) -> TrainState:
     """Trains, with checkpoints.
@@ -109,6 +114,7 @@ def train(
         model: the model.
         data: see `dreamzero.training.finetune`.
         folder: where checkpoints go.
+        init: weights to begin from; None for fresh ones.
         **options: see `training.loop.fit`.
 
     Returns:
@@ -128,17 +134,23 @@ def train(
         )
     order = Order(count, settings.batch, settings.seed)
     loader = Loader(sequences.rows, order, settings.steps)
+    if init is None:
+        weights, mark = init_weights(model.dit, jax.random.key(settings.seed)), None
+    else:
+        weights = jax.tree.map(jnp.array, init)
+        mark = float(optax.tree.norm(weights))
+    origin = {"sequences": count, "data": sequences.marks, "init": mark}
     try:
         return fit(
             folder,
-            init_weights(model.dit, jax.random.key(settings.seed)),
+            weights,
             loss=DemonstrationLoss(model, settings),
             optimizer=muon_for_blocks(
                 settings.learning_rate, settings.warmup, settings.steps
             ),
             batch_at=loader.batch_at,
             settings=settings,
-            origin={"sequences": count, "data": sequences.marks},
+            origin=origin,
             rows_of=lambda step, key: order.rows(step),
             source=sequences.name,
             **options,
@@ -153,9 +165,16 @@ def main() -> None:
     parser.add_argument(
         "--data", type=path_option, required=True, help="folder of the demonstrations"
     )
+    parser.add_argument("--init", type=path_option, help="weights file to begin from")
     arguments = parser.parse_args()
     settings = told(arguments, Settings())
     model = MetaworldModel(metaworld_config())
+    weights = None
+    if arguments.init is not None:
+        begun = load_params(arguments.init, layers="stacked")
+        if begun.model != model:
+            raise ValueError(f"{arguments.init} has other sizes than Meta-World's")
+        weights = begun.weights
     account = {
         "model": model.name,
         "config": config_of(model),
@@ -169,6 +188,7 @@ def main() -> None:
             model,
             arguments.data,
             arguments.out / "checkpoints",
+            init=weights,
             resume=arguments.resume,
             stop_after=arguments.stop_after,
             save_every=100,

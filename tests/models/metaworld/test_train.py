@@ -33,7 +33,8 @@ def data(tmp_path):
 @pytest.mark.slow
 def test_a_resumed_run_gets_the_same_numbers(data, tmp_path):
     """Interrupted after two of four steps and resumed: bit for bit what it would have
-    been; and its weights are found again with their model."""
+    been; its weights are found again with their model, and another run may begin from
+    them."""
     whole = train(SETTINGS, MODEL, data, tmp_path / "whole")
     train(SETTINGS, MODEL, data, tmp_path / "half", stop_after=2)
     resumed = train(SETTINGS, MODEL, data, tmp_path / "half", resume=True)
@@ -45,6 +46,12 @@ def test_a_resumed_run_gets_the_same_numbers(data, tmp_path):
     assert params.model == MODEL
     jax.tree.map(np.testing.assert_array_equal, params.weights, whole.averaged)
     assert json.loads(path.with_suffix(".json").read_text())["steps_taken"] == 4
+    folder = tmp_path / "next"
+    begun = train(SETTINGS, MODEL, data, folder, init=params.weights, stop_after=1)
+    # The rate rises from zero.
+    jax.tree.map(np.testing.assert_array_equal, begun.trained, whole.averaged)
+    with pytest.raises(ValueError, match="init"):
+        train(SETTINGS, MODEL, data, folder, resume=True)
 
 
 def test_a_batch_larger_than_the_data_is_refused(data, tmp_path):
