@@ -30,6 +30,7 @@ _SAMPLED = (
     "shift",
     "schedule",
     "guidance_scale",
+    "guidance_interval",
     "cache",
     "cache_config",
     "budget",
