@@ -49,6 +49,9 @@ _PREFIXES: Mapping[str, str | None] = MappingProxyType(
     }
 )
 
+# What names of a pipeline's text encoders begin with: diffusers', kohya's, ComfyUI's.
+_TEXT_ENCODERS = ("text_encoder", "lora_te_", "lora_te1_", "lora_te2_", "lora_te3_")
+
 
 class Key(NamedTuple):
     """A key, read.
@@ -88,6 +91,11 @@ def read_key(key: str) -> Key | None:
     prefix = next((start for start in _PREFIXES if key.startswith(start)), "")
     target = key.removesuffix(ending).removeprefix(prefix)
     return Key(target, _ENDINGS[ending], _PREFIXES.get(prefix))
+
+
+def is_of_text(target: str) -> bool:
+    """Whether a name is of a text encoder, which lies beside the transformer."""
+    return target.startswith(_TEXT_ENCODERS)
 
 
 def of_component(keys: Iterable[Key], component: str) -> list[bool]:
