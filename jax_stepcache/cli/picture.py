@@ -39,6 +39,8 @@ def run(parsed: argparse.Namespace) -> None:
             "--negative-prompt says what is led away from, and not how far: give "
             "--true-cfg-scale, above 1"
         )
+    if parsed.strength is not None and parsed.image is None:
+        raise ValueError("--strength is how much of a picture is changed: give --image")
     options = {**solver_options(parsed), **cache_options(parsed)}
     options |= given_options(parsed, _ASKED)
     bar = importlib.util.find_spec("tqdm") is not None and parsed.slots is None

@@ -117,6 +117,7 @@ def test_the_command_ignores_nothing_that_is_given(folder, tmp_path, capsys):
     out = ["--out", str(tmp_path / "a.png")]
     for where, more, words in (
         (folder, ["--negative-prompt", "a dog"], "give --true-cfg-scale"),
+        (folder, ["--strength", "0.5"], "is changed: give --image"),
         (folder, ["--lora-scale", "0.5"], "--lora-scale 0.5 is how much of a LoRA"),
         ("flux.1-dev", [], "'flux.1-dev' is the name of sizes without weights"),
         (folder, ["--transformer", "flux.1-dev"], "'flux.1-dev' is the name of sizes"),
