@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+from pathlib import Path
 from typing import Any
 
 from jax_stepcache.cli.options import given_options
@@ -12,9 +12,7 @@ from jax_stepcache.network.registry import load_model
 from jax_stepcache.paths import as_path
 
 
-def model_of_folder(
-    folder: str | os.PathLike[str], transformer: str | os.PathLike[str] | None = None
-) -> Any:
+def model_of_folder(folder: str, transformer: Path | None = None) -> Any:
     """The model of a folder, or of a bundled model by its name.
 
     Args:
@@ -35,7 +33,7 @@ def model_of_folder(
     return load_model(transformer)
 
 
-def _check_weights(given: str | os.PathLike[str]) -> None:
+def _check_weights(given: str | Path) -> None:
     if str(given) in CONFIGURATIONS and not as_path(given).exists():
         raise ValueError(
             f"{str(given)!r} is the name of sizes without weights, for info. Nothing "

@@ -12,6 +12,7 @@ from jax_stepcache.network.offered import offered
 
 # Options of the command that a picture is asked with by the same name.
 _ASKED = (
+    "prompt_2",
     "negative_prompt",
     "true_cfg_scale",
     "image",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jax_stepcache.backends import StepCacheBackend
+from jax_stepcache.cli import picture
 from jax_stepcache.cli.main import main
 from jax_stepcache.models.flux import FluxPipeline
 from jax_stepcache.models.flux.asking import ask
@@ -163,3 +164,18 @@ def test_a_named_schedule_has_as_many_steps_as_are_asked_for():
     assert asked.schedule.sigmas == wanted.sigmas[3:]
     usual = ask(DEV, "x", schedule="linear").schedule
     assert usual.num_steps == DEV.num_inference_steps
+
+
+def test_other_words_for_t5(folder, tmp_path, monkeypatch):
+    """The command hands them on, by the name that a call has."""
+    given = {}
+
+    def make(where, prompt, out, **options):
+        given.update(options, prompt=prompt)
+        raise ValueError("seen")
+
+    monkeypatch.setattr(picture, "offered", lambda model, name: make)
+    out = ["--out", str(tmp_path / "a.png")]
+    words = ["x", "--prompt-2", "a longer x", "--params", str(folder)]
+    assert main(["picture", *words, *out]) == 1
+    assert (given["prompt"], given["prompt_2"]) == ("x", "a longer x")
