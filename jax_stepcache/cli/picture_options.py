@@ -60,6 +60,9 @@ def add_picture(commands: Any) -> None:
     add_making_options(parser)
     parser.add_argument("--solver", help="euler, unipc, dpm++_2m, ...")
     parser.add_argument(
+        "--schedule", metavar="NAME", help="linear, karras, ... of --steps"
+    )
+    parser.add_argument(
         "--transformer",
         type=path_option,
         metavar="PATH",

@@ -166,8 +166,8 @@ def test_a_named_schedule_has_as_many_steps_as_are_asked_for():
     assert usual.num_steps == DEV.num_inference_steps
 
 
-def test_other_words_for_t5(folder, tmp_path, monkeypatch):
-    """The command hands them on, by the name that a call has."""
+def test_other_words_and_schedules(folder, tmp_path, monkeypatch):
+    """The command hands them on, by the names that a call has."""
     given = {}
 
     def make(where, prompt, out, **options):
@@ -177,5 +177,7 @@ def test_other_words_for_t5(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(picture, "offered", lambda model, name: make)
     out = ["--out", str(tmp_path / "a.png")]
     words = ["x", "--prompt-2", "a longer x", "--params", str(folder)]
+    words += ["--schedule", "karras", "--steps", "5"]
     assert main(["picture", *words, *out]) == 1
     assert (given["prompt"], given["prompt_2"]) == ("x", "a longer x")
+    assert (given["schedule"], given["num_inference_steps"]) == ("karras", 5)
