@@ -111,7 +111,7 @@ def resolve_cache(
     if any(leaf is cache for leaf in jax.tree.leaves(cache)):
         raise TypeError(
             f"cache is a {type(cache).__name__}, which is no pytree; register it, as "
-            "with jax.tree_util.register_dataclass"
+            "with jax_stepcache.register_dataclass"
         )
     check_leaves(cache, "cache")
     check_policy(cache, model)
