@@ -248,8 +248,9 @@ class DreamZeroModel:
             ValueError: always, with what to use instead.
         """
         raise ValueError(
-            f"{self.name} has no tuned schedule of {budget} model calls; use "
-            "cache='static' with a steps_mask of your own, or num_dit_steps 5 to 8"
+            f"{self.name} has no tuned schedules, neither of {budget} model calls nor "
+            "of others; use cache='static' with a steps_mask of your own, or "
+            "num_dit_steps 5 to 8"
         )
 
 

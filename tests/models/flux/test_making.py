@@ -66,6 +66,7 @@ def folder(tmp_path_factory):
         ),
         ({"decide": "each"}, "unknown decide 'each'"),
         ({"budget": 3}, "budget=3 goes with"),
+        ({"cache": "tuned", "budget": 9}, "no tuned schedules, neither of 9"),
     ],
 )
 def test_options_are_looked_at_before_weights(folder, tmp_path, options, words):
