@@ -104,10 +104,11 @@ def of_component(keys: Iterable[Key], component: str) -> list[bool]:
         component: ``"transformer"`` or ``"transformer_2"``.
 
     Returns:
-        One for each key: all of a file that names none, or only one of the two.
+        One for each key: all of a file that names none, or only the one; and all of one
+        that names the first, which is what a pipeline of one calls it, for the second.
     """
     keys = list(keys)
     named = {key.component for key in keys} - {None}
-    if named != {"transformer", "transformer_2"}:
+    if "transformer_2" not in named or named == {component}:
         return [True] * len(keys)
     return [key.component == component for key in keys]
