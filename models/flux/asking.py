@@ -12,13 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.check import check_numbers, static_count
-<<<<<<< HEAD
 from jax_stepcache.errors import brief, warn
 from jax_stepcache.solvers.named_schedules import get_schedule
 from jax_stepcache.solvers.schedule import Schedule, is_schedule
-=======
-from jax_stepcache.solvers.schedule import Schedule
->>>>>>> wV
 from jax_stepcache.solvers.strength import begun_at
 
 from ..seeds import seeds_from
@@ -29,16 +25,10 @@ from .sizes import FluxRelease
 
 _STRENGTH = 0.6
 
-<<<<<<< HEAD
 # How many times the release's pixels a picture that is changed may have by itself: of
 # 1024 x 1024 two megapixels, up to which FLUX was trained.
 _LARGER = 2
 
-# What a key takes as an int32.
-_LARGEST = 2**31
-
-=======
->>>>>>> wV
 
 @dataclass(frozen=True, eq=False)
 class Asked:
