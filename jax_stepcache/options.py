@@ -31,6 +31,7 @@ from jax_stepcache.network.own import own_model
 from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.network.scale import check_scale_of_each, scale_of
+from jax_stepcache.nodes import parts_of
 from jax_stepcache.policy.asked import Asked, asked_of
 from jax_stepcache.policy.named import Uncached
 from jax_stepcache.policy.policy import Policy
@@ -243,6 +244,7 @@ def resolve(params: Any, options: Options) -> Generation:
             progress,
             bool(options.differentiable),
             interval,
+            parts_of(policy),
         ),
         weights=weights,
         policy=policy,

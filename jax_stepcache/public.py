@@ -59,6 +59,7 @@ from jax_stepcache.network.registry import load_model, load_params, save_params
 from jax_stepcache.network.residual import Residual
 from jax_stepcache.network.stages import StagedDenoiser, Stages
 from jax_stepcache.network.switch_at import SwitchAt
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.options import Request
 from jax_stepcache.pipeline import Pipeline
 from jax_stepcache.policy.compose import compose
@@ -329,6 +330,7 @@ __all__ = [
     "original_tea_cache",
     "place_params",
     "policy_server",
+    "register_dataclass",
     "restarting",
     "sample",
     "sample_many",

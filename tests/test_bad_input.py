@@ -101,6 +101,7 @@ def history(least, most):
             {"cache_config": {"num_dit_steps": 8}, "num_inference_steps": 12},
             "this generation has 12",
         ),
+        (own, {"forecast": "linear"}, "forecast: of a cache, and there is none"),
         (own, {"cache": "tuned", "budget": 4}, "never has no tuned schedules"),
         (bundled, {"cache": "tuned"}, "needs a budget"),
         (

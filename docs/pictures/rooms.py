@@ -32,7 +32,7 @@ FLOORS = (
     ("paths", "", "policy"),
     ("", "meshes", ""),
     ("", "kept", "check"),
-    ("errors", "processes", ""),
+    ("errors", "processes", "nodes"),
 )
 # Files that are doors of other rooms: `python -m jax_stepcache` is the command, and the
 # public names are the entrance.

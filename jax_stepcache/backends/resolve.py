@@ -90,7 +90,11 @@ def resolve_cache(
                 f"budget={budget} goes with cache='tuned' or 'bespoke', not {cache!r}"
             )
         if settings and backend is None:
-            raise ValueError(f"{sorted(settings)} need a cache: no step is skipped")
+            raise ValueError(
+                f"{', '.join(sorted(settings))}: of a cache, and there is none, so no "
+                "step is skipped; name one, such as cache='taylor_seer', or leave it "
+                "out"
+            )
         return Uncached() if backend is None else backend
     if not (cache_config is None and budget is None and forecast is None):
         raise ValueError(
@@ -107,7 +111,7 @@ def resolve_cache(
     if any(leaf is cache for leaf in jax.tree.leaves(cache)):
         raise TypeError(
             f"cache is a {type(cache).__name__}, which is no pytree; register it, as "
-            "with jax.tree_util.register_dataclass"
+            "with jax_stepcache.register_dataclass"
         )
     check_leaves(cache, "cache")
     check_policy(cache, model)

@@ -11,6 +11,7 @@ import numpy as np
 
 from jax_stepcache.calibration.table_space import Moved, told_rate
 from jax_stepcache.loop.as_table import as_table
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.solvers import SolverTable
 from jax_stepcache.solvers.schedule import Schedule, explicit_schedule
 
@@ -19,7 +20,7 @@ from jax_stepcache.solvers.schedule import Schedule, explicit_schedule
 _STEP = 1e-5
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Levels:
     """Where one output's noise levels are moved from, and what steps by them.

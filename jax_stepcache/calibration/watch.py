@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.policy import Decision
 from jax_stepcache.policy.signals.magnitude_ratio import mean_ratio, token_norms
 from jax_stepcache.policy.signals.relative_l1 import relative_l1
@@ -47,7 +48,7 @@ class Seen(NamedTuple):
     shown: Any = None
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Watch:
     """Runs every step and keeps the last one's sights; see `Seen`.

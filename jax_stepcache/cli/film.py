@@ -6,10 +6,10 @@ import argparse
 import importlib.util
 
 from jax_stepcache.cli.devices import mesh_for
+from jax_stepcache.cli.folders import loading_options, model_of_folder
 from jax_stepcache.cli.options import cache_options, given_options, solver_options
 from jax_stepcache.measure.summary import summary
 from jax_stepcache.network.offered import offered
-from jax_stepcache.network.registry import load_model
 
 # Options of the command that a film is asked with by the same name.
 _ASKED = (
@@ -33,7 +33,7 @@ _LOADING = ("tokenizer", "lora_scale", "dtype")
 
 def run(parsed: argparse.Namespace) -> None:
     """Runs the command."""
-    model = load_model(parsed.params)
+    model = model_of_folder(parsed.params)
     make = offered(model, "make_films")
     if make is None:
         raise ValueError(
@@ -42,7 +42,7 @@ def run(parsed: argparse.Namespace) -> None:
         )
     options = {**solver_options(parsed), **cache_options(parsed)}
     options |= given_options(parsed, _ASKED)
-    loading = given_options(parsed, _LOADING)
+    loading = loading_options(parsed, _LOADING)
     if parsed.lora:
         loading["lora"] = _files(parsed.lora)
     if parsed.offload:

@@ -47,6 +47,10 @@ def _layout(parsed: argparse.Namespace) -> Layout | None:
     """By what rules weights are cut; looked at before anything is printed."""
     check_count("--devices", parsed.devices, 1)
     check_count("--rows", parsed.rows, 1)
+    if parsed.devices != 1 and not parsed.gpu:
+        raise ValueError("--devices are GPUs whose memory is looked at: name --gpu")
+    if parsed.rows != 1 and not parsed.gpu:
+        raise ValueError("--rows are of the memory of GPUs: name one with --gpu")
     if parsed.offload and not parsed.gpu:
         raise ValueError("--offload is of the memory of GPUs: name one with --gpu")
     if parsed.rules and not parsed.gpu:

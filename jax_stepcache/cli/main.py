@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jax_stepcache.cli.parser import parse
@@ -24,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         _show_any_name(sys.stdout)
-        importlib.import_module(f"jax_stepcache.cli.{parsed.command}").run(parsed)
+        command = importlib.import_module(f"jax_stepcache.cli.{parsed.command}")
+        with _warned_in_a_line():
+            command.run(parsed)
     except BrokenPipeError:
         # Who read the output has had enough of it, as `head` has.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -42,6 +46,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("jax-stepcache: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+@contextlib.contextmanager
+def _warned_in_a_line() -> Iterator[None]:
+    """Lets warnings look as errors do: who types a command has no line of code."""
+    usual = warnings.formatwarning
+
+    def line(message: Warning | str, category: type[Warning], *where: Any) -> str:
+        if category is not UserWarning:  # Of libraries, to their users.
+            return usual(message, category, *where)
+        return f"jax-stepcache: warning: {message}\n"
+
+    warnings.formatwarning = line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _show_any_name(stream: Any) -> None:

@@ -30,6 +30,9 @@ def add_picture(commands: Any) -> None:
         help="the picture; of several, with numbers before the ending "
         "(default: %(default)s)",
     )
+    parser.add_argument(
+        "--prompt-2", metavar="PROMPT", help="other words for T5, the longer encoder"
+    )
     parser.add_argument("--negative-prompt", help="what true guidance leads away from")
     parser.add_argument(
         "--true-cfg-scale", type=float, help="how far, with --negative-prompt"
@@ -56,6 +59,9 @@ def add_picture(commands: Any) -> None:
     )
     add_making_options(parser)
     parser.add_argument("--solver", help="euler, unipc, dpm++_2m, ...")
+    parser.add_argument(
+        "--schedule", metavar="NAME", help="linear, karras, ... of --steps"
+    )
     parser.add_argument(
         "--transformer",
         type=path_option,

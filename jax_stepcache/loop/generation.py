@@ -25,6 +25,7 @@ from jax_stepcache.network.interval import Interval
 from jax_stepcache.network.own import FunctionModel
 from jax_stepcache.network.own_rows import both_branches, own_axes
 from jax_stepcache.network.rows import RowAxes
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.asked import Asked
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import Span
@@ -37,7 +38,10 @@ T = TypeVar("T")
 
 
 class Program(NamedTuple):
-    """What a compiled sampler depends on besides shapes: all static and hashable."""
+    """What a compiled sampler depends on besides shapes: all static and hashable.
+
+    Of the policy, whose numbers are data, `parts_of` tells which parts it is made of.
+    """
 
     model: Any
     schedules: tuple[Schedule | Calls, ...]
@@ -47,6 +51,7 @@ class Program(NamedTuple):
     progress: Progress | TqdmProgress | None
     differentiable: bool = False
     interval: Interval | None = None
+    parts: int = 0
 
     @property
     def schedule(self) -> Any:
@@ -67,6 +72,7 @@ def program_of(
     progress: Progress | TqdmProgress | None,
     differentiable: bool = False,
     interval: Interval | None = None,
+    parts: int = 0,
 ) -> Program:
     """Makes a program of a schedule, or of a tree of them, which has no hash."""
     num_steps = num_steps_of(schedule)
@@ -81,6 +87,7 @@ def program_of(
         progress,
         differentiable,
         interval,
+        parts,
     )
 
 
@@ -90,7 +97,7 @@ def tables_of(schedule: Any) -> tuple[SolverTable, ...] | None:
     return found if isinstance(found[0], SolverTable) else None
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Generation:
     """One generation, ready to run: a pytree whose static part is the program.

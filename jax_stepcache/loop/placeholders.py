@@ -19,6 +19,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
+from jax_stepcache.nodes import register_dataclass
+
 _CHECKS = ("jax_debug_nans", "jax_debug_infs")
 
 NOTHING = int(np.float32(np.nan).view(np.int32))
@@ -97,7 +99,7 @@ class ReadAsNumbers:
         return type(self)(**{**leaves, **fields})
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Bits:
     """A floating array as its bits.

@@ -10,9 +10,10 @@ import jax
 import numpy as np
 
 from jax_stepcache.check import check_leaves
+from jax_stepcache.nodes import register_dataclass
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Params:
     """Weights that know their model.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.forecasts import Forecast, Point, is_forecast
 from jax_stepcache.policy.gates import Gate
 from jax_stepcache.policy.prefix import spread
@@ -83,7 +84,7 @@ class ComposedState(NamedTuple):
     memory: tuple[Any, ...]
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Composed:
     """A policy made of three parts, and what they are around; see `compose`.

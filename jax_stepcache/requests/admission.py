@@ -250,6 +250,7 @@ def admission_for(
         slots,
         longest if max_steps is None else calls_in(solver, max_steps),
         check_interval(shared.get("guidance_interval")),
+        first.program.parts,
     )
     check_placed(first)
     weights = with_automatic_axes(first.weights)

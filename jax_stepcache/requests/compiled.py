@@ -35,6 +35,7 @@ class Plan(NamedTuple):
         slots: how many requests run side by side.
         max_steps: steps that any request may take.
         interval: noise levels between which there is guidance; None for all.
+        parts: what policies are made of; see `parts_of`.
     """
 
     model: Any
@@ -44,6 +45,7 @@ class Plan(NamedTuple):
     slots: int
     max_steps: int
     interval: Interval | None = None
+    parts: int = 0
 
     @property
     def noted(self) -> tuple[int, ...]:

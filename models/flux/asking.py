@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.check import check_numbers, static_count
+<<<<<<< HEAD
+from jax_stepcache.errors import brief, warn
+from jax_stepcache.solvers.named_schedules import get_schedule
+from jax_stepcache.solvers.schedule import Schedule, is_schedule
+=======
 from jax_stepcache.solvers.schedule import Schedule
+>>>>>>> wV
 from jax_stepcache.solvers.strength import begun_at
 
 from ..seeds import seeds_from
@@ -22,6 +29,16 @@ from .sizes import FluxRelease
 
 _STRENGTH = 0.6
 
+<<<<<<< HEAD
+# How many times the release's pixels a picture that is changed may have by itself: of
+# 1024 x 1024 two megapixels, up to which FLUX was trained.
+_LARGER = 2
+
+# What a key takes as an int32.
+_LARGEST = 2**31
+
+=======
+>>>>>>> wV
 
 @dataclass(frozen=True, eq=False)
 class Asked:
@@ -113,6 +130,11 @@ def ask(
             f"true_cfg_scale is {true_cfg_scale}, and there is no negative_prompt to "
             "lead away from"
         )
+    if negative_prompt is not None and scale <= 1:
+        warn(
+            f"negative_prompt is not looked at: true_cfg_scale is {true_cfg_scale}, "
+            "and only above 1 is there a guidance away from it"
+        )
     told = release.guidance_scale if guidance_scale is None else guidance_scale
     return Asked(
         model,
@@ -154,26 +176,35 @@ def _size(
         return height, width
     if picture is None:
         return release.size
-    # The picture's own, as far as whole tokens go.
-    step = 2 * release.stride
-    rows, cols = (max(step, x // step * step) for x in picture.shape[:2])
+    # The picture's own, as far as whole tokens go, and the network does.
+    step, have = 2 * release.stride, picture.shape[:2]
+    scale = min(1.0, math.sqrt(_LARGER * math.prod(release.size) / math.prod(have)))
+    rows, cols = (max(step, int(x * scale) // step * step) for x in have)
     return rows, cols
 
 
-def _levels(model: FluxModel, steps: int | None, schedule: Any) -> Any:
+def _levels(model: FluxModel, given: int | None, schedule: Any) -> Any:
+    steps = model.release.num_inference_steps if given is None else given
     if schedule is not None:
-        if steps is not None:
+        if isinstance(schedule, str):
+            return get_schedule(schedule, steps)
+        if given is not None:
             raise ValueError(
                 "schedule and num_inference_steps are given; leave one out"
             )
         return schedule
-    return model.schedule(model.release.num_inference_steps if steps is None else steps)
+    return model.schedule(steps)
 
 
 def _begun(levels: Any, strength: float) -> Schedule:
     """The last steps, as many as diffusers counts: begun ones are whole."""
     if not isinstance(levels, Schedule):
-        raise ValueError("a picture begins inside a schedule, and this is a table")
+        if is_schedule(levels):
+            raise ValueError("a picture begins inside a schedule, and this is a table")
+        raise ValueError(
+            f"schedule is {brief(levels)}; with image= give a Schedule, or the name of "
+            "one"
+        )
     check_numbers("strength", strength, above=0, most=1)
     count = levels.num_steps
     steps = count - int(max(count - count * strength, 0))

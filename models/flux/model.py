@@ -278,8 +278,8 @@ class FluxModel:
             ValueError: always, with what to use instead.
         """
         raise ValueError(
-            f"{self.name} has no tuned schedule of {budget} model calls; use "
-            "cache='static' with a steps_mask of your own"
+            f"{self.name} has no tuned schedules, neither of {budget} model calls nor "
+            "of others; use cache='static' with a steps_mask of your own"
         )
 
     def calibrated(self, backend: str, num_steps: int) -> dict[str, Any]:

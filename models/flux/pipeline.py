@@ -120,7 +120,8 @@ class FluxPipeline(CachedSampler):
             folder: such as ``FLUX.1-dev``, downloaded; see `load_folder`.
             transformer: another file or folder for the transformer, such as the
                 original's ``flux1-dev.safetensors``.
-            lora: a file that is merged into the transformer, see `merge_lora`.
+            lora: a file that is merged into the transformer, see `merge_lora`. What it
+                has for text encoders is passed over, with a warning.
             lora_scale: how much of it.
             offload: what waits on the host while it is not needed: ``"text_encoder"``,
                 CLIP and T5, which run once a prompt; ``"transformer"``, which comes
@@ -193,21 +194,23 @@ class FluxPipeline(CachedSampler):
             prompt_2: the words for T5; ``prompt`` unless given.
             negative_prompt: what true guidance leads away from.
             true_cfg_scale: how far; up to 1, or without a negative prompt, there is no
-                true guidance.
+                true guidance, and a warning where there are such words.
             guidance_scale: what dev is told; the release's unless given.
             image: a picture that is changed: uint8 (H, W, 3), one of Pillow's, or a
                 file. It is stretched to the size that is asked for.
             strength: share of the steps that are taken, with ``image``; 0.6 unless
                 given.
             height: in pixels, with ``width``; the release's unless given, or the
-                image's.
+                image's, of which what has over twice the release's pixels is scaled
+                down to these.
             width: likewise.
             num_images: pictures of each prompt.
             slots: so many pictures are made side by side, each with decisions of its
                 own, and the next one begins where one is done; all are one batch unless
                 given.
             num_inference_steps: solver steps; the release's unless given.
-            schedule: see `jax_stepcache.sample`; instead of the release's levels.
+            schedule: see `jax_stepcache.sample`; instead of the release's levels. Of
+                ``num_inference_steps`` only where it is a name.
             seed: draws the noise; the second picture's is one more, and so on.
             noise: float32 (B, C, h, w) instead.
             cache: see `jax_stepcache.sample`; the pipeline's own unless given. None of

@@ -35,7 +35,8 @@ def flux_schedule(num_steps: int, tokens: int | None = None) -> Schedule:
         The schedule, with timesteps ``1000 * sigma``.
 
     Raises:
-        ValueError: for a step count below 1.
+        ValueError: for a step count below 1, or so large an image that its levels are
+            one number.
         TypeError: for a step count that is no whole number.
     """
     count = static_count("num_inference_steps", num_steps, 1)
@@ -48,6 +49,12 @@ def _schedule(num_steps: int, shift: float | None) -> Schedule:
     if shift is not None:
         sigmas = math.exp(shift) / (math.exp(shift) + (1 / sigmas - 1))
     levels = sigmas.astype(np.float32)
+    if not np.all(np.diff(levels) < 0):
+        raise ValueError(
+            f"the picture is too large: its tokens shift the {num_steps} noise levels "
+            f"by e^{shift:.1f}, which makes some of them one number; ask for a smaller "
+            "height and width, or give schedule="
+        )
     return explicit_schedule(np.append(levels, 0.0), levels * np.float32(_TIMES))
 
 

@@ -221,8 +221,8 @@ class Pi0Model:
             ValueError: always, with what to use instead.
         """
         raise ValueError(
-            f"{self.name} has no tuned schedule of {budget} model calls; use "
-            "cache='static' with a steps_mask of your own, or calibrate"
+            f"{self.name} has no tuned schedules, neither of {budget} model calls nor "
+            "of others; use cache='static' with a steps_mask of your own, or calibrate"
         )
 
 

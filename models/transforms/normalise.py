@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.nodes import register_dataclass
+
 from ..layers.features import beside
 
 
@@ -51,7 +53,7 @@ def denormalised(
     return (scaled + 1) / 2 * (high - low) + low
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class Normalise:
     """`normalised` as a function of one array; a pytree of its marks.
@@ -74,7 +76,7 @@ class Normalise:
         return Denormalise(self.low, self.high)
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class Denormalise:
     """`denormalised` as a function of one array; a pytree of its marks.

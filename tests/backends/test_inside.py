@@ -199,6 +199,7 @@ BAD = [
     ("tea_cache", {"rel_l1_thresh": 0.0}, "rel_l1_thresh is 0.0; .*above 0"),
     ("tea_cache", {"rel_l1_thresh": -0.1}, "rel_l1_thresh is -0.1; .*above 0"),
     ("tea_cache", {"coefficients": [1, 2, 3]}, r"\[1, 2, 3\]; it must be a row of 5"),
+    ("tea_cache", {"rel_l1_thresh": "a", "original": True}, "rel_l1_thresh is 'a'"),
     ("tea_cache", {"rel_l1_tresh": 0.1}, "key 'rel_l1_tresh'.*'rel_l1_thresh'"),
     ("cache_dit", {"scm_steps_mask_policy": "fastt"}, "'fastt'.* 'fast'"),
     ("cache_dit", {"scm_steps_policy": "dynamc"}, "'dynamc'.*'dynamic'"),

@@ -1,7 +1,10 @@
 """The ``jax-stepcache`` command, as a user types it."""
 
+import warnings
+
 import pytest
 
+from jax_stepcache.cli import info
 from jax_stepcache.cli.main import main
 
 
@@ -87,3 +90,19 @@ def test_a_picture_that_is_not_drawn_is_told(capsys, tmp_path):
     options = ["static", "--cache-config", '{"steps_mask": [1, 0, 1, 1]}']
     assert main([*command, *options, "--out", str(tmp_path)]) == 0
     assert "no picture: dit makes no video" in capsys.readouterr().out
+
+
+def test_warnings_are_a_line(capsys, monkeypatch):
+    """Without a line of code; those of libraries, and of others later, as usual."""
+    usual, where = warnings.formatwarning, ("x.py", 3, "odd()")
+
+    def run(parsed):
+        print(warnings.formatwarning("odd", UserWarning, *where), end="")
+        assert warnings.formatwarning("old", DeprecationWarning, *where) == usual(
+            "old", DeprecationWarning, *where
+        )
+
+    monkeypatch.setattr(info, "run", run)
+    assert main(["info", "tabletop"]) == 0
+    assert capsys.readouterr().out == "jax-stepcache: warning: odd\n"
+    assert warnings.formatwarning is usual

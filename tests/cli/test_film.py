@@ -42,7 +42,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         film = SimpleNamespace(stats=stats_of(ones, None, *2 * (0 * ones,), False))
         return {Path(out): film}
 
-    monkeypatch.setattr(film, "load_model", lambda source: source)
+    monkeypatch.setattr(film, "model_of_folder", lambda source: source)
     monkeypatch.setattr(film, "offered", lambda model, name: make)
     monkeypatch.setattr(film, "summary", lambda *films, names: "")
     return found
@@ -109,3 +109,17 @@ def test_a_film_and_another_of_it(
         assert read_film(tmp_path / f"many-{i}.gif").shape == (5, 32, 32, 3)
     assert main([*many, "--offload", "experts", "--out", str(tmp_path / "no.gif")])
     assert "films by slots may ask both experts" in capsys.readouterr().err
+
+
+def test_what_is_said_of_nothing(asked, capsys):
+    """How much of a LoRA, without one."""
+    assert main([*WORDS, "--lora-scale", "0.5"]) == 1
+    assert "name its file with --lora" in capsys.readouterr().err
+    assert not asked
+
+
+def test_names_without_weights(capsys):
+    """Of published sizes: nothing is downloaded, and it says so."""
+    assert main(["film", "a cat", "--params", "wan2.1-t2v-1.3b"]) == 1
+    said = capsys.readouterr().err
+    assert "'wan2.1-t2v-1.3b' is the name of sizes without weights" in said

@@ -196,3 +196,10 @@ def test_what_cannot_wait(capsys):
         printed = capsys.readouterr()
         assert said in printed.err
         assert not printed.out
+
+
+@pytest.mark.parametrize("more", [["--devices", "8"], ["--rows", "2"]])
+def test_what_is_of_gpus_wants_one(more, capsys):
+    """An option that would change nothing is refused."""
+    assert main(["info", "tabletop", *more]) == 1
+    assert "--gpu" in capsys.readouterr().err

@@ -19,9 +19,10 @@ from jax_stepcache.network.adapting.plan import Plan, plan_of
 from jax_stepcache.network.adapting.problems import check_pure
 from jax_stepcache.network.adapting.sampler import Before, SamplerNetwork
 from jax_stepcache.network.called import check_takes
+from jax_stepcache.nodes import register_dataclass
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class Context:
     """What blocks and head read besides the tokens.

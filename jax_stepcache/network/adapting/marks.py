@@ -16,6 +16,8 @@ import jax.extend
 import numpy as np
 from jax.interpreters import batching
 
+from jax_stepcache.nodes import register_dataclass
+
 ENTER, LEAVE, LOOK = "enter", "leave", "look"
 """What a mark says of its arrays: they enter a block, leave it, or are looked at."""
 
@@ -78,7 +80,7 @@ def _is_opaque(x: Any) -> bool:
     return hasattr(x, "__dict__") and type(x).__module__.startswith("flax.nnx")
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class Marked:
     """A module in place of itself, whose calls are marked.

@@ -19,9 +19,10 @@ from jax_stepcache.check import check_leaves, structs_of
 from jax_stepcache.network.adapting.graph import Graph, graph_of
 from jax_stepcache.network.adapting.kinds import Network
 from jax_stepcache.network.adapting.problems import odd_sampler
+from jax_stepcache.nodes import register_dataclass
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class Before:
     """What a sampler computes before its loop.

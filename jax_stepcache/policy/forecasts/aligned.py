@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.forecasts.base import Point, wide
 
 
@@ -30,7 +31,7 @@ class AlignedMemory(NamedTuple):
     known: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Aligned:
     """The line through the last two residuals, where the first blocks are on theirs.

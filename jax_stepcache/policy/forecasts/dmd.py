@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jax_stepcache.check import static_count
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.forecasts.base import Point, wide
 
 # Two for each pair of conjugate eigenvalues, and one more pair to fit them to.
@@ -43,7 +44,7 @@ class DMDMemory(NamedTuple):
     here: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class DMD:
     """A sum of exponentials through the last evenly spaced values.

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.forecasts.base import Point, wide
 
 # Beyond so many skipped steps the slopes count less and less.
@@ -53,7 +54,7 @@ class FoCaMemory(NamedTuple):
     step: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class FoCa:
     """Steps on from the last two values, by the mean of their slope and the computed.

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jax_stepcache.check import static_count
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.forecasts.base import Point
 from jax_stepcache.policy.forecasts.taylor import Taylor, TaylorMemory, series
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Hermite:
     """The series of `Taylor` with scaled Hermite polynomials for the powers.

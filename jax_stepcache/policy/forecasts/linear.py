@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import jax
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.forecasts.base import Point
 from jax_stepcache.policy.forecasts.line import Line
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Linear:
     """The line through the last two computed velocities, in sigma. Remembers two.

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.forecasts.base import Point, wide
 from jax_stepcache.policy.forecasts.line import Line
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class LinearX0:
     """The line through the last two x0-predictions, in log-SNR. Remembers two.

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.check import static_count
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.forecasts.base import Point, wide
 
 
@@ -27,7 +28,7 @@ class NewtonMemory(NamedTuple):
     known: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Newton:
     """Extrapolates with the polynomial through the last ``order + 1`` values.

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_stepcache.check import static_count
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.forecasts.base import Point, wide
 
 
@@ -28,7 +29,7 @@ class TaylorMemory(NamedTuple):
     last: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Taylor:
     """The Taylor series around the last computed value, in steps.

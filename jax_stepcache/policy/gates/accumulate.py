@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.gates.base import Verdict, tested
 from jax_stepcache.policy.gates.certain import Certain, every_step, on_host
 
@@ -25,7 +26,7 @@ class AccumulateState(NamedTuple):
     recorded: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Accumulate:
     """Reuses while the signals since the last computed step add up to less.

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.gates.base import NOT_COMPARED, Verdict
 from jax_stepcache.policy.gates.certain import Certain, every_step
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Always:
     """Runs always; compares with nothing, and passes the signal on to the result."""

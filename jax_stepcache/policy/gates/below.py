@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.gates.base import Verdict, tested
 from jax_stepcache.policy.gates.certain import Certain, every_step, on_host
 
@@ -26,7 +27,7 @@ class BelowState(NamedTuple):
     recorded: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Below:
     """Reuses while the signal is below a threshold.

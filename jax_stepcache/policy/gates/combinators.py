@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.gates.base import NOT_COMPARED, Gate, Verdict, chosen
 from jax_stepcache.policy.gates.certain import (
     Certain,
@@ -55,7 +56,7 @@ def forced(when: jax.Array, inner: Any, verdict: Verdict) -> Verdict:
     )
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class WarmUp:
     """Runs the first steps.
@@ -95,7 +96,7 @@ class WarmUp:
         return self.gate.record(state)
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class ForcedSteps:
     """Runs the steps of a mask; past its end none is forced.
@@ -137,7 +138,7 @@ class ForcedSteps:
         return self.gate.record(state)
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class LastStep:
     """Runs the last step, or so many.
@@ -174,7 +175,7 @@ class LastStep:
         return Counted(self.gate.record(state.inner), state.number)
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class MaxConsecutive:
     """Runs after so many consecutive skips.
@@ -207,7 +208,7 @@ class MaxConsecutive:
         return Counted(self.gate.record(state.inner), jnp.zeros_like(state.number))
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class MaxSkips:
     """Runs once so many steps have been skipped in all.

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.gates.base import Verdict, tested
 from jax_stepcache.policy.gates.certain import Certain, on_host
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class EarlyLate:
     """Reuses while the signal is below the threshold of that part of the steps.

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.gates.base import NOT_COMPARED, Verdict
 from jax_stepcache.policy.gates.certain import Certain, on_host
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Every:
     """Runs the first step, and then every so many; looks at no signal.

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.gates.base import Verdict, chosen, tested
 from jax_stepcache.policy.gates.certain import (
     Certain,
@@ -36,7 +37,7 @@ class MagnitudeGateState(NamedTuple):
     recorded: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Magnitude:
     """Reuses while the calibrated error stays small; it looks at no signal.

@@ -10,13 +10,14 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.branches import BRANCHES
 from jax_stepcache.policy.gates.base import NOT_COMPARED, Verdict
 from jax_stepcache.policy.gates.certain import Certain, on_host, steps_of
 from jax_stepcache.policy.gates.padded import resized
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Mask:
     """Runs the network where the mask is true.
@@ -67,7 +68,7 @@ class Mask:
         return state
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class BranchMask:
     """Runs each guidance branch inside the network where its own mask is true.

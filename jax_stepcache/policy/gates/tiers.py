@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jax_stepcache.check import static_count
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.gates.base import Verdict, tested
 from jax_stepcache.policy.gates.certain import (
     Certain,
@@ -32,7 +33,7 @@ class TiersState(NamedTuple):
     history_length: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Tiers:
     """vLLM-Omni's StepCache rule.

@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 
 from jax_stepcache.check import check_count, check_numbers
 from jax_stepcache.errors import naming_arguments
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.forecasts import Point
 from jax_stepcache.policy.gates import Every, Gate
@@ -47,7 +48,7 @@ class UnconditionalState(NamedTuple):
     weights: jax.Array | None = None
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Unconditional:
     """Asks the conditional branch at every step, and the other where a gate says so.

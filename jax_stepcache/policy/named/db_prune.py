@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 
 from jax_stepcache.check import check_count, check_flag, check_numbers, fetched
 from jax_stepcache.errors import naming_arguments, unknown_name
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.compose import compose
 from jax_stepcache.policy.forecasts import Point
 from jax_stepcache.policy.gates import (
@@ -77,7 +78,7 @@ class DBPruneState(NamedTuple):
     recorded: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class DBPrune:
     """Decides for every block by itself; see `db_prune`.

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.policy import Decision, Policy
 from jax_stepcache.policy.span import EachList, Span, each_branch
 from jax_stepcache.policy.view import View
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class EachListPolicy:
     """Policies that decide alone, each about the blocks of one list.

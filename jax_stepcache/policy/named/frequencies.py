@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.forecasts.base import wide
 from jax_stepcache.policy.signals.spectrum import over
 
@@ -18,7 +19,7 @@ from jax_stepcache.policy.signals.spectrum import over
 _AXES = (-3, -2)
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class FrequencyWeights:
     """What low and high frequencies are taken times at a step.

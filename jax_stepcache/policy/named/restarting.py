@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jax_stepcache.check import check_count
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.gates.base import chosen
 from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.policy import Decision, Policy
@@ -30,7 +31,7 @@ class RestartingState(NamedTuple):
     fresh: Any
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Restarting:
     """A policy that forgets everything at a step, or at every so many.

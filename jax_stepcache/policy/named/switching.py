@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jax_stepcache.check import check_numbers
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.gates.base import chosen
 from jax_stepcache.policy.leaf import leaf
 from jax_stepcache.policy.policy import Decision, Policy
@@ -36,7 +37,7 @@ class SwitchingState(NamedTuple):
     num_steps: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Switching:
     """A policy that gives way to another, which starts clean, below a noise level.

@@ -54,7 +54,7 @@ def original_tea_cache(
             "use_ret_steps is of the original TeaCache for Wan, and this model's looks "
             "at the modulated input"
         )
-    check_numbers("teacache_thresh", threshold)
+    check_numbers("rel_l1_thresh", threshold)
     check_numbers("coefficients", coefficients, shape=(None,))
     check_flag("use_ret_steps", use_ret_steps)
     numbers = leaf(threshold, np.float32), leaf(coefficients, np.float32)

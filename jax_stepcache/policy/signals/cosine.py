@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.view import View
 
 # PyTorch's cosine_similarity clamps each norm here: zero vectors give 0, not NaN.
@@ -28,7 +29,7 @@ class CosineState(NamedTuple):
     similarity: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Cosine:
     """Cosine of the last two computed velocities, averaged over the batch.

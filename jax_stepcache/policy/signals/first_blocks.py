@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.branches import BRANCHES
 from jax_stepcache.policy.signals.base import looked_at
 from jax_stepcache.policy.signals.relative_l1 import relative_l1
@@ -26,7 +27,7 @@ class FirstBlocksState(NamedTuple):
     recorded: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class FirstBlocks:
     """Relative L1 of the first blocks' residual against the last computed step's.

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.signals.base import looked_at
 from jax_stepcache.policy.view import View
 
@@ -25,7 +26,7 @@ class MagnitudeState(NamedTuple):
     ratio: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class MagnitudeRatio:
     """Mean over tokens of the ratio of successive residuals' norms.

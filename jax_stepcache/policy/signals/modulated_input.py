@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.signals.relative_l1 import relative_l1
 from jax_stepcache.policy.signals.seen import SeenState
 from jax_stepcache.policy.view import View
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class ModulatedInput:
     """Relative L1 of block 0's modulated input against the step before.

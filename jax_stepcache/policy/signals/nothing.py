@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.nodes import register_dataclass
 
-@jax.tree_util.register_dataclass
+
+@register_dataclass
 @dataclass(frozen=True)
 class Nothing:
     """Measures nothing: always NaN."""

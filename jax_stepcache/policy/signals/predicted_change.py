@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.signals.cosine import compared_output
 from jax_stepcache.policy.view import View
 
@@ -29,7 +30,7 @@ class PredictedState(NamedTuple):
     rate: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class PredictedChange:
     """Change of the sample since the last step, times the velocity's rate of change.

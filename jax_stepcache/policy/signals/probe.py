@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.signals.base import looked_at
 from jax_stepcache.policy.signals.relative_l1 import relative_l1
 from jax_stepcache.policy.view import Inside, View
@@ -27,7 +28,7 @@ class ProbeState(NamedTuple):
     seen: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Probe:
     """Relative L1 of what comes out of the first blocks against the step before.

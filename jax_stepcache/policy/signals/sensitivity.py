@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.signals.cosine import compared_output
 from jax_stepcache.policy.view import View
 
@@ -25,7 +26,7 @@ class SensitivityState(NamedTuple):
     timestep: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Sensitivity:
     """Change of sample and timestep since the last computed step, times what they do.

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.policy.signals.relative_l1 import relative_l1
 from jax_stepcache.policy.signals.seen import SeenState
 from jax_stepcache.policy.view import View
@@ -18,7 +19,7 @@ from jax_stepcache.policy.view import View
 _TINY = 1e-16
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Spectrum:
     """Relative L1 of the filtered sample against the step before.

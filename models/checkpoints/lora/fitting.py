@@ -9,6 +9,7 @@ from jax_stepcache.checkpoints.streaming import Recipe
 from jax_stepcache.errors import warn
 
 from .file import Change, LoraFile
+from .keys import is_of_text
 
 _WEIGHT, _BIAS = ".weight", ".bias"
 _SHOWN = 6
@@ -52,7 +53,7 @@ def fit(
         lora: the file.
         plans: how tensors become the model's weights, once for each way of naming them.
         strict: whether what the model has not is an error; otherwise it is passed over,
-            with a warning.
+            with a warning, as what is of a pipeline's text encoders always is.
 
     Returns:
         The changes, in the file's order.
@@ -104,14 +105,21 @@ def fit(
             f"{len(misfits)} of {len(lora.changes)} changes do not fit: "
             f"{_some(misfits)}"
         )
-    if unknown and (strict or not found):
+    beside = [target for target in unknown if is_of_text(target)]
+    odd = [target for target in unknown if not is_of_text(target)] if found else unknown
+    if odd and (strict or not found):
         raise ValueError(
-            f"{lora.path} changes {len(unknown)} of {len(lora.changes)} parts that "
-            f"this model has not: {_some(unknown)}"
-            + (". strict=False passes over them" if found else "")
+            f"{lora.path} changes {len(odd)} of {len(lora.changes)} parts that "
+            f"this model has not: {_some(odd)}"
+            + (". merge_lora(..., strict=False) passes over them" if found else "")
         )
-    if unknown:
-        warn(f"{lora.path}: passed over, for the model has none: {_some(unknown)}")
+    if beside:
+        warn(
+            f"{lora.path}: only the transformer is changed; passed over, for they are "
+            f"of the text encoders: {_some(beside)}"
+        )
+    if odd:
+        warn(f"{lora.path}: passed over, for the model has none: {_some(odd)}")
     return found
 
 

@@ -52,6 +52,9 @@ _PREFIXES: Mapping[str, str | None] = MappingProxyType(
     }
 )
 
+# What names of a pipeline's text encoders begin with: diffusers', kohya's, ComfyUI's.
+_TEXT_ENCODERS = ("text_encoder", "lora_te_", "lora_te1_", "lora_te2_", "lora_te3_")
+
 
 class Key(NamedTuple):
     """A key, read.
@@ -94,6 +97,11 @@ def read_key(key: str) -> Key | None:
         # A name without dots may be one of kohya's, which do for all others as well.
         target += ("." if "." in target else "_") + _NAMED_BY_ENDING[ending]
     return Key(target, _ENDINGS[ending], _PREFIXES.get(prefix))
+
+
+def is_of_text(target: str) -> bool:
+    """Whether a name is of a text encoder, which lies beside the transformer."""
+    return target.startswith(_TEXT_ENCODERS)
 
 
 def of_component(keys: Iterable[Key], component: str) -> list[bool]:

@@ -46,7 +46,8 @@ def merge_lora(
         component: of a pipeline with two transformers the one that is changed, be the
             file for both or for one: ``"transformer"`` or ``"transformer_2"``.
         strict: whether changes of parts that the model has not are an error; otherwise
-            they are passed over, with a warning.
+            they are passed over, with a warning, as those of a pipeline's text encoders
+            are in any case.
         consume: whether each weight that is changed is deleted once the new one is
             made, so that the device never holds all of them twice.
 

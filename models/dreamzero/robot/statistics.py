@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from jax_stepcache.errors import unknown_name
+from jax_stepcache.nodes import register_dataclass
 from jax_stepcache.paths import as_path
 
 from .embodiments import Embodiment, get_embodiment
@@ -21,7 +20,7 @@ METADATA = Path("experiment_cfg", "metadata.json")
 """Where a checkpoint's folder has them."""
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class Statistics:
     """A robot's quantiles, its keys concatenated in the embodiment's order.

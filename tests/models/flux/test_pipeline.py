@@ -319,6 +319,20 @@ def test_lora_of_stacked_projections(folder, tmp_path, change):
             np.testing.assert_allclose(effective(ours["mlp"], layer), wanted, atol=1e-5)
 
 
+def test_lora_with_a_part_for_text_encoders(folder, tmp_path):
+    """A folder with such a file is that with its transformer's part."""
+    plain = load_params(folder)
+    dim, rng = plain.model.transformer.dim, np.random.default_rng(0)
+    made = _lora({"transformer_blocks.0.attn.to_q": (dim, dim)}, rng)
+    more = _lora({"lora_te1_text_model_encoder_layers_0_mlp_fc1": (8, 8)}, rng)
+    save_file(made, tmp_path / "part.safetensors")
+    save_file(made | more, tmp_path / "whole.safetensors")
+    with pytest.warns(UserWarning, match="passed over.*: lora_te1_text_model"):
+        found = load_folder(folder, lora=tmp_path / "whole.safetensors").params
+    wanted = merge_lora(plain, tmp_path / "part.safetensors")
+    jax.tree.map(np.testing.assert_array_equal, found.weights, wanted.weights)
+
+
 def test_pictures_are_written(tmp_path):
     """As Pillow reads them; several with numbers before the ending."""
     from jax_stepcache.models.flux.pictures import FluxPicture

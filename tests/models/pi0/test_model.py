@@ -57,7 +57,7 @@ def test_levels_are_counted_in_float32(num_steps):
         ({"final_noise": 0.5}, "noise levels of its own"),
         ({"guidance_scale": 2.0}, "no unconditional branch"),
         ({"num_inference_steps": 0}, "at least 1"),
-        ({"cache": "tuned", "budget": 4}, "no tuned schedule of 4"),
+        ({"cache": "tuned", "budget": 4}, "no tuned schedules, neither of 4"),
     ],
 )
 def test_what_it_has_not_is_told(params, options, words):

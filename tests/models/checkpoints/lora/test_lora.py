@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import jax
 import ml_dtypes
@@ -12,7 +13,7 @@ import pytest
 from jax_stepcache import Params
 from jax_stepcache.checkpoints.layers import layers_apart, layers_together
 from jax_stepcache.checkpoints.weights import flat
-from jax_stepcache.models.checkpoints.lora import keep_lora, merge_lora
+from jax_stepcache.models.checkpoints.lora import check_lora, keep_lora, merge_lora
 from jax_stepcache.models.dit import named_model
 
 from .toy import NAMINGS, Toy, params_of, run, shapes_of, tensor_plans, write
@@ -239,7 +240,7 @@ BAD = [
     (
         {"blocks.9.ffn.0.diff_b": (5,), "blocks.0.ffn.0.diff_b": (5,)},
         r"changes 1 of 2 parts that this model has not: blocks\.9\.ffn\.0\. "
-        r"strict=False passes over them",
+        r"merge_lora\(\.\.\., strict=False\) passes over them",
     ),
 ]
 
@@ -276,6 +277,36 @@ def test_what_the_model_has_not(tmp_path):
     path = write(tmp_path / "y.safetensors", {"blocks.9.ffn.0.diff_b": ones})
     with pytest.raises(ValueError, match="1 of 1 parts that this model has not"):
         merge_lora(params, path, strict=False)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "lora_te1_text_model_encoder_layers_0_mlp_fc1",
+        "text_encoder_2.encoder.block.0.layer.0.SelfAttention.q",
+        "text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1",
+    ],
+)
+def test_what_is_of_text_encoders(beside, tmp_path):
+    """Is named and passed over; the transformer's part is merged, or is missing."""
+    ones, params = np.ones(5, np.float32), params_of()
+    other = {
+        f"{beside}.lora_down.weight": np.ones((2, 9), np.float32),
+        f"{beside}.lora_up.weight": np.ones((7, 2), np.float32),
+    }
+    path = write(tmp_path / "x.safetensors", other | {"blocks.0.ffn.0.diff_b": ones})
+    with pytest.warns(UserWarning, match=f"text encoders: {re.escape(beside)}"):
+        check_lora(params, path)
+    with pytest.warns(UserWarning, match="only the transformer is changed"):
+        got = merge_lora(params, path)
+    assert_weights(got, by_hand(params, "original", {"blocks.0.ffn.0.bias": ones}))
+    odd = other | {"blocks.0.ffn.0.diff_b": ones, "blocks.9.ffn.0.diff_b": ones}
+    path = write(tmp_path / "y.safetensors", odd)
+    with pytest.raises(ValueError, match=r"1 of 3 parts.*: blocks\.9\.ffn\.0\."):
+        merge_lora(params, path)
+    path = write(tmp_path / "z.safetensors", other)
+    with pytest.raises(ValueError, match="1 of 1 parts that this model has not"):
+        merge_lora(params, path)
 
 
 def test_arguments(tmp_path):
