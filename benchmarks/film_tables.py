@@ -14,9 +14,12 @@ def film_quality_table(rows: dict[str, dict[str, Any]]) -> str:
     Returns:
         The table.
     """
-    count = next(iter(rows.values()))["films"]
+    first = next(iter(rows.values()))
+    count, right = first["films"], first["right"]
+    error = (right * (1 - right) / count) ** 0.5
     lines = [
-        f"Of {count} films, all prompts in turn:",
+        f"Of {count} films, all prompts in turn; a share that is all right has a "
+        f"standard error of {100 * error:.1f} points:",
         "",
         "| | all right | colour | shape | direction | to the nearest of the "
         "world's | to 16 steps without a cache |",

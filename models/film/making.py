@@ -19,6 +19,7 @@ from jax_stepcache.requests.many import sample_many
 from jax_stepcache.sampling import sample
 
 from ..films import check_film
+from ..seeds import seeds_from
 from ..wan.film import WanFilm
 from .words import encode
 
@@ -75,7 +76,8 @@ def make_films(
     Raises:
         FileNotFoundError: if there is no folder for the film.
         ImportError: without imageio.
-        ValueError: for an option that has no meaning here; as `encode` and `sample`.
+        ValueError: for an option that has no meaning here; as `encode` and `sample`;
+            for a seed that no key takes.
     """
     check_film(out, fps)
     for given, known in ((loading or {}, _LOADED), (options, _SAMPLED)):
@@ -85,7 +87,8 @@ def make_films(
     text = encode(prompt)["text"]
     negative = encode(negative_prompt)["text"].repeat(len(text), axis=0)
     shown = {"text": text, "negative_text": negative}
-    keys = jax.vmap(jax.random.key)(jnp.arange(seed, seed + len(text)))
+    seeds = seeds_from(seed, len(text), "films")
+    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
     params = load_params(source, **(loading or {}))
     if slots is None:
         result = sample(

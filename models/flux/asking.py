@@ -17,6 +17,7 @@ from jax_stepcache.solvers.named_schedules import get_schedule
 from jax_stepcache.solvers.schedule import Schedule, is_schedule
 from jax_stepcache.solvers.strength import begun_at
 
+from ..seeds import seeds_from
 from ..wan.asking import texts
 from ..wan.pictures import as_picture
 from .model import FluxModel, model_of
@@ -27,9 +28,6 @@ _STRENGTH = 0.6
 # How many times the release's pixels a picture that is changed may have by itself: of
 # 1024 x 1024 two megapixels, up to which FLUX was trained.
 _LARGER = 2
-
-# What a key takes as an int32.
-_LARGEST = 2**31
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +140,7 @@ def ask(
         float(told) if release.transformer.guidance_embeds else None,
         max(scale, 1.0),
         levels,
-        _seeds(seed, len(given) * count),
+        seeds_from(seed, len(given) * count, "pictures"),
     )
 
 
@@ -201,18 +199,6 @@ def _begun(levels: Any, strength: float) -> Schedule:
     count = levels.num_steps
     steps = count - int(max(count - count * strength, 0))
     return begun_at(levels, min((steps + 0.5) / count, 1.0))
-
-
-def _seeds(seed: Any, count: int) -> tuple[int, ...]:
-    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
-    if not whole:
-        raise TypeError(f"seed is {brief(seed)}; give a whole number")
-    if not 0 <= seed <= _LARGEST - count:
-        raise ValueError(
-            f"seed is {seed}; it must be at least 0, and with one more for each of "
-            f"{count} pictures below {_LARGEST}"
-        )
-    return tuple(int(seed) + i for i in range(count))
 
 
 def with_size(model: FluxModel, asked: Asked) -> FluxModel:

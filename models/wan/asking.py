@@ -19,6 +19,7 @@ from jax_stepcache.solvers.named_schedules import get_schedule
 from jax_stepcache.solvers.strength import begun_at
 
 from ..films import read_film
+from ..seeds import seeds_from
 from .checkpoint.scheduler import SPACINGS, Scheduler
 from .model import WanModel, model_of
 from .pictures import FITS, as_picture
@@ -104,7 +105,15 @@ def ask(
     last = None if last_image is None else as_picture(last_image, "last_image")
     begins = None if video is None else _video(video)
     if begins is None and strength is not None:
-        raise ValueError("strength is how much of a video is changed: give video=")
+        raise ValueError(
+            "strength is how much of a video is changed: give video=, or --video FILE "
+            "on the command line"
+        )
+    if fit is not None and first is None and last is None and begins is None:
+        raise ValueError(
+            "fit is how a picture, or a video, gets the film's size, and there is none "
+            "to fit: leave it out"
+        )
     seen = None if first is None else (first.shape[0], first.shape[1])
     seen = seen if begins is None else (begins.shape[1], begins.shape[2])
     rows, columns = film_size(release, height, width, seen)
@@ -245,9 +254,7 @@ def _video(video: Any) -> np.ndarray:
 
 def _keys(seed: Any, count: int | None) -> jax.Array:
     """A key, or one for each film: a film gets the noise that it gets alone."""
-    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
-    if not whole:
-        raise TypeError(f"seed is {brief(seed)}; give a whole number")
+    seeds = seeds_from(seed, 1 if count is None else count, "films")
     if count is None:
-        return jax.random.key(seed)
-    return jax.vmap(jax.random.key)(jnp.arange(seed, seed + count))
+        return jax.random.key(seeds[0])
+    return jax.vmap(jax.random.key)(jnp.asarray(seeds))

@@ -77,7 +77,7 @@ def memory(
 
     Returns:
         Bytes by what they are for. Those of activations are an estimate, of the widest
-        layer.
+        layer. Of caches, each branch's residual is counted once, as MagCache keeps it.
 
     Raises:
         ValueError: where the rules do not fit the model, or the rows.

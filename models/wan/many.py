@@ -20,6 +20,7 @@ from jax_stepcache.options import Request
 from jax_stepcache.requests.many import check_by_size, sample_many
 
 from ..encoders.frozen import FrozenEncoders
+from ..seeds import seeds_from
 from .asking import ASKED, texts
 from .checkpoint.scheduler import Scheduler
 from .conditioning import with_first
@@ -115,11 +116,12 @@ def turns_of(
         raise TypeError(f"films is {brief(films)}; give prompts, or mappings")
     for name in shared:
         _check_name(name, (*_EACH, *_TOGETHER))
-    each = []
+    films, each = list(films), []
+    seeds = seeds_from(seed, len(films), "films")
     for index, film in enumerate(films):
         with naming("films", index):
             prompt, own = _read(film)
-            given = {"seed": seed + index, **shared, **own}
+            given = {"seed": seeds[index], **shared, **own}
             planned = plan(params, sampler, scheduler, prompt, **given)
             each.append(Turn(planned, given.get("noise")))
     together: dict[str, Any] = {"slots": static_count("slots", slots, 1)}

@@ -37,6 +37,11 @@ def as_picture(given: Any, what: str = "image") -> np.ndarray:
         given = _read(as_path(given, what), what)
     if hasattr(given, "convert"):
         given = given.convert("RGB")
+    elif isinstance(given, list | tuple) and len(given):
+        raise ValueError(
+            f"{what} is a {type(given).__name__} of {len(given)}; give one picture: of "
+            "several prompts it is that of all"
+        )
     array = np.asarray(given)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
         said = f"{array.dtype}{list(array.shape)}" if array.ndim else brief(given)

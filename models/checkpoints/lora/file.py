@@ -61,7 +61,7 @@ class LoraFile:
             FileNotFoundError: if there is no such file.
             ValueError: if it is no safetensors file, or a pickle; if it has no LoRA, or
                 tensors of another kind; if half of a pair is missing; for an unknown
-                component.
+                component, or the first where all is of the second.
         """
         if component not in COMPONENTS:
             raise ValueError(unknown_name("component", component, COMPONENTS))
@@ -69,6 +69,11 @@ class LoraFile:
         self._shards = Shards(self.path)
         keys = _keys(self._shards)
         ours = of_component(keys.values(), component)
+        if keys and not any(ours):
+            raise ValueError(
+                f"{self.path} changes {COMPONENTS[1]} alone, the low-noise expert; "
+                f"asked for is {component}"
+            )
         self.changes: dict[str, Change] = {}
         for (name, key), wanted in zip(keys.items(), ours, strict=True):
             if wanted:

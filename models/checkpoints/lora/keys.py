@@ -23,8 +23,11 @@ _ENDINGS: Mapping[str, str] = MappingProxyType(
         ".alpha": "alpha",
         ".diff": "diff",
         ".diff_b": "diff_b",
+        ".diff_m": "diff",
     }
 )
+# Of LightX2V's, whose key says the block alone, or the head, what of it is changed.
+_NAMED_BY_ENDING: Mapping[str, str] = MappingProxyType({".diff_m": "modulation"})
 # Of changes of other kinds, of which half a change would be none.
 _OTHERS: Mapping[str, str] = MappingProxyType(
     {
@@ -90,6 +93,9 @@ def read_key(key: str) -> Key | None:
         return None
     prefix = next((start for start in _PREFIXES if key.startswith(start)), "")
     target = key.removesuffix(ending).removeprefix(prefix)
+    if ending in _NAMED_BY_ENDING:
+        # A name without dots may be one of kohya's, which do for all others as well.
+        target += ("." if "." in target else "_") + _NAMED_BY_ENDING[ending]
     return Key(target, _ENDINGS[ending], _PREFIXES.get(prefix))
 
 
@@ -106,10 +112,11 @@ def of_component(keys: Iterable[Key], component: str) -> list[bool]:
         component: ``"transformer"`` or ``"transformer_2"``.
 
     Returns:
-        One for each key: all of a file that names none, or only one of the two.
+        One for each key: all of a file that names none, or only the one; and all of one
+        that names the first, which is what a pipeline of one calls it, for the second.
     """
     keys = list(keys)
     named = {key.component for key in keys} - {None}
-    if named != {"transformer", "transformer_2"}:
+    if "transformer_2" not in named or named == {component}:
         return [True] * len(keys)
     return [key.component == component for key in keys]

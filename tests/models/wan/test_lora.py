@@ -57,7 +57,7 @@ def pair(shape, rng):
 
 @pytest.fixture
 def distilled(tmp_path):
-    """As LightX2V's: factors of all maps, biases and norms as they are."""
+    """As LightX2V's: factors of all maps; biases, norms and modulations as they are."""
     rng = np.random.default_rng(0)
     shapes = state_dict_shapes(KINDS["i2v"].transformer, "original")
     tensors = {}
@@ -76,6 +76,10 @@ def distilled(tmp_path):
         shape = shapes[f"{name}.weight"]
         diff = 0.1 * rng.standard_normal(shape).astype(np.float32)
         tensors[f"diffusion_model.{name}.diff"] = diff
+    for name in ("blocks.1", "head"):
+        shape = shapes[f"{name}.modulation"]
+        diff = 0.1 * rng.standard_normal(shape).astype(np.float32)
+        tensors[f"diffusion_model.{name}.diff_m"] = diff
     save_file(tensors, tmp_path / "x.safetensors")
     return tmp_path / "x.safetensors", tensors
 
@@ -95,6 +99,8 @@ def test_distilled_files(distilled):
                 for k in ("lora_down.weight", "lora_up.weight", "diff", "diff_b")
             }
             added = of["diff"] if kind == "weight" else of["diff_b"]
+            if kind == "modulation":
+                added = tensors.get(f"diffusion_model.{module}.diff_m")
             if kind == "weight" and of["lora_up.weight"] is not None:
                 added = of["lora_up.weight"] @ of["lora_down.weight"] / RANK
             if added is not None:

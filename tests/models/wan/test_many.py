@@ -112,6 +112,8 @@ def test_first_frames_are_each_ones_own() -> None:
         ([{"prompt": "a", "steps": 2}], {}, TypeError, "'num_inference_steps'"),
         (["a"], {"solvr": "euler"}, TypeError, "Did you mean 'solver'"),
         (["a"], {"slots": 0}, ValueError, "slots is 0"),
+        (["a", "b"], {"seed": 2**31 - 1}, ValueError, "one more for each of 2 films"),
+        (["a"], {"seed": "7"}, TypeError, "seed is '7'; give a whole number"),
         ("a cat", {}, TypeError, "films is 'a cat'; give prompts, or mappings"),
         (
             ["a", {"prompt": "b", "cache_config": ONE_TIER}],

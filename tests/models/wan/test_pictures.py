@@ -52,6 +52,7 @@ def test_pictures_of_any_kind(tmp_path):
         (np.zeros((1, 4, 4, 3), np.uint8), r"is uint8\[1, 4, 4, 3\]"),
         (np.zeros((0, 4, 3), np.uint8), "nothing to see"),
         (7, "last_image is 7; give uint8"),
+        (["a.png", "b.png"], "last_image is a list of 2; give one picture: of several"),
     ],
 )
 def test_what_is_no_picture(given, words):

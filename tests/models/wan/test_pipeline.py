@@ -113,8 +113,6 @@ def test_a_video_is_changed_as_much_as_is_said(words):
     assert words("a cat", **said).stats.computed.shape == (3,)
     with pytest.raises(ValueError, match=r"strength is 0\.1: of 4 steps none is left"):
         words("a cat", strength=0.1, **said)
-    with pytest.raises(ValueError, match="give video="):
-        words("a cat", strength=0.5)
     with pytest.raises(ValueError, match="video has 5 frames; the film has 9"):
         words("a cat", num_frames=9, **said)
 
@@ -137,7 +135,11 @@ def test_a_video_is_changed_as_much_as_is_said(words):
         ({"seed": 0.5}, TypeError, "seed is 0.5; give a whole number"),
         ({"sigmas": "original_unipc"}, ValueError, "unknown sigmas 'original_unipc'"),
         ({"schedule": "linear", "shift": 3.0}, ValueError, "schedule and shift are"),
+        ({"seed": 2**40}, ValueError, r"seed is \d+; it must be at least 0 and below"),
+        ({"seed": -1}, ValueError, "seed is -1; it must be at least 0"),
         ({"fit": "stretch"}, ValueError, "Did you mean 'stretched'"),
+        ({"fit": "covered"}, ValueError, "there is none to fit: leave it out"),
+        ({"strength": 0.5}, ValueError, "give video=, or --video FILE on the command"),
         ({"num_inference_steps": 0}, ValueError, "num_inference_steps is 0"),
         ({"cache": "step_cash"}, ValueError, "Did you mean 'step_cache'"),
         ({"noise": np.zeros((1, 16, 2, 4, 6))}, ValueError, "noise"),

@@ -190,6 +190,12 @@ def test_transformers_of_one_file(tmp_path, rng):
         sums = {f"{n}.weight": product(pair) for n, pair in pairs.items()}
         got = merge_lora(params, path, component=component)
         assert_weights(got, by_hand(params, "diffusers", sums))
+    of_low = {n: x for n, x in tensors.items() if n.startswith("transformer_2.")}
+    path = write(tmp_path / "low.safetensors", of_low)
+    got = merge_lora(params, path, component="transformer_2")
+    assert_weights(got, by_hand(params, "diffusers", sums))
+    with pytest.raises(ValueError, match=r"transformer_2 alone.* asked for is transf"):
+        merge_lora(params, path)
 
 
 def test_dtypes_and_memory(tmp_path, rng):
