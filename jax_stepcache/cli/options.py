@@ -140,10 +140,10 @@ def add_making_options(parser: argparse.ArgumentParser) -> None:
 
 
 def seed(text: str) -> int:
-    """Reads an option that is a seed: a whole number of 64 bits, as JAX takes."""
+    """Reads an option that is a seed; of more than 31 bits JAX takes the last ones."""
     number = int(text)
-    if not -(2**63) <= number < 2**63:
-        raise argparse.ArgumentTypeError(f"{text} is no whole number of 64 bits")
+    if not 0 <= number < 2**31:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {2**31 - 1}")
     return number
 
 

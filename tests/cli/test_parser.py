@@ -62,7 +62,7 @@ def test_the_version_is_the_librarys(capsys):
         (["sample", "--cache-confg={}"], "Did you mean '--cache-config'?"),
         (["calibrate", "--calls", "4", "--guidence", "2"], "'--guidance-scale'?"),
         (["sample", "4"], "unrecognized arguments: 4\n"),
-        (["sample", "--seed", str(2**63)], f"{2**63} is no whole number of 64 bits"),
+        (["sample", "--seed", str(2**31)], f"{2**31} is not from 0 to {2**31 - 1}"),
         (["sample", "--seed", "one"], "--seed: invalid seed value: 'one'"),
         (["info"], "the following arguments are required: NAME|PATH"),
     ],
