@@ -142,7 +142,10 @@ def test_films_are_written_as_each_is_alone(tmp_path) -> None:
         (["a red dog"], "unknown word 'dog'"),
         (["a red circle", "--height", "32", "--width", "32"], "height"),
         (["a red circle", "--image", "cat.png"], "image"),
-        (["a red circle", "--seed", "1099511627776"], "seed is 1099511627776; it must"),
+        (
+            ["a red circle", "a blue cross", "--seed", "2147483647"],
+            "one more for each of 2",
+        ),
         (["a red circle", "--negative-prompt", "grean"], "Did you mean 'green'?"),
     ],
 )
