@@ -9,7 +9,7 @@ import numpy as np
 
 from jax_stepcache.errors import unknown_name
 
-from ..wan.asking import texts
+from ..prompts.texts import texts
 
 COLOURS = ("red", "green", "blue", "yellow", "white")
 SHAPES = ("circle", "square", "triangle", "cross")

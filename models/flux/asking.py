@@ -17,9 +17,9 @@ from jax_stepcache.solvers.named_schedules import get_schedule
 from jax_stepcache.solvers.schedule import Schedule, is_schedule
 from jax_stepcache.solvers.strength import begun_at
 
+from ..pictures import as_picture
+from ..prompts.texts import texts
 from ..seeds import seeds_from
-from ..wan.asking import texts
-from ..wan.pictures import as_picture
 from .model import FluxModel, model_of
 from .sizes import FluxRelease
 

@@ -26,7 +26,7 @@ from jax_stepcache.processes import put_all
 from jax_stepcache.requests.many import sample_many
 from jax_stepcache.solvers.strength import noised
 
-from ..wan.pictures import fit_picture
+from ..pictures import fit_picture
 from .asking import Asked
 from .encoders import FluxEncoders, check_encoders
 from .folder import load_folder

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_stepcache.check import check_numbers, static_count
-from jax_stepcache.errors import brief, unknown_name
+from jax_stepcache.errors import unknown_name
 from jax_stepcache.paths import as_path
 from jax_stepcache.solvers.named_schedules import get_schedule
 from jax_stepcache.solvers.strength import begun_at
 
 from ..films import read_film
+from ..pictures import FITS, as_picture
+from ..prompts.texts import texts
 from ..seeds import seeds_from
 from .checkpoint.scheduler import SPACINGS, Scheduler
 from .model import WanModel, model_of
-from .pictures import FITS, as_picture
 from .prompt import negative_prompt as negative_of
 from .sizes import WanRelease
 from .sizing import check_extent, check_guidance, check_pictures, film_size
@@ -157,35 +157,6 @@ ASKED = tuple(
     if one.kind is one.KEYWORD_ONLY
 )
 """The names of what `ask` may be told besides a prompt."""
-
-
-def texts(prompt: Any, what: str, count: int | None = None) -> tuple[str, ...]:
-    """Takes one text or several.
-
-    Args:
-        prompt: a string, or a sequence of them.
-        what: its name, for errors.
-        count: how many there must be; one string stands for all of them.
-
-    Returns:
-        The texts.
-
-    Raises:
-        TypeError: if something is no string.
-        ValueError: if there is none, or another number.
-    """
-    if isinstance(prompt, str):
-        return (prompt,) * (1 if count is None else count)
-    if not isinstance(prompt, Sequence):
-        raise TypeError(f"{what} is {brief(prompt)}; give a string, or several")
-    for i, text in enumerate(prompt):
-        if not isinstance(text, str):
-            raise TypeError(f"{what}[{i}] is {brief(text)}; give a string")
-    if not len(prompt):
-        raise ValueError(f"{what} is empty; give at least one")
-    if count is not None and len(prompt) != count:
-        raise ValueError(f"{what} has {len(prompt)} texts; there are {count} prompts")
-    return tuple(prompt)
 
 
 def _scales(

@@ -20,8 +20,9 @@ from jax_stepcache.options import Request
 from jax_stepcache.requests.many import check_by_size, sample_many
 
 from ..encoders.frozen import FrozenEncoders
+from ..prompts.texts import texts
 from ..seeds import seeds_from
-from .asking import ASKED, texts
+from .asking import ASKED
 from .checkpoint.scheduler import Scheduler
 from .conditioning import with_first
 from .film import WanFilm

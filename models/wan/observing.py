@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..encoders.frozen import FrozenEncoders
+from ..pictures import fit_picture
 from .asking import Asked
 from .conditioning import beside_latent, given_frames
-from .pictures import fit_picture
 
 Encode = Callable[[tuple[str, ...]], jax.Array]
 """Prompts to float32 (n, text_len, text_dim)."""

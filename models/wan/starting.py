@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..encoders.frozen import FrozenEncoders
+from ..pictures import fit_picture
 from .asking import Asked
-from .pictures import fit_picture
 
 
 def begun_from(encoders: FrozenEncoders, asked: Asked) -> jax.Array:

@@ -13,7 +13,7 @@ import numpy as np
 from jax_stepcache.errors import brief, unknown_name
 from jax_stepcache.paths import as_path
 
-from ..clip_vision.network.resize import taps
+from .clip_vision.network.resize import taps
 
 _MISSING = "pictures need Pillow: pip install 'jax-stepcache[film]'"
 

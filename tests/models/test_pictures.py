@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jax_stepcache.models.wan.pictures import FITS, as_picture, fit_picture
+from jax_stepcache.models.pictures import FITS, as_picture, fit_picture
 
 Image = pytest.importorskip("PIL.Image")
-RECORDED = np.load(Path(__file__).parents[2] / "data" / "wan_pictures" / "fitted.npz")
+RECORDED = np.load(Path(__file__).parents[1] / "data" / "wan_pictures" / "fitted.npz")
 
 
 @pytest.mark.parametrize("how", FITS)
