@@ -14,7 +14,7 @@ import numpy as np
 from jax_stepcache.paths import as_path
 from jax_stepcache.serving.robots.policy import Reply
 
-from ..quality import Quality
+from ..dreamzero.control.quality import Quality
 from .pipeline import Pi0Pipeline
 from .robot.message import PROMPT, message_in_words, read
 

@@ -19,7 +19,7 @@ from jax_stepcache.network.registry import load_params
 from jax_stepcache.serving.robots.policy import Reply
 
 from ..dreamzero import DreamZeroPipeline, LatentPipeline, Session
-from ..quality import Quality
+from ..dreamzero.control.quality import Quality
 from .message import IMAGE, PROMPT, STATE, Seen, message_of, read
 from .model import WorldModel
 

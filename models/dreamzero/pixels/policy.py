@@ -13,7 +13,7 @@ import numpy as np
 
 from jax_stepcache.serving.robots.policy import Reply
 
-from ...quality import Quality
+from ..control.quality import Quality
 from .pipeline import DreamZeroPipeline
 from .request import message_in_words
 from .session import RobotSession

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from jax_stepcache import load_params
-from jax_stepcache.models import quality
 from jax_stepcache.models.dreamzero import DreamZeroPipeline
-from jax_stepcache.models.quality import Quality
+from jax_stepcache.models.dreamzero.control import quality
+from jax_stepcache.models.dreamzero.control.quality import Quality
 
 
 @pytest.fixture(scope="module")
