@@ -8,6 +8,7 @@ import itertools
 import re
 from collections.abc import Hashable
 from dataclasses import dataclass, field, fields, is_dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -93,11 +94,17 @@ def test_what_cannot_be_a_node():
         register_dataclass(Made)
 
 
-class Always:
+class Every:
     """A gate of somebody's own, registered by JAX's function."""
+
+    steps: ClassVar[int]
 
     def init(self, num_steps):
         return jnp.zeros(())
+
+    def decide(self, state, step, signal):
+        nothing = jnp.float32(jnp.nan)
+        return Verdict(step % self.steps == 0, nothing, nothing, state)
 
     def record(self, state):
         return state
@@ -105,26 +112,20 @@ class Always:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Evens(Always):
+class Evens(Every):
     """Reuses at odd steps."""
 
+    steps: ClassVar[int] = 2
     x: float = 0.0
-
-    def decide(self, state, step, signal):
-        nothing = jnp.float32(jnp.nan)
-        return Verdict(step % 2 == 0, nothing, nothing, state)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Thirds(Always):
+class Thirds(Every):
     """Reuses two steps of three."""
 
+    steps: ClassVar[int] = 3
     x: float = 0.0
-
-    def decide(self, state, step, signal):
-        nothing = jnp.float32(jnp.nan)
-        return Verdict(step % 3 == 0, nothing, nothing, state)
 
 
 def test_gates_of_ones_own_are_told_apart_too():

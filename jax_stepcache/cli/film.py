@@ -7,8 +7,8 @@ import importlib.util
 
 from jax_stepcache.cli.devices import mesh_for
 from jax_stepcache.cli.folders import loading_options, model_of_folder
+from jax_stepcache.cli.made import tell
 from jax_stepcache.cli.options import cache_options, given_options, solver_options
-from jax_stepcache.measure.summary import summary
 from jax_stepcache.network.offered import offered
 
 # Options of the command that a film is asked with by the same name.
@@ -64,14 +64,7 @@ def run(parsed: argparse.Namespace) -> None:
         progress=bar,
         **options,
     )
-    for film in films.values():
-        print(film)
-    # In slots each decides for itself; a batch decides as one.
-    rows = {path.name: film for path, film in films.items()}
-    if parsed.slots is None:
-        rows = {parsed.cache: next(iter(films.values()))}
-    print(f"\n{summary(*rows.values(), names=list(rows))}\n")
-    print(f"{'films' if several else 'film'}: {', '.join(map(str, films))}")
+    tell(films, "films" if several else "film", parsed.cache, parsed.slots)
 
 
 def _files(given: list[str]) -> str | dict[str, str]:

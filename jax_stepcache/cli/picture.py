@@ -6,8 +6,8 @@ import argparse
 import importlib.util
 
 from jax_stepcache.cli.folders import loading_options, model_of_folder
+from jax_stepcache.cli.made import tell
 from jax_stepcache.cli.options import cache_options, given_options, solver_options
-from jax_stepcache.measure.summary import summary
 from jax_stepcache.network.offered import offered
 
 # Options of the command that a picture is asked with by the same name.
@@ -54,11 +54,4 @@ def run(parsed: argparse.Namespace) -> None:
         progress=bar,
         **options,
     )
-    for picture in pictures.values():
-        print(picture)
-    # In slots each decides for itself; a batch decides as one.
-    rows = {path.name: picture for path, picture in pictures.items()}
-    if parsed.slots is None:
-        rows = {parsed.cache: next(iter(pictures.values()))}
-    print(f"\n{summary(*rows.values(), names=list(rows))}\n")
-    print(f"pictures: {', '.join(map(str, pictures))}")
+    tell(pictures, "pictures", parsed.cache, parsed.slots)

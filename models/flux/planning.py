@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jax_stepcache.check import static_count
-from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.network.params import Params
-from jax_stepcache.options import Request, brings_table
+from jax_stepcache.options import Request
 from jax_stepcache.requests.many import check_many
-from jax_stepcache.sampling import check_sampling, sample
+from jax_stepcache.sampling import check_sampling
 
+from ..planning import check_names, sampling_of
 from .asking import ASKED, Asked, ask, with_size
 
 ELSEWHERE = {
@@ -89,30 +89,23 @@ def plan(
         ValueError: for what does not fit.
         TypeError: for arguments of the wrong kind, or that there are not.
     """
-    for name in rest:
-        if name not in (*ASKED, *_ELSE):
-            known = (*ASKED, *_OWN)
-            raise TypeError(
-                unknown_name("argument of FluxPipeline", name, known, ELSEWHERE)
-            )
+    check_names("FluxPipeline", rest, (*ASKED, *_ELSE), (*ASKED, *_OWN), ELSEWHERE)
     release = params.model.release
     asked = ask(release, prompt, **{name: rest[name] for name in ASKED if name in rest})
     own = Params(params.weights, with_size(params.model, asked))
-    options: dict[str, Any] = {
-        "guidance_scale": asked.scale,
-        "progress": progress,
-        "decide": decide,
-    }
-    options |= {name: rest[name] for name in _ELSE if rest.get(name) is not None}
-    run = sample if "cache" in options else sampler
-    fixed = getattr(run, "keywords", {})
-    levels = {"schedule": asked.schedule, "solver": "euler"}
-    if brings_table(own.model, **fixed, **options, schedule=rest.get("schedule")):
-        # It brings both; what is said beside it is told by `sample`.
-        levels = {name: rest[name] for name in _LEVELS if rest.get(name) is not None}
-        if asked.image is not None:
-            raise ValueError("a picture begins inside a schedule, and this is a table")
-    options |= levels if solver is None else {**levels, "solver": solver}
+    options = {"guidance_scale": asked.scale, "progress": progress, "decide": decide}
+    run, fixed, options, tabled = sampling_of(
+        own.model,
+        sampler,
+        rest,
+        _ELSE,
+        options,
+        levels={"schedule": asked.schedule, "solver": "euler"},
+        instead=_LEVELS,
+        solver=solver,
+    )
+    if tabled and asked.image is not None:
+        raise ValueError("a picture begins inside a schedule, and this is a table")
     planned = Planned(own, asked, run, options, slots)
     if slots is not None:
         _check_slots(planned)

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.result import SampleResult
 from jax_stepcache.network.params import Params
-from jax_stepcache.options import brings_table
-from jax_stepcache.sampling import check_sampling, sample
+from jax_stepcache.sampling import check_sampling
 
+from ..planning import check_names, sampling_of
 from .asking import ASKED, Asked, ask
 from .checkpoint.scheduler import Scheduler
 
@@ -80,34 +79,29 @@ def plan(
         ValueError: for what does not fit.
         TypeError: for arguments of the wrong kind, or that there are not.
     """
-    for name in rest:
-        if name not in (*ASKED, *_ELSE):
-            known = (*ASKED, *_OWN)
-            raise TypeError(
-                unknown_name("argument of WanPipeline", name, known, ELSEWHERE)
-            )
+    check_names("WanPipeline", rest, (*ASKED, *_ELSE), (*ASKED, *_OWN), ELSEWHERE)
     film = {name: rest[name] for name in ASKED if name in rest}
     asked = ask(params.model.release, scheduler, prompt, **film)
     model = replace(params.model, latent_size=asked.model.latent_size)
     own = Params(params.weights, model)
-    options: dict[str, Any] = {
+    options = {
         "guidance_scale": asked.guidance_scale,
         "key": asked.keys,
         "decide": decide,
         "progress": progress,
     }
-    options |= {name: rest[name] for name in _ELSE if rest.get(name) is not None}
-    run = sample if "cache" in options else sampler
-    fixed = getattr(run, "keywords", {})
-    levels = {"schedule": asked.schedule, "solver": scheduler.solver}
-    if brings_table(model, **fixed, **options, schedule=film.get("schedule")):
-        # It brings both; what is said beside it is told by `sample`.
-        levels = {name: film[name] for name in _LEVELS if film.get(name) is not None}
-        if film.get("sigmas") is not None:
-            raise ValueError(
-                "sigmas are given, and a table has its own; leave them out"
-            )
-    options |= levels if solver is None else {**levels, "solver": solver}
+    run, fixed, options, tabled = sampling_of(
+        model,
+        sampler,
+        rest,
+        _ELSE,
+        options,
+        levels={"schedule": asked.schedule, "solver": scheduler.solver},
+        instead=_LEVELS,
+        solver=solver,
+    )
+    if tabled and film.get("sigmas") is not None:
+        raise ValueError("sigmas are given, and a table has its own; leave them out")
     begins = None
     if asked.video is not None:
         begins = model.noise_struct(len(asked.prompts))

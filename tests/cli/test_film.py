@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from jax_stepcache.cli import film
+from jax_stepcache.cli import film, made
 from jax_stepcache.cli.main import main
 from jax_stepcache.loop.result import stats_of
 from jax_stepcache.models.films import read_film
@@ -44,7 +44,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(film, "model_of_folder", lambda source: source)
     monkeypatch.setattr(film, "offered", lambda model, name: make)
-    monkeypatch.setattr(film, "summary", lambda *films, names: "")
+    monkeypatch.setattr(made, "summary", lambda *films, names: "")
     return found
 
 
