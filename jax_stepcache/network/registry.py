@@ -41,19 +41,19 @@ if TYPE_CHECKING:
 
 # Packages of models, loaded when asked for. Each offers `model_from_config(config)`,
 # `config_of(model)` (JSON) and `weights_struct(model)`. It may offer `WEIGHTS`, the
-# path of a bundled file, and `MADE_BY`, the command that makes it if it does not come
-# along; `open_checkpoint(path)`, for the checkpoints of others, a `StreamedCheckpoint`
-# or None; `open_part(path)`, likewise, of one that holds other networks as well;
-# `named_model(name)`, for configurations; `weight_axes(name, ndim)` and
-# `axis_sizes(model)`, for rules on a mesh; `with_dtype(model, name)`, the model with
-# other activations; for `jax-stepcache info` `describe(model)`, rows,
-# `memory(model, rows, devices, layout)`, and `networks_around` (see `Around`); for LoRA
-# `tensor_plans(model, component)`, what tensors become, one for each way of naming
-# them; for `jax-stepcache film` `make_films(folder, prompt, out, **rest)`, films by
-# their files; `finetune` with `FinetuneSettings`; for robots `policy_of(pipeline)` and
-# `load_policy(source, most_steps, **settings)`, each a `Policy`. What it does not
-# offer, its base class's package may. The module of a model's class stands in the
-# package itself and not in a folder of it, for there `offered` looks.
+# path of a bundled file; `open_checkpoint(path)`, for the checkpoints of others, a
+# `StreamedCheckpoint` or None; `open_part(path)`, likewise, of one that holds other
+# networks as well; `named_model(name)`, for configurations; `weight_axes(name, ndim)`
+# and `axis_sizes(model)`, for rules on a mesh; `with_dtype(model, name)`, the model
+# with other activations; for `jax-stepcache info` `describe(model)`, rows,
+# `memory(model, rows, devices, layout)`, and `networks_around` (see `Around`); for
+# LoRA `tensor_plans(model, component)`, what tensors become, one for each way of
+# naming them; for `jax-stepcache film` `make_films(folder, prompt, out, **rest)`,
+# films by their files; `finetune` with `FinetuneSettings`; for robots
+# `policy_of(pipeline)` and `load_policy(source, most_steps, **settings)`, each a
+# `Policy`. What it does not offer, its base class's package may. The module of a
+# model's class stands in the package itself and not in a folder of it, for there
+# `offered` looks.
 _MODULES = {
     "tabletop": "jax_stepcache.models.tabletop",
     "dreamzero": "jax_stepcache.models.dreamzero",
@@ -274,16 +274,10 @@ def description(model: Part) -> tuple[str, dict[str, Any]]:
 
 
 def _bundled(name: str) -> Path:
-    """The weights that come with a model, or that its command has made."""
-    module = load_module(name)
-    bundled = getattr(module, "WEIGHTS", None)
+    """The weights that come with a model."""
+    bundled = getattr(load_module(name), "WEIGHTS", None)
     if bundled is None:
         raise ValueError(_no_weights(name))
-    if hasattr(module, "MADE_BY") and not bundled.exists():
-        raise FileNotFoundError(
-            f"the weights of {name!r} are not there yet: {module.MADE_BY!r} makes "
-            "them, in a checkout; or give the path of weights trained elsewhere"
-        )
     return as_path(bundled)
 
 

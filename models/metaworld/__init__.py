@@ -10,10 +10,8 @@ from .rollout import Rollout, film, rollout, served_rollout
 from .tasks import NAMES
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
-MADE_BY = "make metaworld"
 
 __all__ = [
-    "MADE_BY",
     "NAMES",
     "WEIGHTS",
     "MetaworldModel",

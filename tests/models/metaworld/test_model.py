@@ -1,5 +1,6 @@
-"""Meta-World's model: its sizes, what it is shown, and its absent weights."""
+"""Meta-World's model: its sizes, what it is shown, and its bundled weights."""
 
+import json
 from dataclasses import replace
 
 import jax
@@ -58,8 +59,11 @@ def test_states_are_normalised_to_where_hands_are():
     np.testing.assert_allclose(MODEL.normalised_state(corners), wanted, atol=1e-6)
 
 
-def test_weights_that_are_not_made_yet_say_how_they_are_made(monkeypatch, tmp_path):
-    """The command, not a missing file's bare path."""
-    monkeypatch.setattr(metaworld, "WEIGHTS", tmp_path / "weights.safetensors")
-    with pytest.raises(FileNotFoundError, match="'make metaworld' makes them"):
-        load_params("metaworld")
+def test_the_bundled_weights_are_small_and_say_where_they_come_from():
+    """At most 12 MB, with the configuration, command and commit that made them."""
+    assert metaworld.WEIGHTS.stat().st_size <= 12_000_000
+    account = json.loads(metaworld.WEIGHTS.with_suffix(".json").read_text())
+    assert account["command"].startswith("python -m jax_stepcache.models.metaworld")
+    assert len(account["commit"]) == 40
+    assert account["steps_taken"] == account["settings"]["steps"]
+    assert model_from_config(account["config"]) == load_params("metaworld").model
