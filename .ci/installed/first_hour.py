@@ -14,7 +14,7 @@ def main() -> None:
     """Samples the bundled models, saves one and loads it again."""
     place = Path(jax_stepcache.__file__)
     assert place.is_relative_to(sys.prefix), f"{place} is not the installed library"
-    for name in ("tabletop", "film", "dit"):
+    for name in ("tabletop", "film", "metaworld", "dit"):
         params = jax_stepcache.load_params(name)
         result = jax_stepcache.sample(params, cache="step_cache", num_inference_steps=4)
         assert 1 <= int(result.stats.model_calls) <= 4

@@ -103,6 +103,8 @@ class World:
         """
         self._env.seed(int(seed))
         full, _ = self._env.reset()
+        # Meta-World moves goal and drawer last, after what pictures are drawn from.
+        self._mujoco.mj_forward(self._env.model, self._env.data)
         return self._moment(full, False)
 
     def step(self, action: np.ndarray) -> Moment:
