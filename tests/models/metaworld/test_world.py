@@ -227,7 +227,7 @@ def test_no_server_and_no_client_are_told(monkeypatch):
     pytest.importorskip("openpi_client.websocket_client_policy")
     with pytest.raises(ValueError, match="give ws://host:port"):
         served_rollout("http://127.0.0.1", jax.random.key(0), episodes=1)
-    with pytest.raises(ValueError, match="server is 'ws://127.0.0.1:abc'"):
+    with pytest.raises(ValueError, match=r"server is 'ws://127.0.0.1:abc'"):
         served_rollout("ws://127.0.0.1:abc", jax.random.key(0), episodes=1)
     with pytest.raises(OSError, match="'jax-stepcache serve' starts one"):
         served_rollout("ws://127.0.0.1:9", jax.random.key(0), episodes=1)
