@@ -27,6 +27,7 @@ import multiprocessing
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import AbstractContextManager
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
@@ -40,7 +41,7 @@ import jax_stepcache
 from jax_stepcache import mask_of_steps, static_schedule
 from jax_stepcache.measure.compare import Contender, policy_of
 from jax_stepcache.models import metaworld
-from jax_stepcache.models.dreamzero import LatentPipeline
+from jax_stepcache.models.dreamzero import DreamZeroPipeline, LatentPipeline
 from jax_stepcache.models.metaworld import NAMES, rollout, served_rollout
 from jax_stepcache.models.metaworld.rollout import DEADLINE, Brain
 from jax_stepcache.models.metaworld.sizes import FRAMES
@@ -85,8 +86,7 @@ def part(source: str, way: str, first: int, episodes: int) -> Row:
     key, which = jax.random.key(_KEY), {"first": first, "episodes": episodes}
     begun = time.perf_counter()
     if way == _SERVED:
-        brain = WorldPolicy(LatentPipeline(params), cache=policy, **options)
-        with policy_server(brain, slots=8, deadline=600.0).background() as url:
+        with _serving(params) as url:
             outcome = served_rollout(url, key, **which)
     else:
         outcome = rollout(params, policy, key, **which, **options)
@@ -121,12 +121,22 @@ def mark(params: jax_stepcache.Params, way: str) -> str:
 
 def latency(params: jax_stepcache.Params, way: str) -> float:
     """Milliseconds of one robot's control step, the median."""
+    if way == _SERVED:
+        with _serving(params) as url:
+            return _timed(params, RemotePolicy(url))
     policy, options = sampler(params, way)
-    brain = WorldPolicy(LatentPipeline(params), cache=policy, **options)
-    if way != _SERVED:
-        return _timed(params, brain)
-    with policy_server(brain, deadline=600.0).background() as url:
-        return _timed(params, RemotePolicy(url))
+    return _timed(params, WorldPolicy(LatentPipeline(params), cache=policy, **options))
+
+
+def _serving(params: jax_stepcache.Params) -> AbstractContextManager[str]:
+    """A policy server, as ``jax-stepcache serve`` starts one."""
+    given = WAYS[_SERVED]
+    brain = DreamZeroPipeline(
+        params,
+        cache_backend=given["cache"],
+        cache_config={"budget": given["budget"]},
+    )
+    return policy_server(WorldPolicy(brain), slots=8, deadline=600.0).background()
 
 
 def _timed(params: jax_stepcache.Params, brain: Brain) -> float:
