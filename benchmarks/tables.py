@@ -130,7 +130,7 @@ def tables_that_won() -> dict[str, set[int]]:
         won[path.parent.name] = {
             int(calls)
             for calls, one in found.get("tables", {}).items()
-            if one["wins"] or calls not in found["schedules"]
+            if one["wins"] or calls not in found.get("schedules", {})
         }
     return won
 
