@@ -6,54 +6,42 @@ from typing import Any
 
 Row = dict[str, Any]
 KINDS = ("plain", "best plain", "optimised", "tuned", "bespoke")
-# Not caches that decide by the sample: these are the columns beside theirs.
-_KNOWN = ("uncached", "fewer_steps", "tuned", "bespoke", "static")
 
 
-def few_calls_tables(
-    rows: list[Row], frontier: list[Row], episodes: list[Row] | None = None
-) -> str:
+def few_calls_tables(rows: list[Row]) -> str:
     """For each model what is best at each number of calls.
 
     Args:
         rows: what `few_calls.py` has written.
-        frontier: what `frontier.py` has: of these the best cache that decides by the
-            sample, among those of no more operations.
-        episodes: what `episodes.py` has, of the model that acts.
 
     Returns:
         The tables.
     """
     models = dict.fromkeys(row["model"] for row in rows)
-    return "\n\n".join(
-        _model(rows, frontier, episodes or [], model) for model in models
-    )
+    return "\n\n".join(_model(rows, model) for model in models)
 
 
-def _model(
-    rows: list[Row], frontier: list[Row], episodes: list[Row], model: str
-) -> str:
+def _model(rows: list[Row], model: str) -> str:
     own = [row for row in rows if row["model"] == model]
     lines = [
         f"`{model}`, PSNR in dB to the 16-step sample, mean (5th percentile):",
         "",
         "| calls | plain UniPC | best plain solver | optimised levels | "
-        "best gated cache | tuned | bespoke | bespoke, SSIM | to 256 steps |",
-        "|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "tuned | bespoke | bespoke, SSIM | to 256 steps |",
+        "|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for n in sorted({row["calls"] for row in own if row["kind"] in KINDS}):
         at = {row["kind"]: row for row in own if row["calls"] == n}
         cells = [_psnr(at.get(kind)) for kind in KINDS]
         if "best plain" in at:
             cells[1] += f", {at['best plain']['what']}"
-        cells.insert(3, _gated(frontier, model, n))
         table = at.get("bespoke")
         cells.append(f"{table['ssim']:.4f}" if table else "-")
         cells.append(_psnr(table, "_256"))
         lines.append(f"| {n} | {' | '.join(cells)} |")
     acting = [row for row in own if "action_rmse" in row]
     if acting:
-        lines += ["", *_acting(acting), *_played(episodes)]
+        lines += ["", *_acting(acting)]
     return "\n".join(lines)
 
 
@@ -71,28 +59,29 @@ def _acting(acting: list[Row]) -> list[str]:
     return lines
 
 
-def _played(episodes: list[Row]) -> list[str]:
-    """How often it is in time, by the same episodes of each way."""
-    if not episodes:
-        return []
+def closed_loop_table(episodes: list[Row]) -> str:
+    """How often the tabletop's robot is in time, by the same episodes of each way.
+
+    Args:
+        episodes: what `episodes.py` has written.
+
+    Returns:
+        The table.
+    """
     lines = [
-        "",
-        "Closed-loop episodes that succeed, with standard errors; those of the "
-        "difference are of pairs, for each way plays the same ones:",
-        "",
-        "| way | calls | episodes | success | behind uncached |",
+        "| `tabletop` | calls | episodes | success | behind uncached |",
         "|---|--:|--:|--:|--:|",
     ]
     for row in episodes:
         behind = "-"
         if "behind" in row:
             points, error = 100 * row["behind"], 100 * row["behind_error"]
-            behind = f"{points:.1f} ± {error:.1f} points"
+            behind = f"{points:.2f} ± {error:.2f} points"
         lines.append(
             f"| {row['kind']} | {row['calls']} | {row['episodes']:,} | "
             f"{row['success']:.1%} ± {row['success_error']:.1%} | {behind} |"
         )
-    return lines
+    return "\n".join(lines)
 
 
 def _psnr(row: Row | None, suffix: str = "") -> str:
@@ -103,27 +92,6 @@ def _psnr(row: Row | None, suffix: str = "") -> str:
 
 def _action(row: Row | None) -> str:
     return "-" if row is None else f"{row['action_rmse'] * 1e3:.2f}"
-
-
-def _gated(frontier: list[Row], model: str, n: int) -> str:
-    own = [row for row in frontier if row["model"] == model]
-    whole = next((row["flops"] for row in own if row["policy"] == "uncached"), None)
-    within = [
-        row
-        for row in own
-        if whole
-        and _backend(row) not in _KNOWN
-        and row["psnr"] is not None
-        and row["flops"] <= (n / 16 + 1e-6) * whole
-    ]
-    if not within:
-        return "-"
-    best = max(within, key=lambda row: row["psnr"])
-    return f"{best['psnr']:.1f}, {_backend(best)}"
-
-
-def _backend(row: Row) -> str:
-    return row["policy"].split()[0].rstrip(",")
 
 
 def table_overhead_table(rows: list[Row], device: str) -> str:
@@ -137,8 +105,8 @@ def table_overhead_table(rows: list[Row], device: str) -> str:
     ]
     lines += [
         f"| {row['calls']} | {row['batch']} | {row['plain_ms']:.1f} ms | "
-        f"{row['table_ms']:.1f} ms | {row['efficiency']:.2f} "
-        f"({row['low']:.2f} to {row['high']:.2f}) | {row['processor']:.3f} |"
+        f"{row['table_ms']:.1f} ms | {row['efficiency']:.3f} "
+        f"({row['low']:.3f} to {row['high']:.3f}) | {row['processor']:.3f} |"
         for row in rows
     ]
     return "\n".join(lines)

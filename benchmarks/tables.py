@@ -12,18 +12,20 @@ import argparse
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from few_tables import (
+    closed_loop_table,
     few_calls_tables,
     gpu_fitting_table,
     scales_table,
     table_overhead_table,
 )
 from film_tables import film_quality_table
+from gated_tables import gated_tables
 from gpu_tables import (
     gpu_encoders_table,
     gpu_films_table,
@@ -41,14 +43,24 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 BUDGETS = (4, 5, 6, 8)
 FEW_BUDGETS = (4, 6)
+EPISODES = 128  # that `frontier.py` plays
+ALL_CALLS = (2, 3, *BUDGETS, 12)
 # Of each backend one row is shown: the best of those that make no more calls than this.
 MOST_CALLS = 6.5
 Row = dict[str, Any]
 SHARED = ("uncached", "tuned", "bespoke", "fewer_steps")
 
 
-def costs_table(rows: list[Row]) -> str:
-    """The short table: each backend's best setting at the price, the models abreast."""
+def costs_table(rows: list[Row], won: Mapping[str, Collection[int]]) -> str:
+    """The short table: each backend's best setting at the price, the models abreast.
+
+    Args:
+        rows: what `frontier.py` has written.
+        won: each model's numbers of calls at which ``cache="tuned"`` takes a table.
+
+    Returns:
+        The table.
+    """
     models = list(dict.fromkeys(row["model"] for row in rows))
     by_policy: dict[str, dict[str, Row]] = {}
     chosen = {
@@ -64,12 +76,11 @@ def costs_table(rows: list[Row]) -> str:
             if name not in kept or many:
                 continue
             if name in ("tuned", "bespoke", "fewer_steps"):
-                # A budget takes a schedule or a table, whichever came nearer.
-                name = "fewer_steps" if name == "fewer_steps" else "tuned"
-                name = f"{name}, {row['calls']:.0f}"
-            other = by_policy.setdefault(name, {}).get(model)
-            if other is None or other["psnr"] < row["psnr"]:
-                by_policy[name][model] = row
+                called = _called(row, chosen[model], won)
+                if called is None:
+                    continue
+                name = f"{called}, {row['calls']:.0f}"
+            by_policy.setdefault(name, {})[model] = row
     figures = {
         model: {
             name: figure
@@ -90,6 +101,38 @@ def costs_table(rows: list[Row]) -> str:
         ]
         lines.append(f"| {name} | {' | '.join(words)} |")
     return "\n".join(lines)
+
+
+def _called(
+    row: Row, rows: list[Row], won: Mapping[str, Collection[int]]
+) -> str | None:
+    """What a row of a number of calls is called: *tuned* is what a budget takes.
+
+    Of a schedule and a table of as many calls only that one is shown, or the other, by
+    what it is, until that one has been measured.
+    """
+    kind, calls = backend(row), row["calls"]
+    if kind == "fewer_steps":
+        return kind
+    takes = "bespoke" if calls in won.get(row["model"], ()) else "tuned"
+    if kind == takes:
+        return "tuned"
+    if any((backend(one), one["calls"]) == (takes, calls) for one in rows):
+        return None
+    return {"tuned": "schedule", "bespoke": "table"}[kind]
+
+
+def tables_that_won() -> dict[str, set[int]]:
+    """Of each bundled model the numbers of calls at which a budget takes a table."""
+    won = {}
+    for path in sorted((ROOT / "models").glob("*/tuned.json")):
+        found = json.loads(path.read_text())
+        won[path.parent.name] = {
+            int(calls)
+            for calls, one in found.get("tables", {}).items()
+            if one["wins"] or calls not in found.get("schedules", {})
+        }
+    return won
 
 
 def winners(rows: list[Row], shown: list[Row]) -> set[str]:
@@ -175,11 +218,17 @@ def figures_of(rows: list[Row], model: str) -> dict[str, Callable[[Row], str | N
             row["action_rmse"] and f"{row['action_rmse'] * 1e3:.2f}e-3"
         ),
         "success": lambda row: (
-            None if row["success"] is None else f"{row['success']:.3f}"
+            None if row["success"] is None else succeeded(row["success"])
         ),
         "time": lambda row: row["seconds"] and f"{row['seconds'] * 1e3:.1f} ms",
     }
     return {k: f for k, f in figures.items() if any(f(row) for row in rows)}
+
+
+def succeeded(share: float, episodes: int = EPISODES) -> str:
+    """A share of episodes with its standard error, that of one miss where all agree."""
+    near = min(max(share, 1 / episodes), 1 - 1 / episodes)
+    return f"{share:.3f} ± {np.sqrt(near * (1 - near) / episodes):.3f}"
 
 
 def choose(rows: list[Row], budgets: tuple[int, ...] = BUDGETS) -> list[Row]:
@@ -393,12 +442,12 @@ def tables() -> dict[str, str]:
     return worlds() | {
         "batching": batching_table(*read("batching")),
         "compile-time": compile_table(*read("compile_time")),
-        "costs": costs_table(frontier),
+        "costs": costs_table(frontier, tables_that_won()),
         "gpu-flux": gpu_others_table(read("gpu_others")[0], "flux"),
         "gpu-pi0": gpu_others_table(read("gpu_others")[0], "pi0"),
-        "few-calls": few_calls_tables(
-            read("few_calls")[0], frontier, read("episodes")[0]
-        ),
+        "closed-loop": closed_loop_table(read("episodes")[0]),
+        "few-calls": few_calls_tables(read("few_calls")[0]),
+        "gated": gated_tables(frontier, ALL_CALLS),
         "film-quality": film_quality_table(read("film_quality")[0]),
         "scales": scales_table(read("scales")[0]),
         "gpu-fitting": gpu_fitting_table(read("gpu_fitting")[0]),

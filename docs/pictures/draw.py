@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from jax_stepcache.models.dreamzero import DreamZeroPipeline
 from jax_stepcache.models.tabletop import drive
 
 FOLDER = Path(__file__).parent
-RESULTS = FOLDER.parent.parent / "benchmarks" / "results" / "frontier.json"
+BENCHMARKS = FOLDER.parent.parent / "benchmarks"
+RESULTS = BENCHMARKS / "results" / "frontier.json"
 
 
 def sample() -> Figure:
@@ -144,7 +146,13 @@ def frontier() -> Figure:
 
 
 def few_calls() -> Figure:
-    """What each number of calls can give, by whoever chose them."""
+    """What each number of calls can give, by whoever chose them.
+
+    Caches that decide by the sample stand at the calls that they made themselves, and
+    at as many as their operations would do for.
+    """
+    gated = runpy.run_path(str(BENCHMARKS / "gated_tables.py"))
+    frontier = json.loads(RESULTS.read_text())
     rows = json.loads((RESULTS.parent / "few_calls.json").read_text())
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure = Figure(figsize=(4.2 * len(models) + 1, 3.6), layout="constrained")
@@ -166,7 +174,26 @@ def few_calls() -> Figure:
                 axis.plot(x, y, style, color=color, label=kind, markersize=4)
                 low = [row["psnr_p5"] for row in own]
                 axis.fill_between(x, low, y, color=color, alpha=0.08, linewidth=0)
-        axis.set(title=model, xlabel="network calls", ylabel="PSNR, dB")
+        numbers = sorted({row["calls"] for row in rows if row["model"] == model})
+        for name, marker in (("at_calls", "x"), ("at_operations", "+")):
+            found = [gated[name](frontier, model, n) for n in numbers]
+            points = [
+                (
+                    row["calls"]
+                    if name == "at_calls"
+                    else gated["share"](frontier, row) * gated["NUM_STEPS"],
+                    row["psnr"],
+                )
+                for row in found
+                if row
+            ]
+            axis.plot(
+                *np.array(points).T,
+                marker,
+                color="tab:purple",
+                label=f"best gated cache, {name.replace('at_', 'by ')}",
+            )
+        axis.set(title=model, xlabel="network calls", ylabel="PSNR, dB", xticks=numbers)
         axis.grid(alpha=0.3)
     axes[-1].legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

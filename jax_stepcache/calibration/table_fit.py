@@ -40,6 +40,9 @@ _TURNS = 2
 """How often directions are looked for: errors that have shrunk weigh otherwise."""
 
 
+_KEPT = 0.9
+"""Of the mean of moves from one step to the next; it is the mean that is looked at."""
+
 _BACK = 3
 """How often it runs out of patience before it ends."""
 
@@ -54,7 +57,8 @@ def fit_table(
 ) -> tuple[tuple[Moved, ...], int]:
     """Moves tables by Adam, and stops where held-out samples gain no more.
 
-    Adam moves along directions in which the loss is curved alike, those of a
+    What is kept is the mean of some steps: each of them saw a few samples alone. Adam
+    moves along directions in which the loss is curved alike, those of a
     Gauss-Newton matrix of some samples: numbers of a table hang together, and some
     matter a thousand times as much as others.
 
@@ -90,7 +94,7 @@ def fit_table(
     packed = free.packed(start)
     of = min(max(fit.curvature // fit.batch, 1), len(train))
     none = jnp.zeros((len(packed),) * 2)
-    state = Progressed(0, start, adam.init(packed), start, first, 0, none, 0)
+    state = Progressed(0, start, start, adam.init(packed), start, first, 0, none, 0)
     if fit.resume is not None:
         state = read_state(fit.resume, state, spaces)
 
@@ -107,7 +111,8 @@ def fit_table(
             for chunk in _next(state.step, fit.accumulate, train)
         ]
         after = _moved(adam.update, free, spaces, state, slopes, jnp.float32(rate))
-        return state._replace(step=state.step + 1, now=after[0], adam=after[1])
+        now, mean, adam_after = after
+        return state._replace(step=state.step + 1, now=now, mean=mean, adam=adam_after)
 
     looked = state.step
     with _shown(fit.progress, fit.steps) as show:
@@ -123,7 +128,7 @@ def fit_table(
                 break
             # Out of time too, for the steps since the last look.
             looked = state.step
-            found = look(state.now)
+            found = look(state.mean)
             state = _judged(state, found, fit.patience, adam.init(packed))
             if fit.resume is not None:
                 write_state(fit.resume, state, spaces)
@@ -141,14 +146,14 @@ def _judged(state: Progressed, found: float, patience: int, fresh: Any) -> Progr
             "goes back to the best so far. A lower learning_rate in fit would "
             "not come there"
         )
-        state = state._replace(now=state.best, adam=fresh)
+        state = state._replace(now=state.best, mean=state.best, adam=fresh)
     if found < state.loss:
-        state = state._replace(best=state.now, loss=found, idle=0)
+        state = state._replace(best=state.mean, loss=found, idle=0)
     else:
         state = state._replace(idle=state.idle + 1)
     if state.idle == patience:
-        state = state._replace(idle=0, backs=state.backs + 1, now=state.best)
-        state = state._replace(adam=fresh)
+        state = state._replace(idle=0, backs=state.backs + 1)
+        state = state._replace(now=state.best, mean=state.best, adam=fresh)
     return state
 
 
@@ -236,14 +241,16 @@ def _moved(
     state: Progressed,
     slopes: Sequence[jax.Array],
     rate: jax.Array,
-) -> tuple[Any, Any]:
-    """A step of Adam: where it leads, and the optimiser's state."""
+) -> tuple[Any, Any, Any]:
+    """A step of Adam: where it leads, the mean by then, and the optimiser's state."""
     # One sample that goes astray must not take the table along.
     slope = jnp.nan_to_num(jnp.stack(slopes)).mean(axis=0)
     direction, adam = update(state.scale.T @ slope, state.adam)
     numbers = free.packed(state.now) - rate * (state.scale @ direction)
     pairs = zip(spaces, free.unpacked(numbers, state.now), strict=True)
-    return tuple(kept_falling(space, one) for space, one in pairs), adam
+    now = tuple(kept_falling(space, one) for space, one in pairs)
+    mean = jax.tree.map(lambda m, x: _KEPT * m + (1 - _KEPT) * x, state.mean, now)
+    return now, mean, adam
 
 
 def _next(step: int, count: int, chunks: Sequence[Chunk]) -> list[Chunk]:

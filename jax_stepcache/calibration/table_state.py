@@ -22,6 +22,7 @@ class Progressed(NamedTuple):
     Attributes:
         step: steps taken.
         now: how far each output's table is moved.
+        mean: the same, of the last steps: less noise of the samples that each saw.
         adam: the optimiser's state.
         best: the move that was best on held-out samples.
         loss: its loss there.
@@ -32,6 +33,7 @@ class Progressed(NamedTuple):
 
     step: int
     now: Any
+    mean: Any
     adam: Any
     best: Any
     loss: float
