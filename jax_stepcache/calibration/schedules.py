@@ -11,6 +11,7 @@ import numpy as np
 
 from jax_stepcache.calibration.answers import check_changes
 from jax_stepcache.calibration.fit import fit_response
+from jax_stepcache.calibration.provenance import provenance_of
 from jax_stepcache.calibration.quality import ahead, decoded, shown
 from jax_stepcache.calibration.replay import replay_whole
 from jax_stepcache.calibration.result import Calibration, CurvePoint
@@ -243,7 +244,11 @@ class _Search:
             baseline=self.baseline,
             curve=tuple(sorted(curve, key=lambda point: point.psnr or 0.0)),
             sampler=self.samples.sampler,
-            fit={"steps": list(best.steps)},
+            fit={
+                "steps": list(best.steps),
+                "samples": self.samples.number,
+                "provenance": provenance_of(self.samples.params),
+            },
         )
 
 

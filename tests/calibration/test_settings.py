@@ -64,7 +64,7 @@ def test_what_won_is_sampled(tmp_path, found):
     options = loaded.options(3)
     assert options["cache"] == "static"
     np.testing.assert_array_equal(
-        sampled(**options, solver="euler").sample, sampled(**tuned.options).sample
+        sampled(**options).sample, sampled(**tuned.options).sample
     )
     assert [one.name for one in file.parent.iterdir()] == ["settings.json"]
 
