@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jax_stepcache.calibration.provenance import weights_mark
+from jax_stepcache.calibration.provenance import is_marked
 from jax_stepcache.calibration.result import Calibration
 from jax_stepcache.calibration.winner import with_schedule, with_table
 from jax_stepcache.network.tuned import TunedFile
@@ -89,20 +89,41 @@ def load_settings(path: str | os.PathLike[str], params: Any = None) -> TunedFile
         file.levels(int(steps))
     if params is None:
         return file
-    mark = weights_mark(params)
+    others = of_other_weights(found, params)
+    if others:
+        raise ValueError(
+            f"{target} has tables, schedules or noise levels of "
+            f"{', '.join(others)} model calls that were found "
+            "for other weights; calibrate them for these, or load without params"
+        )
+    return file
+
+
+def of_other_weights(found: Mapping[str, Any], params: Any) -> list[str]:
+    """What of a file of settings was found for other weights.
+
+    Args:
+        found: what it holds, see `TunedFile`.
+        params: the weights.
+
+    Returns:
+        Numbers of model calls, each once; none where nobody noted the weights.
+    """
+    marks: dict[str, bool] = {}
+
+    def is_other(one: Mapping[str, Any]) -> bool:
+        mark = one.get("provenance", {}).get("weights")
+        if mark is not None and mark not in marks:
+            marks[mark] = is_marked(params, mark)
+        return mark is not None and not marks[mark]
+
     others = [
         calls
         for part in ("tables", "optimised", "schedules")
         for calls, one in found.get(part, {}).items()
-        if one.get("provenance", {}).get("weights") not in (None, mark)
+        if is_other(one)
     ]
-    if others:
-        raise ValueError(
-            f"{target} has tables, schedules or noise levels of "
-            f"{', '.join(dict.fromkeys(others))} model calls that were found "
-            "for other weights; calibrate them for these, or load without params"
-        )
-    return file
+    return list(dict.fromkeys(others))
 
 
 def _with_family(
