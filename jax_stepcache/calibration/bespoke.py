@@ -23,6 +23,7 @@ from jax_stepcache.calibration.schedule_search import even_spread
 from jax_stepcache.calibration.table_fit import fit_table
 from jax_stepcache.calibration.table_loss import Chunk, Layout, held_out_loss
 from jax_stepcache.calibration.table_options import TableFit
+from jax_stepcache.calibration.table_shares import shares_of
 from jax_stepcache.calibration.table_space import (
     Space,
     space_around,
@@ -30,7 +31,6 @@ from jax_stepcache.calibration.table_space import (
     unmoved,
 )
 from jax_stepcache.calibration.trajectory import follow
-from jax_stepcache.errors import unknown_name
 from jax_stepcache.loop.as_table import as_table
 from jax_stepcache.loop.generation import Generation, begin
 from jax_stepcache.network.inputs import Inputs
@@ -44,10 +44,6 @@ from jax_stepcache.solvers.table_family import in_family
 
 _HELD_OUT = 4
 """One in so many samples decides which table is kept, and is not descended on."""
-
-
-_POOLED = 0.25
-"""The share of an output that is not named; that of `TableFit`."""
 
 
 class _Start(NamedTuple):
@@ -122,11 +118,11 @@ def calibrate_bespoke(
 
 def _ground(samples: Samples, fit: TableFit, levels: bool = False) -> _Ground:
     parts, held = _parts(samples, fit.batch)
+    shares = shares_of(fit, parts[0].batch["noise"], samples.model)
     ends = [_reference(part, fit.reference_steps or 0) for part in parts]
     uncached = _resolved(parts[0], parts[0].shared)
     check_changes([follow(uncached)])
     layout = Layout(jax.tree.structure(ends[0]), is_schedule(uncached.schedule))
-    shares = _shares(fit, ends[0])
     return _Ground(samples, parts, held, ends, uncached, layout, shares, fit, levels)
 
 
@@ -276,7 +272,11 @@ def _beside_a_table(part: Samples) -> dict[str, Any]:
 def _chunk(part: Samples, schedule: Any, end: Any) -> Chunk:
     generation = _resolved(part, {"schedule": schedule})
     condition, noise = _begun(generation)
-    inputs = Inputs(None, condition)
+    inputs = generation.inputs
+    if inputs.observation is not None:
+        # Made once. Of a user's own the branches stay apart: by one of them the sampler
+        # finds out where rows are.
+        inputs = Inputs(None, condition)
     return Chunk(replace(generation, inputs=inputs, noise=noise, key=None), end)
 
 
@@ -325,27 +325,6 @@ def _known(model: Any, name: str, calls: int) -> Any:
         return None if find is None else find(calls)
     except ValueError:
         return None
-
-
-def _shares(fit: TableFit, end: Any) -> jax.Array:
-    """What each output's errors weigh, each for itself and all together."""
-    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(end)]
-    names = [jax.tree_util.keystr(p, simple=True, separator=".") for p in paths]
-    weights = np.asarray(_of_outputs(fit.outputs, names, 1.0))
-    pooled = np.asarray(_of_outputs(fit.pooled, names, _POOLED))
-    weights = weights / max(weights.sum(), 1e-30)
-    shares = np.stack([weights * (1 - pooled), weights * pooled], axis=1)
-    return jnp.asarray(shares, jnp.float32)
-
-
-def _of_outputs(given: Any, names: Sequence[str], usual: float) -> list[float]:
-    """A number for each output, of one for all or of some by name."""
-    if not isinstance(given, Mapping):
-        return [usual if given is None else float(given)] * len(names)
-    for name in given:
-        if name not in names:
-            raise ValueError(unknown_name("output", name, names))
-    return [float(given.get(name, usual)) for name in names]
 
 
 def _together(parts: Sequence[Any]) -> Any:

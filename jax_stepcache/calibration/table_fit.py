@@ -30,7 +30,12 @@ from jax_stepcache.calibration.table_loss import (
 )
 from jax_stepcache.calibration.table_options import Looked, TableFit
 from jax_stepcache.calibration.table_space import Moved, Space, kept_falling, unmoved
-from jax_stepcache.calibration.table_state import Progressed, read_state, write_state
+from jax_stepcache.calibration.table_state import (
+    Progressed,
+    mark_of,
+    read_state,
+    write_state,
+)
 from jax_stepcache.errors import warn
 
 _BETWEEN_LOOKS = 20
@@ -95,8 +100,14 @@ def fit_table(
     of = min(max(fit.curvature // fit.batch, 1), len(train))
     none = jnp.zeros((len(packed),) * 2)
     state = Progressed(0, start, start, adam.init(packed), start, first, 0, none, 0)
+    mark = ""
     if fit.resume is not None:
-        state = read_state(fit.resume, state, spaces)
+        # References tell weights and guidance apart, too.
+        seen = [
+            [(x.generation.noise, x.reference) for x in y] for y in (train, held_out)
+        ]
+        mark = mark_of(spaces, shares, seen)
+        state = read_state(fit.resume, state, mark)
 
     def stepped(state: Progressed, share: float) -> Progressed:
         if state.step % max(-(-fit.steps // _TURNS), _BETWEEN_LOOKS) == 0:
@@ -131,7 +142,7 @@ def fit_table(
             found = look(state.mean)
             state = _judged(state, found, fit.patience, adam.init(packed))
             if fit.resume is not None:
-                write_state(fit.resume, state, spaces)
+                write_state(fit.resume, state, mark)
             reached = found if math.isfinite(found) else state.loss
             gained = [_decibels(first - x, shares) for x in (reached, state.loss)]
             show(Looked(state.step, fit.steps, *gained))

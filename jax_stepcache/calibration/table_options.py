@@ -34,7 +34,8 @@ class TableFit:
             loss; the rest is the mean of the logarithms of each. 0 lets a few samples
             go wrong for the sake of the others, 1 looks at little else. Or a share for
             each output by its name.
-        outputs: the weight of each output by its name; None for equal ones.
+        outputs: the weight of each output by its name, 0 or more, and not all of them
+            0; None for equal ones. One that is not named weighs 1.
         reference_steps: plain steps of what the samples should come near to; None for
             the sampler's own.
         slopes: how derivatives are made: ``"reverse"``, which remembers what is in the
@@ -43,7 +44,9 @@ class TableFit:
             each number of the table, with nothing remembered at all: for large models.
         accumulate: batches that a step looks at, one after the other.
         resume: a file that keeps what has been reached, and to go on from where it is
-            there; None for none.
+            there; None for none. Samples, reference, guidance and the weights of
+            outputs must be the same; how the descent goes on may be another, such as
+            ``steps``, ``seconds`` or ``learning_rate``.
         progress: True shows a bar; or a function that is given a `Looked`.
     """
 
@@ -74,6 +77,13 @@ class TableFit:
             check_count("fit's reference_steps", self.reference_steps, 1)
         if self.seconds is not None:
             check_numbers("fit's seconds", self.seconds, above=0.0)
+        if not isinstance(self.outputs, Mapping | None):
+            raise TypeError(
+                f"fit's outputs is {self.outputs!r:.80}; give weights by the outputs' "
+                "names"
+            )
+        for name, weight in (self.outputs or {}).items():
+            check_numbers(f"fit's outputs[{name!r}]", weight, least=0.0)
         if self.slopes not in _SLOPES:
             raise ValueError(unknown_name("slopes of fit", self.slopes, _SLOPES))
         check_numbers("fit's learning_rate", self.learning_rate, above=0.0)

@@ -1,4 +1,4 @@
-"""What a file of settings says of a table or a schedule: whether it won, and for what."""
+"""What a file of settings says of a table or a schedule: which won, and for what."""
 
 import json
 

@@ -176,7 +176,7 @@ WRITES = {
     ),
     "calibration.table_state:write_state(path)": (
         "fit.npz",
-        lambda x, path: _of("calibration.table_state").write_state(path, _stood(), 0),
+        lambda x, path: _of("calibration.table_state").write_state(path, _stood(), "0"),
     ),
     "checkpoints.weights:save_weights(path)": (
         "some.safetensors",
@@ -291,7 +291,7 @@ READS = {
     ),
     "calibration.table_state:read_state(path)": (
         "fit.npz",
-        lambda x, path: _of("calibration.table_state").read_state(path, _stood(), 0),
+        lambda x, path: _of("calibration.table_state").read_state(path, _stood(), "0"),
     ),
     "checkpoints.weights:load_weights(path)": (
         "some.safetensors",
