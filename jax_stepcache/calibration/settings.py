@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from jax_stepcache.calibration.provenance import is_marked
 from jax_stepcache.calibration.result import Calibration
 from jax_stepcache.calibration.winner import with_schedule, with_table
+from jax_stepcache.network.found_for import of_other_weights
 from jax_stepcache.network.tuned import TunedFile
 from jax_stepcache.paths import as_path
 from jax_stepcache.solvers import get_solver
@@ -97,33 +97,6 @@ def load_settings(path: str | os.PathLike[str], params: Any = None) -> TunedFile
             "for other weights; calibrate them for these, or load without params"
         )
     return file
-
-
-def of_other_weights(found: Mapping[str, Any], params: Any) -> list[str]:
-    """What of a file of settings was found for other weights.
-
-    Args:
-        found: what it holds, see `TunedFile`.
-        params: the weights.
-
-    Returns:
-        Numbers of model calls, each once; none where nobody noted the weights.
-    """
-    marks: dict[str, bool] = {}
-
-    def is_other(one: Mapping[str, Any]) -> bool:
-        mark = one.get("provenance", {}).get("weights")
-        if mark is not None and mark not in marks:
-            marks[mark] = is_marked(params, mark)
-        return mark is not None and not marks[mark]
-
-    others = [
-        calls
-        for part in ("tables", "optimised", "schedules")
-        for calls, one in found.get(part, {}).items()
-        if is_other(one)
-    ]
-    return list(dict.fromkeys(others))
 
 
 def _with_family(
