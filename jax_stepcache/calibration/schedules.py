@@ -25,6 +25,7 @@ from jax_stepcache.calibration.schedule_search import (
 )
 from jax_stepcache.calibration.trajectory import follow
 from jax_stepcache.loop.transfers import sent
+from jax_stepcache.network.tuned import DamagedSettings
 from jax_stepcache.options import Options, resolve
 from jax_stepcache.policy.named import mask_of_steps
 
@@ -150,6 +151,8 @@ class _Search:
         find = getattr(self.program.model, "tuned", None)
         try:
             tuned = None if find is None else find(self.budget)
+        except DamagedSettings:
+            raise
         except ValueError:
             return []
         if tuned is None or tuned.num_steps != self.num_steps:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from jax_stepcache.check import check_count, check_numbers
 from jax_stepcache.errors import naming_fields, unknown_name
+from jax_stepcache.paths import as_path
 
 _SLOPES = ("reverse", "remat", "forward")
 
@@ -25,8 +26,8 @@ class TableFit:
         batch: samples that a step looks at.
         learning_rate: of Adam along directions in which the loss is curved alike;
             falls to 0 by half a cosine.
-        curvature: samples of which these directions are taken, by forward mode; at the
-            start and half way.
+        curvature: samples of which these directions are taken, by forward mode, or by
+            reverse mode where the network has no other; at the start and half way.
         patience: looks at the held-out samples, one every 20 steps, that may go by
             without a better table, before the fit goes back to the best and on from
             there at half the rate; the third time it ends.
@@ -47,6 +48,8 @@ class TableFit:
             there; None for none. Samples, reference, guidance and the weights of
             outputs must be the same; how the descent goes on may be another, such as
             ``steps``, ``seconds`` or ``learning_rate``.
+        known: a file of settings, see `save_settings`: its schedule and its tables are
+            starts, too. A model's own are without asking.
         progress: True shows a bar; or a function that is given a `Looked`.
     """
 
@@ -62,6 +65,7 @@ class TableFit:
     slopes: str = "reverse"
     accumulate: int = 1
     resume: str | os.PathLike[str] | None = None
+    known: str | os.PathLike[str] | None = None
     progress: bool | Callable[[Looked], Any] = False
 
     def __post_init__(self) -> None:
@@ -70,7 +74,10 @@ class TableFit:
         Raises:
             ValueError: for one that does not fit.
             TypeError: for what is no number.
+            FileNotFoundError: if there is no file of known settings.
         """
+        if self.known is not None and not as_path(self.known, "known").is_file():
+            raise FileNotFoundError(f"there is no file of settings at {self.known}")
         for name in ("steps", "batch", "patience", "curvature", "accumulate"):
             check_count(f"fit's {name}", getattr(self, name), 1)
         if self.reference_steps is not None:

@@ -28,6 +28,10 @@ from jax_stepcache.solvers.schedule import (
 from jax_stepcache.solvers.table_family import as_family, over_of
 
 
+class DamagedSettings(ValueError):
+    """A file of settings that cannot be read; not one that has nothing of a kind."""
+
+
 @dataclass(frozen=True)
 class TunedFile:
     """A JSON file as ``benchmarks/tune.py`` writes it.
@@ -45,6 +49,12 @@ class TunedFile:
             ValueError: if there is none, naming the budgets that there are; or if the
                 file is damaged.
         """
+        found = _schedule(self, _written(as_path(self.path)), int(budget))
+        each = found.forecast
+        # Its own: what has been read is kept for others.
+        return found._replace(forecast=dict(each)) if isinstance(each, dict) else found
+
+    def _read_schedule(self, budget: int) -> TunedSchedule:
         found = self.read()
         schedules = found.get("schedules", {})
         if str(budget) not in schedules:
@@ -180,8 +190,8 @@ class TunedFile:
         # All who ask share it.
         return MappingProxyType(told)
 
-    def _damaged(self, what: str) -> ValueError:
-        return ValueError(f"{self.path} is cut short, or is no such file: {what}")
+    def _damaged(self, what: str) -> DamagedSettings:
+        return DamagedSettings(f"{self.path} is cut short, or is no such file: {what}")
 
 
 # A file that has not been written since is read once: a table is asked for at every
@@ -211,6 +221,12 @@ def _table(file: TunedFile, written: _Written | None, budget: int) -> TunedTable
     for x in jax.tree.leaves(getattr(found.tables, "tables", found.tables)):
         x.setflags(write=False)
     return found
+
+
+@functools.lru_cache(maxsize=256)
+def _schedule(file: TunedFile, written: _Written | None, budget: int) -> TunedSchedule:
+    del written
+    return file._read_schedule(budget)
 
 
 def _schedules(given: Any) -> Any:

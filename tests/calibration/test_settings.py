@@ -69,6 +69,26 @@ def test_what_won_is_sampled(tmp_path, found):
     assert [one.name for one in file.parent.iterdir()] == ["settings.json"]
 
 
+@pytest.mark.slow
+def test_what_is_known_is_where_a_fit_starts(tmp_path, found):
+    """A schedule and a table in a file are starts for a network of one's own.
+
+    What the schedule reaches on the held-out samples then decides which of both wins.
+    """
+    file = tmp_path / "settings.json"
+    save_settings(file, *found)
+    given = {"samples": {"noise": NOISE}, "target": {"model_calls": 3}, **OPTIONS}
+    fit = {"steps": 1, "seconds": None, "known": file}
+    again = calibrate(WEIGHTS, network, cache="bespoke", fit=fit, **given)
+    assert {"tuned", "bespoke"} <= {one.setting for one in again.curve}
+    assert again.fit["start"] == "bespoke"
+    save_settings(file, again)
+    assert json.loads(file.read_text())["tables"]["3"]["rival"].keys() == {""}
+    fit = {**fit, "known": tmp_path / "none.json"}
+    with pytest.raises(FileNotFoundError, match="no file of settings"):
+        calibrate(WEIGHTS, network, cache="bespoke", fit=fit, **given)
+
+
 def test_provenance_is_kept(tmp_path, found):
     """Which weights, how many samples, against what, when, how near, how sure."""
     file = tmp_path / "settings.json"

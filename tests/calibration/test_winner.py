@@ -7,6 +7,7 @@ import pytest
 from jax_stepcache import (
     Calibration,
     as_table,
+    family_of,
     flow_schedule,
     load_settings,
     save_settings,
@@ -134,6 +135,24 @@ def test_a_family_keeps_what_its_tables_share(tmp_path):
     assert load_settings(file).table(3).holds_for == {"guidance_interval": [0.2, 0.9]}
     each = json.loads(file.read_text())["tables"]["3"]["provenance"]["each"]
     assert [one["sampler"]["guidance_scale"] for one in each] == [1.5, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"num_steps": 8}, r"num_steps: \[6, 8\]"),
+        ({"sampler": {"guidance_interval": (0.2, 0.9)}}, "guidance_interval"),
+        ({"sampler": {"solver": "euler"}}, "solver"),
+    ],
+)
+def test_a_family_is_of_one_sampler(other, named):
+    """But for the option that it is over, its tables stand for the same."""
+    sampler = {"guidance_scale": 4.0, **other.pop("sampler", {})}
+    unlike = table(21.0, sampler, **other)
+    with pytest.raises(ValueError, match=f"differ in {named}"):
+        family_of(table(21.0, {"guidance_scale": 1.5}), unlike)
+    alike = table(21.0, {"guidance_scale": 4.0})
+    assert family_of(table(21.0, {"guidance_scale": 1.5}), alike).at == (1.5, 4.0)
 
 
 def test_a_damaged_sampler_is_told(tmp_path):
