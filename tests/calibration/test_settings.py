@@ -15,7 +15,7 @@ from jax_stepcache import (
     sample,
     save_settings,
 )
-from jax_stepcache.calibration.provenance import weights_mark
+from jax_stepcache.network.found_for import weights_mark
 from jax_stepcache.network.tuned import TunedFile
 
 WEIGHTS = {"w": jnp.linspace(-1, 1, 16).reshape(4, 4)}

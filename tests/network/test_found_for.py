@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jax_stepcache import load_params, load_settings
-from jax_stepcache.calibration.provenance import is_marked, weights_mark
+from jax_stepcache.network.found_for import is_marked, weights_mark
 
-WIDE = (600, 500)  # more numbers than are all looked at
+WIDE = (2100, 2000)  # more numbers than are all looked at
 
 
 @pytest.mark.parametrize("shape", [(), (7,), (40, 30), WIDE])
@@ -31,9 +31,9 @@ def test_a_change_anywhere_gives_another_mark(shape):
 def test_a_few_rows_of_a_large_array_are_seen():
     """One in a hundred is enough, wherever they lie."""
     one = np.zeros(WIDE, np.float32)
-    for row in range(0, 600, 90):
+    for row in range(0, 2100, 500):
         other = one.copy()
-        other[row : row + 6] = 1
+        other[row : row + 21] = 1
         assert weights_mark([other]) != weights_mark([one]), row
 
 
