@@ -1,9 +1,11 @@
 """Meta-World in closed loop: success of each way to sample, over the same episodes.
 
-Uncached, StepCache as it was published, as many plain steps as four calls, and the
-settings that were found for four calls. An episode's table and noise are those of its
-number, so every way plays the same ones. Episodes are played in parts, in several
-processes, and written after each: the same command goes on where it was stopped.
+Uncached, StepCache as it was published, as many plain steps as four calls, the schedule
+that was searched for four calls, and the table, which ``cache="tuned"`` takes where it
+won; that one through a policy server, too, asked by openpi's client. An episode's table
+and noise are those of its number, so every way plays the same ones. Episodes are played
+in parts, in several processes, and written after each: the same command goes on where
+it was stopped.
 
     python benchmarks/meta_world.py --json benchmarks/results/metaworld.json
     python benchmarks/meta_world.py --json benchmarks/results/metaworld.json --latency
@@ -23,8 +25,10 @@ import hashlib
 import json
 import multiprocessing
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from importlib.resources import files
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -33,11 +37,18 @@ import numpy as np
 from report import device_name, print_table, write_json
 
 import jax_stepcache
+from jax_stepcache import mask_of_steps, static_schedule
 from jax_stepcache.measure.compare import Contender, policy_of
+from jax_stepcache.models import metaworld
 from jax_stepcache.models.dreamzero import LatentPipeline
-from jax_stepcache.models.metaworld import NAMES, rollout
+from jax_stepcache.models.metaworld import NAMES, rollout, served_rollout
+from jax_stepcache.models.metaworld.rollout import DEADLINE, Brain
+from jax_stepcache.models.metaworld.sizes import FRAMES
+from jax_stepcache.models.worlds.message import IMAGE, PROMPT, STATE
 from jax_stepcache.models.worlds.policy import WorldPolicy
+from jax_stepcache.models.worlds.remote import RemotePolicy
 from jax_stepcache.paths import path_option
+from jax_stepcache.serving import policy_server
 
 # Options of `jax_stepcache.sample`, by way.
 WAYS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -45,10 +56,12 @@ WAYS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "uncached": {},
         "step_cache": {"cache": "step_cache"},
         "plain-4": {"num_inference_steps": 4},
-        "tuned-4": {"cache": "tuned", "budget": 4},
+        "schedule-4": {"cache": "tuned", "budget": 4},
         "bespoke-4": {"cache": "bespoke", "budget": 4},
+        "served-4": {"cache": "bespoke", "budget": 4},
     }
 )
+_SERVED = "served-4"
 _KEY = 7
 _WARM, _TIMED = 4, 40  # control steps before the clock runs, and while it does
 Row = dict[str, Any]
@@ -68,11 +81,15 @@ def part(source: str, way: str, first: int, episodes: int) -> Row:
         what was asked of the network.
     """
     params = jax_stepcache.load_params(source)
-    policy, options = policy_of(params, Contender(way, WAYS[way]))
+    policy, options = sampler(params, way)
+    key, which = jax.random.key(_KEY), {"first": first, "episodes": episodes}
     begun = time.perf_counter()
-    outcome = rollout(
-        params, policy, jax.random.key(_KEY), first=first, episodes=episodes, **options
-    )
+    if way == _SERVED:
+        brain = WorldPolicy(LatentPipeline(params), cache=policy, **options)
+        with policy_server(brain, slots=8, deadline=600.0).background() as url:
+            outcome = served_rollout(url, key, **which)
+    else:
+        outcome = rollout(params, policy, key, **which, **options)
     return {
         "success": "".join("01"[int(x)] for x in outcome.success),
         "actions": int(outcome.steps[outcome.success].sum()),
@@ -81,10 +98,22 @@ def part(source: str, way: str, first: int, episodes: int) -> Row:
     }
 
 
+def sampler(params: jax_stepcache.Params, way: str) -> tuple[Any, dict[str, Any]]:
+    """A way's policy, and the other options of `sample`."""
+    if way == "schedule-4":  # whether or not the table won
+        found = params.model.tuned(4)
+        mask = mask_of_steps(found.steps, found.num_steps)
+        return static_schedule(mask, found.forecast), {}
+    return policy_of(params, Contender(way, WAYS[way]))
+
+
 def mark(params: jax_stepcache.Params, way: str) -> str:
-    """What tells weights and settings from those that other parts were played with."""
-    policy, options = policy_of(params, Contender(way, WAYS[way]))
+    """What tells weights, settings and world from those of parts played before."""
+    policy, options = sampler(params, way)
     told = hashlib.sha256(repr((jax.tree.structure(policy), sorted(options))).encode())
+    told.update(f"{way} {_KEY} {DEADLINE} {NAMES}".encode())
+    for name in ("world", "robot", "rollout"):  # what an episode is
+        told.update(Path(str(files(metaworld) / f"{name}.py")).read_bytes())
     for leaf in jax.tree.leaves((params.weights, policy, options)):
         told.update(np.asarray(leaf).tobytes())
     return told.hexdigest()[:16]
@@ -92,15 +121,29 @@ def mark(params: jax_stepcache.Params, way: str) -> str:
 
 def latency(params: jax_stepcache.Params, way: str) -> float:
     """Milliseconds of one robot's control step, the median."""
-    policy, options = policy_of(params, Contender(way, WAYS[way]))
+    policy, options = sampler(params, way)
     brain = WorldPolicy(LatentPipeline(params), cache=policy, **options)
-    ((message,), *_) = brain.examples(1)
+    if way != _SERVED:
+        return _timed(params, brain)
+    with policy_server(brain, deadline=600.0).background() as url:
+        return _timed(params, RemotePolicy(url))
+
+
+def _timed(params: jax_stepcache.Params, brain: Brain) -> float:
+    shown = params.model.example(jax.random.key(_KEY), 1)
+    picture = np.round(255 * np.asarray(shown["image"])).astype(np.uint8)
+    message = {
+        IMAGE: picture,
+        STATE: np.asarray(shown["state"][0]),
+        PROMPT: NAMES[int(shown["instruction"][0])],
+    }
     session, seconds = brain.open(), []
     for _ in range(_WARM + _TIMED):
         begun = time.perf_counter()
         (reply,) = brain.step_many([session], [message], [{}])
         seconds.append(time.perf_counter() - begun)
         session = reply.session
+        message[IMAGE] = np.repeat(picture, FRAMES, axis=0)
     return 1e3 * float(np.median(seconds[_WARM:]))
 
 
@@ -109,7 +152,7 @@ def summed(way: str, row: Row) -> Row:
     said = played(row)
     if not len(said):
         return row
-    parts = [row["parts"][begin] for begin in sorted(row["parts"], key=int)]
+    parts = list(_in_a_row(row))
     tasks = np.arange(len(said)) % len(NAMES)
     return {
         **row,
@@ -119,21 +162,34 @@ def summed(way: str, row: Row) -> Row:
         "success_error": _error(said),
         "tasks": {
             name: {
+                "episodes": int((tasks == i).sum()),
                 "success": float(said[tasks == i].mean()),
                 "success_error": _error(said[tasks == i]),
             }
             for i, name in enumerate(NAMES)
         },
-        "model_calls": float(np.mean([one["calls"] for one in parts])),
+        "model_calls": float(
+            np.average([x["calls"] for x in parts], weights=[*map(_length, parts)])
+        ),
     }
 
 
 def played(row: Row) -> np.ndarray:
     """Which episodes succeeded, bool[episodes], as far as there is no gap."""
-    text = ""
-    while (one := row["parts"].get(str(len(text)))) is not None:
-        text += one["success"]
+    text = "".join(one["success"] for one in _in_a_row(row))
     return np.array([x == "1" for x in text], bool)
+
+
+def _in_a_row(row: Row) -> Iterator[Row]:
+    """The parts that follow one another from the first episode."""
+    begin = 0
+    while (one := row["parts"].get(str(begin))) is not None:
+        yield one
+        begin += _length(one)
+
+
+def _length(one: Row) -> int:
+    return len(one["success"])
 
 
 def behind(rows: Mapping[str, Row]) -> dict[str, Row]:
@@ -203,11 +259,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--part must be a multiple of {len(NAMES)}, --episodes of --part")
     params = jax_stepcache.load_params(given.params)
     old = json.loads(given.json.read_text()) if given.json.exists() else {}
-    rows = {way: row for way, row in old.items() if way in WAYS}
+    marks = {way: mark(params, way) for way in WAYS}
+    rows = {way: old[way] for way in WAYS if old.get(way, {}).get("mark") == marks[way]}
     for way in given.ways:
-        own = mark(params, way)
-        if rows.get(way, {}).get("mark") != own:
-            rows[way] = {"mark": own, "parts": {}}
+        rows.setdefault(way, {"mark": marks[way], "parts": {}})
     if given.latency:
         for way in given.ways:
             rows[way]["latency_ms"] = latency(params, way)

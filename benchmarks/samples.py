@@ -18,7 +18,7 @@ import jax_stepcache
 from jax_stepcache.models.metaworld.conditions import conditions
 from jax_stepcache.models.metaworld.rollout import rollout
 
-_MOMENTS = 8  # of an episode, fewer than a short one has
+_MOMENTS = 5  # of an episode; short ones have seven
 
 
 def samples_of(

@@ -373,7 +373,7 @@ def worlds() -> dict[str, str]:
     The short one is of the front page, which shows nothing that is not there.
     """
     if not (RESULTS / "metaworld.json").exists():
-        return {"metaworld": "`make metaworld` makes weights, and this table."}
+        return {"metaworld": "`make metaworld` makes this table."}
     rows, device = read("metaworld")
     return {
         "metaworld": metaworld_table(rows, device),

@@ -42,8 +42,8 @@ FITS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
         # What a robot does of it counts more than what it imagines.
         "metaworld": {
-            "samples": 384,
-            "steps": 200,
+            "samples": 768,
+            "steps": 300,
             "batch": 16,
             "pooled": {"video": 0.1, "action": 0.8},
             "learning_rate": 0.02,

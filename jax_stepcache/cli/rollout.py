@@ -140,7 +140,7 @@ def cells(name: str, outcome: Any, first: Any) -> list[str]:
 
 def times_of(outcome: Any) -> list[str]:
     """What is told of time, of a world in which it is measured."""
-    return ["ms a control step"] if hasattr(outcome, "seconds") else []
+    return ["ms a step of all robots"] if hasattr(outcome, "seconds") else []
 
 
 def tasks_of(outcome: Any) -> list[str]:

@@ -21,11 +21,17 @@ from .rollout import Rollout
 from .sizes import FRAMES
 from .tasks import NAMES
 
+_HELD_OUT = 4
+"""One moment in so many is of an episode of its own; as many are held out."""
+
 
 def conditions(
     params: Params, outcome: Rollout, key: jax.Array, count: int
 ) -> dict[str, Any]:
     """Conditions of control steps that robots have taken, and fresh noise for each.
+
+    Moments of an episode are alike. What `jax_stepcache.calibrate` holds out, the first
+    quarter, is therefore of other episodes than the rest.
 
     Args:
         params: Meta-World's.
@@ -37,18 +43,39 @@ def conditions(
         ``condition`` and ``noise``, as `jax_stepcache.calibrate` takes ``samples``.
 
     Raises:
-        ValueError: if there are fewer moments.
+        ValueError: if there are fewer moments, in all or in one of these parts.
     """
     check_count("count", count, 1)
-    moments = [(i, k) for i, x in enumerate(outcome.states) for k in range(len(x))]
-    if count > len(moments):
-        raise ValueError(f"count is {count}; there were {len(moments)} control steps")
     which, noise = jax.random.split(key)
-    chosen = jax.random.choice(which, len(moments), (count,), replace=False)
+    apart = -(-len(outcome.states) // _HELD_OUT)
+    held = count // _HELD_OUT if apart < len(outcome.states) else count
+    moments = [
+        *_drawn(outcome, range(apart), jax.random.fold_in(which, 0), held),
+        *_drawn(
+            outcome,
+            range(apart, len(outcome.states)),
+            jax.random.fold_in(which, 1),
+            count - held,
+        ),
+    ]
     return {
-        "condition": _conditions(params, outcome, [moments[int(i)] for i in chosen]),
+        "condition": _conditions(params, outcome, moments),
         "noise": draw_noise(noise, params.model.noise_struct(count)),
     }
+
+
+def _drawn(
+    outcome: Rollout, episodes: range, key: jax.Array, count: int
+) -> list[tuple[int, int]]:
+    """Moments of some episodes, (episode, chunk), none of them twice."""
+    moments = [(i, k) for i in episodes for k in range(len(outcome.states[i]))]
+    if count > len(moments):
+        raise ValueError(
+            f"{count} moments are wanted of {len(episodes)} episodes; there were "
+            f"{len(moments)} control steps"
+        )
+    chosen = jax.random.choice(key, len(moments), (count,), replace=False)
+    return [moments[int(i)] for i in chosen]
 
 
 def _conditions(

@@ -24,7 +24,7 @@ from jax_stepcache.paths import path_option
 
 from ..training.command import run_command
 from .episodes import Wanted, save_episode, wanted_episodes
-from .layout import write_layout
+from .layout import check_blocks, write_layout
 from .tasks import NAMES
 
 # Episodes that a process is given at a time: the simulator is loaded once for them.
@@ -139,6 +139,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parsed = parser.parse_args()
     wanted = wanted_episodes(tuple(parsed.tasks), parsed.episodes, parsed.seed)
+    check_blocks(parsed.blocks)
     collect(parsed.out, wanted, parsed.processes)
     print(write_layout(parsed.out, wanted, parsed.blocks))
 

@@ -38,9 +38,7 @@ def write_layout(folder: Path, episodes: Sequence[Wanted], blocks: int) -> str:
         ValueError: if one is damaged, or if there are more blocks than a window has, or
             none; or no sequence at all.
     """
-    window = _MODEL.dit.max_chunk_size
-    if not 1 <= blocks <= window:
-        raise ValueError(f"blocks is {blocks}; a window has 1 to {window}")
+    check_blocks(blocks)
     count = sum(_count(load_episode(folder, one), blocks) for one in episodes)
     if not count:
         raise ValueError(f"{folder} has no demonstration of {blocks} chunks")
@@ -71,6 +69,17 @@ def write_layout(folder: Path, episodes: Sequence[Wanted], blocks: int) -> str:
         f"{count} sequences of {blocks} chunks, of {len(episodes) - failed} episodes "
         f"({failed} were not done in time): {folder}"
     )
+
+
+def check_blocks(blocks: int) -> None:
+    """Checks how many chunks a sequence has.
+
+    Raises:
+        ValueError: for none, or more than a window has.
+    """
+    window = _MODEL.dit.max_chunk_size
+    if not 1 <= blocks <= window:
+        raise ValueError(f"blocks is {blocks}; a window has 1 to {window}")
 
 
 def _count(segments: Sequence[Segment], blocks: int) -> int:

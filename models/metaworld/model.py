@@ -18,6 +18,7 @@ from ..dreamzero import DreamZeroConfig
 from ..worlds.configuration import described_sizes, world_config
 from ..worlds.model import WorldModel, check_index
 from . import latent
+from .examples import examples
 from .sizes import ACTION_SIZE, CHUNK, FRAMES, IMAGE_SIZE, STATE_SIZE
 from .tasks import NAMES
 
@@ -90,7 +91,8 @@ class MetaworldModel(WorldModel):
         if wrong:
             raise ValueError(
                 "these are not the sizes of Meta-World's pictures, states and "
-                f"actions: {'; '.join(wrong)}"
+                f"actions: {'; '.join(wrong)}. metaworld_config(dim, num_layers) has "
+                "these, at any width and depth"
             )
 
     def instruction_text(self, instruction: jax.Array) -> jax.Array:
@@ -108,19 +110,13 @@ class MetaworldModel(WorldModel):
         return self.has_sizes(metaworld_config())
 
     def example(self, key: jax.Array, batch: int = 1) -> dict[str, jax.Array]:
-        """Pictures of nothing, for shapes and times: the simulator draws others."""
-        picture, state, task = jax.random.split(key, 3)
-        shape = (batch, IMAGE_SIZE, IMAGE_SIZE, 3)
+        """First moments of episodes, drawn from the few that come with the library."""
+        shown = examples()
+        which = jax.random.randint(key, (batch,), 0, len(shown.state))
         return {
-            "image": jax.random.uniform(picture, shape, jnp.float32),
-            "instruction": jax.random.randint(task, (batch,), 0, len(NAMES)),
-            "state": jax.random.uniform(
-                state,
-                (batch, STATE_SIZE),
-                jnp.float32,
-                np.array(_LEAST, np.float32),
-                np.array(_MOST, np.float32),
-            ),
+            "image": jnp.asarray(shown.image)[which].astype(jnp.float32) / 255,
+            "instruction": jnp.asarray(shown.instruction)[which],
+            "state": jnp.asarray(shown.state)[which],
         }
 
 

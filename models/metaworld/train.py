@@ -173,7 +173,9 @@ def main() -> None:
     if arguments.init is not None:
         begun = load_params(arguments.init, layers="stacked")
         if begun.model != model:
-            raise ValueError(f"{arguments.init} has other sizes than Meta-World's")
+            raise ValueError(
+                f"{arguments.init} holds {begun.model}; trained is {model}"
+            )
         weights = begun.weights
     account = {
         "model": model.name,

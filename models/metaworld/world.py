@@ -22,7 +22,7 @@ _MISSING = "the robots of Meta-World need its simulator: pip install " + (
 _NO_PICTURES = (
     "MuJoCo cannot draw with MUJOCO_GL={backend}: {error!r}. Without a screen, install "
     "libegl1 and libgl1-mesa-dri and set MUJOCO_GL=egl, or libosmesa6 and set "
-    "MUJOCO_GL=osmesa"
+    "MUJOCO_GL=osmesa, before anything imports MuJoCo"
 )
 
 # Rendered at twice the size and averaged, which takes as long as the size itself: the
@@ -159,7 +159,8 @@ def _simulator() -> tuple[Any, Any]:
         if error.name in ("mujoco", "metaworld"):
             raise ImportError(_MISSING) from error
         raise OSError(_no_pictures(error)) from error
-    except AttributeError as error:  # PyOpenGL's, where the library is not there
+    # PyOpenGL's, where the library is not there; MuJoCo's, for a name it does not know.
+    except (AttributeError, RuntimeError) as error:
         raise OSError(_no_pictures(error)) from error
     return mujoco, ALL_V3_ENVIRONMENTS
 

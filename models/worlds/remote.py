@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 import urllib.error
 import urllib.request
@@ -20,6 +21,7 @@ _MISSING = (
     "and works with later ones)"
 )
 _AGAIN = 1.0  # seconds, until a server that compiles is looked at again
+_PATIENCE = 30.0  # seconds, for an answer whether it is ready
 
 
 class RemotePolicy:
@@ -38,7 +40,7 @@ class RemotePolicy:
         Raises:
             ImportError: without openpi's client.
             ValueError: for another kind of URL.
-            OSError: if there is no server.
+            OSError: if there is no server, or one that says nothing.
         """
         try:
             from openpi_client.websocket_client_policy import (  # pyright: ignore[reportMissingImports]
@@ -70,13 +72,17 @@ class RemotePolicy:
         """See `Policy.step_many`: all ask at once, and the server steps them together.
 
         Raises:
-            RuntimeError: what openpi's client makes of a server's refusal.
+            OSError: if the server refuses, with what it says, or has gone.
         """
+        from websockets.exceptions import WebSocketException  # openpi's client has it
 
         def ask(robot: Any, session: str, message: Any, own: Any) -> Reply:
-            told = robot.infer(
-                {**message, "session_id": session, "options": {**own, "stats": True}}
-            )
+            asked = {"session_id": session, "options": {**own, "stats": True}}
+            try:
+                told = robot.infer({**message, **asked})
+            # openpi's client makes a RuntimeError of what the server refuses.
+            except (RuntimeError, WebSocketException) as error:
+                raise OSError(f"{self._url} does not answer: {error}") from error
             computed = np.asarray(told["stats"]["computed"], bool)
             return Reply(session, np.asarray(told["actions"], np.float32), computed)
 
@@ -99,8 +105,10 @@ def _wait_until_ready(url: str) -> None:
     """Until the server's programs are compiled."""
     while True:
         try:
-            with urllib.request.urlopen(f"http{url[2:]}/readyz"):
+            with urllib.request.urlopen(f"http{url[2:]}/readyz", timeout=_PATIENCE):
                 return
+        except http.client.InvalidURL as error:
+            raise ValueError(f"server is {url!r}: {error}") from error
         except urllib.error.HTTPError as error:
             if error.code != 503:
                 raise OSError(f"{url} answers {error}") from error

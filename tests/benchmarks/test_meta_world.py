@@ -47,3 +47,17 @@ def test_a_way_that_played_nothing_yet_has_no_figures(benchmark):
     found = benchmark.behind({"uncached": row(_0="1111"), "plain-4": row(_4="1111")})
     assert "success" not in found["plain-4"]
     assert "behind" not in found["plain-4"]
+
+
+def test_rows_of_different_episodes_are_no_table(benchmark):
+    """A share of more episodes than the others played is no fair one."""
+    from world_tables import metaworld_table
+
+    rows = {"uncached": row(_0="1111", _4="1111"), "plain-4": row(_0="1111")}
+    with pytest.raises(ValueError, match=r"'uncached': 8, 'plain-4': 4"):
+        metaworld_table(benchmark.behind(rows), "a machine")
+    rows["uncached"] = row(_0="1101")
+    told = metaworld_table(benchmark.behind(rows), "a machine")
+    assert "4 episodes of each way" in told
+    assert "75% ± 22%" in told
+    assert "4 of 4" in told

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from jax_stepcache import Params
+from jax_stepcache import Params, load_params
 from jax_stepcache.models.dreamzero import LatentPipeline, init_weights
 from jax_stepcache.models.metaworld import (
     MetaworldModel,
@@ -18,6 +18,7 @@ from jax_stepcache.models.metaworld import (
     policy_of,
     served_rollout,
 )
+from jax_stepcache.models.metaworld.examples import examples, seen
 from jax_stepcache.models.metaworld.expert import demonstrate, expert_of
 from jax_stepcache.models.metaworld.rollout import rollout
 from jax_stepcache.models.metaworld.tasks import NAMES
@@ -91,6 +92,53 @@ def test_a_deadline_is_a_whole_number_of_chunks(params):
     """Half a chunk is not cut off in silence."""
     with pytest.raises(ValueError, match="multiple of 8"):
         rollout(params, Uncached(), jax.random.key(0), episodes=1, deadline=12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", NAMES)
+def test_the_first_picture_shows_where_things_are(simulated, task):
+    """Meta-World moves goal and drawer last in its reset, behind MuJoCo's back: what is
+    drawn is what the simulator knows, in a world that was reset before, too."""
+    import mujoco
+
+    world = World(task)
+    for seed in (3, 4):
+        world.reset(seed)
+        first = world.picture()
+        mujoco.mj_forward(world._env.model, world._env.data)
+        np.testing.assert_array_equal(first, world.picture())
+    world.close()
+
+
+@pytest.mark.slow
+def test_examples_are_what_the_camera_sees(simulated):
+    """Those that come with the library, but for how a machine rounds colours."""
+    ours, now = examples(), seen()
+    np.testing.assert_array_equal(ours.instruction, now.instruction)
+    np.testing.assert_allclose(ours.state, now.state, atol=1e-6)
+    off = ours.image.astype(float) - now.image
+    assert np.abs(off).mean() < 1.0
+
+
+@pytest.mark.slow
+def test_the_bundled_robot_does_its_tasks(simulated):
+    """With the setting that comes for four calls: it opens drawers and presses buttons,
+    and foresees what it then sees."""
+    bundled = load_params("metaworld")
+    tables = bundled.model.bespoke(4).tables
+    outcome = rollout(
+        bundled,
+        Uncached(),
+        jax.random.key(3),
+        episodes=4,
+        tasks=("drawer-open", "button-press-topdown"),
+        schedule=tables,
+    )
+    assert outcome.success.sum() >= 3
+    np.testing.assert_array_equal(outcome.model_calls, 4.0)
+    before, after = outcome.seen[0][1:], outcome.imagined[0]
+    still = np.square(np.diff(outcome.seen[0].astype(float), axis=0)).mean()
+    assert np.square(before.astype(float) - after).mean() < still
 
 
 @pytest.mark.slow
@@ -179,6 +227,8 @@ def test_no_server_and_no_client_are_told(monkeypatch):
     pytest.importorskip("openpi_client.websocket_client_policy")
     with pytest.raises(ValueError, match="give ws://host:port"):
         served_rollout("http://127.0.0.1", jax.random.key(0), episodes=1)
+    with pytest.raises(ValueError, match=r"server is 'ws://127.0.0.1:abc'"):
+        served_rollout("ws://127.0.0.1:abc", jax.random.key(0), episodes=1)
     with pytest.raises(OSError, match="'jax-stepcache serve' starts one"):
         served_rollout("ws://127.0.0.1:9", jax.random.key(0), episodes=1)
     client = "openpi_client.websocket_client_policy"
