@@ -88,10 +88,11 @@ def test_another_fit_is_refused(finished, other):
 def test_levels_of_other_samples_are_refused(tmp_path):
     """Noise levels alone start from the same, whatever they are fitted on."""
     fit = {**FIT, "resume": tmp_path / "fit.npz"}
-    run(samples=samples(), cache="none", fit=fit)
+    given = {"samples": samples(), "guidance_scale": 2.0, "cache": "none", "fit": fit}
+    run(**given)
     for other in ({"samples": samples(1)}, {"guidance_scale": 4.0}):
         with pytest.raises(ValueError, match="is of another fit"):
-            run(**{"samples": samples(), **other}, cache="none", fit=fit)
+            run(**{**given, **other})
 
 
 @pytest.mark.slow

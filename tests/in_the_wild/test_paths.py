@@ -160,7 +160,8 @@ def _stood():
     """Where a fit stands that has only begun."""
     zero = np.zeros(1, np.float32)
     stood = _of("calibration.table_state").Progressed
-    return stood(0, zero, zero, zero, 0.0, 0, np.zeros((1, 1), np.float32), 0)
+    scale = np.zeros((1, 1), np.float32)
+    return stood(0, zero, zero, zero, zero, 0.0, 0, scale, 0)
 
 
 # By where it is and what its parameter is called: a call with a path. The first kind
