@@ -12,13 +12,13 @@ import numpy as np
 from jax.core import Tracer
 
 from jax_stepcache.backends import CacheBackend, resolve_cache
-from jax_stepcache.backends.selector import backend_name
+from jax_stepcache.backends.odd import warn_of_no_reuse, warn_of_others
 from jax_stepcache.check import (
     batch_size,
     check_key,
     fetched,
 )
-from jax_stepcache.errors import naming_fields, unknown_name, warn
+from jax_stepcache.errors import naming_fields, unknown_name
 from jax_stepcache.kept import kept
 from jax_stepcache.loop.generation import Generation, program_of, tables_of
 from jax_stepcache.loop.gradient import check_differentiable
@@ -32,7 +32,7 @@ from jax_stepcache.network.params import Params
 from jax_stepcache.network.protocol import Denoiser
 from jax_stepcache.network.scale import check_scale_of_each, scale_of
 from jax_stepcache.nodes import parts_of
-from jax_stepcache.policy.asked import Asked, asked_of
+from jax_stepcache.policy.asked import asked_of
 from jax_stepcache.policy.named import Uncached
 from jax_stepcache.policy.policy import Policy
 from jax_stepcache.policy.span import check_decides_alone
@@ -234,7 +234,7 @@ def resolve(params: Any, options: Options) -> Generation:
     asked = asked_of(policy, num_steps_of(schedule), 2 if guided else 1)
     if interval is not None and getattr(policy, "span", None) is None:
         asked = replace(asked, apart=True, interval=True)
-    _warn_of_no_reuse(options.cache, num_steps_of(schedule), asked)
+    warn_of_no_reuse(options.cache, num_steps_of(schedule), asked)
     return Generation(
         program=program_of(
             model,
@@ -254,17 +254,6 @@ def resolve(params: Any, options: Options) -> Generation:
         scale=scale,
         asked=asked,
         tables=tables,
-    )
-
-
-def _warn_of_no_reuse(cache: Any, num_steps: int, asked: Asked) -> None:
-    if asked.never is None or asked.meant:
-        return
-    given = backend_name(cache) if isinstance(cache, CacheBackend) else cache
-    name = repr(given) if isinstance(given, str) else type(cache).__name__
-    warn(
-        f"cache={name} will skip no step of {num_steps}: {asked.never}. "
-        "cache=None says so without a warning"
     )
 
 
@@ -346,11 +335,14 @@ def _schedule_and_policy(
         return calls(), cache
     tables = _brought(cache, model, options)
     if tables is not None:
+        warn_of_others(cache.holds_for(model, True), options, model)
         if options.strength is not None:
             begun_at(tables, options.strength)  # Which says why not.
         return tables, Uncached()
     schedule = calls()
-    return schedule, cache.policy_of_steps(model, schedule)
+    policy = cache.policy_of_steps(model, schedule)
+    warn_of_others(cache.holds_for(model, False), options, model)
+    return schedule, policy
 
 
 def brings_table(model: Any, **options: Any) -> bool:

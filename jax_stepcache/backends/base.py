@@ -91,6 +91,19 @@ class CacheBackend(ABC):
         del model, sampler
         return None
 
+    def holds_for(self, model: Model, tabled: bool) -> Mapping[str, Any] | None:
+        """Which options of `sample` its settings were found with.
+
+        Args:
+            model: the model.
+            tabled: whether the sampler steps by `tables`, or else as `policy` says.
+
+        Returns:
+            Those that were not the model's defaults; None where nothing is known.
+        """
+        del model, tabled
+        return None
+
     @abstractmethod
     def enable(self, pipeline: Any) -> None:
         """Wraps a pipeline's sampler.

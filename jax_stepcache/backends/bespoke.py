@@ -11,7 +11,7 @@ from jax_stepcache.check import check_count
 from jax_stepcache.network.protocol import Model, TunedTable
 from jax_stepcache.policy.named import Uncached
 from jax_stepcache.policy.policy import Policy
-from jax_stepcache.solvers.table_family import as_family, without_own
+from jax_stepcache.solvers.table_family import as_family, over_of, without_own
 
 
 class BespokeBackend(AroundBackend):
@@ -50,6 +50,12 @@ class BespokeBackend(AroundBackend):
         check_brought(without_own(own.tables, sampler), own.num_steps)
         return own.tables
 
+    def holds_for(self, model: Model, tabled: bool) -> Mapping[str, Any] | None:
+        """See `CacheBackend.holds_for`; of a table that is given nothing is known."""
+        del tabled
+        budget = self.config.budget
+        return None if budget is None else found_with(table_of(model, budget))
+
 
 def table_of(model: Any, budget: Any) -> TunedTable:
     """A model's own table.
@@ -72,6 +78,12 @@ def table_of(model: Any, budget: Any) -> TunedTable:
             "cache_config={'table': ...} or schedule= takes it"
         )
     return find(budget)
+
+
+def found_with(own: TunedTable) -> Mapping[str, Any]:
+    """Options that a table was found with; None for the one that a family is over."""
+    over = over_of(own.tables)
+    return own.holds_for if over is None else {**own.holds_for, over: None}
 
 
 def check_brought(sampler: Mapping[str, Any], num_steps: int | None) -> None:

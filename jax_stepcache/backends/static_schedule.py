@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from jax_stepcache.backends.around import AroundBackend
+from jax_stepcache.backends.bespoke import found_with, table_of
 from jax_stepcache.backends.experts import refuse_settings_of_each
 from jax_stepcache.check import check_count
 from jax_stepcache.network.protocol import Model
+from jax_stepcache.network.tuned import DamagedSettings
 from jax_stepcache.policy.named import (
     DREAMZERO_SCHEDULES,
     mask_of_steps,
@@ -81,12 +83,22 @@ class TunedBackend(AroundBackend):
         check_count("budget", self.config.budget, 1)
         try:
             found = find(self.config.budget)
+        except DamagedSettings:
+            raise
         except ValueError:
             return None
         usual = {"num_inference_steps": found.num_steps}
         others = without_own(found.tables, sampler)
         asked = any(given != usual.get(name) for name, given in others.items())
         return found.tables if found.wins and not asked else None
+
+    def holds_for(self, model: Model, tabled: bool) -> Mapping[str, Any] | None:
+        """See `CacheBackend.holds_for`."""
+        budget = self.config.budget
+        if tabled:
+            return found_with(table_of(model, budget))
+        find = getattr(model, "tuned", None)
+        return None if find is None or budget is None else find(budget).holds_for
 
     def policy(self, model: Model, num_inference_steps: int) -> Policy:
         """See `CacheBackend.policy`."""

@@ -5,7 +5,7 @@ Or the noise levels alone, of which a solver makes the table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,40 +19,26 @@ from jax_stepcache.calibration.provenance import provenance_of
 from jax_stepcache.calibration.quality import decibels, decoded, shown, spread
 from jax_stepcache.calibration.result import Calibration, CurvePoint
 from jax_stepcache.calibration.samples import Samples
-from jax_stepcache.calibration.schedule_search import even_spread
 from jax_stepcache.calibration.table_fit import fit_table
 from jax_stepcache.calibration.table_loss import Chunk, Layout, held_out_loss
 from jax_stepcache.calibration.table_options import TableFit
+from jax_stepcache.calibration.table_shares import shares_of
 from jax_stepcache.calibration.table_space import (
     Space,
     space_around,
     space_of,
     unmoved,
 )
+from jax_stepcache.calibration.table_starts import Start, plain_start, starts_of
 from jax_stepcache.calibration.trajectory import follow
-from jax_stepcache.errors import unknown_name
-from jax_stepcache.loop.as_table import as_table
 from jax_stepcache.loop.generation import Generation, begin
 from jax_stepcache.network.inputs import Inputs
 from jax_stepcache.options import TABLE_BRINGS, Options, resolve
-from jax_stepcache.policy.named import mask_of_steps, static_schedule
 from jax_stepcache.sampling import sample
-from jax_stepcache.solvers import SolverTable
-from jax_stepcache.solvers.longer_table import one_call_more
 from jax_stepcache.solvers.schedule import is_schedule, per_output
-from jax_stepcache.solvers.table_family import in_family
 
 _HELD_OUT = 4
 """One in so many samples decides which table is kept, and is not descended on."""
-
-
-_POOLED = 0.25
-"""The share of an output that is not named; that of `TableFit`."""
-
-
-class _Start(NamedTuple):
-    name: str
-    tables: tuple[SolverTable, ...]
 
 
 class _Ground(NamedTuple):
@@ -90,7 +76,8 @@ def calibrate_bespoke(
     """Finds a table, or a schedule for the solver.
 
     It starts from the best table known, judged on the held-out samples: as many plain
-    steps, the model's own schedule and table, lines at evenly spread steps.
+    steps, also of UniPC and DPM-Solver++, the schedule and table that the model or a
+    file has, lines at evenly spread steps.
 
     Args:
         samples: to calibrate on, two or more; a quarter of them is held out.
@@ -122,11 +109,11 @@ def calibrate_bespoke(
 
 def _ground(samples: Samples, fit: TableFit, levels: bool = False) -> _Ground:
     parts, held = _parts(samples, fit.batch)
+    shares = shares_of(fit, parts[0].batch["noise"], samples.model)
     ends = [_reference(part, fit.reference_steps or 0) for part in parts]
     uncached = _resolved(parts[0], parts[0].shared)
     check_changes([follow(uncached)])
     layout = Layout(jax.tree.structure(ends[0]), is_schedule(uncached.schedule))
-    shares = _shares(fit, ends[0])
     return _Ground(samples, parts, held, ends, uncached, layout, shares, fit, levels)
 
 
@@ -135,7 +122,12 @@ def _with_calls(
 ) -> Calibration:
     """The best table of so many calls."""
     samples, layout, held = ground.samples, ground.layout, ground.held
-    starts = list(_starts(ground, calls))
+    plain, like = _plain(ground, calls), ground.ends[0]
+    starts = [plain_start(plain, like)]
+    if not ground.levels:
+        asked = Options(**samples.shared)
+        known = ground.fit.known
+        starts += starts_of(ground.uncached, plain, like, asked, known)
     chunks = [
         _chunk(part, layout.schedule(starts[0].tables), end)
         for part, end in zip(ground.parts, ground.ends, strict=True)
@@ -201,10 +193,10 @@ def _with_calls(
     )
 
 
-def _best(ground: _Ground, starts: Sequence[_Start], held_out: list[Chunk]) -> _Start:
+def _best(ground: _Ground, starts: Sequence[Start], held_out: list[Chunk]) -> Start:
     """The one of least loss on held-out samples."""
 
-    def loss(start: _Start) -> float:
+    def loss(start: Start) -> float:
         spaces = tuple(map(space_of, start.tables))
         still = tuple(map(unmoved, spaces))
         return held_out_loss(spaces, still, ground.layout, held_out, ground.shares)
@@ -213,7 +205,7 @@ def _best(ground: _Ground, starts: Sequence[_Start], held_out: list[Chunk]) -> _
     return starts[int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))]
 
 
-def _spaces(ground: _Ground, start: _Start) -> tuple[Space, ...]:
+def _spaces(ground: _Ground, start: Start) -> tuple[Space, ...]:
     """The space around each output's table, by what the network says on its way."""
     options = {"schedule": ground.layout.schedule(start.tables)}
     steps = follow(_resolved(ground.parts[-1], options))
@@ -276,76 +268,15 @@ def _beside_a_table(part: Samples) -> dict[str, Any]:
 def _chunk(part: Samples, schedule: Any, end: Any) -> Chunk:
     generation = _resolved(part, {"schedule": schedule})
     condition, noise = _begun(generation)
-    inputs = Inputs(None, condition)
+    inputs = generation.inputs
+    if inputs.observation is not None:
+        # Made once. Of a user's own the branches stay apart: by one of them the sampler
+        # finds out where rows are.
+        inputs = Inputs(None, condition)
     return Chunk(replace(generation, inputs=inputs, noise=noise, key=None), end)
 
 
 _begun = jax.jit(begin)
-
-
-def _starts(ground: _Ground, calls: int) -> Iterator[_Start]:
-    """Tables that are known, as many plain steps the first of them."""
-    program, plain = ground.uncached.program, _plain(ground, calls)
-
-    def start(name: str, tables: Any) -> _Start:
-        return _Start(name, tuple(per_output(tables, ground.ends[0])))
-
-    yield start("plain", as_table(plain.program.solver, plain.schedule))
-    if ground.levels:
-        return
-    model, outputs = program.model, tuple(program.model.outputs or ())
-    if calls < program.num_steps:
-        policies = {
-            name: even_spread(calls, program.num_steps, outputs, name).policy(
-                program.num_steps
-            )
-            for name in ("linear", "linear_x0")
-        }
-        tuned = _known(model, "tuned", calls)
-        if tuned is not None and tuned.num_steps == program.num_steps:
-            mask = mask_of_steps(tuned.steps, tuned.num_steps)
-            policies["tuned"] = static_schedule(mask, tuned.forecast)
-        for name, policy in policies.items():
-            schedule = ground.uncached.schedule
-            yield start(name, as_table(program.solver, schedule, policy))
-    asked = Options(**ground.samples.shared)
-    own = _known(model, "bespoke", calls)
-    if own is not None:
-        yield start("bespoke", in_family(own.tables, asked, model.defaults))
-    fewer = _known(model, "bespoke", calls - 1)
-    if fewer is not None:
-        found = start("", in_family(fewer.tables, asked, model.defaults))
-        yield _Start("one call more", one_call_more(found.tables))
-
-
-def _known(model: Any, name: str, calls: int) -> Any:
-    """What a model has already of so many calls, or None."""
-    find = getattr(model, name, None)
-    try:
-        return None if find is None else find(calls)
-    except ValueError:
-        return None
-
-
-def _shares(fit: TableFit, end: Any) -> jax.Array:
-    """What each output's errors weigh, each for itself and all together."""
-    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(end)]
-    names = [jax.tree_util.keystr(p, simple=True, separator=".") for p in paths]
-    weights = np.asarray(_of_outputs(fit.outputs, names, 1.0))
-    pooled = np.asarray(_of_outputs(fit.pooled, names, _POOLED))
-    weights = weights / max(weights.sum(), 1e-30)
-    shares = np.stack([weights * (1 - pooled), weights * pooled], axis=1)
-    return jnp.asarray(shares, jnp.float32)
-
-
-def _of_outputs(given: Any, names: Sequence[str], usual: float) -> list[float]:
-    """A number for each output, of one for all or of some by name."""
-    if not isinstance(given, Mapping):
-        return [usual if given is None else float(given)] * len(names)
-    for name in given:
-        if name not in names:
-            raise ValueError(unknown_name("output", name, names))
-    return [float(given.get(name, usual)) for name in names]
 
 
 def _together(parts: Sequence[Any]) -> Any:

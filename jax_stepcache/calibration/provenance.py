@@ -3,40 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import importlib.metadata
 from typing import Any
 
 import jax
-import numpy as np
 
-from jax_stepcache.check import dtype_of, fetched
+from jax_stepcache.network.found_for import weights_mark
 from jax_stepcache.network.params import Params
-
-# Of each array; all of a large model's would take longer than what is calibrated.
-_LOOKED_AT = 256
-
-
-def weights_mark(params: Any) -> str:
-    """Tells weights apart, by names, shapes and some numbers of each array.
-
-    Args:
-        params: see `sample`.
-
-    Returns:
-        16 hexadecimal digits. Rounding to another dtype gives another mark.
-    """
-    weights = params.weights if isinstance(params, Params) else params
-    mark = hashlib.sha256()
-    for path, x in jax.tree_util.tree_leaves_with_path(weights):
-        first = x
-        if np.ndim(x):
-            first = x[(0,) * (np.ndim(x) - 1)][:_LOOKED_AT] if np.size(x) else x
-        numbers = np.asarray(fetched(first), np.float32)
-        said = (jax.tree_util.keystr(path), np.shape(x), str(dtype_of(x)))
-        mark.update(repr(said).encode())
-        mark.update(np.ascontiguousarray(numbers).tobytes())
-    return mark.hexdigest()[:16]
 
 
 def provenance_of(params: Any) -> dict[str, Any]:

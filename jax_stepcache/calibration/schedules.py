@@ -11,6 +11,7 @@ import numpy as np
 
 from jax_stepcache.calibration.answers import check_changes
 from jax_stepcache.calibration.fit import fit_response
+from jax_stepcache.calibration.provenance import provenance_of
 from jax_stepcache.calibration.quality import ahead, decoded, shown
 from jax_stepcache.calibration.replay import replay_whole
 from jax_stepcache.calibration.result import Calibration, CurvePoint
@@ -24,6 +25,7 @@ from jax_stepcache.calibration.schedule_search import (
 )
 from jax_stepcache.calibration.trajectory import follow
 from jax_stepcache.loop.transfers import sent
+from jax_stepcache.network.tuned import DamagedSettings
 from jax_stepcache.options import Options, resolve
 from jax_stepcache.policy.named import mask_of_steps
 
@@ -149,6 +151,8 @@ class _Search:
         find = getattr(self.program.model, "tuned", None)
         try:
             tuned = None if find is None else find(self.budget)
+        except DamagedSettings:
+            raise
         except ValueError:
             return []
         if tuned is None or tuned.num_steps != self.num_steps:
@@ -243,7 +247,11 @@ class _Search:
             baseline=self.baseline,
             curve=tuple(sorted(curve, key=lambda point: point.psnr or 0.0)),
             sampler=self.samples.sampler,
-            fit={"steps": list(best.steps)},
+            fit={
+                "steps": list(best.steps),
+                "samples": self.samples.number,
+                "provenance": provenance_of(self.samples.params),
+            },
         )
 
 

@@ -7,14 +7,15 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from jax_stepcache.calibration.provenance import weights_mark
-from jax_stepcache.calibration.quality import ahead
 from jax_stepcache.calibration.result import Calibration
+from jax_stepcache.calibration.winner import with_schedule, with_table
+from jax_stepcache.network.found_for import of_other_weights
 from jax_stepcache.network.tuned import TunedFile
 from jax_stepcache.paths import as_path
+from jax_stepcache.solvers import get_solver
 from jax_stepcache.solvers.named import name_of
 from jax_stepcache.solvers.table import table_to_json
-from jax_stepcache.solvers.table_family import family_of
+from jax_stepcache.solvers.table_family import family_of, without_own
 
 
 def save_settings(
@@ -25,7 +26,9 @@ def save_settings(
     """Adds what calibrations found to a file, under a temporary name renamed then.
 
     Args:
-        path: of the file. What is in it for other caches and budgets stays.
+        path: of the file. What is in it for other caches and budgets stays. Of a table
+            and a schedule of as many calls, `TunedFile.options` has whichever came
+            nearer; with the guidance that it was found with.
         calibration: the first one: of ``"bespoke"``, of ``"none"``, of ``"tuned"``, or
             of a backend with a threshold. Several in a list, of ``"bespoke"`` at
             several guidance scales or shifts, are one family; see `family_of`.
@@ -86,18 +89,12 @@ def load_settings(path: str | os.PathLike[str], params: Any = None) -> TunedFile
         file.levels(int(steps))
     if params is None:
         return file
-    mark = weights_mark(params)
-    others = [
-        calls
-        for part in ("tables", "optimised")
-        for calls, one in found.get(part, {}).items()
-        if one.get("provenance", {}).get("weights") not in (None, mark)
-    ]
+    others = of_other_weights(found, params)
     if others:
         raise ValueError(
-            f"{target} has tables or noise levels of {', '.join(others)} model calls "
-            "that were found for other weights; calibrate them for these, or load "
-            "without params"
+            f"{target} has tables, schedules or noise levels of "
+            f"{', '.join(others)} model calls that were found "
+            "for other weights; calibrate them for these, or load without params"
         )
     return file
 
@@ -107,21 +104,22 @@ def _with_family(
 ) -> dict[str, Any]:
     """What was found, with a family of tables in the place of one."""
     family = family_of(*some)
+    calls = str(family.num_steps)
     each = []
     for one in some:
         found = _with(found, one, target)
-        each.append(found["tables"][str(family.num_steps)])
+        each.append(found["tables"][calls])
     told = [one["provenance"] for one in each]
     marks = {one["weights"] for one in told}
     if len(marks) > 1:
         raise ValueError("the tables of a family were found for several weights")
+    sampler = without_own(family, told[0]["sampler"])
     entry = {
         "table": family.to_json(),
         "wins": all(one["wins"] for one in each),
-        "provenance": {"weights": marks.pop(), "each": told},
+        "provenance": {"weights": marks.pop(), "sampler": sampler, "each": told},
     }
-    tables = {**found["tables"], str(family.num_steps): entry}
-    return {**found, "tables": tables}
+    return {**found, "tables": {**found["tables"], calls: entry}}
 
 
 def _with(found: dict[str, Any], one: Calibration, target: Any) -> dict[str, Any]:
@@ -134,38 +132,49 @@ def _with(found: dict[str, Any], one: Calibration, target: Any) -> dict[str, Any
             f"{target} is of {before} steps and this calibration of {num_steps}; give "
             "each a file"
         )
+    found = {"num_steps": before or num_steps, **found}
     told = one.to_json()
     if one.cache == "bespoke":
-        tuned = one.fit["starts"].get("tuned")
         entry = {
             "table": table_to_json(one.cache_config["table"]),
-            "wins": tuned is None or ahead(one.quality, tuned) > 0,
-            "provenance": _provenance(one),
+            "provenance": _provenance(one, _SCALES),
         }
-        part = {"tables": {**found.get("tables", {}), calls: entry}}
-    elif one.cache == "none":
+        return with_table(found, calls, entry, one.fit["starts"].get("tuned"))
+    if one.cache == "static":
+        entry = {
+            "steps": one.fit["steps"],
+            "forecast": one.cache_config["forecast"],
+            "provenance": _provenance(one, (*_SCALES, *_LEVELS)),
+        }
+        return with_schedule(found, calls, entry)
+    if one.cache == "none":
         entry = {
             "schedule": told["sampler"]["schedule"],
             "solver": name_of(one.fit["solver"]),
-            "provenance": _provenance(one),
+            "provenance": _provenance(one, _SCALES),
         }
-        part = {"optimised": {**found.get("optimised", {}), calls: entry}}
-    elif one.cache == "static":
-        entry = {"steps": one.fit["steps"], "forecast": one.cache_config["forecast"]}
-        part = {"schedules": {**found.get("schedules", {}), calls: entry}}
-    else:
-        entry = told["cache_config"]
-        part = {"settings": {**found.get("settings", {}), one.cache: entry}}
-    return {"num_steps": before or num_steps, **found, **part}
+        return {**found, "optimised": {**found.get("optimised", {}), calls: entry}}
+    entry = told["cache_config"]
+    return {**found, "settings": {**found.get("settings", {}), one.cache: entry}}
 
 
-def _provenance(one: Calibration) -> dict[str, Any]:
-    """Where what was fitted comes from, and how near it came."""
+_SCALES = ("guidance_scale", "guidance_interval")
+_LEVELS = ("shift", "final_noise", "schedule", "solver")
+_COUNTED = ("samples", "held_out", "reference_steps")
+
+
+def _provenance(one: Calibration, options: Sequence[str]) -> dict[str, Any]:
+    """Where what was found comes from, how near it came, and what it holds for."""
     told = one.to_json()
+    sampler = {name: told["sampler"][name] for name in options if name in one.sampler}
+    if "solver" in sampler:
+        sampler["solver"] = name_of(get_solver(one.sampler["solver"]))
+    spread = {"spread": one.fit["spread"]} if "spread" in one.fit else {}
     return {
-        **one.fit["provenance"],
+        **one.fit.get("provenance", {}),
+        "sampler": {name: x for name, x in sampler.items() if x is not None},
         "quality": told["quality"],
-        "spread": one.fit["spread"],
+        **spread,
         "plain": told["baseline"],
-        **{k: one.fit[k] for k in ("samples", "held_out", "reference_steps")},
+        **{name: one.fit[name] for name in _COUNTED if name in one.fit},
     }

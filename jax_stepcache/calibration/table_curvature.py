@@ -1,7 +1,8 @@
 """How strongly each number of a table moves the sample: a Gauss-Newton matrix.
 
 By forward mode: as many passes along the sampler as there are numbers, none of which
-keeps what was computed on the way.
+keeps what was computed on the way. Of networks that have none, fused attention among
+them, by reverse mode: some passes back from errors that are drawn at random.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from jax.flatten_util import ravel_pytree
 
 # Of the mean curvature: where there is less, steps are no longer.
 _RIDGE = 1e-3
+
+# For each number of a table. With so many the matrix that is drawn is within a factor
+# of two or so of the other in every direction; it only says how long a step should be.
+_DRAWN = 4
 
 
 class Free(NamedTuple):
@@ -107,13 +112,78 @@ def curvature_of(
     # One after the other: together they would take as much memory as so many samples.
     every = jax.lax.map(along, jnp.eye(len(numbers), dtype=jnp.float32), batch_size=8)
     total = jnp.zeros((len(numbers),) * 2)
-    errors = ends(numbers, *given)
-    for moving, error, (each, pooled) in zip(every, errors, weights, strict=True):
+    for moving, by in zip(every, _curved(ends(numbers, *given), weights), strict=True):
+        total += jnp.einsum("pbd,qbd,b->pq", moving, moving, by, precision="highest")
+    return total
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def curvature_drawn(
+    ends: Callable[..., Any], numbers: jax.Array, weights: jax.Array, *given: Any
+) -> jax.Array:
+    """An estimate of `curvature_of` by reverse mode, right in the mean.
+
+    Of errors that are drawn at random, each independent of the others, the slopes'
+    outer product is the matrix in the mean: what they have in common falls out.
+
+    Args:
+        ends: see `curvature_of`; so are the others.
+        numbers: likewise.
+        weights: likewise.
+        *given: likewise.
+
+    Returns:
+        float32[free, free].
+    """
+    errors, back = jax.vjp(lambda n: ends(n, *given), numbers)
+    scales = [jnp.sqrt(by) for by in _curved(errors, weights)]
+
+    def drawn(key: jax.Array) -> jax.Array:
+        keys = jax.random.split(key, len(errors))
+        wanted = [
+            scale.reshape(-1, *(1,) * (x.ndim - 1)).astype(x.dtype)
+            * jax.random.rademacher(k, x.shape, x.dtype)
+            for k, x, scale in zip(keys, errors, scales, strict=True)
+        ]
+        return back(wanted)[0]
+
+    count = _DRAWN * len(numbers)
+    # One after the other, as above. The same ones each time: a fit can be repeated.
+    slopes = jax.lax.map(drawn, jax.random.split(jax.random.key(0), count))
+    return jnp.einsum("kp,kq->pq", slopes, slopes, precision="highest") / count
+
+
+def has_forward_mode(ends: Callable[..., Any], numbers: jax.Array, *given: Any) -> bool:
+    """Whether errors can be derived forwards; by tracing, so nothing is compiled.
+
+    Args:
+        ends: see `curvature_of`; so are the others.
+        numbers: likewise.
+        *given: likewise.
+    """
+
+    def along(numbers: jax.Array, *given: Any) -> Any:
+        def one(way: jax.Array) -> Any:
+            return jax.jvp(lambda n: ends(n, *given), (numbers,), (way,))[1]
+
+        # Several at once, as above: alone, JAX finds out only where it compiles.
+        return jax.vmap(one)(numbers[None])
+
+    try:
+        jax.eval_shape(along, numbers, *given)
+    except (TypeError, NotImplementedError):
+        # A custom_vjp is the former, a kernel without a rule the latter.
+        return False
+    return True
+
+
+def _curved(errors: Sequence[jax.Array], weights: jax.Array) -> list[jax.Array]:
+    """How the loss is curved by each sample's numbers, float32[batch] by output."""
+    found = []
+    for error, (each, pooled) in zip(errors, weights, strict=True):
         squared = jnp.square(error.astype(jnp.float32)).reshape(len(error), -1)
+        size = squared.shape[1]
         squared = jnp.maximum(squared.mean(axis=1), 1e-30)
         share = each / squared + pooled / squared.mean()
-        by = share / (len(squared) * moving.shape[-1])
-        total += 2 * jnp.einsum(
-            "pbd,qbd,b->pq", moving, moving, by, precision="highest"
-        )
-    return total
+        found.append(2 * share / (len(squared) * size))
+    return found

@@ -15,8 +15,10 @@ import numpy as np
 from jax_stepcache.calibration.levels import Levels
 from jax_stepcache.calibration.table_curvature import (
     Free,
+    curvature_drawn,
     curvature_of,
     free_of,
+    has_forward_mode,
     scale_of,
 )
 from jax_stepcache.calibration.table_loss import (
@@ -30,7 +32,12 @@ from jax_stepcache.calibration.table_loss import (
 )
 from jax_stepcache.calibration.table_options import Looked, TableFit
 from jax_stepcache.calibration.table_space import Moved, Space, kept_falling, unmoved
-from jax_stepcache.calibration.table_state import Progressed, read_state, write_state
+from jax_stepcache.calibration.table_state import (
+    Progressed,
+    mark_of,
+    read_state,
+    write_state,
+)
 from jax_stepcache.errors import warn
 
 _BETWEEN_LOOKS = 20
@@ -74,13 +81,16 @@ def fit_table(
         The best move, of each output, and how many steps were taken.
 
     Raises:
-        ValueError: for a file to resume from that is of another fit.
+        ValueError: for a file to resume from that is of another fit, or slopes that
+            the network has not.
         FloatingPointError: if the loss is not finite from the beginning.
     """
     started = time.monotonic()
     adam = _adam()
     start = tuple(unmoved(space) for space in spaces)
     free = free_of(spaces, start, layout.shared)
+
+    curved = _curvature_by(fit.slopes, free, layout, spaces, start, train[0])
 
     def look(moved: tuple[Moved, ...]) -> float:
         return held_out_loss(spaces, moved, layout, held_out, shares)
@@ -95,13 +105,19 @@ def fit_table(
     of = min(max(fit.curvature // fit.batch, 1), len(train))
     none = jnp.zeros((len(packed),) * 2)
     state = Progressed(0, start, start, adam.init(packed), start, first, 0, none, 0)
+    mark = ""
     if fit.resume is not None:
-        state = read_state(fit.resume, state, spaces)
+        # References tell weights and guidance apart, too.
+        seen = [
+            [(x.generation.noise, x.reference) for x in y] for y in (train, held_out)
+        ]
+        mark = mark_of(spaces, shares, seen)
+        state = read_state(fit.resume, state, mark)
 
     def stepped(state: Progressed, share: float) -> Progressed:
         if state.step % max(-(-fit.steps // _TURNS), _BETWEEN_LOOKS) == 0:
             seen = _next(state.step, of, train)
-            scale = _scale(free, layout, spaces, state.now, seen, shares)
+            scale = _scale(curved, free, layout, spaces, state.now, seen, shares)
             state = state._replace(scale=scale, adam=adam.init(packed))
         rate = fit.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
         rate *= 0.5**state.backs
@@ -131,7 +147,7 @@ def fit_table(
             found = look(state.mean)
             state = _judged(state, found, fit.patience, adam.init(packed))
             if fit.resume is not None:
-                write_state(fit.resume, state, spaces)
+                write_state(fit.resume, state, mark)
             reached = found if math.isfinite(found) else state.loss
             gained = [_decibels(first - x, shares) for x in (reached, state.loss)]
             show(Looked(state.step, fit.steps, *gained))
@@ -165,7 +181,29 @@ def _adam() -> Any:
     return optax.scale_by_adam(b1=0.9, b2=0.99)
 
 
+def _curvature_by(
+    slopes: str, free: Free, layout: Layout, spaces: Any, moved: Any, chunk: Chunk
+) -> Callable[..., jax.Array]:
+    """What finds the curvature, by the mode that the network has.
+
+    Raises:
+        ValueError: if slopes are to be had by forward mode, and it has none.
+    """
+    near = around_all(spaces, moved)
+    given = (free.packed(moved), free, near, moved, chunk)
+    if has_forward_mode(_ends(layout), *given):
+        return functools.partial(curvature_of, _ends(layout))
+    if slopes == "forward":
+        raise ValueError(
+            "fit's slopes is 'forward', and the network cannot be derived forwards: it "
+            "has a jax.custom_vjp or a kernel without a forward rule in it, as fused "
+            "attention. Give 'reverse' or 'remat', which derive it backwards"
+        )
+    return functools.partial(curvature_drawn, _ends(layout, slopes == "remat"))
+
+
 def _scale(
+    curved: Callable[..., jax.Array],
     free: Free,
     layout: Layout,
     spaces: Any,
@@ -174,23 +212,23 @@ def _scale(
     shares: jax.Array,
 ) -> jax.Array:
     """Directions along which the loss is curved alike, as some samples see it."""
-    near, ends = around_all(spaces, moved), _ends(layout)
+    near = around_all(spaces, moved)
     total = np.zeros(())
     for chunk in chunks:
         given = (free, near, moved, chunk)
-        found = curvature_of(ends, free.packed(moved), shares, *given)
+        found = curved(free.packed(moved), shares, *given)
         total = total + np.nan_to_num(np.asarray(jax.device_get(found), np.float64))
     return jnp.asarray(scale_of(total / len(chunks)))
 
 
 @functools.cache
-def _ends(layout: Layout) -> Callable[..., Any]:
+def _ends(layout: Layout, remat: bool = False) -> Callable[..., Any]:
     """The errors as a function of the free numbers; one object for each layout."""
 
     def ends(
         numbers: jax.Array, free: Free, spaces: Any, like: Any, chunk: Chunk
     ) -> Any:
-        return table_ends(layout, spaces, free.unpacked(numbers, like), chunk)
+        return table_ends(layout, spaces, free.unpacked(numbers, like), chunk, remat)
 
     return ends
 
@@ -285,7 +323,8 @@ class _shown:
         if self._tell is not None:
             self._tell(looked)
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{looked.best:+.2f} dB", refresh=False)
+            now, best = f"{looked.decibels:+.2f} dB", f"{looked.best:+.2f}"
+            self._bar.set_postfix_str(f"{now}, best {best}", refresh=False)
             self._bar.update(looked.step - self._bar.n)
 
     def __exit__(self, *_: object) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from jax_stepcache.check import check_count, check_numbers
 from jax_stepcache.errors import naming_fields, unknown_name
+from jax_stepcache.paths import as_path
 
 _SLOPES = ("reverse", "remat", "forward")
 
@@ -25,8 +26,8 @@ class TableFit:
         batch: samples that a step looks at.
         learning_rate: of Adam along directions in which the loss is curved alike;
             falls to 0 by half a cosine.
-        curvature: samples of which these directions are taken, by forward mode; at the
-            start and half way.
+        curvature: samples of which these directions are taken, by forward mode, or by
+            reverse mode where the network has no other; at the start and half way.
         patience: looks at the held-out samples, one every 20 steps, that may go by
             without a better table, before the fit goes back to the best and on from
             there at half the rate; the third time it ends.
@@ -34,7 +35,8 @@ class TableFit:
             loss; the rest is the mean of the logarithms of each. 0 lets a few samples
             go wrong for the sake of the others, 1 looks at little else. Or a share for
             each output by its name.
-        outputs: the weight of each output by its name; None for equal ones.
+        outputs: the weight of each output by its name, 0 or more, and not all of them
+            0; None for equal ones. One that is not named weighs 1.
         reference_steps: plain steps of what the samples should come near to; None for
             the sampler's own.
         slopes: how derivatives are made: ``"reverse"``, which remembers what is in the
@@ -43,7 +45,11 @@ class TableFit:
             each number of the table, with nothing remembered at all: for large models.
         accumulate: batches that a step looks at, one after the other.
         resume: a file that keeps what has been reached, and to go on from where it is
-            there; None for none.
+            there; None for none. Samples, reference, guidance and the weights of
+            outputs must be the same; how the descent goes on may be another, such as
+            ``steps``, ``seconds`` or ``learning_rate``.
+        known: a file of settings, see `save_settings`: its schedule and its tables are
+            starts, too. A model's own are without asking.
         progress: True shows a bar; or a function that is given a `Looked`.
     """
 
@@ -59,6 +65,7 @@ class TableFit:
     slopes: str = "reverse"
     accumulate: int = 1
     resume: str | os.PathLike[str] | None = None
+    known: str | os.PathLike[str] | None = None
     progress: bool | Callable[[Looked], Any] = False
 
     def __post_init__(self) -> None:
@@ -67,13 +74,23 @@ class TableFit:
         Raises:
             ValueError: for one that does not fit.
             TypeError: for what is no number.
+            FileNotFoundError: if there is no file of known settings.
         """
+        if self.known is not None and not as_path(self.known, "known").is_file():
+            raise FileNotFoundError(f"there is no file of settings at {self.known}")
         for name in ("steps", "batch", "patience", "curvature", "accumulate"):
             check_count(f"fit's {name}", getattr(self, name), 1)
         if self.reference_steps is not None:
             check_count("fit's reference_steps", self.reference_steps, 1)
         if self.seconds is not None:
             check_numbers("fit's seconds", self.seconds, above=0.0)
+        if not isinstance(self.outputs, Mapping | None):
+            raise TypeError(
+                f"fit's outputs is {self.outputs!r:.80}; give weights by the outputs' "
+                "names"
+            )
+        for name, weight in (self.outputs or {}).items():
+            check_numbers(f"fit's outputs[{name!r}]", weight, least=0.0)
         if self.slopes not in _SLOPES:
             raise ValueError(unknown_name("slopes of fit", self.slopes, _SLOPES))
         check_numbers("fit's learning_rate", self.learning_rate, above=0.0)

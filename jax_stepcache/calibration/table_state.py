@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_stepcache.check import fetched
 from jax_stepcache.paths import as_path
 
 _WHOSE = "of"
@@ -42,34 +43,50 @@ class Progressed(NamedTuple):
     backs: int
 
 
-def write_state(path: str | os.PathLike[str], state: Progressed, spaces: Any) -> None:
+def mark_of(*asked: Any) -> str:
+    """A fit's mark: what tells it from others.
+
+    Args:
+        *asked: pytrees of arrays: where it starts, what it should come near to, on
+            which samples, and what weighs how much.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    mark = hashlib.sha256()
+    for path, x in jax.tree_util.tree_leaves_with_path(asked):
+        told = np.ascontiguousarray(fetched(x))
+        mark.update(repr((str(path), told.shape, str(told.dtype))).encode())
+        mark.update(told.tobytes())
+    return mark.hexdigest()
+
+
+def write_state(path: str | os.PathLike[str], state: Progressed, mark: str) -> None:
     """Writes where a fit stands, under a temporary name that is renamed then.
 
     Args:
         path: of the file.
         state: where it stands.
-        spaces: what it moves in, to tell fits apart.
+        mark: of which fit, see `mark_of`.
     """
     target = as_path(path, "resume")
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     leaves = jax.device_get(jax.tree.leaves(state))
     arrays: dict[str, Any] = {f"leaf{i}": np.asarray(x) for i, x in enumerate(leaves)}
-    arrays[_WHOSE] = _mark(spaces)
+    arrays[_WHOSE] = np.asarray(mark)
     with temporary.open("wb") as file:
         np.savez(file, **arrays)
     os.replace(temporary, target)
 
 
-def read_state(
-    path: str | os.PathLike[str], like: Progressed, spaces: Any
-) -> Progressed:
+def read_state(path: str | os.PathLike[str], like: Progressed, mark: str) -> Progressed:
     """Reads where a fit stood.
 
     Args:
         path: of the file; one that is not there has reached nothing.
         like: the state at the start.
-        spaces: see `write_state`.
+        mark: see `write_state`.
 
     Returns:
         The state.
@@ -90,20 +107,13 @@ def read_state(
             f"{target} is cut short, or is no such file: {error}"
         ) from None
     same = [np.shape(x) for x in read] == [np.shape(x) for x in leaves]
-    if whose != _mark(spaces) or not same:
+    if whose != mark or not same:
         raise ValueError(
-            f"{target} is of another fit: another model, start, number of calls or "
-            "other samples. Give resume another name, or remove the file"
+            f"{target} is of another fit: another model, start, number of calls, "
+            "reference or guidance, other samples, or other weights of outputs "
+            "(outputs, pooled). Give resume another name, or remove the file"
         )
     found = jax.tree.unflatten(structure, map(jnp.asarray, read))
     step, loss = int(found.step), float(found.loss)
     counts = {"idle": int(found.idle), "backs": int(found.backs)}
     return found._replace(step=step, loss=loss, **counts)
-
-
-def _mark(spaces: Any) -> str:
-    """A fit's mark: where it started, and what the network said there."""
-    mark = hashlib.sha256()
-    for x in jax.device_get(jax.tree.leaves(spaces)):
-        mark.update(np.ascontiguousarray(x).tobytes())
-    return mark.hexdigest()

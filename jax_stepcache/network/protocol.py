@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -34,11 +35,14 @@ class TunedSchedule(NamedTuple):
         steps: the steps that run.
         num_steps: of how many.
         forecast: the `Forecast` of each output.
+        holds_for: options of `sample` that it was found with, such as the guidance
+            scale; those that are not in it had the model's defaults.
     """
 
     steps: tuple[int, ...]
     num_steps: int
     forecast: dict[str, Any]
+    holds_for: Mapping[str, Any] = MappingProxyType({})
 
 
 class TunedTable(NamedTuple):
@@ -49,11 +53,14 @@ class TunedTable(NamedTuple):
         num_steps: of the sampler that it stands for.
         wins: whether it came nearer to that one than the tuned schedule of as many
             calls, on samples that neither was found on.
+        holds_for: see `TunedSchedule`; of a family of tables without the option that
+            they are over.
     """
 
     tables: Any
     num_steps: int
     wins: bool
+    holds_for: Mapping[str, Any] = MappingProxyType({})
 
 
 class OptimisedLevels(NamedTuple):

@@ -26,6 +26,7 @@ from jax_stepcache.errors import naming_arguments, nearest, unknown_name
 from jax_stepcache.meshes.layout import layout_of
 from jax_stepcache.meshes.presets import Rule
 from jax_stepcache.network.configurations import CONFIGURATIONS, PARTS
+from jax_stepcache.network.found_for import warn_of_other_weights
 from jax_stepcache.network.offered import (
     in_dtype,
     in_layout,
@@ -134,6 +135,8 @@ def load_params(
         where = placed_by_name(model, layout)
         where.shardings(offered(model, "weights_struct")(model))  # which checks them
     weights = checkpoint.load(dtype=name, mesh=where)
+    if str(source) not in _MODULES and name is None and mesh is None:
+        warn_of_other_weights(model, weights)
     if kept == "apart":
         weights = layers_apart(weights, consume=True)
     return Params(weights, model)

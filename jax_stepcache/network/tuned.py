@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -18,8 +20,16 @@ from jax_stepcache.network.protocol import (
 )
 from jax_stepcache.paths import as_path
 from jax_stepcache.policy.forecasts import get_forecast
-from jax_stepcache.solvers.schedule import explicit_schedule, num_steps_of
+from jax_stepcache.solvers.schedule import (
+    explicit_schedule,
+    is_schedule,
+    num_steps_of,
+)
 from jax_stepcache.solvers.table_family import as_family, over_of
+
+
+class DamagedSettings(ValueError):
+    """A file of settings that cannot be read; not one that has nothing of a kind."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,12 @@ class TunedFile:
             ValueError: if there is none, naming the budgets that there are; or if the
                 file is damaged.
         """
+        found = _schedule(self, _written(as_path(self.path)), int(budget))
+        each = found.forecast
+        # Its own: what has been read is kept for others.
+        return found._replace(forecast=dict(each)) if isinstance(each, dict) else found
+
+    def _read_schedule(self, budget: int) -> TunedSchedule:
         found = self.read()
         schedules = found.get("schedules", {})
         if str(budget) not in schedules:
@@ -54,7 +70,8 @@ class TunedFile:
             raise self._damaged(f"its schedule of {budget} calls: {error!r}") from error
         if not rising or steps[:1] != (0,) or len(steps) != budget:
             raise self._damaged(f"its schedule of {budget} calls runs {list(steps)}")
-        return TunedSchedule(steps, num_steps, forecast)
+        holds_for = self._holds_for(one, f"schedule of {budget} calls")
+        return TunedSchedule(steps, num_steps, forecast, holds_for)
 
     def table(self, budget: int) -> TunedTable:
         """The table of so many model calls; see `Tabled.bespoke`.
@@ -82,7 +99,8 @@ class TunedFile:
         calls = table.num_steps if over_of(table) else num_steps_of(table)
         if calls != budget:
             raise self._damaged(f"its table of {budget} calls makes {calls}")
-        return TunedTable(table, found["num_steps"], wins)
+        holds_for = self._holds_for(one, f"table of {budget} calls")
+        return TunedTable(table, found["num_steps"], wins, holds_for)
 
     def levels(self, num_steps: int) -> OptimisedLevels:
         """The noise levels of so many plain steps; see `Spaced.optimised`.
@@ -117,13 +135,16 @@ class TunedFile:
         table = found.get("tables", {}).get(str(budget))
         rival = found.get("schedules", {}).get(str(budget))
         if table is not None and (rival is None or table.get("wins", False)):
-            tables = self.table(budget).tables
-            return {"cache": "bespoke", "cache_config": {"table": tables}}
+            won = self.table(budget)
+            config = {"table": won.tables}
+            return {"cache": "bespoke", "cache_config": config, **won.holds_for}
         tuned = self.schedule(budget)
         mask = [step in tuned.steps for step in range(tuned.num_steps)]
         config = {"steps_mask": mask, "forecast": tuned.forecast}
-        steps = tuned.num_steps
-        return {"cache": "static", "cache_config": config, "num_inference_steps": steps}
+        steps = {"num_inference_steps": tuned.num_steps}
+        if is_schedule(tuned.holds_for.get("schedule")):
+            steps = {}  # Which are the schedule's.
+        return {"cache": "static", "cache_config": config, **steps, **tuned.holds_for}
 
     def settings(self, backend: str) -> dict[str, Any]:
         """Settings of a backend by `DiffusionCacheConfig`'s names; see `Calibrated`."""
@@ -158,8 +179,19 @@ class TunedFile:
                 raise self._damaged(f"{name!r} has {sorted(found[name])}")
         return found
 
-    def _damaged(self, what: str) -> ValueError:
-        return ValueError(f"{self.path} is cut short, or is no such file: {what}")
+    def _holds_for(self, one: dict[str, Any], what: str) -> Mapping[str, Any]:
+        """The options that an entry was found with; files without them have none."""
+        try:
+            told = dict(one.get("provenance", {}).get("sampler", {}))
+            if "schedule" in told:
+                told["schedule"] = _schedules(told["schedule"])
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise self._damaged(f"the sampler of its {what}: {error!r}") from error
+        # All who ask share it.
+        return MappingProxyType(told)
+
+    def _damaged(self, what: str) -> DamagedSettings:
+        return DamagedSettings(f"{self.path} is cut short, or is no such file: {what}")
 
 
 # A file that has not been written since is read once: a table is asked for at every
@@ -191,8 +223,16 @@ def _table(file: TunedFile, written: _Written | None, budget: int) -> TunedTable
     return found
 
 
+@functools.lru_cache(maxsize=256)
+def _schedule(file: TunedFile, written: _Written | None, budget: int) -> TunedSchedule:
+    del written
+    return file._read_schedule(budget)
+
+
 def _schedules(given: Any) -> Any:
-    """A schedule of what JSON has for it, or one for each output."""
+    """A schedule of what JSON has for it, its name, or one for each output."""
+    if isinstance(given, str):
+        return given
     if not isinstance(given, dict) or not given:
         raise TypeError(f"{given!r:.80} is no schedule")
     if set(given) == {"sigmas", "timesteps"}:

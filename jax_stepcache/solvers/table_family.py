@@ -19,6 +19,8 @@ from jax_stepcache.solvers.table import as_tables, table_to_json
 OVER = ("guidance_scale", "shift")
 """What tables may depend on."""
 
+_ALIKE = (*OVER, "guidance_interval")
+
 
 @naming_fields()
 @dataclass(frozen=True, eq=False)
@@ -179,8 +181,8 @@ def family_of(*calibrations: Any) -> TableFamily:
         The family.
 
     Raises:
-        ValueError: if they do not differ in just one of these options, or are of
-            something else than tables.
+        ValueError: if they do not differ in just one of these options, are of something
+            else than tables, or stand for samplers that differ otherwise.
     """
     samplers = [
         dict(one.sampler) | {"shift": one.fit.get("shift")} for one in calibrations
@@ -198,6 +200,16 @@ def family_of(*calibrations: Any) -> TableFamily:
             f"another {' or '.join(OVER)}; these have {samplers!r:.200}"
         )
     (name,) = over
+    for what in ("num_steps", "solver", *_ALIKE):
+        each = [
+            one.fit.get(what, sampler.get(what))
+            for one, sampler in zip(calibrations, samplers, strict=True)
+        ]
+        if what != name and any(repr(one) != repr(each[0]) for one in each):
+            raise ValueError(
+                "the tables of a family stand for one sampler, and these differ in "
+                f"{what}: {each!r:.200}"
+            )
     pairs = zip(samplers, tables, strict=True)
     ordered = sorted(((float(one[name]), table) for one, table in pairs), key=_value)
     return TableFamily(name, [at for at, _ in ordered], [table for _, table in ordered])

@@ -104,9 +104,10 @@ class MetaworldModel(WorldModel):
         """Hand and gripper, float32 (..., 4) in [-1, 1]."""
         return normalised_state(state)
 
+    @property
     def is_bundled(self) -> bool:
         """Whether the sizes are the defaults."""
-        return self.dit == metaworld_config()
+        return self.has_sizes(metaworld_config())
 
     def example(self, key: jax.Array, batch: int = 1) -> dict[str, jax.Array]:
         """First moments of episodes, drawn from the few that come with the library."""

@@ -74,9 +74,10 @@ class TabletopModel(WorldModel):
         """The gripper's position in [-1, 1]."""
         return normalised_state(state)
 
+    @property
     def is_bundled(self) -> bool:
         """Whether the sizes are those of the bundled weights."""
-        return self.dit == tabletop_config()
+        return self.has_sizes(tabletop_config())
 
     def example(self, key: jax.Array, batch: int = 1) -> dict[str, jax.Array]:
         """Observations of freshly laid tables."""

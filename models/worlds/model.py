@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
 from typing import Any, ClassVar
@@ -21,20 +21,24 @@ from jax.core import Tracer
 from jax_stepcache.check import batch_size, check_arrays
 from jax_stepcache.checkpoints.layers import are_apart
 from jax_stepcache.meshes.explicit import under_automatic_axes
+from jax_stepcache.network.bundled import Bundled
 from jax_stepcache.network.guidance import stack_branches
-from jax_stepcache.network.protocol import (
-    OptimisedLevels,
-    TunedSchedule,
-    TunedTable,
-)
-from jax_stepcache.network.tuned import TunedFile
 
-from ..dreamzero import DreamZeroCondition, DreamZeroModel, KVCache, bind
+from ..dreamzero import (
+    DreamZeroCondition,
+    DreamZeroConfig,
+    DreamZeroModel,
+    KVCache,
+    bind,
+)
 from ..observations import require_parts
+
+_RUN = ("dtype", "unroll", "attention")
+"""Of a transformer's configuration what is of no weight."""
 
 
 @dataclass(frozen=True)
-class WorldModel(DreamZeroModel):
+class WorldModel(Bundled, DreamZeroModel):
     """What the models of all worlds do alike; each says what its own world is like.
 
     The network predicts the clean sample and the velocity is made of it,
@@ -49,7 +53,6 @@ class WorldModel(DreamZeroModel):
         felt: what a robot's state is, in words.
         action_scale: what an action of 1 is in the world.
         action_space: what an action is, in words.
-        tuned_file: what was found for the bundled weights.
     """
 
     prediction: str = "sample"
@@ -61,7 +64,6 @@ class WorldModel(DreamZeroModel):
     felt: ClassVar[str]
     action_scale: ClassVar[float]
     action_space: ClassVar[str]
-    tuned_file: ClassVar[TunedFile]
 
     @abstractmethod
     def instruction_text(self, instruction: jax.Array) -> jax.Array:
@@ -71,9 +73,10 @@ class WorldModel(DreamZeroModel):
     def normalised_state(self, state: jax.Array) -> jax.Array:
         """A robot's state (..., max_state_dim), as float32 around [-1, 1]."""
 
-    @abstractmethod
-    def is_bundled(self) -> bool:
-        """Whether the sizes are those that settings were calibrated for."""
+    def has_sizes(self, sizes: DreamZeroConfig) -> bool:
+        """Whether it has a transformer of some sizes, however it is run."""
+        run = {name: getattr(self.dit, name) for name in _RUN}
+        return self.dit == replace(sizes, **run)
 
     def prepare(
         self, weights: Any, observation: Mapping[str, jax.Array], guided: bool
@@ -147,23 +150,6 @@ class WorldModel(DreamZeroModel):
             "action": actions / self.action_scale,
             "video": self.latent.encode(frames),
         }
-
-    def tuned(self, budget: int) -> TunedSchedule:
-        """See `Model.tuned`."""
-        return self.tuned_file.schedule(budget)
-
-    def bespoke(self, budget: int) -> TunedTable:
-        """See `jax_stepcache.network.protocol.Tabled`."""
-        return self.tuned_file.table(budget)
-
-    def optimised(self, num_steps: int) -> OptimisedLevels:
-        """See `jax_stepcache.network.protocol.Spaced`."""
-        return self.tuned_file.levels(num_steps)
-
-    def calibrated(self, backend: str, num_steps: int) -> dict[str, Any]:
-        """See `jax_stepcache.network.protocol.Calibrated`."""
-        del num_steps
-        return self.tuned_file.settings(backend) if self.is_bundled() else {}
 
 
 def check_index(index: Any, what: str, names: tuple[str, ...], called: str) -> None:

@@ -81,7 +81,8 @@ def test_what_is_found_is_told(found):
     assert found.met
     assert found.fit["held_out"] == 8
     assert found.lead > 0
-    assert {"plain", "linear", "linear_x0", "found"} == {p.setting for p in found.curve}
+    starts = {"plain", "unipc", "dpm++", "linear", "linear_x0"}
+    assert {*starts, "found"} == {p.setting for p in found.curve}
     table = found.cache_config["table"]
     assert isinstance(table, SolverTable)
     assert set(table.noise) == {"a", "b"}
@@ -297,6 +298,11 @@ def nan(weights, x, t, condition):
         ({"fit": {"accumulate": 0}}, "fit's accumulate"),
         ({"fit": 3}, "give a mapping"),
         ({"fit": {"outputs": {"c": 1.0}}}, "unknown output 'c'"),
+        ({"fit": {"outputs": {"a": -1.0}}}, r"fit's outputs\['a'\] is -1.0"),
+        ({"fit": {"outputs": {"a": np.nan}}}, "must be finite"),
+        ({"fit": {"outputs": {"a": "x"}}}, "must be numeric"),
+        ({"fit": {"outputs": {"a": 0, "b": 0}}}, "one output has to weigh more"),
+        ({"fit": {"outputs": 2.0}}, "give weights by the outputs' names"),
         ({"cache_config": {"budget": 3}}, "finds all of its settings"),
         ({"cache": "tuned", "fit": {}}, "fit goes with cache='bespoke'"),
         ({"samples": samples(1)}, "a table needs 2 or more"),

@@ -1,14 +1,19 @@
 """Directions in which the loss of a table is curved alike."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from jax_stepcache import UniPC, as_table, flow_schedule
+from jax_stepcache import UniPC, as_table, calibrate, flow_schedule
 from jax_stepcache.calibration.levels import levels_around
 from jax_stepcache.calibration.table_curvature import (
+    curvature_drawn,
     curvature_of,
     free_of,
+    has_forward_mode,
     scale_of,
 )
 from jax_stepcache.calibration.table_loss import mean_squares, table_loss
@@ -65,6 +70,67 @@ def test_a_step_along_any_direction_is_curved_alike():
     assert (seen > 0.9).sum() >= 4
     assert np.isfinite(scale_of(np.diag([1.0, 0.0]))).all()
     assert np.isfinite(scale_of(np.zeros((2, 2)))).all()
+
+
+def test_drawn_it_is_near_enough_to_scale_by():
+    """By reverse mode: no direction is taken for one that is ten times as curved."""
+    both = jnp.array([[0.3, 0.2], [0.1, 0.4]])
+    for seed in range(4):
+        wanted = jax.random.normal(jax.random.key(seed), (3, 4))
+        given = (linear, jnp.ones(5), both, wanted)
+        scale = scale_of(np.asarray(curvature_of(*given), np.float64))
+        seen = np.linalg.eigvalsh(scale.T @ np.asarray(curvature_drawn(*given)) @ scale)
+        assert seen.min() > 0.1
+        assert seen.max() < 4
+        assert 0.6 < seen.mean() < 1.6
+
+
+@jax.custom_vjp
+def fused(x):
+    """A kernel that can be derived backwards only."""
+    return jnp.tanh(x)
+
+
+fused.defvjp(lambda x: (fused(x), x), lambda x, g: (g * (1 - jnp.tanh(x) ** 2),))
+
+
+def test_networks_without_forward_mode_are_told_apart():
+    """Also where the kernel stands in a loop, as in a sampler."""
+
+    def ends(numbers, wanted, step):
+        taken = jax.lax.scan(lambda x, _: (step(x), None), numbers, None, length=2)[0]
+        return linear(taken, wanted)
+
+    wanted = jnp.ones((3, 4))
+    for step, there in ((jnp.tanh, True), (fused, False)):
+        of = functools.partial(ends, step=step)
+        assert has_forward_mode(of, jnp.ones(5), wanted) == there
+    exact = curvature_drawn(functools.partial(ends, step=jnp.tanh), *_at(wanted))
+    found = curvature_drawn(functools.partial(ends, step=fused), *_at(wanted))
+    np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-6)
+
+
+def _at(wanted):
+    return jnp.ones(5), jnp.array([[0.5, 0.0], [0.0, 0.5]]), wanted
+
+
+@pytest.mark.slow
+def test_a_network_without_forward_mode_is_fitted():
+    """It comes nearer than plain steps; forward slopes are refused."""
+    drawn = {"noise": jax.random.normal(jax.random.key(1), (32, 6))}
+    weights = jax.random.normal(jax.random.key(0), (6, 6)) / 3
+
+    def network(w, x, t, condition):
+        return fused(2 * x @ w) + t[:, None] / 1000
+
+    def run(**fit):
+        fit = {"steps": 60, "seconds": None, "batch": 8, **fit}
+        given = {"cache": "bespoke", "target": {"model_calls": 3}, "fit": fit}
+        return calibrate(weights, network, drawn, num_inference_steps=8, **given)
+
+    assert run().lead > 3
+    with pytest.raises(ValueError, match="cannot be derived forwards"):
+        run(slopes="forward")
 
 
 def test_only_what_is_there_is_free():

@@ -15,7 +15,7 @@ from jax_stepcache import (
     sample,
     save_settings,
 )
-from jax_stepcache.calibration.provenance import weights_mark
+from jax_stepcache.network.found_for import weights_mark
 from jax_stepcache.network.tuned import TunedFile
 
 WEIGHTS = {"w": jnp.linspace(-1, 1, 16).reshape(4, 4)}
@@ -64,9 +64,29 @@ def test_what_won_is_sampled(tmp_path, found):
     options = loaded.options(3)
     assert options["cache"] == "static"
     np.testing.assert_array_equal(
-        sampled(**options, solver="euler").sample, sampled(**tuned.options).sample
+        sampled(**options).sample, sampled(**tuned.options).sample
     )
     assert [one.name for one in file.parent.iterdir()] == ["settings.json"]
+
+
+@pytest.mark.slow
+def test_what_is_known_is_where_a_fit_starts(tmp_path, found):
+    """A schedule and a table in a file are starts for a network of one's own.
+
+    What the schedule reaches on the held-out samples then decides which of both wins.
+    """
+    file = tmp_path / "settings.json"
+    save_settings(file, *found)
+    given = {"samples": {"noise": NOISE}, "target": {"model_calls": 3}, **OPTIONS}
+    fit = {"steps": 1, "seconds": None, "known": file}
+    again = calibrate(WEIGHTS, network, cache="bespoke", fit=fit, **given)
+    assert {"tuned", "bespoke"} <= {one.setting for one in again.curve}
+    assert again.fit["start"] in {"tuned", "bespoke"}
+    save_settings(file, again)
+    assert json.loads(file.read_text())["tables"]["3"]["rival"].keys() == {""}
+    fit = {**fit, "known": tmp_path / "none.json"}
+    with pytest.raises(FileNotFoundError, match="no file of settings"):
+        calibrate(WEIGHTS, network, cache="bespoke", fit=fit, **given)
 
 
 def test_provenance_is_kept(tmp_path, found):

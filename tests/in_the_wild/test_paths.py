@@ -160,7 +160,8 @@ def _stood():
     """Where a fit stands that has only begun."""
     zero = np.zeros(1, np.float32)
     stood = _of("calibration.table_state").Progressed
-    return stood(0, zero, zero, zero, 0.0, 0, np.zeros((1, 1), np.float32), 0)
+    scale = np.zeros((1, 1), np.float32)
+    return stood(0, zero, zero, zero, zero, 0.0, 0, scale, 0)
 
 
 # By where it is and what its parameter is called: a call with a path. The first kind
@@ -176,7 +177,7 @@ WRITES = {
     ),
     "calibration.table_state:write_state(path)": (
         "fit.npz",
-        lambda x, path: _of("calibration.table_state").write_state(path, _stood(), 0),
+        lambda x, path: _of("calibration.table_state").write_state(path, _stood(), "0"),
     ),
     "checkpoints.weights:save_weights(path)": (
         "some.safetensors",
@@ -291,7 +292,7 @@ READS = {
     ),
     "calibration.table_state:read_state(path)": (
         "fit.npz",
-        lambda x, path: _of("calibration.table_state").read_state(path, _stood(), 0),
+        lambda x, path: _of("calibration.table_state").read_state(path, _stood(), "0"),
     ),
     "checkpoints.weights:load_weights(path)": (
         "some.safetensors",

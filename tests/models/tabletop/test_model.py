@@ -179,7 +179,7 @@ def test_a_model_comes_back_from_its_description():
 def test_an_unknown_budget_names_those_there_are():
     """There is no schedule of 99 calls."""
     with pytest.raises(ValueError, match=r"99 model calls; there are \["):
-        MODEL.tuned(99)
+        TabletopModel(tabletop_config()).tuned(99)
 
 
 @pytest.mark.slow
