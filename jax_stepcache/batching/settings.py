@@ -109,19 +109,23 @@ class _Rows(NamedTuple):
 def _rows_of(schedule: Any, solver: Any, length: int) -> _Rows:
     if not isinstance(schedule, SolverTable):
         return _rows(schedule, solver, length)
+    return _rows_of_table(schedule, solver, length)
+
+
+# A table is data and may be traced. One call: its arrays one by one take milliseconds.
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _rows_of_table(schedule: SolverTable, solver: Any, length: int) -> _Rows:
     rows = coefficients(solver, schedule)
     return _Rows(
         _padded(schedule.sigmas[:-1], length),
-        _told(schedule, solver, length),
+        _padded(schedule.timesteps, length),
         jax.tree.map(lambda row: _padded(row, length), rows),
     )
 
 
 def _told(schedule: Any, solver: Any, length: int) -> Any:
     """What the network is told at each step, padded."""
-    if not isinstance(schedule, SolverTable):
-        return _rows(schedule, solver, length).timesteps
-    return _padded(schedule.timesteps, length)
+    return _rows_of(schedule, solver, length).timesteps
 
 
 def _padded(row: Any, length: int) -> jax.Array:

@@ -37,7 +37,7 @@ def condition_axes(
         return own_axes(model, weights, inputs.condition, sample)
     shown = inputs.observation
     if shown is None:
-        shown = jax.eval_shape(model.example, default_key())
+        shown = _shown(model)
     leaves, structure = jax.tree.flatten(structs_of((weights, shown)))
     axes, prepared = _prepared(model, guided, structure, tuple(leaves))
     if inputs.observation is None:
@@ -49,6 +49,12 @@ def condition_axes(
                 f"makes {prepared.num_leaves} arrays of another structure"
             )
     return axes
+
+
+@functools.lru_cache(maxsize=64)
+def _shown(model: Any) -> Any:
+    """Shapes and dtypes of what a model makes to try it on."""
+    return jax.eval_shape(model.example, default_key())
 
 
 # Asked at every control step of a robot, and traced once.

@@ -7,6 +7,7 @@ makes them anew, with the simulator.
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +38,7 @@ class Examples(NamedTuple):
     instruction: np.ndarray
 
 
+@functools.cache
 def examples() -> Examples:
     """Those that come with the library."""
     return Examples(**load_weights(PATH)[0])
