@@ -27,7 +27,7 @@ def test_links_lead_somewhere():
 
 
 def test_every_picture_is_drawn_by_the_script():
-    """Each has a function that draws it, or a script of its own; and stands in a page."""
+    """Each has a function that draws it or a script of its own, and a page."""
     spec = importlib.util.spec_from_file_location(
         "draw", ROOT / "docs" / "pictures" / "draw.py"
     )
