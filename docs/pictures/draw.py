@@ -195,7 +195,20 @@ def few_calls() -> Figure:
             )
         axis.set(title=model, xlabel="network calls", ylabel="PSNR, dB", xticks=numbers)
         axis.grid(alpha=0.3)
-    axes[-1].legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    # Not every model has every line.
+    named = {
+        name: line
+        for axis in axes
+        for line, name in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    axes[-1].legend(
+        named.values(),
+        named,
+        fontsize=8,
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
+    )
     return figure
 
 
