@@ -125,9 +125,12 @@ def _rows_of_table(schedule: SolverTable, solver: Any, length: int) -> _Rows:
 
 def _told(schedule: Any, solver: Any, length: int) -> Any:
     """What the network is told at each step, padded."""
-    return _rows_of(schedule, solver, length).timesteps
+    if not isinstance(schedule, SolverTable):
+        return _rows(schedule, solver, length).timesteps
+    return _padded(schedule.timesteps, length)
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def _padded(row: Any, length: int) -> jax.Array:
     row = jnp.asarray(row, jnp.float32)[:length]
     return jnp.pad(row, [(0, length - len(row))] + [(0, 0)] * (row.ndim - 1))
